@@ -1,0 +1,1 @@
+"""Load, failover and speed: what Apidex is measured with."""

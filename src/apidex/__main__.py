@@ -1,0 +1,7 @@
+"""`python -m apidex` is `apidex`."""
+
+import sys
+
+from apidex.cli import main
+
+sys.exit(main())

@@ -1,0 +1,34 @@
+"""The time that the rest is handed: a steady one to measure ages with, and the calendar's to show and to stamp."""
+
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What ages and stamps are measured with; tests pass one that they move themselves."""
+
+    def steady(self) -> float:
+        """Seconds from some moment on. Never goes back, whatever is done to the calendar."""
+        ...
+
+    def wall(self) -> float:
+        """Seconds since 1970, as this machine believes."""
+        ...
+
+
+class SystemClock:
+    """This machine's clocks."""
+
+    def steady(self) -> float:
+        """As `Clock.steady`."""
+        return time.monotonic()
+
+    def wall(self) -> float:
+        """As `Clock.wall`."""
+        return time.time()
+
+
+def iso(wall: float) -> str:
+    """RFC 3339 in UTC, to the millisecond: `2026-11-23T05:24:07.120Z`."""
+    return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

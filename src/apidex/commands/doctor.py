@@ -1,0 +1,99 @@
+"""`apidex doctor`: would a replica run here, and if not, what is to be done?"""
+
+import email.utils
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import httpx
+from rich.console import Console
+from rich.text import Text
+
+from apidex import server
+from apidex.commands.source import fetch, progress, read
+from apidex.errors import ApidexError
+from apidex.settings import Settings, unknown
+from apidex.upstream import without_password
+
+_CLOCK_TOLERANCE = 30.0
+_MARKS = {"ok": "green", "warning": "yellow", "wrong": "red"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found: `ok`, `warning` (it runs all the same) or `wrong`, and what to do about it."""
+
+    verdict: str
+    text: str
+    advice: str = ""
+
+
+def doctor(settings: Settings, environ: Mapping[str, str]) -> int:
+    """Check everything, print what was found, and give exit status 1 if something is wrong."""
+    checks: list[tuple[str, Callable[[], Finding]]] = [
+        ("settings", lambda: _settings(environ)),
+        ("port", lambda: _port(settings)),
+        ("upstream", lambda: _upstream(settings)),
+        ("clock", lambda: _clock(settings)),
+    ]
+    console = Console(highlight=False, soft_wrap=True)
+    findings = []
+    for name, check in checks:
+        finding = check()
+        findings.append(finding)
+        console.print(Text.assemble((f"{finding.verdict:8}", _MARKS[finding.verdict]), f"{name:9} {finding.text}"))
+        if finding.advice:
+            console.print(Text(f"{'':18}{finding.advice}"))
+    return int(any(finding.verdict == "wrong" for finding in findings))
+
+
+def _settings(environ: Mapping[str, str]) -> Finding:
+    strangers = unknown(environ)
+    if strangers:
+        names = ", ".join(f"{name} (is {meant} meant?)" if meant else name for name, meant in strangers.items())
+        return Finding("warning", f"no such setting: {names}", "docs/settings.md lists them all.")
+    return Finding("ok", "every one is allowed")
+
+
+def _port(settings: Settings) -> Finding:
+    try:
+        with server.listen(settings.host, settings.port) as listener:
+            return Finding("ok", f"{server.address_of(listener)} is free")
+    except ApidexError as error:
+        return Finding("wrong", str(error), "End what listens there, or choose another with --port.")
+
+
+def _upstream(settings: Settings) -> Finding:
+    shown = without_password(settings.upstream)
+    try:
+        parsed = read(settings, fetch(settings).body)
+    except ApidexError as error:
+        advice = "A replica starts all the same, with the starter catalogue. Check the URL, the network and any proxy."
+        return Finding("wrong", f"{shown}: {error}", advice)
+    report = parsed.report
+    text = f"{shown}: {len(parsed.catalogue)} entries ({report.format}), {report.repaired.total} rows repaired"
+    if report.rejected.total:
+        return Finding(
+            "warning", f"{text}, {report.rejected.total} rejected", "`apidex catalogue` shows which and why."
+        )
+    return Finding("ok", text)
+
+
+def _clock(settings: Settings) -> Finding:
+    """Compare this machine's clock with the upstream's Date header, if there is one."""
+    if not settings.upstream.startswith("http"):
+        return Finding("ok", "nothing to compare it with: the upstream is a file")
+    try:
+        with progress("Comparing clocks"):
+            response = httpx.head(settings.upstream, timeout=settings.upstream_timeout.total_seconds())
+        off = time.time() - email.utils.parsedate_to_datetime(response.headers.get("date", "")).timestamp()
+    except (httpx.HTTPError, ValueError):
+        return Finding("ok", "nothing to compare it with: the upstream told no time")
+    if abs(off) > _CLOCK_TOLERANCE:
+        advice = "Set it by NTP. Ages stay right without it, but stamps and logs do not."
+        return Finding(
+            "warning",
+            f"this machine's is {abs(off):.0f} s {'ahead of' if off > 0 else 'behind'} the upstream's",
+            advice,
+        )
+    return Finding("ok", f"within {_CLOCK_TOLERANCE:.0f} s of the upstream's")

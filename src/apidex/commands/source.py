@@ -1,0 +1,42 @@
+"""A catalogue for a command that runs no service: fetched and read once, with progress on a terminal."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from apidex import formats, server
+from apidex.formats import Parsed
+from apidex.settings import Settings
+from apidex.upstream import Fetched, Validators, upstream_at
+
+
+def fetch(settings: Settings) -> Fetched:
+    """The upstream's answer. Raises UpstreamError or SettingsError."""
+
+    async def ask() -> Fetched:
+        async with upstream_at(settings.upstream, settings.upstream_timeout, settings.upstream_limit) as upstream:
+            answer = await upstream.fetch(Validators())
+            assert isinstance(answer, Fetched)  # noqa: S101 - without validators there is nothing to be the same as
+            return answer
+
+    with progress("Fetching the catalogue"):
+        fetched: Fetched = server.run(ask)
+    return fetched
+
+
+def read(settings: Settings, body: bytes) -> Parsed:
+    """The catalogue of an upstream's answer. Raises CatalogueError."""
+    with progress("Reading it"):
+        return formats.parse(body, None if settings.upstream_format == "auto" else settings.upstream_format)
+
+
+@contextmanager
+def progress(text: str) -> Iterator[None]:
+    """Show on a terminal that something is going on, and leave no trace of it."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(text):
+        yield

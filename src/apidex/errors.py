@@ -1,0 +1,39 @@
+"""Every error that Apidex raises on purpose.
+
+ApidexError
+├── SettingsError       a setting is out of range, or names a thing that is not there: the start ends with exit status 2
+├── EntryError          one row of an upstream answer cannot become an entry
+├── CatalogueError      an upstream answer is refused as a whole; the catalogue before it stays
+└── UpstreamError       the upstream gave no answer that could be read
+
+I/O modules raise; `refresh` alone decides what a failure means for the replica.
+"""
+
+
+class ApidexError(Exception):
+    """Base of every error below; its text is one sentence that a person can act on."""
+
+
+class SettingsError(ApidexError):
+    """A setting cannot be used. The text names the variable, the value and what is allowed."""
+
+
+class EntryError(ApidexError):
+    """A row cannot become an entry; the text is the reason that the parse report shows."""
+
+
+class CatalogueError(ApidexError):
+    """An upstream answer is refused. *reason* is one word for counters; the text says it to a person."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+class UpstreamError(ApidexError):
+    """The upstream could not be read. *kind* is one word for counters, *retry_after* in seconds where it was told."""
+
+    def __init__(self, kind: str, text: str, retry_after: float | None = None) -> None:
+        super().__init__(text)
+        self.kind = kind
+        self.retry_after = retry_after

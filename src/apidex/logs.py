@@ -1,0 +1,46 @@
+"""Where log events go: one line each on standard output, JSON for machines or text for a terminal."""
+
+import logging
+import sys
+
+import structlog
+from structlog.typing import Processor
+
+
+def is_text(log_format: str) -> bool:
+    """Whether *log_format* means text here: `text` always does, `auto` on a terminal, `json` never."""
+    return log_format == "text" or (log_format == "auto" and sys.stdout.isatty())
+
+
+def configure(log_format: str, level: str, served_by: str) -> None:
+    """Set up logging for the process, as `is_text` says or as JSON."""
+    text = is_text(log_format)
+    for_people: list[Processor] = [
+        structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+        structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty()),
+    ]
+    for_machines: list[Processor] = [
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(ensure_ascii=False),
+    ]
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            *(for_people if text else for_machines),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        cache_logger_on_first_use=True,
+    )
+    if not text:
+        structlog.contextvars.bind_contextvars(served_by=served_by)
+    logging.basicConfig(level=logging.WARNING, handlers=[_ToStructlog()], force=True)
+
+
+class _ToStructlog(logging.Handler):
+    """Hands on what libraries log, as the event `library`."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = structlog.get_logger(record.name)
+        log.log(record.levelno, "library", logger=record.name, detail=record.getMessage(), exc_info=record.exc_info)

@@ -1,0 +1,83 @@
+"""What all tests share: the real catalogue where it is at hand, a replica in this process, and the rule about skipping."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+
+import httpx
+import msgspec
+import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+
+from apidex.app import App, create_app
+from apidex.settings import Settings
+from fakes import FakeClock, FakeUpstream
+
+ROOT = Path(__file__).parents[1]
+DATA = Path(os.environ.get("APIDEX_TEST_DATA") or ROOT.parent / "shared/data/public-apis")
+
+hypothesis_settings.register_profile(
+    "default", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("default")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Where APIDEX_TEST_NO_SKIP is set (CI does), a test that is skipped has failed: skipping is not passing."""
+    report = yield
+    if report.skipped and os.environ.get("APIDEX_TEST_NO_SKIP") and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome, report.longrepr = "failed", f"skipped where nothing may be: {reason}"
+    return report
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of the real catalogue."""
+    if not (DATA / "README.md").exists():
+        pytest.skip(f"the real catalogue is not at {DATA}; APIDEX_TEST_DATA can name its folder")
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def real_entries(data: Path) -> list[dict]:
+    return msgspec.json.decode((data / "entries.json").read_bytes())["entries"]
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def upstream() -> FakeUpstream:
+    return FakeUpstream()
+
+
+@asynccontextmanager
+async def running_app(upstream, clock, **settings) -> AsyncIterator[App]:
+    """A replica on a fake upstream and a fake clock, whose refresh task does nothing after its first turn."""
+    defaults = {"served_by": "replica-1", "start": timedelta(seconds=5), "refresh": timedelta(hours=1)}
+    async with create_app(Settings(**(defaults | settings)), upstream=upstream, clock=clock, random=Random(1)) as app:
+        yield app
+
+
+def client_of(asgi) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app=asgi), base_url="http://apidex")
+
+
+@pytest.fixture
+async def app(upstream, clock) -> AsyncIterator[App]:
+    async with running_app(upstream, clock) as app:
+        yield app
+
+
+@pytest.fixture
+async def client(app) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(app.asgi) as client:
+        yield client

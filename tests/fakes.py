@@ -1,0 +1,161 @@
+"""Stand-ins at the wire: a clock that tests move, an upstream that tests break, and servers that misbehave on real sockets."""
+
+import asyncio
+import gzip
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from apidex.catalogue import Entry
+from apidex.errors import UpstreamError
+from apidex.upstream import Fetched, NotModified, Validators
+
+WINTER = 1_800_000_000.0
+"""A moment in January 2027."""
+
+
+class FakeClock:
+    """Moves when it is told to, and only then."""
+
+    def __init__(self, wall: float = WINTER) -> None:
+        self._steady, self._wall = 1_000.0, wall
+
+    def steady(self) -> float:
+        return self._steady
+
+    def wall(self) -> float:
+        return self._wall
+
+    def passes(self, seconds: float) -> None:
+        self._steady += seconds
+        self._wall += seconds
+
+    def is_set(self, seconds: float) -> None:
+        """Someone moves the calendar; the steady clock does not care."""
+        self._wall += seconds
+
+
+def entry(name: str, **other) -> Entry:
+    cells = {"description": f"About {name}", "auth": "", "https": True, "cors": "yes", "link": "https://example.org/"}
+    return Entry(name=name, **(cells | {"category": "Things"} | other))
+
+
+def publicapis(*names: str) -> bytes:
+    """An upstream answer with an entry for each name."""
+    entries = [entry(name) for name in names]
+    return msgspec.json.encode({"count": len(entries), "entries": entries})
+
+
+class FakeUpstream:
+    """Answers what it was told to, and counts."""
+
+    source = "https://upstream.example/entries"
+
+    def __init__(self, *names: str) -> None:
+        self.asked: list[Validators] = []
+        self._error: UpstreamError | None = None
+        self._hangs = False
+        self.has(*(names or ("Cat Facts", "Cats", "Dogs", "Songlink / Odesli", "Pokéapi", "What's on the menu?")))
+
+    def has(self, *names: str) -> None:
+        self.sends(publicapis(*names))
+
+    def sends(self, body: bytes) -> None:
+        self._body, self._error, self._hangs = body, None, False
+
+    def goes_down(self, kind: str = "connect", retry_after: float | None = None) -> None:
+        self._error = UpstreamError(kind, f"the upstream is down ({kind})", retry_after)
+
+    def hangs(self) -> None:
+        self._hangs = True
+
+    async def fetch(self, validators: Validators) -> Fetched | NotModified:
+        self.asked.append(validators)
+        if self._hangs:
+            await asyncio.Event().wait()
+        if self._error:
+            raise self._error
+        tag = f'"{hash(self._body)}"'
+        return NotModified(validators) if validators.etag == tag else Fetched(self._body, Validators(etag=tag))
+
+
+Handler = Callable[[bytes, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class WireServer:
+    """A server on a real socket of this machine that answers each request as *behaves* says, and keeps the heads it was sent."""
+
+    def __init__(self) -> None:
+        self.heads: list[bytes] = []
+        self.behaves: Handler = answers(b"")
+        self.url = ""
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            self.heads.append(head)
+            await self.behaves(head, reader, writer)
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def wire_server() -> AsyncIterator[WireServer]:
+    wire = WireServer()
+    server = await asyncio.start_server(wire._serve, "127.0.0.1", 0)
+    wire.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    try:
+        yield wire
+    finally:
+        server.close()
+        if hasattr(server, "close_clients"):
+            server.close_clients()
+
+
+def answers(body: bytes, status: str = "200 OK", **headers: str) -> Handler:
+    """An ordinary answer."""
+
+    async def behave(head, reader, writer) -> None:
+        lines = [f"HTTP/1.1 {status}", f"content-length: {len(body)}", "connection: close"]
+        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+        writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+        await writer.drain()
+
+    return behave
+
+
+async def hangs(head, reader, writer) -> None:
+    """Accepts, and never answers."""
+    await reader.read()
+
+
+async def resets(head, reader, writer) -> None:
+    """Breaks the connection off in the middle of the answer."""
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nhalf")
+    await writer.drain()
+    writer.transport.abort()
+
+
+async def never_ends(head, reader, writer) -> None:
+    """An answer without an end, as fast as it is taken."""
+    writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n")
+    while True:
+        writer.write(b"x" * 65_536)
+        await writer.drain()
+
+
+async def trickles(head, reader, writer) -> None:
+    """A byte now and then, so that no single wait is long."""
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")
+    while True:
+        writer.write(b"x")
+        await writer.drain()
+        await asyncio.sleep(0.02)
+
+
+def bomb(size: int = 2**28) -> bytes:
+    """*size* bytes of nothing, as gzip."""
+    return gzip.compress(bytes(size), 9)

@@ -1,0 +1,90 @@
+"""Real `apidex serve` processes, each on a port of its own."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import msgspec
+
+
+class Process:
+    """A replica that has said where it listens; its log is read as it comes."""
+
+    def __init__(self, *arguments: str, **environ: str) -> None:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("APIDEX_")}
+        self.popen = subprocess.Popen(
+            [sys.executable, "-m", "apidex", "serve", "--port", "0", "--log-format", "json", *arguments],
+            env=clean | environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.lines: list[str] = []
+        self._started = threading.Event()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        if not self._started.wait(30) or not self.events("serve.started"):
+            self.popen.kill()
+            raise AssertionError("the replica did not start:\n" + "".join(self.lines))
+        self.url: str = self.events("serve.started")[0]["address"]
+        self.port = int(re.findall(r":(\d+)$", self.url)[0])
+
+    def _read(self) -> None:
+        for line in self.popen.stdout:
+            self.lines.append(line)
+            if '"serve.started"' in line:
+                self._started.set()
+        self._started.set()
+
+    def events(self, name: str) -> list[dict]:
+        return [event for line in list(self.lines) if (event := msgspec.json.decode(line))["event"] == name]
+
+    def ends(self) -> int:
+        """Ask it to end, and give its exit status."""
+        self.popen.terminate()
+        status = self.popen.wait(40)
+        self._reader.join(5)
+        return status
+
+
+@contextmanager
+def replica(*arguments: str, **environ: str) -> Iterator[Process]:
+    process = Process(*arguments, **environ)
+    try:
+        yield process
+    finally:
+        if process.popen.poll() is None:
+            process.popen.kill()
+        process.popen.wait(10)
+        process._reader.join(5)
+        process.popen.stdout.close()
+
+
+@contextmanager
+def http_server(body: bytes) -> Iterator[str]:
+    """An ordinary web server that has one thing to give; its URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/README.md"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

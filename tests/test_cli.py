@@ -1,0 +1,182 @@
+"""The commands, as a person runs them."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import msgspec
+import pytest
+
+from apidex.cli import main
+from fakes import publicapis
+from processes import http_server, replica
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch) -> str:
+    for name in list(os.environ):
+        if name.startswith("APIDEX_") and not name.startswith("APIDEX_TEST_"):
+            monkeypatch.delenv(name)
+    path = tmp_path / "entries.json"
+    path.write_bytes(publicapis("Cat Facts", "Cats", "Songlink / Odesli", "[red]Markup[/red]"))
+    return path.as_uri()
+
+
+def apidex(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "apidex", *arguments], capture_output=True, text=True, timeout=60)
+
+
+def test_serve_greets_answers_and_takes_its_leave(file):
+    with replica("--upstream", file) as process:
+        started = process.events("serve.started")[0]
+        assert started["greeting"] == "Bonjour"
+        assert (started["catalogue"], started["state"], started["entries"]) == (file, "fresh", 4)
+        found = apidex("search", "Cat", "--json", "--url", process.url)
+        assert [item["API"] for item in msgspec.json.decode(found.stdout)] == ["Cat Facts", "Cats"]
+        assert process.ends() == 0
+        assert process.events("serve.ended")[0]["farewell"] == "Arrive Derchi"
+
+
+def test_on_a_terminal_serve_speaks_to_people(file):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "apidex", "serve", "--port", "0", "--log-format", "text", "--upstream", file],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        lines = []
+        while "Bonjour\n" not in lines:
+            lines.append(process.stdout.readline())
+        assert "http://127.0.0.1:" in process.stdout.readline()
+        assert process.stdout.readline().strip() == f"4 entries, fresh, from {file}"
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.read().endswith("Arrive Derchi\n")
+        assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "text"),
+    [
+        (["--port", "99999"], {}, "--port: '99999' is not allowed; allowed is a whole number from 0 to 65535"),
+        ([], {"APIDEX_PORT": "x"}, "APIDEX_PORT: 'x' is not allowed"),
+        (["--upstream", "file:///nowhere"], {}, "No such file or directory"),
+        (["--refresh-seconds", "0"], {}, "--refresh-seconds: '0' is not allowed"),
+        (["--host", "no.such.host.invalid"], {}, "APIDEX_HOST=no.such.host.invalid"),
+        (["--host", "192.0.2.1"], {}, "cannot assign requested address"),
+    ],
+)
+def test_what_serve_cannot_use_ends_it_with_status_2_and_one_sentence(file, arguments, environ, text):
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("APIDEX_")}
+    command = [sys.executable, "-m", "apidex", "serve", "--upstream", file, *arguments]
+    environ = clean | {"APIDEX_PORT": "0"} | environ
+    result = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 2
+    assert text in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in result.stderr + result.stdout
+
+
+def test_a_port_in_use_ends_serve_with_status_2(file):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        result = apidex("serve", "--port", port, "--upstream", file)
+    assert result.returncode == 2
+    assert result.stderr == (
+        f"apidex: APIDEX_HOST=127.0.0.1 APIDEX_PORT={port}: address already in use; "
+        "allowed is an address of this machine with a port that is free\n"
+    )
+
+
+def test_search_prints_a_table_of_what_it_found(file, capsys):
+    assert main(["search", "Cat", "--upstream", file]) == 0
+    out = capsys.readouterr().out
+    assert "Cat Facts" in out
+    assert "https://example.org/" in out
+    assert "2 found" in out
+
+
+def test_search_prints_names_as_they_are(file, capsys):
+    assert main(["search", "Markup", "--upstream", file]) == 0
+    assert "[red]Markup[/red]" in capsys.readouterr().out
+
+
+def test_search_prints_json_for_programs(file, capsys):
+    assert main(["search", "Songlink / Odesli", "--json", "--upstream", file]) == 0
+    assert [item["API"] for item in msgspec.json.decode(capsys.readouterr().out)] == ["Songlink / Odesli"]
+
+
+def test_search_that_finds_nothing_says_so(file, capsys):
+    assert main(["search", "cat", "--upstream", file]) == 1
+    assert "No API has 'cat' in its name. Upper and lower case matter." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "text"),
+    [
+        (["search", ""], 2, "allowed are 1 to 256"),
+        (["search", "x" * 257], 2, "at most 256"),
+        (["search", "a\n"], 2, "control characters"),
+        (["search", "x", "--url", "nonsense"], 2, "allowed is the URL of a service"),
+        (["search", "x", "--url", "http://127.0.0.1:1"], 1, "gave no answer"),
+        (["search", "x", "--upstream", "http://127.0.0.1:1/"], 1, "cannot be reached"),
+        (["catalogue", "--upstream", "file:///nowhere"], 2, "No such file"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_sentence(file, capsys, arguments, status, text):
+    assert main(arguments) == status
+    err = capsys.readouterr().err
+    assert text in err
+    assert err.count("\n") == 1
+
+
+def test_a_service_that_is_no_apidex_is_recognised(file, capsys):
+    with http_server(b"<html>") as url:
+        assert main(["search", "x", "--url", url]) == 1
+    assert "is no Apidex" in capsys.readouterr().err
+
+
+def test_catalogue_shows_the_report(data, capsys):
+    url = (data / "README.md").as_uri()
+    assert main(["catalogue", "--upstream", url]) == 0
+    out = capsys.readouterr().out
+    assert "1695 entries in 51 categories" in out
+    assert "83 rows repaired" in out
+    assert "… and 73 more" in out
+    assert main(["catalogue", "--upstream", url, "--json"]) == 0
+    report = msgspec.json.decode(capsys.readouterr().out)
+    assert (report["entries"], report["repaired"]["total"], len(report["ignored"]["first"])) == (1695, 83, 11)
+
+
+def test_catalogue_refuses_what_a_replica_would(tmp_path, capsys):
+    page = tmp_path / "page.html"
+    page.write_text("<!doctype html>")
+    assert main(["catalogue", "--upstream", page.as_uri()]) == 1
+    assert "it is an HTML page" in capsys.readouterr().err
+
+
+def test_doctor_finds_nothing_where_all_is_well(file, capsys):
+    assert main(["doctor", "--port", "0", "--upstream", file]) == 0
+    out = capsys.readouterr().out
+    assert [line.split()[:2] for line in out.splitlines()] == [
+        ["ok", check] for check in ("settings", "port", "upstream", "clock")
+    ]
+
+
+def test_doctor_says_what_is_wrong_and_what_to_do(file, capsys, monkeypatch):
+    monkeypatch.setenv("APIDEX_PROT", "1")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert main(["doctor", "--port", port, "--upstream", "http://127.0.0.1:1/"]) == 1
+    out = capsys.readouterr().out
+    for text in ("is APIDEX_PORT meant?", "address already in use", "cannot be reached", "the starter catalogue"):
+        assert text in out
+
+
+@pytest.mark.parametrize("command", ["", "serve", "search", "catalogue", "doctor"])
+def test_help_has_examples(command, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([*command.split(), "--help"])
+    assert end.value.code == 0
+    assert "examples:\n  " in capsys.readouterr().out

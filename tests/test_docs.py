@@ -1,0 +1,80 @@
+"""What the documentation says of settings, events and commands is so."""
+
+import re
+from dataclasses import fields
+from datetime import timedelta
+
+import pytest
+
+from apidex.cli import main
+from apidex.settings import Settings, variable
+from conftest import ROOT
+
+DOCS = ROOT / "docs"
+SOURCE = "\n".join(path.read_text() for path in sorted((ROOT / "src/apidex").rglob("*.py")))
+
+
+def default_of(item) -> str:
+    value = getattr(Settings(), item.name)
+    if item.name == "served_by":
+        return "the host's name"
+    return f"`{value.total_seconds():g}`" if isinstance(value, timedelta) else f"`{value}`"
+
+
+def settings_table() -> str:
+    lines = ["| variable | default | allowed | what it is |", "|---|---|---|---|"]
+    for item in fields(Settings):
+        kind, about = item.metadata["kind"], item.metadata["about"]
+        star = " \\*" if item.metadata["secret"] else ""
+        lines.append(f"| `{variable(item)}`{star} | {default_of(item)} | {kind.allowed} | {about} |")
+    return "\n".join(lines)
+
+
+def test_every_setting_is_documented_as_it_is():
+    text = (DOCS / "settings.md").read_text()
+    assert settings_table() in text, f"docs/settings.md should have:\n\n{settings_table()}"
+
+
+def test_every_event_is_documented_and_no_other():
+    logged = set(re.findall(r'\blog\.(?:debug|info|warning|error|exception)\(\s*"([a-z_.]+)"', SOURCE))
+    logged |= set(re.findall(r'"((?:serve|upstream)\.[a-z_]+)"', SOURCE)) | {"library"}
+    logged |= {f"upstream.{outcome}" for outcome in ("adopted", "unchanged", "not_modified")}
+    table = (DOCS / "events.md").read_text().split("## Reasons")[0]
+    assert logged == set(re.findall(r"^\| `([a-z_.]+)`", table, re.MULTILINE))
+
+
+def test_every_reason_is_documented_and_no_other():
+    raised = set(re.findall(r'(?:Upstream|Catalogue)Error\(\s*"([a-z_]+)"', SOURCE)) - {"service"}
+    table = (DOCS / "events.md").read_text().split("## Reasons")[1].split("## Errors")[0]
+    assert raised == set(re.findall(r"^\| `([a-z_]+)`", table, re.MULTILINE))
+
+
+def commands_of(text: str) -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    return [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
+
+
+@pytest.mark.parametrize(
+    "command", [line for line in commands_of((ROOT / "README.md").read_text()) if line.startswith("apidex")]
+)
+def test_the_readmes_commands_are_understood(command):
+    with pytest.raises(SystemExit) as end:
+        main([*command.split()[1:], "--help"])
+    assert end.value.code == 0
+
+
+def test_the_readme_shows_its_two_commands_in_the_first_screen():
+    first_screen = "\n".join((ROOT / "README.md").read_text().splitlines()[:20])
+    assert [line.split(" && ")[-1] for line in commands_of(first_screen)] == [".venv/bin/apidex serve", ".venv/bin/tox"]
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda path: path.name)
+def test_links_lead_somewhere(path):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
+        assert (path.parent / target).exists(), target
+
+
+def test_the_map_of_the_code_names_every_module():
+    modules = {path.stem for path in (ROOT / "src/apidex").glob("*.py")} - {"__init__", "__main__"}
+    listing = (ROOT / "src/apidex/__init__.py").read_text()
+    assert {name for name in modules if not re.search(rf"\b{name}\b", listing)} == set()

@@ -1,0 +1,83 @@
+"""Settings are read once; a bad one is named, with what is allowed."""
+
+from datetime import timedelta
+
+import pytest
+
+from apidex.errors import SettingsError
+from apidex.settings import DEFAULT_UPSTREAM, Settings, unknown
+
+
+def test_without_any_variable_there_is_a_default_for_everything():
+    settings = Settings.from_env({})
+    assert (settings.host, settings.port, settings.upstream) == ("127.0.0.1", 8000, DEFAULT_UPSTREAM)
+    assert settings.refresh == timedelta(hours=1)
+
+
+def test_values_get_their_types_and_units():
+    settings = Settings.from_env({"APIDEX_PORT": "0", "APIDEX_REFRESH_SECONDS": "1.5", "APIDEX_UPSTREAM": "file:///a"})
+    assert (settings.port, settings.refresh, settings.upstream) == (0, timedelta(seconds=1.5), "file:///a")
+
+
+def test_an_empty_variable_is_as_good_as_none():
+    assert Settings.from_env({"APIDEX_PORT": ""}).port == 8000
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("APIDEX_PORT", "65536", "a whole number from 0 to 65535"),
+        ("APIDEX_PORT", "-1", "a whole number"),
+        ("APIDEX_PORT", "80a", "a whole number"),
+        ("APIDEX_PORT", "tcp://10.0.0.1:8000", "enableServiceLinks"),
+        ("APIDEX_REFRESH_SECONDS", "0", "a number of seconds from 1 "),
+        ("APIDEX_REFRESH_SECONDS", "nan", "a number of seconds"),
+        ("APIDEX_REFRESH_SECONDS", "inf", "a number of seconds"),
+        ("APIDEX_REFRESH_SECONDS", "1h", "a number of seconds"),
+        ("APIDEX_KEEP_SHARE", "0", "above 0 and up to 1"),
+        ("APIDEX_KEEP_SHARE", "1.1", "above 0 and up to 1"),
+        ("APIDEX_UPSTREAM", "ftp://a", "https: or http: or file:"),
+        ("APIDEX_UPSTREAM", "README.md", "https: or http: or file:"),
+        ("APIDEX_UPSTREAM", "https://", "https: or http: or file:"),
+        ("APIDEX_UPSTREAM", "http://a:b", "https: or http: or file:"),
+        ("APIDEX_UPSTREAM", "file:", "https: or http: or file:"),
+        ("APIDEX_UPSTREAM_FORMAT", "xml", "auto, publicapis, markdown, apis.guru"),
+        ("APIDEX_UPSTREAM_LIMIT_BYTES", "12", "a whole number from 1024"),
+        ("APIDEX_LOG_FORMAT", "JSON", "auto, json, text"),
+        ("APIDEX_HOST", "a\nb", "an address"),
+        ("APIDEX_SERVED_BY", "naïve", "printable ASCII"),
+    ],
+)
+def test_a_value_that_is_not_allowed_is_named_with_what_is(name, value, allowed):
+    with pytest.raises(SettingsError) as error:
+        Settings.from_env({name: value})
+    assert str(error.value).startswith(f"{name}: {value!r} is not allowed")
+    assert allowed in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_secret_can_come_from_a_file(tmp_path):
+    file = tmp_path / "upstream"
+    file.write_text("https://user:secret@example.org/entries\n")
+    settings = Settings.from_env({"APIDEX_UPSTREAM_FILE": str(file)})
+    assert settings.upstream == "https://user:secret@example.org/entries"
+
+
+@pytest.mark.parametrize(
+    ("environ", "text"),
+    [
+        ({"APIDEX_UPSTREAM_FILE": "/nowhere"}, "No such file"),
+        ({"APIDEX_UPSTREAM_FILE": "/"}, "directory"),
+        ({"APIDEX_UPSTREAM_FILE": "/a", "APIDEX_UPSTREAM": "https://a"}, "both set"),
+        ({"APIDEX_UPSTREAM": "ftp://user:secret@a"}, "the value given is not allowed"),
+    ],
+)
+def test_what_is_wrong_with_a_secret_is_said_without_telling_it(environ, text):
+    with pytest.raises(SettingsError, match=text) as error:
+        Settings.from_env(environ)
+    assert "secret" not in str(error.value)
+
+
+def test_variables_that_are_no_settings_are_found_with_what_may_be_meant():
+    environ = {"APIDEX_PROT": "1", "APIDEX_PORT": "1", "APIDEX_UPSTREAM_FILE": "x", "HOME": "/", "APIDEX_XYZZY": ""}
+    assert unknown(environ) == {"APIDEX_PROT": "APIDEX_PORT", "APIDEX_XYZZY": None}
