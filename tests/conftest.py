@@ -18,7 +18,7 @@ from apidex.settings import Settings
 from fakes import FakeClock, FakeUpstream
 
 ROOT = Path(__file__).parents[1]
-DATA = Path(os.environ.get("APIDEX_TEST_DATA") or ROOT.parent / "shared/data/public-apis")
+DATA = Path(os.environ.get("TEST_APIDEX_DATA") or ROOT.parent / "shared/data/public-apis")
 
 hypothesis_settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -28,9 +28,9 @@ hypothesis_settings.load_profile("default")
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Where APIDEX_TEST_NO_SKIP is set (CI does), a test that is skipped has failed: skipping is not passing."""
+    """Where TEST_APIDEX_NO_SKIP is set (CI does), a test that is skipped has failed: skipping is not passing."""
     report = yield
-    if report.skipped and os.environ.get("APIDEX_TEST_NO_SKIP") and not hasattr(report, "wasxfail"):
+    if report.skipped and os.environ.get("TEST_APIDEX_NO_SKIP") and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome, report.longrepr = "failed", f"skipped where nothing may be: {reason}"
     return report
@@ -40,7 +40,7 @@ def pytest_runtest_makereport(item, call):
 def data() -> Path:
     """The folder of the real catalogue."""
     if not (DATA / "README.md").exists():
-        pytest.skip(f"the real catalogue is not at {DATA}; APIDEX_TEST_DATA can name its folder")
+        pytest.skip(f"the real catalogue is not at {DATA}; TEST_APIDEX_DATA can name its folder")
     return DATA
 
 

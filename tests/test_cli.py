@@ -17,7 +17,7 @@ from processes import http_server, replica
 @pytest.fixture
 def file(tmp_path, monkeypatch) -> str:
     for name in list(os.environ):
-        if name.startswith("APIDEX_") and not name.startswith("APIDEX_TEST_"):
+        if name.startswith("APIDEX_"):
             monkeypatch.delenv(name)
     path = tmp_path / "entries.json"
     path.write_bytes(publicapis("Cat Facts", "Cats", "Songlink / Odesli", "[red]Markup[/red]"))
