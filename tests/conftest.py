@@ -1,7 +1,7 @@
 """What all tests share: the real catalogue where it is at hand, a replica in this process, and the rule about skipping."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +15,8 @@ from hypothesis import settings as hypothesis_settings
 
 from apidex.app import App, create_app
 from apidex.settings import Settings
-from fakes import FakeClock, FakeUpstream
+from fakes import FakeCache, FakeClock, FakeRedis, FakeUpstream
+from redis_server import RedisServer
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("TEST_APIDEX_DATA") or ROOT.parent / "shared/data/public-apis")
@@ -24,6 +25,10 @@ hypothesis_settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 hypothesis_settings.load_profile("default")
+
+
+def pytest_addoption(parser) -> None:
+    parser.addoption("--seed", type=int, help="play this seed of the simulation again")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -60,11 +65,19 @@ def upstream() -> FakeUpstream:
 
 
 @asynccontextmanager
-async def running_app(upstream, clock, **settings) -> AsyncIterator[App]:
-    """A replica on a fake upstream and a fake clock, whose refresh task does nothing after its first turn."""
-    defaults = {"served_by": "replica-1", "start": timedelta(seconds=5), "refresh": timedelta(hours=1)}
-    async with create_app(Settings(**(defaults | settings)), upstream=upstream, clock=clock, random=Random(1)) as app:
+async def running_app(upstream, clock, redis=None, **settings) -> AsyncIterator[App]:
+    """A replica on a fake upstream, a fake clock and a fake Redis, whose refresh task does nothing after its first turn."""
+    defaults = {"served_by": "replica-1", "start": timedelta(seconds=5), "poll": timedelta(hours=1)}
+    cache = FakeCache(redis or FakeRedis(clock))
+    parts = {"upstream": upstream, "cache": cache, "clock": clock, "random": Random(1)}
+    async with create_app(Settings(**(defaults | settings)), **parts) as app:
         yield app
+
+
+async def refreshed(app: App) -> None:
+    """An interval later, the upstream is asked again."""
+    app.service.refresher.clock.passes(app.service.refresher.limits.refresh.total_seconds())
+    await app.service.refresher.turn()
 
 
 def client_of(asgi) -> httpx.AsyncClient:
@@ -81,3 +94,11 @@ async def app(upstream, clock) -> AsyncIterator[App]:
 async def client(app) -> AsyncIterator[httpx.AsyncClient]:
     async with client_of(app.asgi) as client:
         yield client
+
+
+@pytest.fixture
+def redis_server(tmp_path) -> Iterator[RedisServer]:
+    """A real Redis."""
+    server = RedisServer(tmp_path)
+    yield server
+    server.is_killed()

@@ -4,12 +4,16 @@ import asyncio
 import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
 
 import msgspec
 
+from apidex.cache import Copy, Head
 from apidex.catalogue import Entry
-from apidex.errors import UpstreamError
-from apidex.upstream import Fetched, NotModified, Validators
+from apidex.errors import CacheError, UpstreamError
+from apidex.upstream import Fetched, NotModified
+from apidex.validators import Validators
 
 WINTER = 1_800_000_000.0
 """A moment in January 2027."""
@@ -54,8 +58,6 @@ class FakeUpstream:
 
     def __init__(self, *names: str) -> None:
         self.asked: list[Validators] = []
-        self._error: UpstreamError | None = None
-        self._hangs = False
         self.has(*(names or ("Cat Facts", "Cats", "Dogs", "Songlink / Odesli", "Pokéapi", "What's on the menu?")))
 
     def has(self, *names: str) -> None:
@@ -78,6 +80,129 @@ class FakeUpstream:
             raise self._error
         tag = f'"{hash(self._body)}"'
         return NotModified(validators) if validators.etag == tag else Fetched(self._body, Validators(etag=tag))
+
+
+class FakeRedis:
+    """What one Redis holds for a fleet, and its clock; FakeCache is how a replica reaches it."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.error: CacheError | None = None
+        self.flush()
+
+    def flush(self) -> None:
+        self.copy: Copy | None = None
+        self.payload: bytes | None = None
+        self.failures, self.retry_at = 0, 0.0
+        self.holder, self.held_until = "", 0.0
+
+    def goes_down(self, kind: str = "connect") -> None:
+        self.error = CacheError(kind, f"Redis is down ({kind})")
+
+    def comes_back(self) -> None:
+        self.error = None
+
+    def now(self) -> float:
+        return self.clock.wall()
+
+    def _may_write(self, expected: int | None) -> bool:
+        return (self.copy.stamp if self.copy else None) == expected
+
+
+class FakeCache:
+    """The contract of `apidex.cache.Cache`, without a network: test_cache.py holds it to the same as a real Redis."""
+
+    url = "redis://fake"
+
+    def __init__(self, redis: FakeRedis) -> None:
+        self.redis = redis
+
+    async def reach(self, verb: str) -> None:
+        """On the way to Redis; the simulation puts its faults here."""
+        if self.redis.error:
+            raise self.redis.error
+
+    async def come_back(self, verb: str) -> None:
+        """On the way back from Redis, when what was asked is done."""
+
+    async def read(self) -> Head:
+        await self.reach("read")
+        head = self._head()
+        await self.come_back("read")
+        return head
+
+    async def load(self) -> tuple[Head, bytes | None]:
+        await self.reach("load")
+        loaded = self._head(), self.redis.payload
+        await self.come_back("load")
+        return loaded
+
+    async def publish(self, copy: Copy, payload: bytes, expected: int | None) -> bool:
+        await self.reach("publish")
+        redis = self.redis
+        checked_at = min(copy.checked_at, redis.now())
+        done = redis._may_write(expected) and checked_at >= self._stored_at()
+        if done:
+            redis.copy, redis.payload = replace(copy, checked_at=checked_at), payload
+            redis.failures, redis.retry_at = 0, 0.0
+        await self.come_back("publish")
+        return done
+
+    async def confirm(self, stamp: int, checked_at: float, validators: Validators) -> bool:
+        await self.reach("confirm")
+        redis = self.redis
+        done = redis._may_write(stamp)
+        if done:
+            checked_at = min(checked_at, redis.now())
+            if checked_at > self._stored_at():
+                redis.copy = replace(redis.copy, checked_at=checked_at, validators=validators)
+            redis.failures, redis.retry_at = 0, 0.0
+        await self.come_back("confirm")
+        return done
+
+    async def back_off(self, failures: int, wait: timedelta) -> None:
+        await self.reach("back_off")
+        self.redis.failures, self.redis.retry_at = failures, self.redis.now() + wait.total_seconds()
+        await self.come_back("back_off")
+
+    async def drop(self, stamp: int) -> bool:
+        await self.reach("drop")
+        done = self.redis._may_write(stamp)
+        if done:
+            self.redis.copy = self.redis.payload = None
+            self.redis.failures, self.redis.retry_at = 0, 0.0
+        await self.come_back("drop")
+        return done
+
+    async def lease(self, token: str, ttl: timedelta) -> bool:
+        await self.reach("lease")
+        done = self.redis.now() >= self.redis.held_until
+        if done:
+            self.redis.holder, self.redis.held_until = token, self.redis.now() + ttl.total_seconds()
+        await self.come_back("lease")
+        return done
+
+    async def renew(self, token: str, ttl: timedelta) -> bool:
+        await self.reach("renew")
+        done = self.redis.holder == token and self.redis.now() < self.redis.held_until
+        if done:
+            self.redis.held_until = self.redis.now() + ttl.total_seconds()
+        await self.come_back("renew")
+        return done
+
+    async def release(self, token: str) -> None:
+        await self.reach("release")
+        if self.redis.holder == token:
+            self.redis.held_until = 0.0
+        await self.come_back("release")
+
+    def _head(self) -> Head:
+        redis = self.redis
+        return Head(redis.now(), redis.copy, redis.failures, redis.retry_at)
+
+    def _stored_at(self) -> float:
+        stored_at = self.redis.copy.checked_at if self.redis.copy else 0.0
+        return stored_at if stored_at <= self.redis.now() else 0.0
 
 
 Handler = Callable[[bytes, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

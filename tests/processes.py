@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import httpx
 import msgspec
 
 
@@ -19,7 +20,7 @@ class Process:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("APIDEX_")}
         self.popen = subprocess.Popen(
             [sys.executable, "-m", "apidex", "serve", "--port", "0", "--log-format", "json", *arguments],
-            env=clean | environ,
+            env=clean | {"APIDEX_DRAIN_SECONDS": "0"} | environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -44,6 +45,18 @@ class Process:
     def events(self, name: str) -> list[dict]:
         return [event for line in list(self.lines) if (event := msgspec.json.decode(line))["event"] == name]
 
+    def catalogue(self) -> dict:
+        """What /v1/catalogue says."""
+        return httpx.get(f"{self.url}/v1/catalogue", timeout=5).json()
+
+    def is_killed(self) -> None:
+        """As `kill -9`."""
+        if self.popen.poll() is None:
+            self.popen.kill()
+        self.popen.wait(10)
+        self._reader.join(5)
+        self.popen.stdout.close()
+
     def ends(self) -> int:
         """Ask it to end, and give its exit status."""
         self.popen.terminate()
@@ -58,11 +71,7 @@ def replica(*arguments: str, **environ: str) -> Iterator[Process]:
     try:
         yield process
     finally:
-        if process.popen.poll() is None:
-            process.popen.kill()
-        process.popen.wait(10)
-        process._reader.join(5)
-        process.popen.stdout.close()
+        process.is_killed()
 
 
 @contextmanager

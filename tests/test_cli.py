@@ -160,7 +160,7 @@ def test_doctor_finds_nothing_where_all_is_well(file, capsys):
     assert main(["doctor", "--port", "0", "--upstream", file]) == 0
     out = capsys.readouterr().out
     assert [line.split()[:2] for line in out.splitlines()] == [
-        ["ok", check] for check in ("settings", "port", "upstream", "clock")
+        ["ok", check] for check in ("settings", "port", "upstream", "redis", "clock")
     ]
 
 
@@ -180,3 +180,16 @@ def test_help_has_examples(command, capsys):
         main([*command.split(), "--help"])
     assert end.value.code == 0
     assert "examples:\n  " in capsys.readouterr().out
+
+
+@pytest.mark.real
+def test_doctor_looks_into_redis(file, capsys, redis_server):
+    arguments = ["doctor", "--port", "0", "--upstream", file, "--redis-url", redis_server.url]
+    assert main(arguments) == 0
+    assert "holds no catalogue yet" in capsys.readouterr().out
+    with replica("--upstream", file, "--redis-url", redis_server.url):
+        assert main(arguments) == 0
+    assert ": 4 entries, " in capsys.readouterr().out
+    redis_server.is_killed()
+    assert main(arguments) == 0, "a replica runs without Redis"
+    assert "warning redis" in capsys.readouterr().out

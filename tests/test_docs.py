@@ -18,6 +18,8 @@ def default_of(item) -> str:
     value = getattr(Settings(), item.name)
     if item.name == "served_by":
         return "the host's name"
+    if value == "":
+        return "none"
     return f"`{value.total_seconds():g}`" if isinstance(value, timedelta) else f"`{value}`"
 
 
@@ -35,18 +37,36 @@ def test_every_setting_is_documented_as_it_is():
     assert settings_table() in text, f"docs/settings.md should have:\n\n{settings_table()}"
 
 
+def words_of(heading: str, until: str) -> set[str]:
+    """The words in the first column of the tables between two headings of docs/events.md."""
+    text = (DOCS / "events.md").read_text()
+    section = text.split(heading)[1].split(until)[0]
+    return set(re.findall(r"^\| `([a-z_.]+)`", section, re.MULTILINE))
+
+
 def test_every_event_is_documented_and_no_other():
     logged = set(re.findall(r'\blog\.(?:debug|info|warning|error|exception)\(\s*"([a-z_.]+)"', SOURCE))
-    logged |= set(re.findall(r'"((?:serve|upstream)\.[a-z_]+)"', SOURCE)) | {"library"}
-    logged |= {f"upstream.{outcome}" for outcome in ("adopted", "unchanged", "not_modified")}
-    table = (DOCS / "events.md").read_text().split("## Reasons")[0]
-    assert logged == set(re.findall(r"^\| `([a-z_.]+)`", table, re.MULTILINE))
+    logged |= set(re.findall(r'"((?:serve|upstream|redis)\.[a-z_]+)"', SOURCE)) | {
+        "library",
+        "redis.published",
+        "redis.fenced",
+    }
+    assert logged == words_of("# Events", "## Reasons")
 
 
 def test_every_reason_is_documented_and_no_other():
-    raised = set(re.findall(r'(?:Upstream|Catalogue)Error\(\s*"([a-z_]+)"', SOURCE)) - {"service"}
-    table = (DOCS / "events.md").read_text().split("## Reasons")[1].split("## Errors")[0]
-    assert raised == set(re.findall(r"^\| `([a-z_]+)`", table, re.MULTILINE))
+    raised = set(re.findall(r'(?:Upstream|Catalogue|Cache|Wire)Error\(\s*"([a-z_]+)"', SOURCE)) - {"service"}
+    raised |= set(
+        re.findall(r', "([a-z]+)"\),?$', SOURCE.split("def _cause")[1].split("def _milliseconds")[0], re.MULTILINE)
+    )
+    raised |= {"type", "response"}
+    assert raised == words_of("## Reasons", "## Metrics")
+
+
+async def test_every_metric_is_documented_and_no_other(client):
+    told = set(re.findall(r"^# TYPE (apidex_\S+)", (await client.get("/-/metrics")).text, re.MULTILINE))
+    # a histogram and a counter have a second family with the moment of their creation
+    assert {name for name in told if not name.endswith("_created")} == words_of("## Metrics", "## Errors")
 
 
 def commands_of(text: str) -> list[str]:

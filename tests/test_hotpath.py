@@ -8,7 +8,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import client_of, running_app
+from conftest import client_of, refreshed, running_app
 from fakes import FakeClock, FakeUpstream
 
 NAMES = [
@@ -87,7 +87,7 @@ def decoded(answer) -> bytes:
 @pytest.mark.parametrize(("encoding", "is_used"), [("gzip", True), ("zstd", True), ("identity", False)])
 async def test_a_long_answer_is_compressed_and_its_tag_is_its_own(client, upstream, app, encoding, is_used):
     upstream.has(*NAMES)
-    await app.service.refresher.turn()
+    await refreshed(app)
     plain = await client.get("/Filler", headers={"accept-encoding": "identity"})
     response = await client.get("/Filler", headers={"accept-encoding": encoding})
     assert (response.headers.get("content-encoding") == encoding) is is_used
@@ -113,7 +113,7 @@ async def test_tags_are_a_matter_of_the_catalogue_and_not_of_the_replica_or_the_
 async def test_a_new_catalogue_is_answered_from_at_once_and_old_tags_are_worth_nothing(client, upstream, app):
     before = await client.get("/Cat")
     upstream.has("Catamaran", "Dogs", "Birds")
-    await app.service.refresher.turn()
+    await refreshed(app)
     after = await client.get("/Cat", headers={"if-none-match": before.headers["etag"]})
     assert [item["API"] for item in after.json()] == ["Catamaran"]
     assert after.headers["catalogue-version"] > before.headers["catalogue-version"]
@@ -125,5 +125,5 @@ async def test_an_answer_given_before_has_the_age_of_this_moment(client, clock):
     clock.passes(61.5)
     response = await client.get("/Cat")
     assert response.headers["age"] == "61"
-    assert response.headers["cache-status"] == "apidex; hit; ttl=3539"
+    assert response.headers["cache-status"] == "redis; hit; ttl=11099, apidex; hit; ttl=11099"
     assert (await client.get("/Cat", headers={"if-none-match": response.headers["etag"]})).headers["age"] == "61"

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from apidex.catalogue import NAME_LIMIT
-from conftest import client_of, running_app
+from conftest import client_of, refreshed, running_app
 
 EVERYWHERE = {
     "x-served-by": "replica-1",
@@ -46,8 +46,8 @@ async def test_an_answer_says_all_that_it_should(client, clock):
     assert EVERYWHERE.items() <= dict(headers).items()
     assert re.fullmatch(r'"[0-9a-f]{32}"', headers["etag"])
     assert headers["age"] == "5"
-    assert headers["cache-control"] == "public, max-age=3600, stale-while-revalidate=300, stale-if-error=604800"
-    assert headers["cache-status"] == "apidex; hit; ttl=3595"
+    assert headers["cache-control"] == "public, max-age=11160, stale-while-revalidate=300, stale-if-error=604800"
+    assert headers["cache-status"] == "redis; hit; ttl=11155, apidex; hit; ttl=11155"
     assert re.fullmatch(r"\d{13}-[0-9a-f]{12}", headers["catalogue-version"])
 
 
@@ -123,16 +123,18 @@ async def test_the_catalogue_is_described(client, upstream, clock):
     clock.passes(2)
     view = (await client.get("/v1/catalogue")).json()
     assert view["version"] == f"{view['stamp']}-{view['digest'][:12]}"
-    assert (view["state"], view["age"], view["max_age"]) == ("fresh", 2.0, 3600.0)
+    assert (view["state"], view["age"], view["max_age"]) == ("fresh", 2.0, 11160.0)
     assert (view["entries"], view["categories"], view["rows"]) == (6, 1, 6)
     assert view["source"] == view["upstream"]["url"] == upstream.source
-    assert view["upstream"]["turns"] == {"adopted": 1}
+    assert view["upstream"]["refreshes"] == {"changed": 1}
+    assert view["redis"]["publications"] == {"published": 1}
+    assert (view["redis"]["reachable"], view["redis"]["shared"]) == (True, True)
     assert view["checked_at"].endswith("Z")
 
 
 async def test_what_was_refused_is_described(client, upstream, app):
     upstream.sends(b"<!doctype html>Bad gateway")
-    await app.service.refresher.turn()
+    await refreshed(app)
     view = (await client.get("/v1/catalogue")).json()["upstream"]
     assert view["failures"] == {"format": 1}
     assert view["failed_in_a_row"] == 1
@@ -168,7 +170,7 @@ async def test_probes_do_not_ask_the_upstream(client, upstream):
 
 async def test_the_openapi_document_lists_every_path(client):
     document = (await client.get("/-/openapi.json")).json()
-    expected = {"/{name}", "/", "/v1/catalogue", "/-/livez", "/-/readyz", "/-/docs", "/-/openapi.json"}
+    expected = {"/{name}", "/", "/v1/catalogue", "/-/livez", "/-/readyz", "/-/metrics", "/-/docs", "/-/openapi.json"}
     assert expected == set(document["paths"])
     assert document["paths"]["/{name}"]["get"]["parameters"][0]["schema"]["maxLength"] == NAME_LIMIT
 

@@ -11,25 +11,37 @@ from apidex.app import starter_snapshot
 from apidex.freshness import Limits, State
 from apidex.refresh import Refresher
 from conftest import running_app
-from fakes import FakeClock, FakeUpstream, publicapis
+from fakes import FakeCache, FakeClock, FakeRedis, FakeUpstream, publicapis
 
 HOUR = 3600
 
 
-def refresher_of(upstream, clock, parse=formats.parse) -> Refresher:
-    limits = Limits(timedelta(seconds=HOUR), timedelta(0), timedelta(0))
-    return Refresher(
-        upstream, starter_snapshot(clock), parse=parse, limits=limits, keep_share=0.5, clock=clock, random=Random(3)
-    )
+def refresher_of(upstream, clock, redis, parse=formats.parse, seed=3) -> Refresher:
+    limits = Limits(timedelta(seconds=HOUR), timedelta(seconds=5), timedelta(0), timedelta(0))
+    options = {
+        "parse": parse,
+        "limits": limits,
+        "keep_share": 0.5,
+        "limit": 10**6,
+        "clock": clock,
+        "random": Random(seed),
+    }
+    return Refresher(FakeCache(redis), upstream, starter_snapshot(clock), **options)
 
 
 @pytest.fixture
-def refresher(upstream, clock) -> Refresher:
-    return refresher_of(upstream, clock)
+def redis(clock) -> FakeRedis:
+    return FakeRedis(clock)
 
 
-def wait_of(refresher) -> float:
-    return refresher.ledger.next_turn - refresher.clock.steady()
+@pytest.fixture
+def refresher(upstream, clock, redis) -> Refresher:
+    return refresher_of(upstream, clock, redis)
+
+
+async def refreshed(refresher) -> None:
+    refresher.clock.passes(HOUR)
+    await refresher.turn()
 
 
 async def test_before_the_first_turn_it_has_the_starter_catalogue_and_says_so(refresher):
@@ -37,35 +49,45 @@ async def test_before_the_first_turn_it_has_the_starter_catalogue_and_says_so(re
     assert len(refresher.current.catalogue) >= 200
 
 
-async def test_a_catalogue_is_adopted(refresher, upstream, clock):
+async def test_a_catalogue_is_adopted_and_published(refresher, upstream, clock, redis):
     await refresher.turn()
     assert refresher.state() is State.FRESH
     assert refresher.current.catalogue.names()[0] == "Cat Facts"
     assert refresher.current.source == upstream.source
     assert refresher.current.stamp == int(clock.wall() * 1000)
-    assert 0.9 * HOUR <= wait_of(refresher) <= HOUR
+    assert redis.copy.version == refresher.current.version
+    assert refresher.next_refresh_in() == HOUR
+
+
+async def test_a_turn_before_it_is_time_asks_nobody_but_redis(refresher, upstream, clock):
+    await refresher.turn()
+    for _ in range(10):
+        clock.passes(5)
+        await refresher.turn()
+    assert len(upstream.asked) == 1
 
 
 async def test_a_catalogue_grows_old_and_is_fresh_again_when_the_upstream_vouches_for_it(refresher, upstream, clock):
     await refresher.turn()
     first = refresher.current
     clock.passes(HOUR + 1)
-    assert (refresher.age(), refresher.state()) == (HOUR + 1, State.STALE)
+    assert (refresher.age(), refresher.state()) == (HOUR + 1, State.FRESH)
+    clock.passes(HOUR)
+    assert refresher.state() is State.STALE
     await refresher.turn()
     assert upstream.asked[1] != upstream.asked[0]
     assert (refresher.age(), refresher.state()) == (0, State.FRESH)
     assert refresher.current.version == first.version
     assert refresher.current.index is first.index
-    assert refresher.ledger.outcomes == {"adopted": 1, "not_modified": 1}
+    assert +refresher.ledger.refreshes == {"changed": 1, "not_modified": 1}
 
 
-async def test_the_same_catalogue_in_other_bytes_keeps_its_version(refresher, upstream, clock):
+async def test_the_same_catalogue_in_other_bytes_keeps_its_version(refresher, upstream):
     await refresher.turn()
     first = refresher.current
     upstream.sends(publicapis(*first.catalogue.names()) + b"\n")
-    clock.passes(HOUR)
-    await refresher.turn()
-    assert refresher.ledger.outcomes["unchanged"] == 1
+    await refreshed(refresher)
+    assert refresher.ledger.refreshes["unchanged"] == 1
     assert refresher.current.version == first.version
     assert refresher.age() == 0
 
@@ -74,9 +96,9 @@ async def test_stamps_rise_even_when_the_calendar_is_set_back(refresher, upstrea
     stamps = []
     for name in ("A", "B", "C"):
         upstream.has(name, "X")
-        await refresher.turn()
+        await refreshed(refresher)
         stamps.append(refresher.current.stamp)
-        clock.is_set(-HOUR)
+        clock.is_set(-2 * HOUR)
     assert stamps == sorted(set(stamps))
 
 
@@ -87,6 +109,7 @@ async def test_ages_do_not_care_about_the_calendar(refresher, clock):
     assert refresher.age() == 10
 
 
+@pytest.mark.parametrize("redis_is_there", [True, False])
 @pytest.mark.parametrize(
     ("break_it", "outcome", "reason"),
     [
@@ -99,25 +122,27 @@ async def test_ages_do_not_care_about_the_calendar(refresher, clock):
     ],
 )
 async def test_an_answer_of_no_use_leaves_the_catalogue_as_it_was(
-    refresher, upstream, clock, break_it, outcome, reason
+    refresher, upstream, clock, redis, break_it, outcome, reason, redis_is_there
 ):
+    if not redis_is_there:
+        redis.goes_down()
     await refresher.turn()
-    before = refresher.current
-    clock.passes(HOUR)
+    before, published = refresher.current.version, redis.copy
     break_it(upstream)
-    await refresher.turn()
-    assert refresher.current is before
-    assert refresher.ledger.outcomes[outcome] == 1
-    assert refresher.ledger.failures == {reason: 1}
+    clock.passes(0.2 * HOUR)
+    await refreshed(refresher)
+    assert refresher.current.version == before
+    assert refresher.ledger.refreshes[outcome] == 1
+    assert +refresher.ledger.failures == {reason: 1}
     assert refresher.ledger.last_failure.at == clock.wall()
-    assert refresher.age() == HOUR
-    assert wait_of(refresher) <= 2
+    assert refresher.age() == 1.2 * HOUR
+    assert redis.copy == published, "nothing bad is published"
 
 
 async def test_half_of_the_entries_is_enough(refresher, upstream):
     await refresher.turn()
     upstream.has("A", "B", "C")
-    await refresher.turn()
+    await refreshed(refresher)
     assert refresher.current.catalogue.names() == ["A", "B", "C"]
 
 
@@ -127,14 +152,14 @@ async def test_the_starter_catalogue_is_no_measure_for_the_upstreams(refresher, 
     assert refresher.current.catalogue.names() == ["A"]
 
 
-async def test_what_was_refused_is_not_taken_for_known(refresher, upstream):
+async def test_what_was_refused_is_not_taken_for_known(refresher, upstream, clock):
     """A 304 after a refusal would vouch for bytes that are not here."""
     await refresher.turn()
-    good = upstream.asked[-1]
     upstream.sends(b"<html>")
-    await refresher.turn()
-    await refresher.turn()
-    assert upstream.asked[-1] == upstream.asked[-2] != good
+    for _ in range(3):
+        await refreshed(refresher)
+    assert len(set(upstream.asked[1:])) == 1
+    assert refresher.ledger.refreshes["refused"] == 3
 
 
 async def test_tries_grow_rarer_while_the_upstream_is_down_and_are_forgiven_when_it_is_back(refresher, upstream, clock):
@@ -142,7 +167,7 @@ async def test_tries_grow_rarer_while_the_upstream_is_down_and_are_forgiven_when
     waits = []
     for _ in range(15):
         await refresher.turn()
-        waits.append(wait_of(refresher))
+        waits.append(refresher.next_refresh_in())
         clock.passes(waits[-1])
     assert waits[0] <= 2
     assert waits[8] > 100
@@ -150,22 +175,25 @@ async def test_tries_grow_rarer_while_the_upstream_is_down_and_are_forgiven_when
     upstream.has("A")
     await refresher.turn()
     assert refresher.ledger.failed_in_a_row == 0
-    assert wait_of(refresher) >= 0.9 * HOUR
+    assert refresher.next_refresh_in() == HOUR
 
 
-async def test_an_upstream_that_asks_for_patience_gets_it(refresher, upstream):
+@pytest.mark.parametrize("redis_is_there", [True, False])
+async def test_an_upstream_that_asks_for_patience_gets_it(refresher, upstream, redis, redis_is_there):
+    if not redis_is_there:
+        redis.goes_down()
     upstream.goes_down("status", retry_after=600)
     await refresher.turn()
-    assert wait_of(refresher) == 600
+    assert refresher.next_refresh_in() == 600
 
 
-async def test_a_fault_of_ours_is_one_failure_and_not_the_end(upstream, clock):
+async def test_a_fault_of_ours_is_one_failure_and_not_the_end(upstream, clock, redis):
     def broken(body):
         raise ZeroDivisionError
 
-    refresher = refresher_of(upstream, clock, parse=broken)
+    refresher = refresher_of(upstream, clock, redis, parse=broken)
     await refresher.turn()
-    assert refresher.ledger.failures == {"internal": 1}
+    assert +refresher.ledger.failures == {"internal": 1}
     assert refresher.state() is State.BUNDLED
 
 
@@ -178,8 +206,8 @@ async def test_the_start_waits_for_the_upstream_but_not_for_long():
 
 
 async def test_the_task_asks_again_when_it_is_time(upstream, clock):
-    async with running_app(upstream, clock, refresh=timedelta(seconds=1)):
+    async with running_app(upstream, clock, refresh=timedelta(seconds=1), poll=timedelta(seconds=0.05)):
         async with asyncio.timeout(5):
-            while len(upstream.asked) < 2:
+            while len(upstream.asked) < 3:
                 clock.passes(0.5)
                 await asyncio.sleep(0.02)

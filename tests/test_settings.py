@@ -19,6 +19,20 @@ def test_values_get_their_types_and_units():
     assert (settings.port, settings.refresh, settings.upstream) == (0, timedelta(seconds=1.5), "file:///a")
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://redis:6379/0",
+        "redis://redis",
+        "rediss://user:p%40ss@host:1/2",
+        "unix:///run/redis.sock?db=1",
+        "redis://[::1]:6379/",
+    ],
+)
+def test_redis_urls_of_every_kind_are_taken(url):
+    assert Settings.from_env({"APIDEX_REDIS_URL": url}).redis_url == url
+
+
 def test_an_empty_variable_is_as_good_as_none():
     assert Settings.from_env({"APIDEX_PORT": ""}).port == 8000
 
@@ -41,6 +55,15 @@ def test_an_empty_variable_is_as_good_as_none():
         ("APIDEX_UPSTREAM", "https://", "https: or http: or file:"),
         ("APIDEX_UPSTREAM", "http://a:b", "https: or http: or file:"),
         ("APIDEX_UPSTREAM", "file:", "https: or http: or file:"),
+        ("APIDEX_REDIS_URL", "localhost:6379", "redis://HOST:PORT/DB"),
+        ("APIDEX_REDIS_URL", "redis://", "redis://HOST:PORT/DB"),
+        ("APIDEX_REDIS_URL", "redis://localhost:6379/x", "redis://HOST:PORT/DB"),
+        ("APIDEX_REDIS_URL", "redis://localhost?nonsense=1", "redis://HOST:PORT/DB"),
+        ("APIDEX_REDIS_URL", "redis://localhost:99999", "redis://HOST:PORT/DB"),
+        ("APIDEX_REDIS_URL", "unix://relative", "unix:///PATH?db=DB"),
+        ("APIDEX_REDIS_CA", "/nowhere.pem", "a file that exists"),
+        ("APIDEX_REDIS_PREFIX", "a b", "letters, digits"),
+        ("APIDEX_POLL_SECONDS", "0", "from 0.05"),
         ("APIDEX_UPSTREAM_FORMAT", "xml", "auto, publicapis, markdown, apis.guru"),
         ("APIDEX_UPSTREAM_LIMIT_BYTES", "12", "a whole number from 1024"),
         ("APIDEX_LOG_FORMAT", "JSON", "auto, json, text"),
@@ -70,6 +93,7 @@ def test_a_secret_can_come_from_a_file(tmp_path):
         ({"APIDEX_UPSTREAM_FILE": "/"}, "directory"),
         ({"APIDEX_UPSTREAM_FILE": "/a", "APIDEX_UPSTREAM": "https://a"}, "both set"),
         ({"APIDEX_UPSTREAM": "ftp://user:secret@a"}, "the value given is not allowed"),
+        ({"APIDEX_REDIS_PASSWORD": "secret\n"}, "the value given is not allowed"),
     ],
 )
 def test_what_is_wrong_with_a_secret_is_said_without_telling_it(environ, text):

@@ -9,7 +9,8 @@ import pytest
 
 import fakes
 from apidex.errors import SettingsError, UpstreamError
-from apidex.upstream import Fetched, NotModified, Validators, upstream_at, without_password
+from apidex.upstream import Fetched, NotModified, upstream_at, without_password
+from apidex.validators import Validators
 from fakes import answers, bomb, wire_server
 
 LIMIT = 2**20

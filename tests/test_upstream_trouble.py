@@ -9,11 +9,16 @@ import pytest
 import fakes
 from apidex.app import create_app
 from apidex.settings import Settings
-from conftest import client_of
-from fakes import answers, bomb, publicapis, wire_server
+from conftest import client_of, refreshed
+from fakes import FakeCache, FakeRedis, answers, bomb, publicapis, wire_server
 
 GOOD = publicapis("Cat Facts", "Cats", "Dogs", "Birds", "Fish")
-SETTINGS = {"served_by": "replica-1", "upstream_limit": 2**20, "upstream_timeout": timedelta(seconds=0.3)}
+SETTINGS = {
+    "served_by": "replica-1",
+    "upstream_limit": 2**20,
+    "upstream_timeout": timedelta(seconds=0.3),
+    "poll": timedelta(hours=1),
+}
 
 TROUBLE = {
     "not JSON": (answers(b"{oops"), "format"),
@@ -36,22 +41,25 @@ TROUBLE = {
 
 
 @pytest.mark.parametrize("case", TROUBLE)
-async def test_searches_go_on_and_it_is_said_what_happened(case):
+async def test_searches_go_on_and_it_is_said_what_happened(case, clock):
     behave, reason = TROUBLE[case]
     async with wire_server() as wire:
         wire.behaves = answers(GOOD)
-        async with create_app(Settings(upstream=wire.url, **SETTINGS)) as app, client_of(app.asgi) as client:
+        async with (
+            create_app(Settings(upstream=wire.url, **SETTINGS), clock=clock, cache=FakeCache(FakeRedis(clock))) as app,
+            client_of(app.asgi) as client,
+        ):
             before = await client.get("/Cat")
             assert len(before.json()) == 2
             wire.behaves = behave
-            turn = asyncio.create_task(app.service.refresher.turn())
+            turn = asyncio.create_task(refreshed(app))
             while not turn.done():
                 assert (await client.get("/Cat")).status_code == 200
                 await asyncio.sleep(0.01)
             after = await client.get("/Cat")
             view = (await client.get("/v1/catalogue")).json()
     if reason is None:
-        assert view["upstream"]["turns"] == {"adopted": 2}
+        assert view["upstream"]["refreshes"] == {"changed": 2}
         return
     assert after.json() == before.json()
     assert view["upstream"]["failures"] == {reason: 1}
@@ -60,27 +68,32 @@ async def test_searches_go_on_and_it_is_said_what_happened(case):
 
 
 @pytest.mark.parametrize("case", [case for case, (_, reason) in TROUBLE.items() if reason not in (None, "shrunk")])
-async def test_a_replica_that_starts_into_it_answers_from_the_starter_catalogue_and_recovers(case):
+async def test_a_replica_that_starts_into_it_answers_from_the_starter_catalogue_and_recovers(case, clock):
     async with wire_server() as wire:
         wire.behaves, _ = TROUBLE[case]
-        async with create_app(Settings(upstream=wire.url, **SETTINGS)) as app, client_of(app.asgi) as client:
+        async with (
+            create_app(Settings(upstream=wire.url, **SETTINGS), clock=clock, cache=FakeCache(FakeRedis(clock))) as app,
+            client_of(app.asgi) as client,
+        ):
             assert (await client.get("/v1/catalogue")).json()["state"] == "bundled"
             assert (await client.get("/GitHub")).json()
             wire.behaves = answers(GOOD)
-            await app.service.refresher.turn()
+            await refreshed(app)
             assert (await client.get("/v1/catalogue")).json()["state"] == "fresh"
             assert len((await client.get("/Cat")).json()) == 2
 
 
-async def test_a_bomb_is_refused_before_it_fills_the_memory():
+async def test_a_bomb_is_refused_before_it_fills_the_memory(clock):
     import tracemalloc
 
     body = bomb(2**28)
     async with wire_server() as wire:
         wire.behaves = answers(body, content_encoding="gzip")
-        async with create_app(Settings(upstream=wire.url, **SETTINGS)) as app:
+        async with create_app(
+            Settings(upstream=wire.url, **SETTINGS), clock=clock, cache=FakeCache(FakeRedis(clock))
+        ) as app:
             tracemalloc.start()
-            await app.service.refresher.turn()
+            await refreshed(app)
             _, peak = tracemalloc.get_traced_memory()
             tracemalloc.stop()
     assert peak < 2**23

@@ -1,16 +1,17 @@
 """Apidex: which public APIs have this in their name?
 
-upstream -> catalogue -> index -> snapshot -> HTTP
+upstream -> catalogue -> wire -> Redis -> wire -> catalogue -> index -> snapshot -> HTTP
 
 catalogue, formats/, index, snapshot       pure: entries, upstream formats, searching, what is answered from
+wire, validators                           pure: a catalogue as bytes for other replicas; what to ask an upstream again with
 freshness, clock, starter                  ages and limits; the time that tests can move; the catalogue of the first seconds
 errors, settings                           the exception tree; the environment, read once
-upstream                                   I/O: the network or a file, to bytes
+upstream, cache                            I/O: the network or a file, to bytes; the fleet's copy in Redis
 refresh                                    the meeting place: holds the current Snapshot, and replaces it
 answers, answer_cache                      what an answer says of itself; those given before
 api, docs_page, edge, hotpath, asgi        Litestar's handlers; their page; what is around them; the short cut for GET /{name}
-app, server, logs                          the wiring; uvicorn; structlog
-cli, commands/                             the command line
+app, service, server, logs, metrics        the wiring, and what it makes; uvicorn; structlog; prometheus_client
+cli, commands/, lean                       the command line; importing no more than a server needs
 """
 
 __version__ = "0.1.0"

@@ -27,10 +27,11 @@ class _Kept(Generic[K, V]):
 
 
 class AnswerCache(Generic[K, V]):
-    """A map of at most *limit* bytes, where *value* counts for the size it is put with."""
+    """A map of at most *limit* bytes, where a value counts for the size that it is put with. Gets = hits + misses."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
+        self.hits = self.misses = 0
         self.clear()
 
     def clear(self) -> None:
@@ -54,7 +55,9 @@ class AnswerCache(Generic[K, V]):
         """What was put under *key*, if it is still here."""
         kept = self._kept.get(key)
         if kept is None:
+            self.misses += 1
             return None
+        self.hits += 1
         kept.uses += 1
         return kept.value
 

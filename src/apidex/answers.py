@@ -141,7 +141,7 @@ def age_headers(snapshot: Snapshot, limits: Limits, age: float) -> Headers:
     """What every answer from the catalogue says of it at this moment."""
     return [
         (b"age", b"%d" % age),
-        (b"cache-status", limits.cache_status(age, bundled=snapshot.bundled).encode()),
+        (b"cache-status", limits.cache_status(age, bundled=snapshot.bundled, shared=snapshot.shared).encode()),
     ]
 
 

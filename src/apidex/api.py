@@ -6,7 +6,6 @@
 import functools
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -19,6 +18,7 @@ from litestar.exceptions import HTTPException, NotFoundException
 from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.spec import License, Tag
 from litestar.params import Parameter, SkipValidation
+from prometheus_client.exposition import choose_encoder
 
 from apidex import __version__
 from apidex.answers import (
@@ -43,16 +43,8 @@ from apidex.clock import iso
 from apidex.docs_page import docs_page
 from apidex.formats.report import Remark, Remarks
 from apidex.freshness import State
-from apidex.refresh import Refresher
-
-
-@dataclass(slots=True)
-class Service:
-    """What the handlers speak of. *draining* is set when this replica is about to end."""
-
-    refresher: Refresher
-    served_by: str
-    draining: bool = False
+from apidex.refresh import Failure, Refresher
+from apidex.service import Service
 
 
 class ProblemDocument(msgspec.Struct, frozen=True):
@@ -71,7 +63,7 @@ class RemarksView(msgspec.Struct, frozen=True):
 
 
 class FailureView(msgspec.Struct, frozen=True):
-    """The last time that the upstream gave nothing usable: one word, a sentence, and when."""
+    """The last time that the upstream, or Redis, gave nothing usable: one word, a sentence, and when."""
 
     reason: str
     detail: str
@@ -79,14 +71,27 @@ class FailureView(msgspec.Struct, frozen=True):
 
 
 class UpstreamView(msgspec.Struct, frozen=True):
-    """What this replica's asking of the upstream has come to. `turns` says how each turn ended, `failures` why those failed."""
+    """What this replica's asking of the upstream has come to: how each time ended, and why some failed."""
 
     url: str
-    turns: dict[str, int]
+    refreshes: dict[str, int]
     failures: dict[str, int]
     failed_in_a_row: int
     last_failure: FailureView | None
-    next_turn_in: float
+    next_refresh_in: float
+
+
+class RedisView(msgspec.Struct, frozen=True):
+    """How this replica stands with the fleet's one copy. `shared` says that it answers from that copy."""
+
+    url: str
+    reachable: bool
+    shared: bool
+    adoptions: dict[str, int]
+    publications: dict[str, int]
+    leases: dict[str, int]
+    errors: dict[str, int]
+    last_error: FailureView | None
 
 
 class CatalogueView(msgspec.Struct, frozen=True):
@@ -112,6 +117,7 @@ class CatalogueView(msgspec.Struct, frozen=True):
     rejected: RemarksView
     ignored: RemarksView
     upstream: UpstreamView
+    redis: RedisView
     served_by: str
 
 
@@ -239,6 +245,20 @@ async def readyz(service: ServiceDependency) -> Response[StatusView]:
 
 
 @get(
+    "/-/metrics",
+    media_type=MediaType.TEXT,
+    summary="Metrics for Prometheus",
+    tags=["operations"],
+    operation_id="metrics",
+)
+async def metrics(request: Request[Any, Any, Any], service: ServiceDependency) -> Response[bytes]:
+    """Answer in the format that the scraper asks for."""
+    encode, content_type = choose_encoder(request.headers.get("accept", ""))
+    headers = {"cache-control": "no-store", "content-type": content_type}
+    return Response(encode(service.metrics.registry), headers=headers)
+
+
+@get(
     "/-/docs", media_type=MediaType.HTML, summary="This document, for people", tags=["operations"], operation_id="docs"
 )
 async def docs(request: Request[Any, Any, Any]) -> Response[str]:
@@ -258,7 +278,7 @@ async def openapi() -> Response[dict[str, Any]]:
     return Response(openapi_document(), media_type=MediaType.JSON, headers={"cache-control": "no-cache"})
 
 
-HANDLERS = (search_by_name, index, catalogue, livez, readyz, docs, openapi)
+HANDLERS = (search_by_name, index, catalogue, livez, readyz, metrics, docs, openapi)
 
 
 def litestar_app(service: Service) -> Litestar:
@@ -314,6 +334,7 @@ def _catalogue_view(service: Service) -> CatalogueView:
         rejected=_remarks_view(report.rejected),
         ignored=_remarks_view(report.ignored),
         upstream=_upstream_view(refresher),
+        redis=_redis_view(refresher),
         served_by=service.served_by,
     )
 
@@ -323,15 +344,33 @@ def _remarks_view(remarks: Remarks) -> RemarksView:
 
 
 def _upstream_view(refresher: Refresher) -> UpstreamView:
-    ledger, last = refresher.ledger, refresher.ledger.last_failure
+    ledger = refresher.ledger
     return UpstreamView(
         url=refresher.upstream.source,
-        turns=dict(ledger.outcomes),
-        failures=dict(ledger.failures),
+        refreshes=dict(+ledger.refreshes),
+        failures=dict(+ledger.failures),
         failed_in_a_row=ledger.failed_in_a_row,
-        last_failure=FailureView(last.reason, last.text, iso(last.at)) if last else None,
-        next_turn_in=round(max(0.0, ledger.next_turn - refresher.clock.steady()), 3),
+        last_failure=_failure_view(ledger.last_failure),
+        next_refresh_in=round(refresher.next_refresh_in(), 3),
     )
+
+
+def _redis_view(refresher: Refresher) -> RedisView:
+    ledger = refresher.ledger
+    return RedisView(
+        url=refresher.cache.url,
+        reachable=ledger.redis_reachable,
+        shared=refresher.current.shared,
+        adoptions=dict(+ledger.adoptions),
+        publications=dict(+ledger.publications),
+        leases=dict(+ledger.leases),
+        errors=dict(+ledger.redis_errors),
+        last_error=_failure_view(ledger.last_redis_error),
+    )
+
+
+def _failure_view(failure: Failure | None) -> FailureView | None:
+    return FailureView(failure.reason, failure.text, iso(failure.at)) if failure else None
 
 
 def _from_catalogue(request: Request[Any, Any, Any], service: Service, body: bytes) -> Response[bytes]:

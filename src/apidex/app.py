@@ -3,21 +3,24 @@
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from random import Random
 from typing import cast
 
 from apidex import formats, starter
-from apidex.api import Service, litestar_app
-from apidex.asgi import ASGIApp
+from apidex.asgi import ASGIApp, Receive, Scope, Send
+from apidex.cache import Cache, RedisCache, cache_at
 from apidex.clock import Clock, SystemClock
 from apidex.edge import Edge
 from apidex.freshness import Limits
 from apidex.hotpath import HotPath
 from apidex.index import Index
+from apidex.metrics import Metrics
 from apidex.refresh import Refresher
+from apidex.service import Service
 from apidex.settings import Settings
 from apidex.snapshot import Snapshot
 from apidex.upstream import Upstream, upstream_at
@@ -34,7 +37,12 @@ class App:
 
 @asynccontextmanager
 async def create_app(
-    settings: Settings, *, upstream: Upstream | None = None, clock: Clock | None = None, random: Random | None = None
+    settings: Settings,
+    *,
+    upstream: Upstream | None = None,
+    cache: Cache | None = None,
+    clock: Clock | None = None,
+    random: Random | None = None,
 ) -> AsyncIterator[App]:
     """Open everything that *settings* ask for, and give the application once it holds a catalogue.
 
@@ -46,23 +54,69 @@ async def create_app(
             upstream = await stack.enter_async_context(
                 upstream_at(settings.upstream, settings.upstream_timeout, settings.upstream_limit)
             )
+        if cache is None:
+            cache = await stack.enter_async_context(cache_of(settings))
         clock = clock or SystemClock()
         refresher = Refresher(
+            cache,
             upstream,
             starter_snapshot(clock),
             parse=functools.partial(
                 formats.parse, format_name=None if settings.upstream_format == "auto" else settings.upstream_format
             ),
-            limits=Limits(settings.refresh, settings.stale_while_revalidate, settings.stale_if_error),
+            limits=Limits(settings.refresh, settings.poll, settings.stale_while_revalidate, settings.stale_if_error),
             keep_share=settings.keep_share,
+            limit=settings.upstream_limit,
             clock=clock,
             random=random or Random(),  # noqa: S311 - spreads replicas in time, guards nothing
         )
-        service = Service(refresher, settings.served_by)
-        plain = Edge(cast(ASGIApp, litestar_app(service)), settings.served_by)
+        metrics = Metrics(refresher)
+        service = Service(refresher, metrics, settings.served_by)
         await stack.enter_async_context(_running(refresher))
-        await refresher.first_turn(settings.start)
-        yield App(HotPath(plain, refresher, settings.served_by, settings.answer_cache), plain, service)
+        await refresher.first_catalogue(settings.start)
+        litestar = await stack.enter_async_context(_deferred(lambda: _litestar(service)))
+        plain = Edge(litestar, metrics, settings.served_by)
+        yield App(HotPath(plain, refresher, metrics, settings.served_by, settings.answer_cache), plain, service)
+
+
+_ONE_AT_A_TIME = threading.Lock()
+"""Litestar imports some of its modules while it makes an application, and two threads at that can meet half a module."""
+
+
+def _litestar(service: Service) -> ASGIApp:
+    with _ONE_AT_A_TIME:
+        from apidex.api import litestar_app  # takes longer than all else together; see _deferred
+
+        return cast(ASGIApp, litestar_app(service))
+
+
+@asynccontextmanager
+async def _deferred(make: Callable[[], ASGIApp]) -> AsyncIterator[ASGIApp]:
+    """An application that is made in a thread while the rest starts; who comes too early waits for it.
+
+    Searches do not need it. Probes do, so a replica is not ready before it is there.
+    """
+    making = asyncio.create_task(asyncio.to_thread(make), name="litestar")
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await (await asyncio.shield(making))(scope, receive, send)
+
+    try:
+        yield app
+    finally:
+        await making
+
+
+def cache_of(settings: Settings) -> AbstractAsyncContextManager[RedisCache]:
+    """The Redis that *settings* name, to be opened."""
+    return cache_at(
+        settings.redis_url,
+        password=settings.redis_password,
+        ca=settings.redis_ca,
+        prefix=settings.redis_prefix,
+        timeout=settings.redis_timeout,
+        limit=settings.upstream_limit,
+    )
 
 
 def starter_snapshot(clock: Clock) -> Snapshot:

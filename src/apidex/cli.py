@@ -12,10 +12,10 @@ from apidex.errors import ApidexError, SettingsError
 from apidex.settings import Settings, parse, variable
 
 _SETTING_OPTIONS = {
-    "serve": ("host", "port", "upstream", "upstream_format", "refresh", "log_format"),
+    "serve": ("host", "port", "upstream", "upstream_format", "redis_url", "refresh", "poll", "log_format"),
     "search": ("upstream", "upstream_format"),
     "catalogue": ("upstream", "upstream_format"),
-    "doctor": ("host", "port", "upstream", "upstream_format"),
+    "doctor": ("host", "port", "upstream", "upstream_format", "redis_url"),
 }
 
 _EXAMPLES = {
@@ -46,7 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, settings: Settings) -> int:
     if options.command == "serve":
-        from apidex.commands.serve import serve
+        from apidex.lean import without_terminals
+
+        with without_terminals():
+            from apidex.commands.serve import serve
 
         return serve(settings)
     if options.command == "search":

@@ -1,7 +1,10 @@
-"""What holds for every answer of Litestar's, put around it once: HEAD wherever GET works, names of one segment, CORS."""
+"""What holds for every answer of Litestar's, put around it once: HEAD wherever GET works, undecoded names, CORS, counting."""
+
+import time
 
 from apidex.answers import ALLOW, common_headers, is_name
 from apidex.asgi import ASGIApp, Message, Receive, Scope, Send
+from apidex.metrics import Metrics
 
 
 class Edge:
@@ -10,8 +13,9 @@ class Edge:
     A path of one segment is routed as it was sent, not decoded: a `%2F` in it is part of the name, not a border.
     """
 
-    def __init__(self, app: ASGIApp, served_by: str) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, served_by: str) -> None:
         self.app = app
+        self._metrics = metrics
         self._common = common_headers(served_by)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -26,8 +30,13 @@ class Edge:
         if is_head:
             inner["method"] = "GET"
 
+        began = time.perf_counter()
+
         async def send_on(message: Message) -> None:
             if message["type"] == "http.response.start":
+                # Litestar leaves the route's template here; what has none is counted together, whatever was asked
+                route = inner.get("path_template") or "none"
+                self._metrics.route(route).answered(message["status"], time.perf_counter() - began)
                 headers = [pair for pair in message["headers"] if pair[0].lower() != b"allow"]
                 allow = len(headers) < len(message["headers"])
                 message["headers"] = [*headers, *self._common, *_allow(allow), *_preflight(is_options)]

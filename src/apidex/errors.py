@@ -4,7 +4,9 @@ ApidexError
 ├── SettingsError       a setting is out of range, or names a thing that is not there: the start ends with exit status 2
 ├── EntryError          one row of an upstream answer cannot become an entry
 ├── CatalogueError      an upstream answer is refused as a whole; the catalogue before it stays
-└── UpstreamError       the upstream gave no answer that could be read
+├── UpstreamError       the upstream gave no answer that could be read
+├── WireError           bytes from Redis are no catalogue
+└── CacheError          Redis gave no answer, or none of use
 
 I/O modules raise; `refresh` alone decides what a failure means for the replica.
 """
@@ -37,3 +39,19 @@ class UpstreamError(ApidexError):
         super().__init__(text)
         self.kind = kind
         self.retry_after = retry_after
+
+
+class WireError(ApidexError):
+    """Bytes from Redis are not the catalogue that they should be. *kind* is one word for counters."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+class CacheError(ApidexError):
+    """Redis did not do what it was asked, or may have done it without saying so. *kind* is one word for counters."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind

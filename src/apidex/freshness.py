@@ -18,11 +18,21 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long an answer may be used: as fresh, and for how much longer as stale."""
+    """How old a catalogue may grow before it is fetched anew, and how long answers from it may be used as stale.
 
-    max_age: timedelta
+    *refresh* is when a replica wants a newer one, *poll* how often it looks. Between the two and the end of the fetch the
+    catalogue is still called fresh: an hour that became 3,604 seconds is no news.
+    """
+
+    refresh: timedelta
+    poll: timedelta
     stale_while_revalidate: timedelta
     stale_if_error: timedelta
+
+    @property
+    def max_age(self) -> timedelta:
+        """How old a catalogue is called fresh."""
+        return self.refresh * 1.1 + self.poll * 2
 
     def state(self, age: float, *, bundled: bool) -> State:
         """What a catalogue of *age* seconds is. The starter catalogue is neither fresh nor stale, but bundled."""
@@ -39,29 +49,36 @@ class Limits:
         ]
         return "public, max-age={}, stale-while-revalidate={}, stale-if-error={}".format(*seconds)
 
-    def cache_status(self, age: float, *, bundled: bool) -> str:
-        """The Cache-Status of an answer (RFC 9211): always a hit, with the seconds that it stays fresh, or is stale already."""
+    def cache_status(self, age: float, *, bundled: bool, shared: bool) -> str:
+        """The Cache-Status of an answer (RFC 9211), the cache nearest to the upstream first.
+
+        Always a hit, with the seconds that it stays fresh, or is stale already. Redis stands in it as long as it holds the copy.
+        """
         if bundled:
             return "apidex; hit; detail=bundled"
-        return f"apidex; hit; ttl={int(self.max_age.total_seconds()) - int(age)}"
+        own = f"apidex; hit; ttl={int(self.max_age.total_seconds()) - int(age)}"
+        return f"redis; {own.partition('; ')[2]}, {own}" if shared else own
 
 
 FIRST_RETRY = timedelta(seconds=2)
 
 
-def retry_in(failures: int, max_age: timedelta, jitter: float, retry_after: float | None = None) -> timedelta:
-    """How long to wait after the *failures*-th failure in a row: twice as long each time, up to *max_age*.
+def retry_in(failures: int, refresh: timedelta, jitter: float, retry_after: float | None = None) -> timedelta:
+    """How long to wait after the *failures*-th failure in a row: twice as long each time, up to *refresh*.
 
     *jitter* in [0, 1) spreads the replicas over the upper half of that. An upstream's own Retry-After, in seconds, is kept
     if it is longer, up to a day.
     """
-    longest = max(max_age, FIRST_RETRY)
+    longest = max(refresh, FIRST_RETRY)
     doubled: int = 2 ** min(failures - 1, 30)
     wait = min(longest, FIRST_RETRY * doubled) * (0.5 + jitter / 2)
     asked = timedelta(seconds=min(retry_after or 0, 86_400))
     return max(wait, asked)
 
 
-def due_in(age: float, max_age: timedelta, jitter: float) -> timedelta:
-    """How long to wait until a catalogue of *age* seconds is to be refreshed: its last tenth is spread by *jitter* in [0, 1)."""
-    return timedelta(seconds=max(0.0, max_age.total_seconds() * (1 - jitter / 10) - age))
+def alone_in(refresh: timedelta, jitter: float) -> timedelta:
+    """How long a replica that cannot reach the others waits from one try at the upstream to the next.
+
+    At least *refresh*, and up to a tenth more by *jitter* in [0, 1), so that the replicas do not all come at once.
+    """
+    return refresh * (1 + jitter / 10)

@@ -5,6 +5,7 @@ Everything else it hands on.
 """
 
 from dataclasses import dataclass
+from time import perf_counter
 
 from apidex.answer_cache import AnswerCache
 from apidex.answers import (
@@ -25,6 +26,7 @@ from apidex.answers import (
     version_headers,
 )
 from apidex.asgi import ASGIApp, Receive, Scope, Send
+from apidex.metrics import Metrics
 from apidex.refresh import Refresher
 from apidex.snapshot import Snapshot
 
@@ -60,11 +62,13 @@ class HotPath:
     *answer_cache* is the memory, in bytes, for answers given before.
     """
 
-    def __init__(self, app: ASGIApp, refresher: Refresher, served_by: str, answer_cache: int) -> None:
+    def __init__(self, app: ASGIApp, refresher: Refresher, metrics: Metrics, served_by: str, answer_cache: int) -> None:
         self.app = app
+        self._answered = metrics.route("/{name}").answered
         self._refresher = refresher
         self._common = common_headers(served_by)
         self._cache: AnswerCache[tuple[bytes, Encoding], Answer] = AnswerCache(answer_cache)
+        metrics.add(self._cache)  # type: ignore[arg-type] # it only counts
         self._edition = self._edition_of(refresher.current)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,11 +76,13 @@ class HotPath:
         if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or not is_name(scope["raw_path"]):
             await self.app(scope, receive, send)
             return
+        began = perf_counter()
         try:
             status, headers, body = self.answer(scope["raw_path"], scope["headers"])
         except Problem as problem:
             status, body = problem.status, problem.body()
             headers = [*problem_headers(body), *self._common]
+        self._answered(status, perf_counter() - began)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send(
             {"type": "http.response.body", "body": body if scope["method"] == "GET" else b"", "more_body": False}

@@ -1,10 +1,22 @@
-"""uvicorn, as Apidex runs it: one process, one event loop, requests as they come from real clients."""
+"""uvicorn, as Apidex runs it: one process, one event loop, and an end at which no request is lost.
+
+uvicorn alone closes idle connections the moment that SIGTERM comes, and a request that is on its way to one is lost. Here:
+1. SIGTERM: the replica says that it is not ready, goes on accepting, and closes each connection with an answer, by
+   `Connection: close`, so that the client knows before it sends the next request.
+2. That goes on for longer than connections are kept alive, so that those which say nothing time out meanwhile.
+3. The listener closes, what was accepted is finished, and the process ends.
+
+The same word retires connections that have grown old, since what spreads load over replicas spreads connections only.
+"""
 
 import asyncio
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from random import Random
 from typing import Any
 
 import uvicorn
@@ -14,42 +26,159 @@ from apidex.answers import PROBLEM_JSON, Problem
 from apidex.asgi import ASGIApp
 from apidex.errors import SettingsError
 
+HEAD_LIMIT = 64 * 2**10
+"""The longest head of a request, in bytes."""
+
+_TICKS_A_SECOND = 10
+"""uvicorn's own rhythm."""
+
+_LAST_WORD = 2.0
+"""Seconds that a client which has just connected has for its first request once the listener is closed."""
+
+_HEADS = {
+    400: b"HTTP/1.1 400 Bad Request",
+    408: b"HTTP/1.1 408 Request Timeout",
+    431: b"HTTP/1.1 431 Request Header Fields Too Large",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long things may take at a connection.
+
+    *drain*: from SIGTERM to the closing of the listener. *keep_alive*: between two requests. *connection_age*: until a
+    connection is retired, give or take half; 0 for never. *receive*: from the first byte of a request, or the connection, to
+    the request's end.
+    """
+
+    drain: timedelta
+    keep_alive: timedelta
+    connection_age: timedelta
+    receive: timedelta
+
+
+class _Config(uvicorn.Config):
+    """What connections look up: the limits, and whether every answer is to be the last on its connection."""
+
+    def __init__(self, app: ASGIApp, limits: Limits, random: Random) -> None:
+        super().__init__(
+            app,
+            http=Connection,
+            ws="none",
+            lifespan="off",
+            loop="none",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=max(1, round(limits.keep_alive.total_seconds())),
+            timeout_graceful_shutdown=max(1, round(limits.receive.total_seconds())),
+        )
+        self.limits, self.random = limits, random
+        self.draining = False
+
+    def retires_in(self) -> float:
+        """Seconds until a new connection is old. Spread, so that those that came together do not leave together."""
+        age = self.limits.connection_age.total_seconds()
+        return age * self.random.uniform(0.5, 1.5) if age else float("inf")
+
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's connection, which says in JSON what it cannot take."""
+    """uvicorn's connection, which retires, does not wait for ever, and says in JSON what it cannot take."""
+
+    config: _Config
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client is there; it may take its time for the first request, but not any."""
+        super().connection_made(transport)
+        self._receiving_since: float | None = self.loop.time()
+        self._retires_at = self._receiving_since + self.config.retires_in()
+        self._head_size = 0
+        self._had_request = False
+
+    def data_received(self, data: bytes) -> None:
+        """Some bytes of a request, or of several."""
+        self._head_size += len(data)
+        super().data_received(data)
+        if self._head_size > HEAD_LIMIT:
+            self._refuse(431, f"The head of the request is longer than {HEAD_LIMIT} bytes.")
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        super().on_message_begin()
+        if self._receiving_since is None:
+            self._receiving_since = self.loop.time()
+
+    def on_headers_complete(self) -> None:
+        """The head is there: decide whether the answer is to be the last one here."""
+        super().on_headers_complete()
+        self._head_size = 0
+        self._had_request = True
+        if self.config.draining or self.loop.time() > self._retires_at:
+            self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        """Some of a body: it is no head."""
+        super().on_body(body)
+        self._head_size = 0
+
+    def on_message_complete(self) -> None:
+        """The whole request is there."""
+        super().on_message_complete()
+        self._head_size = 0
+        self._receiving_since = None
+
+    def close_if_overdue(self, now: float) -> None:
+        """Close if a request has been on its way for too long. Called once a second."""
+        limit = self.config.limits.receive.total_seconds()
+        if self._receiving_since is None or now - self._receiving_since < limit or self.transport.is_closing():
+            return
+        if self._had_request and self.cycle.response_started:
+            self.transport.close()
+        else:
+            self._refuse(408, f"The request did not come whole within {limit:g} seconds.")
+
+    def shutdown(self) -> None:
+        """The listener is closed: close too, unless the client has just connected; then it has its first request."""
+        if self._had_request:
+            super().shutdown()
+        else:
+            self.loop.call_later(_LAST_WORD, super().shutdown)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words, which name no cause
-        """Answer what is no HTTP request with a problem document, and close."""
-        detail = "This is no HTTP/1.1 request. Characters beyond ASCII are written percent-encoded, as in /Pok%C3%A9."
-        body = Problem(400, detail).body()
-        head = b"HTTP/1.1 400 Bad Request\r\ncontent-type: %b\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-        self.transport.write(head % (PROBLEM_JSON, len(body)) + body)
+        """Answer what is no HTTP request, and close."""
+        self._refuse(400, "This is no HTTP/1.1 request. Characters beyond ASCII are percent-encoded, as in /Pok%C3%A9.")
+
+    def _refuse(self, status: int, detail: str) -> None:
+        if self.transport.is_closing():
+            return
+        body = Problem(status, detail).body()
+        fields = b"\r\ncontent-type: %b\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        self.transport.write(_HEADS[status] + fields % (PROBLEM_JSON, len(body)) + body)
         self.transport.close()
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which tells when it listens and when it begins to end."""
+    """uvicorn's server, which drains at SIGTERM, and tells when it listens and when it begins to end."""
 
-    def __init__(self, app: ASGIApp, *, on_listening: Callable[[], None], on_ending: Callable[[], None]) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                http=Connection,
-                ws="none",
-                lifespan="off",
-                loop="none",
-                access_log=False,
-                log_config=None,
-                server_header=False,
-                proxy_headers=False,
-                timeout_graceful_shutdown=30,
-            )
-        )
+    config: _Config
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        limits: Limits,
+        *,
+        random: Random,
+        on_listening: Callable[[], None],
+        on_ending: Callable[[], None],
+    ) -> None:
+        super().__init__(_Config(app, limits, random))
         self._on_listening, self._on_ending = on_listening, on_ending
+        self._is_hurried = False
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """End at SIGTERM or SIGINT, and with exit status 0; at a second SIGINT at once."""
+        """SIGTERM ends with a drain. SIGINT, which a person sends, ends at once, but answers what was asked."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.handle_exit, number, None)
@@ -59,15 +188,59 @@ class Server(uvicorn.Server):
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
 
+    def handle_exit(self, sig: int, frame: Any) -> None:  # noqa: ANN401 - the signal module's
+        """Note which signal came."""
+        self._is_hurried |= sig == signal.SIGINT
+        super().handle_exit(sig, frame)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say so."""
         await super().startup(sockets)
         self._on_listening()
 
+    async def on_tick(self, counter: int) -> bool:
+        """Once a second, look for requests that do not come."""
+        if counter % _TICKS_A_SECOND == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                connection.close_if_overdue(now)  # type: ignore[union-attr] # they are all ours
+        return await super().on_tick(counter)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Say that the end begins, then close."""
+        """Drain, then close the listener, finish what was accepted, and end."""
         self._on_ending()
-        await super().shutdown(sockets)
+        self.config.draining = True
+        await self._drain()
+        # Closing a listener resets the connections that the kernel holds ready behind it. A second handle keeps it open for as
+        # long as it takes to accept those.
+        spare = [listener.dup() for listener in sockets or []]
+        closing = asyncio.create_task(super().shutdown(sockets))
+        await asyncio.sleep(0)
+        for listener in spare:
+            await self._accept_the_rest(listener)
+        await closing
+
+    async def _accept_the_rest(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        with listener:
+            listener.setblocking(False)
+            while True:
+                try:
+                    accepted, _ = listener.accept()
+                except (BlockingIOError, ConnectionError):
+                    return
+                _, connection = await loop.connect_accepted_socket(self._connection, accepted)
+                connection.shutdown()
+
+    def _connection(self) -> Connection:
+        return Connection(self.config, self.server_state, self.lifespan.state)
+
+    async def _drain(self) -> None:
+        for tick in range(int(self.config.limits.drain.total_seconds() * _TICKS_A_SECOND)):
+            if self._is_hurried:
+                return
+            await self.on_tick(tick)
+            await asyncio.sleep(1 / _TICKS_A_SECOND)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -6,6 +6,7 @@ The environment's name of a field is `APIDEX_` and the field's own, in capitals,
 
 import difflib
 import math
+import re
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
@@ -54,7 +55,7 @@ def _seconds(low: float, high: float) -> Kind:
             raise ValueError(text)
         return timedelta(seconds=value)
 
-    return Kind(parse, f"a number of seconds from {low:g} to {high:g}", "SECONDS")
+    return Kind(parse, f"a number of seconds from {low:.10g} to {high:.10g}", "SECONDS")
 
 
 def _one_of(*words: str) -> Kind:
@@ -85,6 +86,28 @@ def _printable(text: str) -> str:
     return text
 
 
+def _redis(text: str) -> str:
+    parts = urlsplit(text)
+    _ = parts.port
+    is_socket = parts.scheme == "unix" and parts.path.startswith("/") and re.fullmatch(r"(db=\d+)?", parts.query)
+    is_server = parts.scheme in ("redis", "rediss") and parts.hostname and re.fullmatch(r"(/\d*)?", parts.path)
+    if (not is_socket and not (is_server and not parts.query)) or parts.fragment:
+        raise ValueError(text)
+    return text
+
+
+def _file(text: str) -> str:
+    if not Path(text).is_file():
+        raise ValueError(text)
+    return text
+
+
+def _word(text: str) -> str:
+    if not re.fullmatch(r"[\w.-]{1,64}", text, re.ASCII):
+        raise ValueError(text)
+    return text
+
+
 def _setting(default: Any, kind: Kind, about: str, *, secret: bool = False) -> Any:  # noqa: ANN401 - stands for any field
     metadata = {"kind": kind, "about": about, "secret": secret}
     if callable(default):
@@ -107,6 +130,23 @@ class Settings:
         socket.gethostname, Kind(_printable, "printable ASCII"), "Name of this replica, in `X-Served-By` and the logs."
     )
 
+    drain: timedelta = _setting(
+        timedelta(seconds=10),
+        _seconds(0, 3600),
+        "How long a replica goes on accepting after SIGTERM; 0, or longer than connections are kept alive.",
+    )
+    keep_alive: timedelta = _setting(
+        timedelta(seconds=5), _seconds(1, 3600), "How long a connection may be silent between two requests."
+    )
+    connection_age: timedelta = _setting(
+        timedelta(seconds=10),
+        _seconds(0, YEAR),
+        "How old a connection grows, give or take half, before an answer closes it, so that load spreads; 0 for never.",
+    )
+    receive: timedelta = _setting(
+        timedelta(seconds=10), _seconds(0.1, 3600), "How long a request may take to come, head and body."
+    )
+
     upstream: str = _setting(
         DEFAULT_UPSTREAM, _url("https", "http", "file"), "Where the catalogue comes from.", secret=True
     )
@@ -127,11 +167,39 @@ class Settings:
         "A catalogue that has less than this share of the entries of the one before is refused.",
     )
 
+    redis_url: str = _setting(
+        "",
+        Kind(
+            _redis, "redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///PATH?db=DB, with USER:PASSWORD@ before HOST"
+        ),
+        "The Redis that the replicas share; without one, this replica runs alone on an embedded one.",
+        secret=True,
+    )
+    redis_password: str = _setting(
+        "", Kind(_printable, "printable ASCII"), "Its password, instead of one in the URL.", secret=True
+    )
+    redis_ca: str = _setting(
+        "", Kind(_file, "the path of a file that exists"), "Certificates (PEM) that a `rediss:` server is trusted by."
+    )
+    redis_prefix: str = _setting(
+        "apidex",
+        Kind(_word, "1 to 64 letters, digits, - _ ."),
+        "What all keys in Redis begin with; replicas that share it are one fleet.",
+    )
+    redis_timeout: timedelta = _setting(
+        timedelta(seconds=0.5),
+        _seconds(0.01, 60),
+        "How long Redis may take for an answer before it counts as unreachable.",
+    )
+    poll: timedelta = _setting(
+        timedelta(seconds=5), _seconds(0.05, 3600), "How often a replica looks whether Redis has another catalogue."
+    )
+
     refresh: timedelta = _setting(
         timedelta(hours=1), _seconds(1, YEAR), "How old the catalogue may grow before it is fetched anew."
     )
     start: timedelta = _setting(
-        timedelta(seconds=2),
+        timedelta(seconds=1.5),
         _seconds(0, 600),
         "How long the start waits for the first catalogue before it takes the starter one.",
     )
@@ -155,6 +223,13 @@ class Settings:
     log_level: str = _setting(
         "info", _one_of("debug", "info", "warning", "error"), "The least severe event that is logged."
     )
+
+    def __post_init__(self) -> None:
+        if timedelta(0) < self.drain <= self.keep_alive:
+            raise SettingsError(
+                f"APIDEX_DRAIN_SECONDS: {self.drain.total_seconds():g} is not allowed; allowed is 0, or more than the "
+                f"{self.keep_alive.total_seconds():g} of APIDEX_KEEP_ALIVE_SECONDS, or requests would be lost at the end"
+            )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Settings":
@@ -213,7 +288,7 @@ def _read(item: "Field[Any]", text: str, source: str | None = None) -> Any:  # n
     try:
         return kind.parse(text)
     except ValueError:
-        shown = "the value given" if item.metadata["secret"] and "@" in text else repr(text)
+        shown = "the value given" if item.metadata["secret"] and ("@" in text or "PASSWORD" in name) else repr(text)
         hint = (
             "; Kubernetes sets this name for a Service called apidex: set enableServiceLinks to false"
             * text.startswith("tcp://")

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from apidex.catalogue import Catalogue
-from apidex.formats import Report
+from apidex.formats import Parsed, Report
 from apidex.index import Index
+from apidex.validators import NONE, Validators
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -12,7 +13,8 @@ class Snapshot:
     """One catalogue with its index: immutable, replaced in one assignment.
 
     *stamp* orders snapshots, in milliseconds. *checked* is the moment, on the steady clock, at which the upstream last
-    vouched for the catalogue; from it all ages are counted.
+    vouched for the catalogue; from it all ages are counted. *validators* are the upstream's. *shared* says that this is the
+    fleet's copy, as far as this replica knows.
     """
 
     catalogue: Catalogue
@@ -21,7 +23,14 @@ class Snapshot:
     stamp: int
     source: str
     checked: float
+    validators: Validators = NONE
     bundled: bool = False
+    shared: bool = False
+
+    @property
+    def parsed(self) -> Parsed:
+        """What it was made of, fit to be handed to another replica."""
+        return Parsed(self.catalogue, self.report)
 
     @property
     def version(self) -> str:

@@ -16,17 +16,10 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import httpx
 
 from apidex.errors import SettingsError, UpstreamError
+from apidex.validators import NONE, Validators
 
 _REDIRECTS = 5
 _INFLATE_STEP = 2**16
-
-
-@dataclass(frozen=True, slots=True)
-class Validators:
-    """What an upstream gave to ask again with (RFC 9110, section 8.8); empty where it gave none."""
-
-    etag: str = ""
-    last_modified: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +94,7 @@ class HttpUpstream:
         async with self._client.stream("GET", self._url, headers=_conditions(validators)) as response:
             if any(hop.url.scheme == "https" for hop in response.history) and response.url.scheme != "https":
                 raise UpstreamError("redirect", "the upstream redirected from https to http")
-            if response.status_code == httpx.codes.NOT_MODIFIED and validators != Validators():
+            if response.status_code == httpx.codes.NOT_MODIFIED and validators != NONE:
                 return NotModified(validators)
             if response.status_code != httpx.codes.OK:
                 raise UpstreamError("status", _status_text(response), _retry_after(response))

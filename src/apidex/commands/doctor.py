@@ -10,12 +10,20 @@ from rich.console import Console
 from rich.text import Text
 
 from apidex import server
+from apidex.app import cache_of
+from apidex.cache import Head
 from apidex.commands.source import fetch, progress, read
-from apidex.errors import ApidexError
+from apidex.errors import ApidexError, CacheError
 from apidex.settings import Settings, unknown
 from apidex.upstream import without_password
 
 _CLOCK_TOLERANCE = 30.0
+_BY_NTP = "Set it by NTP. Ages stay right without it, but stamps and logs do not."
+_REDIS_ADVICE = {
+    "connect": "A replica starts all the same, and runs by itself until Redis is there. Check the URL, the network and TLS.",
+    "timeout": "A replica starts all the same. Check that Redis is not stuck, or raise APIDEX_REDIS_TIMEOUT_SECONDS.",
+    "auth": "A replica starts all the same, and runs by itself. Check the user, APIDEX_REDIS_PASSWORD and the ACL.",
+}
 _MARKS = {"ok": "green", "warning": "yellow", "wrong": "red"}
 
 
@@ -34,6 +42,7 @@ def doctor(settings: Settings, environ: Mapping[str, str]) -> int:
         ("settings", lambda: _settings(environ)),
         ("port", lambda: _port(settings)),
         ("upstream", lambda: _upstream(settings)),
+        ("redis", lambda: _redis(settings)),
         ("clock", lambda: _clock(settings)),
     ]
     console = Console(highlight=False, soft_wrap=True)
@@ -79,6 +88,30 @@ def _upstream(settings: Settings) -> Finding:
     return Finding("ok", text)
 
 
+def _redis(settings: Settings) -> Finding:
+    if not settings.redis_url:
+        return Finding("ok", "none is set; a replica runs alone, on an embedded one")
+
+    async def ask() -> Head:
+        async with cache_of(settings) as cache:
+            return await cache.read()
+
+    shown = without_password(settings.redis_url)
+    try:
+        with progress("Asking Redis"):
+            head: Head = server.run(ask)
+    except CacheError as error:
+        return Finding("warning", f"{shown}: {error}", _REDIS_ADVICE.get(error.kind, _REDIS_ADVICE["connect"]))
+    off = time.time() - head.now
+    if abs(off) > _CLOCK_TOLERANCE:
+        text = f"{shown}: its clock is {abs(off):.0f} s {'behind' if off > 0 else 'ahead of'} this machine's"
+        return Finding("warning", text, _BY_NTP)
+    if head.copy is None:
+        return Finding("ok", f"{shown} answers, and holds no catalogue yet")
+    age = max(0.0, head.now - head.copy.checked_at)
+    return Finding("ok", f"{shown} holds {head.copy.version}: {head.copy.entries} entries, {age:.0f} s old")
+
+
 def _clock(settings: Settings) -> Finding:
     """Compare this machine's clock with the upstream's Date header, if there is one."""
     if not settings.upstream.startswith("http"):
@@ -90,10 +123,9 @@ def _clock(settings: Settings) -> Finding:
     except (httpx.HTTPError, ValueError):
         return Finding("ok", "nothing to compare it with: the upstream told no time")
     if abs(off) > _CLOCK_TOLERANCE:
-        advice = "Set it by NTP. Ages stay right without it, but stamps and logs do not."
         return Finding(
             "warning",
             f"this machine's is {abs(off):.0f} s {'ahead of' if off > 0 else 'behind'} the upstream's",
-            advice,
+            _BY_NTP,
         )
     return Finding("ok", f"within {_CLOCK_TOLERANCE:.0f} s of the upstream's")

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from random import Random
 
 import structlog
 
@@ -27,6 +28,8 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     async with create_app(settings) as app:
         replica = server.Server(
             app.asgi,
+            server.Limits(settings.drain, settings.keep_alive, settings.connection_age, settings.receive),
+            random=Random(),  # noqa: S311 - spreads connections in time, guards nothing
             on_listening=lambda: _greet(settings, app, server.address_of(listener)),
             on_ending=lambda: _end(app),
         )

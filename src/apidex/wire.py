@@ -1,0 +1,69 @@
+"""A catalogue as the bytes that replicas hand each other through Redis. Pure.
+
+An envelope in MessagePack holds the canonical bytes, compressed, with what a receiver must know to check them. WIRE_VERSION is
+part of every key in Redis, so that releases that write differently do not meet; what stays within a version is that old readers
+skip members they do not know, and new members have defaults.
+"""
+
+import msgspec
+import zstandard
+
+from apidex.catalogue import Catalogue
+from apidex.errors import CatalogueError, WireError
+from apidex.formats.report import Parsed, Report
+
+WIRE_VERSION = 1
+
+_LEVEL = 3
+
+
+class _Envelope(msgspec.Struct, frozen=True):
+    wire: int
+    digest: str
+    report: Report
+    size: int
+    canonical: bytes
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Envelope).decode
+
+
+def to_bytes(parsed: Parsed) -> bytes:
+    """The payload that stands for *parsed* in Redis."""
+    canonical = parsed.catalogue.canonical
+    compressed = zstandard.ZstdCompressor(level=_LEVEL).compress(canonical)
+    return _encode(_Envelope(WIRE_VERSION, parsed.catalogue.digest, parsed.report, len(canonical), compressed))
+
+
+def from_bytes(payload: bytes, limit: int) -> Parsed:
+    """The catalogue and report that *payload* stands for, checked to the last byte.
+
+    Never takes more than *limit* bytes of memory for the decompressed catalogue. Raises WireError: with kind `damaged` for what
+    is no whole envelope, `version` for one of another wire format, `digest` for one that does not hold what it names,
+    `too_large` beyond the limit.
+    """
+    try:
+        envelope = _decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise WireError("damaged", f"the payload is no whole envelope: {error}") from None
+    if envelope.wire != WIRE_VERSION:
+        raise WireError("version", f"the payload is of wire version {envelope.wire}, not {WIRE_VERSION}")
+    if envelope.size > limit:
+        raise WireError("too_large", f"the catalogue has {envelope.size} bytes; at most {limit} are taken")
+    catalogue = _catalogue(envelope)
+    if catalogue.digest != envelope.digest:
+        raise WireError("digest", f"the payload holds {catalogue.digest[:12]}, and calls it {envelope.digest[:12]}")
+    return Parsed(catalogue, envelope.report)
+
+
+def _catalogue(envelope: _Envelope) -> Catalogue:
+    try:
+        declared = zstandard.frame_content_size(envelope.canonical)
+        if declared != envelope.size:
+            raise WireError("damaged", f"the payload inflates to {declared} bytes, and says {envelope.size}")
+        return Catalogue.from_canonical(zstandard.ZstdDecompressor().decompress(envelope.canonical))
+    except zstandard.ZstdError as error:
+        raise WireError("damaged", f"the payload cannot be inflated: {error}") from None
+    except CatalogueError as error:
+        raise WireError("damaged", str(error)) from None

@@ -1,0 +1,366 @@
+"""The stories of the fleet once more: real processes, a real redis-server, a real upstream, real signals."""
+
+import contextlib
+import signal
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Self
+
+import httpx
+import pytest
+
+from processes import Process
+from proxy import Proxy
+from redis_server import RedisServer
+from upstream_server import UpstreamServer
+
+pytestmark = pytest.mark.real
+
+POLL = 0.5
+SLACK = 1.0
+"""Seconds that a busy machine may take beside the polls."""
+
+
+class Fleet:
+    """Replicas as processes, on one Redis and one upstream."""
+
+    def __init__(self, redis_url: str, upstream: UpstreamServer, refresh: float, size: int = 4) -> None:
+        self.redis_url, self.upstream, self.refresh = redis_url, upstream, refresh
+        with ThreadPoolExecutor(size) as pool:
+            self.replicas = list(pool.map(self.start, range(size)))
+
+    def start(self, number: int, **environ: str) -> Process:
+        return Process(
+            *("--upstream", self.upstream.url(f"replica-{number}"), "--redis-url", self.redis_url),
+            *("--poll-seconds", str(POLL), "--refresh-seconds", str(self.refresh)),
+            APIDEX_SERVED_BY=f"replica-{number}",
+            APIDEX_REDIS_TIMEOUT_SECONDS="0.25",
+            **environ,
+        )
+
+    def named(self, name: str) -> Process:
+        return self.replicas[int(name.removeprefix("replica-"))]
+
+    def ends(self) -> None:
+        for replica in self.replicas:
+            with contextlib.suppress(ProcessLookupError):
+                replica.popen.send_signal(signal.SIGCONT)
+            replica.is_killed()
+
+    def versions(self, without: tuple[Process, ...] = ()) -> set[str]:
+        return {replica.catalogue()["version"] for replica in self.replicas if replica not in without}
+
+    def first_names(self, without: tuple[Process, ...] = ()) -> set[str]:
+        found = [httpx.get(f"{replica.url}/name").json() for replica in self.replicas if replica not in without]
+        return {entries[0]["API"] if entries else "" for entries in found}
+
+
+def within(seconds: float, holds, what: str) -> float:
+    """Wait until *holds()*, and give the seconds that it took."""
+    began = time.monotonic()
+    while not holds():
+        assert time.monotonic() - began < seconds, f"not within {seconds:.1f} s: {what}"
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+@contextlib.contextmanager
+def fleet_of(redis_url: str, refresh: float, size: int = 4) -> Iterator[Fleet]:
+    upstream = UpstreamServer()
+    upstream.has("name 1")
+    fleet = Fleet(redis_url, upstream, refresh, size)
+    try:
+        yield fleet
+    finally:
+        fleet.ends()
+        upstream.closes()
+
+
+class Searchers:
+    """Clients that search all replicas without a pause, and keep every answer that is none and every moment's latency."""
+
+    def __init__(self, replicas: list[Process]) -> None:
+        self._replicas = replicas
+        self.failures: list[str] = []
+        self.latencies: list[tuple[float, float]] = []
+        self.went_back: list[str] = []
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._search, args=(replica,)) for replica in replicas]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(10)
+
+    def _search(self, replica: Process) -> None:
+        newest = 0
+        with httpx.Client(base_url=replica.url, timeout=5) as client:
+            while not self._stop.wait(0.002):
+                began = time.monotonic()
+                try:
+                    response = client.get("/Cat 1")
+                except httpx.HTTPError as error:
+                    self.failures.append(repr(error))
+                    continue
+                self.latencies.append((began, time.monotonic() - began))
+                if response.status_code != 200 or len(response.json()) != 111:
+                    self.failures.append(f"{response.status_code} {response.text[:80]}")
+                stamp = int(response.headers["catalogue-version"].partition("-")[0])
+                if stamp < newest:
+                    self.went_back.append(f"{newest} -> {stamp}")
+                newest = stamp
+
+    def p99(self, since: float, until: float) -> float:
+        latencies = [latency for began, latency in self.latencies if since <= began < until]
+        return statistics.quantiles(latencies, n=100)[98]
+
+
+def test_four_cold_replicas_that_start_at_once_ask_the_upstream_once_and_answer_alike(redis_server):
+    with fleet_of(redis_server.url, refresh=3600) as fleet:
+        within(5 + SLACK, lambda: len(fleet.versions()) == 1 and "bundled" not in states(fleet), "agreement")
+        assert len(fleet.upstream.asked) == 1
+        names = [f"Cat {number}" for number in range(98)] + ["name", "nothing"]
+        for name in names:
+            answers = [httpx.get(f"{replica.url}/{name}") for replica in fleet.replicas]
+            assert len({(answer.headers["etag"], answer.content) for answer in answers}) == 1, name
+
+
+def states(fleet: Fleet) -> set[str]:
+    return {replica.catalogue()["state"] for replica in fleet.replicas}
+
+
+def test_one_fetch_for_each_interval_and_a_change_is_everywhere_within_two_polls(redis_server):
+    with fleet_of(redis_server.url, refresh=2) as fleet:
+        within(5, lambda: len(fleet.upstream.asked) >= 2, "a second fetch")
+        began, asked = time.monotonic(), len(fleet.upstream.asked)
+        for number in range(2, 6):
+            fleet.upstream.has(f"name {number}")
+            before = len(fleet.upstream.asked)
+            within(2 + POLL + SLACK, lambda before=before: len(fleet.upstream.asked) > before, "the next fetch")
+            took = within(
+                2 * POLL + SLACK, lambda n=number: fleet.first_names() == {f"name {n}"}, "the change everywhere"
+            )
+            print(f"change {number} was on all four {took:.2f} s after it was fetched")
+        intervals = (time.monotonic() - began) / 2
+        fetched = len(fleet.upstream.asked) - asked
+        print(
+            f"{fetched} fetches in {intervals:.1f} intervals by {len({who for _, who, _ in fleet.upstream.asked})} replicas"
+        )
+        assert fetched <= intervals + 1
+
+
+@pytest.mark.parametrize("what", ["killed", "paused"])
+def test_a_lease_holder_is_lost_between_fetch_and_publish_and_the_catalogue_never_goes_back(redis_server, what):
+    """Twenty times over."""
+    caught: list[str] = []
+    trap = threading.Event()
+
+    with fleet_of(redis_server.url, refresh=1) as fleet:
+        within(8, lambda: fleet.first_names() == {"name 1"}, "the first catalogue")
+
+        def springs(who: str) -> None:
+            if trap.is_set():
+                trap.clear()
+                fleet.named(who).popen.send_signal(signal.SIGSTOP if what == "paused" else signal.SIGKILL)
+                caught.append(who)
+
+        fleet.upstream.before_the_last_byte = springs
+        takeovers = []
+        for number in range(2, 22):
+            fleet.upstream.has(f"name {number}")
+            trap.set()
+            within(1 + 3 * POLL + SLACK, lambda n=number: len(caught) == n - 1, "somebody asks")
+            lost, expected = fleet.named(caught[-1]), {f"name {number}"}
+            others = [replica for replica in fleet.replicas if replica is not lost]
+            stamps = {replica.url: replica.catalogue()["stamp"] for replica in others}
+            moment = time.monotonic()
+            took = within(
+                2 * POLL + SLACK, lambda m=moment: any(at > m for at, _, _ in fleet.upstream.asked), "takeover"
+            )
+            takeovers.append(took)
+            within(2 * POLL + SLACK, lambda e=expected, x=lost: fleet.first_names(without=(x,)) == e, "agreement")
+            if what == "paused":
+                lost.popen.send_signal(signal.SIGCONT)
+            else:
+                lost.is_killed()
+                fleet.replicas[fleet.replicas.index(lost)] = fleet.start(int(caught[-1].removeprefix("replica-")))
+            within(2 * POLL + 2 * SLACK, lambda e=expected: fleet.first_names() == e, "all agree")
+            assert all(replica.catalogue()["stamp"] >= stamps[replica.url] for replica in others)
+        print(
+            f"another asked the upstream within {max(takeovers):.2f} s at most, {statistics.median(takeovers):.2f} s mostly"
+        )
+        if what == "paused":
+            fenced = sum(replica.catalogue()["upstream"]["refreshes"].get("fenced", 0) for replica in fleet.replicas)
+            print(f"{fenced} of {len(caught)} were kept out by the fence")
+            assert fenced > 0
+
+
+@pytest.fixture(scope="module")
+def steady(tmp_path_factory) -> Iterator[tuple[Fleet, RedisServer, Proxy]]:
+    """A fleet that has no need to ask its upstream again, behind a proxy."""
+    redis = RedisServer(tmp_path_factory.mktemp("redis"))
+    proxy = Proxy(redis.port)
+    with fleet_of(f"redis://127.0.0.1:{proxy.port}/0", refresh=3600, size=3) as fleet:
+        within(8, lambda: len(fleet.versions()) == 1, "agreement")
+        yield fleet, redis, proxy
+    proxy.closes()
+    redis.is_killed()
+
+
+FAULTS = {
+    "refuses": (lambda redis, proxy: proxy.becomes("refuse"), lambda redis, proxy: proxy.becomes("pass")),
+    "hangs": (lambda redis, proxy: redis.pauses(), lambda redis, proxy: redis.goes_on()),
+    "hangs behind a proxy": (lambda redis, proxy: proxy.becomes("hang"), lambda redis, proxy: proxy.becomes("pass")),
+    "resets": (lambda redis, proxy: proxy.becomes("reset"), lambda redis, proxy: proxy.becomes("pass")),
+    "answers slowly": (lambda redis, proxy: proxy.becomes("slow"), lambda redis, proxy: proxy.becomes("pass")),
+    "is out of memory": (
+        lambda redis, proxy: redis.tell("CONFIG", "SET", "maxmemory", "1"),
+        lambda redis, proxy: redis.tell("CONFIG", "SET", "maxmemory", "0"),
+    ),
+    "is restarted empty": (lambda redis, proxy: redis.is_killed(), lambda redis, proxy: redis.starts()),
+    "is flushed": (lambda redis, proxy: redis.tell("FLUSHALL"), lambda redis, proxy: None),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_redis_is_in_trouble_and_every_search_is_answered_and_the_fleet_agrees_again(steady, fault):
+    fleet, redis, proxy = steady
+    breaks, mends = FAULTS[fault]
+    before, asked = fleet.versions(), len(fleet.upstream.asked)
+    with Searchers(fleet.replicas) as searchers:
+        time.sleep(2)
+        broken = time.monotonic()
+        breaks(redis, proxy)
+        time.sleep(4 * POLL)
+        mended = time.monotonic()
+        mends(redis, proxy)
+        took = within(
+            2 * POLL + SLACK,
+            lambda: all(replica.catalogue()["redis"]["shared"] for replica in fleet.replicas) and copy_is_there(redis),
+            "agreement",
+        )
+    p99, p99_broken = searchers.p99(broken - 2, broken), searchers.p99(broken, mended)
+    print(
+        f"Redis {fault}: p99 {p99 * 1000:.1f} ms before, {p99_broken * 1000:.1f} ms in it; together {took:.2f} s after"
+    )
+    assert not searchers.failures
+    assert not searchers.went_back
+    assert len(searchers.latencies) > 500
+    assert fleet.versions() == before
+    assert len(fleet.upstream.asked) == asked, "the upstream was asked for what the replicas had"
+
+
+def copy_is_there(redis: RedisServer) -> bool:
+    return redis.tell("EXISTS", "{apidex:1}:head", "{apidex:1}:payload") == b":2\r\n"
+
+
+def test_redis_is_killed_under_load_and_no_request_fails(steady):
+    fleet, redis, _ = steady
+    with Searchers(fleet.replicas * 3) as searchers:
+        time.sleep(4)
+        killed = time.monotonic()
+        redis.is_killed()
+        time.sleep(4)
+        end = time.monotonic()
+    redis.starts()
+    before, after = searchers.p99(killed - 3, killed), searchers.p99(killed, end)
+    print(
+        f"{len(searchers.latencies)} searches, p99 {before * 1000:.2f} ms before, {after * 1000:.2f} ms after kill -9 of Redis"
+    )
+    assert not searchers.failures
+    assert after < 2 * before + 0.005  # a busy machine's own jitter
+
+
+def test_both_are_down_at_the_start_and_the_replica_is_ready_within_three_seconds(tmp_path):
+    redis = RedisServer(tmp_path)
+    redis.pauses()  # accepts and never answers: worse than refusing
+    upstream = UpstreamServer()
+    hold = threading.Event()
+    upstream.before_the_last_byte = lambda who: hold.wait(30) and None
+    began = time.monotonic()
+    replica = Process(*("--upstream", upstream.url(), "--redis-url", redis.url, "--poll-seconds", str(POLL)))
+    try:
+        assert httpx.get(f"{replica.url}/-/readyz").status_code == 200
+        took = time.monotonic() - began
+        print(f"ready after {took:.2f} s")
+        assert replica.catalogue()["state"] == "bundled"
+        assert httpx.get(f"{replica.url}/GitHub").json()
+        assert took < 3
+        hold.set()
+        within(10, lambda: replica.catalogue()["state"] == "fresh", "the real catalogue")
+    finally:
+        hold.set()
+        redis.is_killed()
+        replica.is_killed()
+        upstream.closes()
+
+
+@pytest.mark.parametrize("off", ["+1h", "-1h"])
+def test_a_replica_whose_calendar_is_off_by_an_hour_agrees_with_the_others_on_everything(redis_server, off):
+    libraries = [str(path) for path in Path("/usr/lib").glob("*/faketime/libfaketime.so.1")]
+    if not libraries:
+        pytest.skip("there is no libfaketime on this machine (Debian: apt-get install libfaketime)")
+    with fleet_of(redis_server.url, refresh=2, size=2) as fleet:
+        skewed = fleet.start(2, LD_PRELOAD=libraries[0], FAKETIME=off, FAKETIME_DONT_FAKE_MONOTONIC="1")
+        fleet.replicas.append(skewed)
+        for number in range(2, 6):
+            fleet.upstream.has(f"name {number}")
+            within(2 + 3 * POLL + 2 * SLACK, lambda n=number: fleet.first_names() == {f"name {n}"}, "agreement")
+        for _ in range(10):
+            asked = len(fleet.upstream.asked)
+            ages = [replica.catalogue()["age"] for replica in fleet.replicas]
+            truth = time.monotonic() - fleet.upstream.asked[-1][0]
+            if len(fleet.upstream.asked) == asked and truth > 2 * POLL:  # all have heard of the last fetch
+                print(f"ages {ages} where the truth is {truth:.2f} s")
+                assert all(abs(age - truth) < 1 for age in ages)
+                break
+            time.sleep(0.3)
+        else:
+            pytest.fail("there was no quiet moment to compare ages in")
+        assert skewed.catalogue()["redis"]["shared"]
+
+
+@pytest.mark.parametrize("kind", ["tls", "unix", "password"])
+def test_redis_is_reached_by_every_kind_of_url(tmp_path, kind):
+    upstream = UpstreamServer()
+    password_file = tmp_path / "password"
+    password_file.write_text("secret word\n")
+    environ = {}
+    if kind == "tls":
+        certificate, key = self_signed(tmp_path)
+        tls = ("--tls-port", "PORT", "--tls-cert-file", certificate, "--tls-key-file", key, "--tls-auth-clients", "no")
+        redis = RedisServer(tmp_path, *tls, url="rediss://localhost:PORT/0")
+        environ["APIDEX_REDIS_CA"] = certificate
+    elif kind == "unix":
+        path = str(tmp_path / "redis.sock")
+        redis = RedisServer(tmp_path, "--unixsocket", path, url=f"unix://{path}?db=3", socket_path=path)
+    else:
+        redis = RedisServer(tmp_path, "--requirepass", "secret word")
+        environ["APIDEX_REDIS_PASSWORD_FILE"] = str(password_file)
+    replica = Process("--upstream", upstream.url(), "--poll-seconds", "0.2", APIDEX_REDIS_URL=redis.url, **environ)
+    try:
+        within(3, lambda: replica.catalogue()["redis"]["shared"], f"a copy in Redis: {replica.catalogue()['redis']}")
+        assert "secret" not in replica.catalogue()["redis"]["url"] + "".join(replica.lines)
+    finally:
+        replica.is_killed()
+        redis.is_killed()
+        upstream.closes()
+
+
+def self_signed(folder) -> tuple[str, str]:
+    import subprocess
+
+    certificate, key = str(folder / "redis.crt"), str(folder / "redis.key")
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate]
+    subprocess.run(command, check=True, capture_output=True)
+    return certificate, key

@@ -1,0 +1,77 @@
+"""Prometheus is told what happened, and never what was searched."""
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from conftest import refreshed
+
+
+async def scraped(client) -> dict[tuple, float]:
+    text = (await client.get("/-/metrics")).text
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    return {(sample.name, *sample.labels.values()): sample.value for sample in samples}
+
+
+async def test_requests_are_counted_by_route_and_status(client):
+    for path in ("/Cat", "/Dog", "/Cat", "/" + "x" * 300, "/v1/catalogue", "/a/b/c", "/-/nothing"):
+        await client.get(path)
+    await client.post("/Cat")
+    tag = (await client.get("/Cat")).headers["etag"]
+    await client.get("/Cat", headers={"if-none-match": tag})
+    metrics = await scraped(client)
+    requests = {key[1:]: value for key, value in metrics.items() if key[0] == "apidex_requests_total"}
+    assert requests == {
+        ("/{name}", "200"): 4,
+        ("/{name}", "304"): 1,
+        ("/{name}", "400"): 1,
+        ("/v1/catalogue", "200"): 1,
+        ("none", "404"): 2,
+        ("none", "405"): 1,
+    }
+    assert metrics["apidex_request_seconds_count", "/{name}"] == 6
+    assert metrics["apidex_answer_cache_lookups_total", "hit"] == 2
+    assert metrics["apidex_answer_cache_lookups_total", "miss"] == 3
+
+
+async def test_no_name_that_was_searched_is_told(client):
+    await client.get("/Secret%20wish")
+    assert "Secret" not in (await client.get("/-/metrics")).text
+
+
+async def test_age_and_state_are_the_same_everywhere(client, app, clock, upstream):
+    for seconds in (0, 1234.5, 20_000):
+        clock.passes(seconds)
+        headers = (await client.get("/Cat")).headers
+        view = (await client.get("/v1/catalogue")).json()
+        metrics = await scraped(client)
+        assert metrics[("apidex_catalogue_age_seconds",)] == view["age"]
+        assert int(headers["age"]) == int(view["age"])
+        assert metrics["apidex_catalogue_state", view["state"]] == 1
+        assert sum(value for key, value in metrics.items() if key[0] == "apidex_catalogue_state") == 1
+        ttl = int(headers["cache-status"].rpartition("ttl=")[2])
+        assert (ttl >= 0) is (view["state"] == "fresh")
+        assert metrics[("apidex_catalogue_stamp",)] == view["stamp"]
+        assert metrics[("apidex_catalogue_entries",)] == view["entries"]
+
+
+async def test_what_became_of_refreshes_is_told(client, app, upstream):
+    upstream.sends(b"<html>")
+    await refreshed(app)
+    metrics = await scraped(client)
+    assert metrics["apidex_refreshes_total", "changed"] == 1
+    assert metrics["apidex_refreshes_total", "refused"] == 1
+    assert metrics["apidex_refreshes_total", "failed"] == 0
+    assert metrics["apidex_refresh_failures_total", "format"] == 1
+    assert metrics["apidex_leases_total", "taken"] == 2
+    assert metrics["apidex_publications_total", "published"] == 1
+    assert metrics[("apidex_redis_reachable",)] == 1
+    assert any(key[0] == "apidex_build_info" for key in metrics)
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [("", "text/plain"), ("application/openmetrics-text; version=1.0.0", "application/openmetrics-text")],
+)
+async def test_the_scraper_gets_the_format_that_it_asks_for(client, accept, kind):
+    response = await client.get("/-/metrics", headers={"accept": accept})
+    assert response.headers["content-type"].startswith(kind)

@@ -1,0 +1,62 @@
+"""A real HTTP upstream that counts, knows who asks, and can be made to hold back the end of an answer."""
+
+import base64
+import hashlib
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from fakes import publicapis
+
+
+class UpstreamServer:
+    """Serves a catalogue with entity tags. Replicas tell who they are by the user in the URL that they are given."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[float, str, int]] = []
+        """When, by whom, and what status they got."""
+        self.before_the_last_byte: Callable[[str], None] = lambda who: None
+        self.has("first")
+        upstream = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                upstream._answer(self)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def has(self, *names: str) -> None:
+        self._body = publicapis(*names, *(f"Cat {number}" for number in range(200)))
+        self._tag = f'"{hashlib.md5(self._body).hexdigest()}"'
+
+    def url(self, who: str = "somebody") -> str:
+        return f"http://{who}@127.0.0.1:{self._server.server_port}/entries"
+
+    def closes(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _answer(self, handler: BaseHTTPRequestHandler) -> None:
+        word = handler.headers.get("authorization", "").partition(" ")[2]
+        who = base64.b64decode(word).decode().rstrip(":")
+        body, tag = self._body, self._tag
+        status = 304 if handler.headers.get("if-none-match") == tag else 200
+        self.asked.append((time.monotonic(), who, status))
+        handler.send_response(status)
+        handler.send_header("etag", tag)
+        handler.send_header("content-length", str(len(body) if status == 200 else 0))
+        handler.end_headers()
+        try:
+            if status == 200:
+                handler.wfile.write(body[:-1])
+                handler.wfile.flush()
+                self.before_the_last_byte(who)
+                handler.wfile.write(body[-1:])
+        except OSError:
+            pass  # who asked is dead
