@@ -174,6 +174,11 @@ class FakeCache:
         await self.come_back("drop")
         return done
 
+    async def reset(self) -> None:
+        await self.reach("reset")
+        self.redis.copy = self.redis.payload = None
+        await self.come_back("reset")
+
     async def lease(self, token: str, ttl: timedelta) -> bool:
         await self.reach("lease")
         done = self.redis.now() >= self.redis.held_until

@@ -36,7 +36,7 @@ async def cache(request):
 
 async def copy_of(cache, stamp: int = 1_795_000_000_123, **other) -> Copy:
     now = (await cache.read()).now
-    members = {"digest": "ab" * 32, "entries": 7, "checked_at": now - 5, "source": "https://ü.example/"}
+    members = {"digest": "ab" * 32, "entries": 7, "vetted": True, "checked_at": now - 5, "source": "https://ü.example/"}
     return Copy(stamp=stamp, validators=Validators('"é"', "yesterday"), **(members | other))
 
 

@@ -118,6 +118,9 @@ def test_search_that_finds_nothing_says_so(file, capsys):
         (["search", ""], 2, "allowed are 1 to 256"),
         (["search", "x" * 257], 2, "at most 256"),
         (["search", "a\n"], 2, "control characters"),
+        (["search", "\udcff"], 2, "no text"),
+        (["serve", "--host", ".."], 2, "no address"),
+        (["catalogue", "--upstream", "file:///tmp/%00"], 2, "allowed is a file that exists"),
         (["search", "x", "--url", "nonsense"], 2, "allowed is the URL of a service"),
         (["search", "x", "--url", "http://127.0.0.1:1"], 1, "gave no answer"),
         (["search", "x", "--upstream", "http://127.0.0.1:1/"], 1, "cannot be reached"),
@@ -193,3 +196,23 @@ def test_doctor_looks_into_redis(file, capsys, redis_server):
     redis_server.is_killed()
     assert main(arguments) == 0, "a replica runs without Redis"
     assert "warning redis" in capsys.readouterr().out
+
+
+def test_a_dot_is_searched_by_a_service_too(file):
+    with replica("--upstream", file) as process:
+        assert apidex("search", ".", "--url", process.url).returncode == 1, "nothing has a dot, and it is no other path"
+
+
+def test_a_full_disk_is_said_in_one_sentence(file):
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        command = [sys.executable, "-m", "apidex", "search", "Cat", "--json", "--upstream", file]
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert "Traceback" not in result.stderr
+    assert "No space left" in result.stderr
+
+
+def test_a_terminal_without_the_characters_gets_others(file):
+    environ = os.environ | {"PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "apidex", "search", "Songlink", "--upstream", file]
+    result = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr

@@ -1,5 +1,6 @@
 """Situations of a fleet: several replicas, one Redis, one upstream, and what goes wrong between them. No network, no waiting."""
 
+import uuid
 from dataclasses import replace
 from datetime import timedelta
 
@@ -7,6 +8,8 @@ import pytest
 import structlog
 
 from apidex import formats, wire
+from apidex.cache import cache_at
+from apidex.clock import SystemClock
 from apidex.errors import CacheError
 from apidex.freshness import State
 from conftest import client_of, running_app
@@ -324,3 +327,69 @@ async def test_trouble_with_redis_is_logged_once_and_so_is_its_end(fleet):
     events = [(entry["event"], entry.get("kind")) for entry in logs]
     one_each = [("redis.failed", "oom"), ("redis.failed", "connect"), ("redis.reached", None)]
     assert sorted(events, key=str) == sorted(one_each * len(fleet.replicas), key=str)
+
+
+async def test_a_replica_that_slept_while_the_catalogue_shrank_in_steps_takes_nobody_back(fleet):
+    """Each step kept more than half; for the sleeper, both together do not."""
+    *others, sleeper = fleet.replicas
+    fleet.replicas = others
+    for names in ("abcd", "abc", "ab"):
+        fleet.upstream.has(*names)
+        fleet.clock.passes(HOUR)
+        await fleet.polls(2)
+        assert fleet.names == {"a"}
+    assert {len(replica.current.catalogue) for replica in others} == {2}
+    await sleeper.turn()
+    assert sleeper.current.version in fleet.versions
+    await fleet.polls(2)
+    assert {len(replica.current.catalogue) for replica in others} == {2}
+
+
+async def test_replicas_that_hold_different_shares_for_enough_do_not_fight(fleet):
+    fleet.replicas[0]._keep_share = 0.9
+    fleet.upstream.has("a", "b", "c", "d")
+    await fleet.lives(3 * HOUR)
+    published = sum(replica.ledger.publications["published"] for replica in fleet.replicas)
+    assert published <= 3
+    assert len(fleet.versions) == 1
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda client, key: client.hdel(key, "digest"),
+        lambda client, key: client.hset(key, "entries", "abc"),
+        lambda client, key: client.hset(key, "stamp", "abc"),
+        lambda client, key: client.hset(key, "failures", "abc"),
+        lambda client, key: client.hset(key, "checked_at", "1" + "0" * 400),
+        lambda client, key: client.hset(key, b"\xff\xfe", "x"),
+        lambda client, key: client.hset(key, "source", b"\xff"),
+        lambda client, key: client.rename(key, "elsewhere"),
+    ],
+)
+async def test_a_small_hash_that_no_replica_wrote_is_replaced_once_and_nobody_asks_the_upstream(damage):
+    clock, upstream = SystemClock(), FakeUpstream()
+    async with cache_at(
+        "", password="", ca="", prefix=uuid.uuid4().hex, timeout=timedelta(seconds=1), limit=10**6
+    ) as cache:
+        refresher = refresher_of(upstream, clock, None, cache=cache)
+        await refresher.turn()
+        before = refresher.current.version
+        await damage(cache._client, cache._head)
+        for _ in range(4):
+            await refresher.turn()
+        copy = (await cache.read()).copy
+    assert (copy.version, refresher.current.version) == (before, before)
+    assert len(upstream.asked) == 1
+    assert refresher.ledger.publications == {"published": 2, "fenced": 0, "failed": 0}
+
+
+async def test_a_lease_without_an_end_and_a_back_off_without_one_do_not_stop_the_fleet():
+    async with cache_at(
+        "", password="", ca="", prefix=uuid.uuid4().hex, timeout=timedelta(seconds=1), limit=10**6
+    ) as cache:
+        await cache._client.set(cache._lease, "x")
+        assert await cache.lease("mine", timedelta(seconds=1))
+        await cache._client.hset(cache._head, "retry_at", "9999999999999999")
+        head = await cache.read()
+        assert head.retry_at - head.now <= 86_400

@@ -161,3 +161,32 @@ def test_a_format_that_is_asked_for_is_not_guessed(name):
 
 def test_a_byte_order_mark_does_no_harm():
     assert parse(b'\xef\xbb\xbf{"entries": [{"API": "A", "HTTPS": true}]}').catalogue.names() == ["A"]
+
+
+@pytest.mark.parametrize("character", "\u2028\u2029\x85\x0b\x0c\x1c")
+def test_only_line_feeds_part_rows(character):
+    parsed = rows_of(
+        f"| [Foo{character}Bar](http://x/) | d{character}e | No | Yes | No |\r", "| [B](http://b) | d | No | Yes | No |"
+    )
+    first, second = parsed.catalogue.names()
+    assert first in (f"Foo{character}Bar", "Foo Bar")
+    assert second == "B"
+
+
+@pytest.mark.parametrize(
+    "line", ["|-" + " " * 10**6 + "x", "| [" + "](x" * 300_000 + " |", "|" * 10**6, "[" * 10**6, "|\\" * 10**6]
+)
+def test_no_line_is_so_long_that_it_takes_for_ever(line):
+    """Each of these took minutes or hours where a pattern went back and forth over it."""
+    assert "A" in rows_of("| [A](http://a) | d | No | Yes | No |", line).catalogue.names()
+
+
+@pytest.mark.parametrize("preferred", [["x"], {}, None, 7])
+def test_a_preferred_version_that_makes_no_sense_is_overlooked(preferred):
+    document = {"a": {"preferred": preferred, "versions": {"1": {"info": {"title": "A"}}}}}
+    assert parse(msgspec.json.encode(document)).catalogue.names() == ["A"]
+
+
+def test_remarks_are_short_however_long_what_they_speak_of_is():
+    report = rows_of("| [A](http://a) | d | No | Yes | No | " + "x" * 10**6 + " |").report
+    assert len(report.repaired.first[0].reason) < 300

@@ -182,3 +182,20 @@ async def test_the_docs_page_loads_nothing_from_anywhere(client):
     assert response.headers["content-security-policy"].startswith("default-src 'none'")
     for path in ("/{name}", "/v1/catalogue", "/-/readyz"):
         assert path in response.text
+
+
+@pytest.mark.parametrize("host", ["x:99999999", "x:abc", "[", "u@h", ""])
+@pytest.mark.parametrize("path", ["/", "/-/docs"])
+async def test_a_host_that_makes_no_sense_makes_links_relative(client, path, host):
+    response = await client.get(path, headers={"host": host})
+    assert response.status_code == 200
+    assert f"http://{host}/v1" not in response.text
+    if path == "/":
+        assert response.json()["catalogue"] == "/v1/catalogue"
+
+
+async def test_several_lines_of_a_header_are_one_list(client):
+    for path in ("/Cat", "/v1/catalogue"):
+        tag = (await client.get(path)).headers["etag"]
+        headers = [("if-none-match", '"x"'), ("if-none-match", tag)]
+        assert (await client.get(path, headers=headers)).status_code == 304

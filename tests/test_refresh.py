@@ -16,7 +16,7 @@ from fakes import FakeCache, FakeClock, FakeRedis, FakeUpstream, publicapis
 HOUR = 3600
 
 
-def refresher_of(upstream, clock, redis, parse=formats.parse, seed=3) -> Refresher:
+def refresher_of(upstream, clock, redis, parse=formats.parse, seed=3, cache=None) -> Refresher:
     limits = Limits(timedelta(seconds=HOUR), timedelta(seconds=5), timedelta(0), timedelta(0))
     options = {
         "parse": parse,
@@ -26,7 +26,7 @@ def refresher_of(upstream, clock, redis, parse=formats.parse, seed=3) -> Refresh
         "clock": clock,
         "random": Random(seed),
     }
-    return Refresher(FakeCache(redis), upstream, starter_snapshot(clock), **options)
+    return Refresher(cache or FakeCache(redis), upstream, starter_snapshot(clock), **options)
 
 
 @pytest.fixture
@@ -195,6 +195,7 @@ async def test_a_fault_of_ours_is_one_failure_and_not_the_end(upstream, clock, r
     await refresher.turn()
     assert +refresher.ledger.failures == {"internal": 1}
     assert refresher.state() is State.BUNDLED
+    assert refresher.next_refresh_in() > 0, "a fault must not hammer the upstream"
 
 
 async def test_the_start_waits_for_the_upstream_but_not_for_long():

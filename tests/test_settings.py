@@ -58,7 +58,8 @@ def test_an_empty_variable_is_as_good_as_none():
         ("APIDEX_REDIS_URL", "localhost:6379", "redis://HOST:PORT/DB"),
         ("APIDEX_REDIS_URL", "redis://", "redis://HOST:PORT/DB"),
         ("APIDEX_REDIS_URL", "redis://localhost:6379/x", "redis://HOST:PORT/DB"),
-        ("APIDEX_REDIS_URL", "redis://localhost?nonsense=1", "redis://HOST:PORT/DB"),
+        ("APIDEX_REDIS_URL", "redis://localhost/0#x", "redis://HOST:PORT/DB"),
+        ("APIDEX_PORT", "1_8000", "a whole number"),
         ("APIDEX_REDIS_URL", "redis://localhost:99999", "redis://HOST:PORT/DB"),
         ("APIDEX_REDIS_URL", "unix://relative", "unix:///PATH?db=DB"),
         ("APIDEX_REDIS_CA", "/nowhere.pem", "a file that exists"),
@@ -93,6 +94,7 @@ def test_a_secret_can_come_from_a_file(tmp_path):
         ({"APIDEX_UPSTREAM_FILE": "/"}, "directory"),
         ({"APIDEX_UPSTREAM_FILE": "/a", "APIDEX_UPSTREAM": "https://a"}, "both set"),
         ({"APIDEX_UPSTREAM": "ftp://user:secret@a"}, "the value given is not allowed"),
+        ({"APIDEX_REDIS_URL": "redis://localhost?password=secret"}, "the value given is not allowed"),
         ({"APIDEX_REDIS_PASSWORD": "secret\n"}, "the value given is not allowed"),
     ],
 )

@@ -5,11 +5,12 @@ import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
+import httpx
 import pytest
 
 import fakes
 from apidex.errors import SettingsError, UpstreamError
-from apidex.upstream import Fetched, NotModified, upstream_at, without_password
+from apidex.upstream import Fetched, HttpUpstream, NotModified, upstream_at, without_password
 from apidex.validators import Validators
 from fakes import answers, bomb, wire_server
 
@@ -30,7 +31,18 @@ async def failure(behave, timeout: float = 5) -> UpstreamError:
         return error.value
 
 
-@pytest.mark.parametrize(("body", "headers"), [(b"hello", {}), (gzip.compress(b"hello"), {"content_encoding": "gzip"})])
+GZIP = {"content_encoding": "gzip"}
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b"hello", {}),
+        (gzip.compress(b"hello"), GZIP),
+        (gzip.compress(b"he") + gzip.compress(b"llo"), GZIP),
+        (gzip.compress(b"hello") + b"garbage", GZIP),
+    ],
+)
 async def test_an_answer_comes_whole_and_decompressed_with_its_validators(body, headers):
     async with wire_server() as wire:
         wire.behaves = answers(body, etag='"1"', last_modified="yesterday", **headers)
@@ -110,6 +122,7 @@ async def test_a_redirect_without_end_is_not_followed_for_ever():
         ("in an hour", 3600),
         ("Fri, 31 Dec 1999 23:59:59 GMT", 0),
         ("soon", None),
+        ("Mon, 01 Jan 2024 00:00:00 +99999999999999999999", None),
         ("", None),
     ],
 )
@@ -144,5 +157,29 @@ async def test_a_file_that_is_not_there_is_a_wrong_setting(url):
 
 
 def test_a_password_is_not_shown():
-    assert without_password("https://user:secret@example.org:1/a?b") == "https://example.org:1/a?b"
+    assert without_password("https://user:secret@example.org:1/a?b") == "https://example.org:1/a?…"
     assert without_password("file:///a") == "file:///a"
+
+
+async def test_validators_that_no_header_can_hold_are_not_sent_again():
+    async with wire_server() as wire:
+        wire.behaves = answers(b"x")
+        await fetch(wire.url, Validators('"café"', "yesterday"))
+    assert b"if-none-match" not in wire.heads[0].lower()
+    assert b"if-modified-since: yesterday" in wire.heads[0].lower()
+
+
+async def test_a_hop_over_http_is_refused_wherever_it_ends():
+    def hop(request):
+        path = request.url.path
+        target = {"/a": "http://upstream.example/b", "/b": "https://upstream.example/c"}.get(path)
+        return httpx.Response(302, headers={"location": target}) if target else httpx.Response(200, content=b"x")
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(hop), follow_redirects=True) as client:
+        upstream = HttpUpstream(client, "https://upstream.example/a", timedelta(seconds=5), LIMIT)
+        with pytest.raises(UpstreamError, match="from https to http"):
+            await upstream.fetch(NONE)
+
+
+def test_a_key_in_the_query_is_not_shown():
+    assert "SECRET" not in without_password("https://example.org/entries?token=SECRET")

@@ -12,8 +12,11 @@ from typing import Generic, TypeVar
 K = TypeVar("K")
 V = TypeVar("V")
 
-OVERHEAD = 400
-"""Bytes that an answer costs besides its body: key, headers, and the places that remember it."""
+OVERHEAD = 1000
+"""Bytes that an answer costs besides its key and body: headers, and the places that remember it."""
+
+GHOST = 200
+"""Bytes that the memory of a dropped answer costs besides its key."""
 
 _MOST_USES = 3
 
@@ -23,6 +26,7 @@ class _Kept(Generic[K, V]):
     key: K
     value: V
     size: int
+    key_size: int
     uses: int = 0
 
 
@@ -49,7 +53,7 @@ class AnswerCache(Generic[K, V]):
     @property
     def size(self) -> int:
         """Bytes held."""
-        return self._small_size + self._main_size
+        return self._small_size + self._main_size + self._ghosts_size
 
     def get(self, key: K) -> V | None:
         """What was put under *key*, if it is still here."""
@@ -61,19 +65,19 @@ class AnswerCache(Generic[K, V]):
         kept.uses += 1
         return kept.value
 
-    def put(self, key: K, value: V, size: int) -> None:
-        """Keep *value*, of *size* bytes, unless it would fill more than an eighth of the cache."""
-        size += OVERHEAD
+    def put(self, key: K, value: V, size: int, key_size: int = 0) -> None:
+        """Keep *value*, of *size* bytes under a key of *key_size*, unless it would fill more than an eighth of the cache."""
+        size += OVERHEAD + key_size
         if size * 8 > self.limit or key in self._kept:
             return
-        kept = self._kept[key] = _Kept(key, value, size)
+        kept = self._kept[key] = _Kept(key, value, size, key_size)
         if key in self._ghosts:
             self._ghosts_size -= self._ghosts.pop(key)
             self._into_main(kept)
         else:
             self._small.append(kept)
             self._small_size += size
-        while self.size > self.limit:
+        while self.size > self.limit and self._kept:
             self._evict()
 
     def _evict(self) -> None:
@@ -107,7 +111,7 @@ class AnswerCache(Generic[K, V]):
 
     def _remember(self, kept: _Kept[K, V]) -> None:
         """Keep the key alone for a while, so that its return shows that it is wanted."""
-        self._ghosts[kept.key] = kept.size
-        self._ghosts_size += kept.size
-        while self._ghosts_size > self.limit:
+        self._ghosts[kept.key] = GHOST + kept.key_size
+        self._ghosts_size += GHOST + kept.key_size
+        while self._ghosts_size * 10 > self.limit:
             self._ghosts_size -= self._ghosts.popitem(last=False)[1]

@@ -60,6 +60,11 @@ def is_name(raw_path: bytes) -> bool:
     return len(raw_path) > 1 and raw_path.rfind(b"/") == 0
 
 
+def joined(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes:
+    """The value of a header; several lines of the same name are one list (RFC 9110, section 5.3)."""
+    return b",".join([value for key, value in headers if key == name])
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoding:
     """A content coding.

@@ -5,6 +5,7 @@
 
 import functools
 import hashlib
+import re
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -33,6 +34,7 @@ from apidex.answers import (
     age_headers,
     entity_tag,
     is_name,
+    joined,
     name_of,
     negotiate,
     unchanged,
@@ -197,7 +199,7 @@ async def search_by_name(
 async def index(request: Request[Any, Any, Any], service: ServiceDependency) -> Response[IndexView]:
     """Answer with the addresses of everything else."""
     current = service.refresher.current
-    base = str(request.base_url).rstrip("/")
+    base = _base(request)
     view = IndexView(
         service="apidex",
         version=__version__,
@@ -263,7 +265,7 @@ async def metrics(request: Request[Any, Any, Any], service: ServiceDependency) -
 )
 async def docs(request: Request[Any, Any, Any]) -> Response[str]:
     """Answer with a page made from the OpenAPI document; it needs nothing else."""
-    page = docs_page(openapi_document(), str(request.base_url).rstrip("/"))
+    page = docs_page(openapi_document(), _base(request))
     policy = (
         "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
@@ -397,8 +399,9 @@ def _conditional(
     request: Request[Any, Any, Any], body: bytes, tag: Callable[[Encoding], bytes], described: Headers
 ) -> Response[bytes]:
     """*body* in the encoding that the client prefers, or a 304 where it holds the one or the plain one already."""
-    encoding = negotiate(request.headers.get("accept-encoding", "").encode("latin-1"))
-    held = unchanged(request.headers.get("if-none-match", "").encode("latin-1"), (tag(encoding), tag(IDENTITY)))
+    asked = request.scope["headers"]
+    encoding = negotiate(joined(asked, b"accept-encoding"))
+    held = unchanged(joined(asked, b"if-none-match"), (tag(encoding), tag(IDENTITY)))
     if held is not None:
         return Response(b"", status_code=304, headers=_text([(b"etag", held), *described]))
     if len(body) < COMPRESS_FROM:
@@ -408,6 +411,15 @@ def _conditional(
     return Response(
         encoding.encode(body), media_type=JSON.decode(), headers=_text([(b"etag", tag(encoding)), *described])
     )
+
+
+_HOST = re.compile(rb"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
+
+
+def _base(request: Request[Any, Any, Any]) -> str:
+    """The address that the client knows this service by, for links; none, so that they are relative, if it sends nonsense."""
+    host = joined(request.scope["headers"], b"host")
+    return f"{request.scope['scheme']}://{host.decode()}" if _HOST.fullmatch(host) else ""
 
 
 def _text(headers: Headers) -> dict[str, str]:
@@ -431,5 +443,5 @@ def _http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Re
 
 
 def _fault(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    log.error("request.broken", path=request.url.path, exc_info=error)
+    log.error("request.broken", path=request.scope["path"], exc_info=error)
     return _problem(request, Problem(500, "A fault in Apidex; its log has more."))

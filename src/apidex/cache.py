@@ -27,14 +27,24 @@ T = TypeVar("T")
 _PAYLOAD_PATIENCE = 10
 """A payload may take this many times as long as all else."""
 
+_LONGEST_BACK_OFF = 86_400.0
+
+_DIGITS = 16
+"""No number that a replica writes has more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """What the small hash says of the copy. *checked_at*, in seconds of Redis's clock, is when the upstream vouched for it."""
+    """What the small hash says of the copy.
+
+    *checked_at*, in seconds of Redis's clock, is when the upstream vouched for it. *vetted* says that whoever fetched it knew how
+    many entries there were before.
+    """
 
     stamp: int
     digest: str
     entries: int
+    vetted: bool
     checked_at: float
     source: str
     validators: Validators
@@ -50,13 +60,14 @@ class Head:
     """All that a replica learns at a poll.
 
     *now* is Redis's clock, in seconds. *failures* in a row of the whole fleet at the upstream, which is to be left alone until
-    *retry_at*.
+    *retry_at*, a day at most. *damaged*: there is something, but nothing that a replica would have written.
     """
 
     now: float
     copy: Copy | None
     failures: int = 0
     retry_at: float = 0.0
+    damaged: bool = False
 
 
 class Cache(Protocol):
@@ -92,6 +103,10 @@ class Cache(Protocol):
 
     async def drop(self, stamp: int) -> bool:
         """Remove the copy with this *stamp*, which cannot be read; whether it was still there."""
+        ...
+
+    async def reset(self) -> None:
+        """Remove whatever stands where the copy should be."""
         ...
 
     async def lease(self, token: str, ttl: timedelta) -> bool:
@@ -130,9 +145,9 @@ _PUBLISH = f"""
 {_NOW} {_FENCE} {_CHECKED_AT}
 if stored_at > checked_at then return 0 end
 checked_at = string.format('%.0f', checked_at)
-redis.call('SET', KEYS[2], ARGV[9])
+redis.call('SET', KEYS[2], ARGV[10])
 redis.call('HSET', KEYS[1], 'checked_at', checked_at, 'stamp', ARGV[3], 'digest', ARGV[4], 'entries', ARGV[5],
-           'source', ARGV[6], 'etag', ARGV[7], 'last_modified', ARGV[8])
+           'vetted', ARGV[6], 'source', ARGV[7], 'etag', ARGV[8], 'last_modified', ARGV[9])
 redis.call('HDEL', KEYS[1], 'failures', 'retry_at')
 return 1
 """
@@ -155,6 +170,14 @@ return 1
 
 _DROP = f"{_FENCE} redis.call('DEL', KEYS[1], KEYS[2]) return 1"
 
+# A lease without an end is nobody's: no replica takes one like that.
+_LEASE = """
+if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
+if redis.call('PTTL', KEYS[1]) ~= -1 then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+
 _RENEW = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0"
 
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
@@ -169,8 +192,8 @@ class RedisCache:
         # the braces keep all keys of a fleet in one slot of a cluster
         keys = [f"{{{prefix}:{WIRE_VERSION}}}:{name}" for name in ("head", "payload", "lease")]
         self._head, self._payload, self._lease = keys
-        scripts = (_PUBLISH, _CONFIRM, _BACK_OFF, _DROP, _RENEW, _RELEASE)
-        self._publish, self._confirm, self._back_off, self._drop, self._renew, self._release = (
+        scripts = (_PUBLISH, _CONFIRM, _BACK_OFF, _DROP, _LEASE, _RENEW, _RELEASE)
+        self._publish, self._confirm, self._back_off, self._drop, self._take, self._renew, self._release = (
             client.register_script(script) for script in scripts
         )
 
@@ -198,7 +221,7 @@ class RedisCache:
         """As `Cache.publish`."""
         validators = copy.validators
         arguments: list[str | int | bytes] = [
-            *(_text(expected), _milliseconds(copy.checked_at), copy.stamp, copy.digest, copy.entries),
+            *(_text(expected), _milliseconds(copy.checked_at), copy.stamp, copy.digest, copy.entries, int(copy.vetted)),
             *(copy.source, validators.etag, validators.last_modified, payload),
         ]
         asked = self._publish(keys=[self._head, self._payload], args=arguments)
@@ -224,7 +247,12 @@ class RedisCache:
 
     async def lease(self, token: str, ttl: timedelta) -> bool:
         """As `Cache.lease`."""
-        return bool(await self._asked(self._client.set(self._lease, token, nx=True, px=ttl)))
+        asked = self._take(keys=[self._lease], args=[token, _milliseconds(ttl.total_seconds())])
+        return bool(await self._asked(asked))
+
+    async def reset(self) -> None:
+        """As `Cache.reset`."""
+        await self._asked(self._client.delete(self._head, self._payload))
 
     async def renew(self, token: str, ttl: timedelta) -> bool:
         """As `Cache.renew`."""
@@ -240,7 +268,7 @@ class RedisCache:
         try:
             async with asyncio.timeout(self._timeout * patience):
                 return await asked
-        except (exceptions.RedisError, OSError) as error:
+        except Exception as error:  # whatever a client library comes upon, Redis is of no use just now
             cause = _cause(error)
             if cause.kind in missing:
                 return None
@@ -268,11 +296,9 @@ async def cache_at(
 def _client(url: str, password: str, ca: str, timeout: timedelta) -> "Redis":
     """A client that gives up at once: redis-py's own retries and time-outs add up to a minute."""
     seconds = timeout.total_seconds()
-    options: dict[str, Any] = {"ssl_ca_certs": ca} if ca else {}
-    if password:
-        options["password"] = password
+    options: dict[str, Any] = {"ssl_ca_certs": ca} if ca and url.startswith("rediss:") else {}
     try:
-        return Redis.from_url(
+        client = Redis.from_url(
             url,
             retry=Retry(NoBackoff(), 0),
             socket_timeout=seconds,
@@ -283,6 +309,9 @@ def _client(url: str, password: str, ca: str, timeout: timedelta) -> "Redis":
         )
     except (ValueError, TypeError) as error:
         raise SettingsError(f"APIDEX_REDIS_URL is not allowed: {error}") from None
+    if password:  # from_url would let the one in the URL win
+        client.connection_pool.connection_kwargs["password"] = password
+    return client
 
 
 def _embedded() -> "Redis":
@@ -304,26 +333,33 @@ def _head_of(time: Any, fields: Any) -> Head:  # noqa: ANN401 - whatever Redis s
     if isinstance(fields, exceptions.RedisError):
         if _cause(fields).kind != "type":
             raise _cause(fields)
-        fields = {}
-    text = {name.decode(): value.decode("utf-8", "replace") for name, value in fields.items()}
+        return Head(now, None, damaged=True)
     try:
-        return Head(now, _copy_of(text), int(text.get("failures", 0)), int(text.get("retry_at", 0)) / 1000)
+        text = {name.decode(): value.decode() for name, value in fields.items()}
+        failures, retry_at = _number(text.get("failures", "0")), _number(text.get("retry_at", "0")) / 1000
+        return Head(now, _copy_of(text), failures, min(retry_at, now + _LONGEST_BACK_OFF))
     except (ValueError, KeyError):
-        return Head(now, None)
+        return Head(now, None, damaged=True)
 
 
 def _copy_of(text: dict[str, str]) -> Copy | None:
     if "stamp" not in text:
         return None
-    validators = Validators(text.get("etag", ""), text.get("last_modified", ""))
     return Copy(
-        stamp=int(text["stamp"]),
+        stamp=_number(text["stamp"]),
         digest=text["digest"],
-        entries=int(text["entries"]),
-        checked_at=int(text["checked_at"]) / 1000,
+        entries=_number(text["entries"]),
+        vetted=text["vetted"] == "1",
+        checked_at=_number(text["checked_at"]) / 1000,
         source=text["source"],
-        validators=validators,
+        validators=Validators(text["etag"], text["last_modified"]),
     )
+
+
+def _number(text: str) -> int:
+    if len(text) > _DIGITS or not text.isdecimal():
+        raise ValueError(text)
+    return int(text)
 
 
 def _cause(error: Exception) -> CacheError:

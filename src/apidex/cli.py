@@ -1,6 +1,7 @@
 """The command `apidex`: serve, search, catalogue, doctor. Imports what a command needs when it runs, to start fast."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -30,6 +31,8 @@ _EXAMPLES = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and give its exit status: 0 done, 1 not done, 2 asked for wrongly."""
     options = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names hold characters that not every terminal has
     try:
         settings = _settings(options)
         return _run(options, settings)
@@ -40,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        return _complain(error, 1)
     except KeyboardInterrupt:
         return 130
 

@@ -121,7 +121,7 @@ class HotPath:
         if encoding_used is not IDENTITY:
             headers.append((b"content-encoding", encoding_used.token))
         answer = Answer([*headers, *edition.headers], body)
-        self._cache.put((raw_path, encoding), answer, len(body))
+        self._cache.put((raw_path, encoding), answer, len(body), len(raw_path))
         return answer
 
     def _current_edition(self) -> _Edition:

@@ -182,6 +182,9 @@ class Refresher:
         asked = self.clock.steady()
         head = await self.cache.read()
         self._learn(head, asked)
+        if head.damaged:
+            self._note_redis_error(CacheError("damaged", "the small hash in Redis is none that a replica has written"))
+            await self.cache.reset()
         return head
 
     def _learn(self, head: Head, asked: float) -> None:
@@ -203,15 +206,19 @@ class Refresher:
             return await self._agree_on_age(head, copy)
         if copy.digest == mine.catalogue.digest:
             return await self._agree_on_stamp(head, copy)
-        later = mine.bundled or copy.checked_at >= self._redis_time(mine.checked)
-        if mine.source == copy.source and self._is_shrunk(copy.entries, len(mine.catalogue)):
-            # a replica that knew of none before took half a catalogue for a whole one
+        if mine.bundled or self._is_half(len(mine.catalogue), mine.vetted, copy.source, copy.entries):
+            return await self._take_over()
+        if self._is_half(copy.entries, copy.vetted, copy.source, len(mine.catalogue)):
             log.warning("redis.refused", version=copy.version, entries=copy.entries, before=len(mine.catalogue))
             await self.cache.drop(copy.stamp)
             return await self._offer(mine, None)
-        if later or (mine.source == copy.source and self._is_shrunk(len(mine.catalogue), copy.entries)):
+        if copy.checked_at >= self._redis_time(mine.checked):
             return await self._take_over()
         return await self._offer(mine, copy.stamp)
+
+    def _is_half(self, entries: int, vetted: bool, source: str, before: int) -> bool:
+        """Whether a catalogue is the work of a replica that knew of none before, and took half of one for a whole one."""
+        return not vetted and source == self.current.source and self._is_shrunk(entries, before)
 
     async def _agree_on_age(self, head: Head, copy: Copy) -> Head:
         mine = self.current
@@ -249,6 +256,7 @@ class Refresher:
         theirs = Snapshot(
             *(parsed.catalogue, index, parsed.report, copy.stamp, copy.source, self._steady_time(copy.checked_at)),
             validators=copy.validators,
+            vetted=copy.vetted,
         )
         if copy.stamp <= self.current.stamp:
             return await self._offer(theirs, copy.stamp)
@@ -289,7 +297,15 @@ class Refresher:
         payload = await self._offload(wire.to_bytes, snapshot.parsed)
         checked_at = self._redis_time(snapshot.checked)
         catalogue = snapshot.catalogue
-        copy = Copy(snapshot.stamp, catalogue.digest, len(catalogue), checked_at, snapshot.source, snapshot.validators)
+        copy = Copy(
+            stamp=snapshot.stamp,
+            digest=catalogue.digest,
+            entries=len(catalogue),
+            vetted=snapshot.vetted,
+            checked_at=checked_at,
+            source=snapshot.source,
+            validators=snapshot.validators,
+        )
         try:
             done = await self.cache.publish(copy, payload, expected)
         except CacheError:
@@ -354,7 +370,7 @@ class Refresher:
     async def _ask_for_all(self, head: Head) -> None:
         """Ask the upstream, and publish what it has. Raises CacheError when Redis cannot be told that it failed."""
         try:
-            found = await self._ask()
+            found = await self._asked()
         except (UpstreamError, CatalogueError) as error:
             failures = head.failures + 1
             self._note_failure(error, failures)
@@ -393,7 +409,7 @@ class Refresher:
             return
         interval = alone_in(self.limits.refresh, self._random.random())
         try:
-            found = await self._ask()
+            found = await self._asked()
         except (UpstreamError, CatalogueError) as error:
             self._note_failure(error)
             retry_after = getattr(error, "retry_after", None)
@@ -402,6 +418,16 @@ class Refresher:
             return
         self._leave_alone_until = now + interval.total_seconds()
         self._found(found, shared=False)
+
+    async def _asked(self) -> Snapshot:
+        """As `_ask`; a fault of ours is one more reason to refuse what came, and to back off."""
+        try:
+            return await self._ask()
+        except ApidexError:
+            raise
+        except Exception as error:
+            log.exception("refresh.broken")
+            raise CatalogueError("internal", f"a fault in Apidex: {error!r}") from error
 
     async def _ask(self) -> Snapshot:
         """What the upstream has, checked. Raises UpstreamError, or CatalogueError when it is refused.
@@ -426,7 +452,7 @@ class Refresher:
         index = await self._offload(Index.build, parsed.catalogue.names())
         self.ledger.refreshes["changed"] += 1
         found = (parsed.catalogue, index, parsed.report, stamp, self.upstream.source, began)
-        return Snapshot(*found, validators=answer.validators)
+        return Snapshot(*found, validators=answer.validators, vetted=self._entries_before() > 0)
 
     def _refuse_if_shrunk(self, catalogue: Catalogue) -> None:
         before, now = self._entries_before(), len(catalogue)

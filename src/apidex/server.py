@@ -257,8 +257,8 @@ def listen(host: str, port: int) -> socket.socket:
         except BaseException:
             listener.close()
             raise
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+    except (OSError, UnicodeError) as error:
+        reason = (getattr(error, "strerror", None) or "no address or name of a host").lower()
         text = f"APIDEX_HOST={host} APIDEX_PORT={port}: {reason}; allowed is an address of this machine with a port that is free"
         raise SettingsError(text) from None
     listener.setblocking(False)

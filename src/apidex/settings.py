@@ -33,6 +33,8 @@ class Kind:
 
 def _integer(low: int, high: int, unit: str = "") -> Kind:
     def parse(text: str) -> int:
+        if not re.fullmatch(r"-?\d+", text, re.ASCII):
+            raise ValueError(text)
         value = int(text)
         if not low <= value <= high:
             raise ValueError(text)
@@ -288,7 +290,11 @@ def _read(item: "Field[Any]", text: str, source: str | None = None) -> Any:  # n
     try:
         return kind.parse(text)
     except ValueError:
-        shown = "the value given" if item.metadata["secret"] and ("@" in text or "PASSWORD" in name) else repr(text)
+        shown = (
+            "the value given"
+            if item.metadata["secret"] and ("@" in text or "?" in text or "PASSWORD" in name)
+            else repr(text)
+        )
         hint = (
             "; Kubernetes sets this name for a Service called apidex: set enableServiceLinks to false"
             * text.startswith("tcp://")

@@ -13,8 +13,8 @@ class Snapshot:
     """One catalogue with its index: immutable, replaced in one assignment.
 
     *stamp* orders snapshots, in milliseconds. *checked* is the moment, on the steady clock, at which the upstream last
-    vouched for the catalogue; from it all ages are counted. *validators* are the upstream's. *shared* says that this is the
-    fleet's copy, as far as this replica knows.
+    vouched for the catalogue; from it all ages are counted. *validators* are the upstream's. *vetted* says that who fetched it
+    knew how many entries there were before, and *shared* that this is the fleet's copy, as far as this replica knows.
     """
 
     catalogue: Catalogue
@@ -25,6 +25,7 @@ class Snapshot:
     checked: float
     validators: Validators = NONE
     bundled: bool = False
+    vetted: bool = False
     shared: bool = False
 
     @property

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -20,6 +21,7 @@ from apidex.validators import NONE, Validators
 
 _REDIRECTS = 5
 _INFLATE_STEP = 2**16
+_GZIP_MAGIC = b"\x1f\x8b"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,8 @@ class HttpUpstream:
 
     async def _fetch(self, validators: Validators) -> Fetched | NotModified:
         async with self._client.stream("GET", self._url, headers=_conditions(validators)) as response:
-            if any(hop.url.scheme == "https" for hop in response.history) and response.url.scheme != "https":
+            hops = [hop.url.scheme for hop in (*response.history, response)]
+            if ("https", "http") in pairwise(hops):
                 raise UpstreamError("redirect", "the upstream redirected from https to http")
             if response.status_code == httpx.codes.NOT_MODIFIED and validators != NONE:
                 return NotModified(validators)
@@ -128,9 +131,15 @@ class _Inflate:
             yield chunk
             return
         try:
-            while chunk and not self._stream.eof:
+            while chunk:
+                if (
+                    self._stream.eof
+                ):  # a file may have several members (RFC 1952, section 2.2); what else follows is nothing
+                    if not chunk.startswith(_GZIP_MAGIC):
+                        return
+                    self._stream = zlib.decompressobj(wbits=31)
                 yield self._stream.decompress(chunk, _INFLATE_STEP)
-                chunk = self._stream.unconsumed_tail
+                chunk = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
         except zlib.error as error:
             raise UpstreamError("encoding", f"the upstream's gzip stream is damaged: {error}") from None
 
@@ -149,9 +158,10 @@ class FileUpstream:
         try:
             with self._path.open("rb"):
                 regular = stat.S_ISREG(self._path.stat().st_mode)
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
             raise SettingsError(
-                f"the upstream {url!r} cannot be read: {error.strerror}; allowed is a file that exists"
+                f"the upstream {url!r} cannot be read: {reason}; allowed is a file that exists"
             ) from None
         if not regular:
             raise SettingsError(f"the upstream {url!r} is no file; allowed is a file that exists")
@@ -176,14 +186,14 @@ class FileUpstream:
 
 
 def without_password(url: str) -> str:
-    """*url* without its user and password, fit to be shown."""
+    """*url* without its user and password, and without a query, which may hold a key: fit to be shown."""
     parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="…" if parts.query else ""))
 
 
 def _conditions(validators: Validators) -> dict[str, str]:
     given = {"if-none-match": validators.etag, "if-modified-since": validators.last_modified}
-    return {name: value for name, value in given.items() if value}
+    return {name: value for name, value in given.items() if value and value.isascii()}
 
 
 def _too_large(limit: int) -> UpstreamError:
@@ -205,5 +215,5 @@ def _retry_after(response: httpx.Response) -> float | None:
         return float(text)
     try:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

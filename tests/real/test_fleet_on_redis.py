@@ -329,7 +329,7 @@ def test_a_replica_whose_calendar_is_off_by_an_hour_agrees_with_the_others_on_ev
         assert skewed.catalogue()["redis"]["shared"]
 
 
-@pytest.mark.parametrize("kind", ["tls", "unix", "password"])
+@pytest.mark.parametrize("kind", ["tls", "unix", "password", "password over another", "certificates for nothing"])
 def test_redis_is_reached_by_every_kind_of_url(tmp_path, kind):
     upstream = UpstreamServer()
     password_file = tmp_path / "password"
@@ -343,8 +343,12 @@ def test_redis_is_reached_by_every_kind_of_url(tmp_path, kind):
     elif kind == "unix":
         path = str(tmp_path / "redis.sock")
         redis = RedisServer(tmp_path, "--unixsocket", path, url=f"unix://{path}?db=3", socket_path=path)
+    elif kind == "certificates for nothing":
+        redis = RedisServer(tmp_path)
+        environ["APIDEX_REDIS_CA"] = str(password_file)
     else:
         redis = RedisServer(tmp_path, "--requirepass", "secret word")
+        redis.url = redis.url.replace("redis://", "redis://:other@" if kind == "password over another" else "redis://")
         environ["APIDEX_REDIS_PASSWORD_FILE"] = str(password_file)
     replica = Process("--upstream", upstream.url(), "--poll-seconds", "0.2", APIDEX_REDIS_URL=redis.url, **environ)
     try:

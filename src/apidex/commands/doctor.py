@@ -13,7 +13,7 @@ from apidex import server
 from apidex.app import cache_of
 from apidex.cache import Head
 from apidex.commands.source import fetch, progress, read
-from apidex.errors import ApidexError, CacheError
+from apidex.errors import ApidexError, CacheError, SettingsError
 from apidex.settings import Settings, unknown
 from apidex.upstream import without_password
 
@@ -76,6 +76,8 @@ def _upstream(settings: Settings) -> Finding:
     shown = without_password(settings.upstream)
     try:
         parsed = read(settings, fetch(settings).body)
+    except SettingsError as error:
+        return Finding("wrong", str(error), "A replica does not start so. Check the path.")
     except ApidexError as error:
         advice = "A replica starts all the same, with the starter catalogue. Check the URL, the network and any proxy."
         return Finding("wrong", f"{shown}: {error}", advice)

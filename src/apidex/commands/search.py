@@ -19,14 +19,16 @@ from apidex.settings import Settings
 
 def search(name: str, settings: Settings, *, url: str | None, as_json: bool) -> int:
     """Print every entry whose name contains *name*; exit status 1 when there is none. Raises ApidexError."""
-    path = quote(name, safe="")
     try:
+        path = quote(name, safe="")
         name_of(f"/{path}".encode())
     except Problem as problem:
         raise SettingsError(f"NAME: {problem}") from None
+    except UnicodeEncodeError:
+        raise SettingsError("NAME: it is no text in this terminal's encoding") from None
     if not name:
         raise SettingsError("NAME: it is empty; allowed are 1 to 256 characters")
-    answer = _ask(url, path) if url else _look(name, settings)
+    answer = _ask(url, path.replace(".", "%2E")) if url else _look(name, settings)
     entries = msgspec.json.decode(answer, type=list[Entry])
     if as_json:
         sys.stdout.write(answer.decode() + "\n")

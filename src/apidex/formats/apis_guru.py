@@ -26,7 +26,8 @@ def rows(document: dict[str, Any], report: Report) -> Iterator[Row]:  # noqa: AR
 
 def _row(place: int, key: str, item: dict[str, Any]) -> Row:
     versions = item["versions"]
-    version = versions.get(item.get("preferred")) or next(reversed(versions.values()), None)
+    preferred = item.get("preferred")
+    version = versions.get(preferred if isinstance(preferred, str) else "") or next(reversed(versions.values()), None)
     if not isinstance(version, dict) or not isinstance(version.get("info"), dict):
         return Row(place, key, wrong="none of its versions says what it is")
     info = version["info"]

@@ -20,27 +20,25 @@ NAME = "markdown"
 COLUMNS = ("api", "description", "auth", "https", "cors")
 
 _CELL_BORDER = re.compile(r"(?<!\\)\|")
-_DELIMITER_ROW = re.compile(r"\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*")
-_LINK = re.compile(r"\[(?P<name>.+?)\]\((?P<link>.*)\)")
 _ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
 _YES_OR_NO = {"yes": True, "no": False}
 
 
 def recognises(document: object) -> TypeGuard[str]:
     """Whether this is a text with at least one table of the five columns."""
-    return isinstance(document, str) and any(_is_head(a, b) for a, b in pairwise(document.splitlines()))
+    return isinstance(document, str) and any(_is_head(a, b) for a, b in pairwise(_lines(document)))
 
 
 def rows(document: str, report: Report) -> Iterator[Row]:
     """The rows of all tables of entries. Rows of other tables go to *report* as ignored."""
-    lines = document.splitlines()
+    lines = _lines(document)
     begin = next((number for number, line in enumerate(lines) if line.strip().lower() == "## index"), 0)
     category, is_entries = "", False
     for number, line in enumerate(lines, start=1):
         following = lines[number] if number < len(lines) else ""
         if line.startswith("#"):
             category, is_entries = (line[4:].strip() if line.startswith("### ") else ""), False
-        elif _DELIMITER_ROW.fullmatch(following) and "|" in following:
+        elif _is_delimiter(following):
             is_entries = number > begin and category != "" and _is_head(line, following)
         elif _is_row(line):
             if is_entries:
@@ -50,14 +48,22 @@ def rows(document: str, report: Report) -> Iterator[Row]:
 
 
 def _is_head(line: str, following: str) -> bool:
-    return tuple(cell.lower() for cell in _cells(line)[:5]) == COLUMNS and bool(_DELIMITER_ROW.fullmatch(following))
+    return tuple(cell.lower() for cell in _cells(line)[:5]) == COLUMNS and _is_delimiter(following)
+
+
+def _lines(document: str) -> list[str]:
+    """The lines of a text. Only line feeds part them: a name may hold U+2028 and its like."""
+    return document.replace("\r\n", "\n").split("\n")
+
+
+def _is_delimiter(line: str) -> bool:
+    """Whether a line stands between the head of a table and its rows, `|:---|---|`. Linear, however long the line is."""
+    return "-" in line and "|" in line and not line.strip("|:- \t")
 
 
 def _is_row(line: str) -> bool:
     stripped = line.lstrip()
-    return (stripped.startswith("|") and not _DELIMITER_ROW.fullmatch(line)) or (
-        stripped.startswith("[") and "|" in line
-    )
+    return (stripped.startswith("|") and not _is_delimiter(line)) or (stripped.startswith("[") and "|" in line)
 
 
 def _cells(line: str) -> list[str]:
@@ -70,8 +76,10 @@ def _unescape(text: str) -> str:
 
 
 def _name_and_link(cell: str) -> tuple[str, str]:
-    match = _LINK.fullmatch(cell)
-    return (_unescape(match["name"]), match["link"]) if match else (_unescape(cell), "")
+    border = cell.find("](", 2)
+    if cell.startswith("[") and cell.endswith(")") and border > 0:
+        return _unescape(cell[1:border]), cell[border + 2 : -1]
+    return _unescape(cell), ""
 
 
 def _row(place: int, cells: list[str], category: str) -> Row:

@@ -34,7 +34,7 @@ class Remarks:
         """Count a row, and keep what there is to say of it as long as there is room."""
         self.total += 1
         if len(self.first) < REMARKS_KEPT:
-            self.first.append(Remark(row, name[:80], reason))
+            self.first.append(Remark(row, name[:80], reason if len(reason) <= 200 else f"{reason[:200]}…"))
 
 
 @dataclass(slots=True)
