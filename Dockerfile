@@ -1,0 +1,89 @@
+# The one image of Apidex, for compose and for a cluster, with one process in it:
+#
+#     docker build --tag apidex:0.1.0 .
+#
+# `--target test` adds the tests (run it with `--read-only --tmpfs /tmp`), `--target loadtest` adds Locust.
+
+FROM python:3.13-slim AS build
+WORKDIR /src
+
+# Two environments without pip: the one that goes along holds only what runs, the other only what makes the wheel.
+RUN python3 -m venv --without-pip /opt/apidex && python3 -m venv --without-pip /opt/build
+COPY requirements.lock deploy/build.lock ./
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python3 -m pip --python /opt/apidex/bin/python install --require-hashes --only-binary :all: -r requirements.lock && \
+    python3 -m pip --python /opt/build/bin/python install --require-hashes --only-binary :all: -r build.lock
+
+COPY pyproject.toml README.md LICENSE ./
+COPY src src
+RUN /opt/build/bin/hatchling build -t wheel -d /wheel && \
+    python3 -m pip --python /opt/apidex/bin/python install --no-index --no-deps --no-cache-dir /wheel/*.whl
+
+
+FROM build AS build-test
+COPY requirements-dev.lock ./
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python3 -m pip --python /opt/apidex/bin/python install --require-hashes -r requirements-dev.lock
+
+
+FROM build AS build-loadtest
+COPY deploy/loadtest.lock ./
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python3 -m pip --python /opt/apidex/bin/python install --require-hashes --only-binary :all: -r loadtest.lock
+
+
+FROM python:3.13-slim AS runtime
+ENV PATH=/opt/apidex/bin:$PATH
+COPY --from=build /opt/apidex /opt/apidex
+
+# The base image comes without the standard library's bytecode, and a read-only root cannot keep it: what the service and the
+# health check import is compiled here, once, rather than at every start.
+RUN ["python3", "-c", "import apidex.commands.serve, http.client"]
+ENV PYTHONDONTWRITEBYTECODE=1
+
+# A container's loopback address is reached by nobody else.
+ENV APIDEX_HOST=0.0.0.0
+EXPOSE 8000
+
+# A number, so that Kubernetes can see that it is not root.
+USER 10001:10001
+
+# The interval is long because each check starts a Python; the start interval makes `docker compose up` quick all the same.
+HEALTHCHECK --interval=10s --timeout=3s --retries=2 --start-period=30s --start-interval=1s \
+    CMD ["python3", "-I", "-c", "import http.client, os, sys; \
+replica = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('APIDEX_PORT') or 8000), timeout=2); \
+replica.request('GET', '/-/readyz'); \
+sys.exit(replica.getresponse().status != 200)"]
+
+# Without a shell between, SIGTERM reaches the server.
+CMD ["apidex", "serve"]
+
+
+FROM runtime AS test
+COPY --from=build-test /opt/apidex /opt/apidex
+WORKDIR /checkout
+COPY . .
+ENV HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis
+CMD ["pytest", "-p", "no:cacheprovider", "--ignore=tests/deploy"]
+
+
+FROM runtime AS loadtest
+COPY --from=build-loadtest /opt/apidex /opt/apidex
+WORKDIR /opt/loadtest
+COPY loadtest loadtest
+# What it inherits asks a replica, and Locust is none.
+HEALTHCHECK NONE
+EXPOSE 8089
+CMD ["locust", "-f", "loadtest/locustfile.py"]
+
+
+# The last stage is the one that `docker build` makes.
+FROM runtime AS apidex
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Apidex" \
+      org.opencontainers.image.description="Which public APIs have this in their name? Answered fast, and always." \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.base.name="python:3.13-slim"

@@ -1,0 +1,127 @@
+"""Every overlay is whole and valid, by itself, with each component, and with all of them."""
+
+import re
+from itertools import product
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from conftest import ROOT
+from deploy.rendering import COMPONENTS, K8S, OVERLAYS, kustomize, overlay
+
+VERSION = "1.34"
+
+# Kinds that no Kubernetes brings along; the schemas come with the Prometheus Operator.
+FOREIGN = {"ServiceMonitor", "PrometheusRule"}
+
+COMBINATIONS = [[], *([name] for name in COMPONENTS), COMPONENTS]
+
+
+def used_by(name: str) -> list[str]:
+    """The components that an overlay already has: kustomize takes none twice."""
+    text = (K8S / "overlays" / name / "kustomization.yaml").read_text()
+    return [component for component in COMPONENTS if f"components/{component}\n" in text]
+
+
+@pytest.fixture(
+    scope="module",
+    params=product(OVERLAYS, COMBINATIONS),
+    ids=lambda value: f"{value[0]}+{'+'.join(value[1]) if value[1] != COMPONENTS else 'all'}",
+)
+def objects(request, tmp_path_factory) -> dict:
+    name, components = request.param
+    added = [component for component in components if component not in used_by(name)]
+    return kustomize(overlay(tmp_path_factory.mktemp(name), K8S / "overlays" / name, added))
+
+
+def test_every_object_is_valid(objects):
+    for (kind, name), item in objects.items():
+        if kind not in FOREIGN:
+            kubernetes_validate.validate(item, VERSION, strict=True)
+        assert item["metadata"].get("namespace", "apidex") == "apidex", f"{kind} {name}"
+
+
+def test_what_is_referred_to_is_there(objects):
+    """Config maps, and the pods that Services, budgets and policies select."""
+    labels = [
+        item["spec"]["template"]["metadata"]["labels"] for (kind, _), item in objects.items() if kind == "Deployment"
+    ]
+    config_maps = {item["metadata"]["name"] for (kind, _), item in objects.items() if kind == "ConfigMap"}
+    for (kind, name), item in objects.items():
+        spec = item.get("spec", {})
+        if kind == "Deployment":
+            pod = spec["template"]["spec"]
+            mounted = [volume["configMap"]["name"] for volume in pod.get("volumes", []) if "configMap" in volume]
+            read = [source["configMapRef"]["name"] for source in pod["containers"][0].get("envFrom", [])]
+            assert {*mounted, *read} <= config_maps, name
+        selector = {
+            "Service": lambda spec: spec["selector"],
+            "PodDisruptionBudget": lambda spec: spec["selector"]["matchLabels"],
+            "NetworkPolicy": lambda spec: spec["podSelector"].get("matchLabels", {}),
+        }.get(kind)
+        if selector:
+            wanted = selector(spec).items()
+            assert any(wanted <= have.items() for have in labels), f"{kind} {name} selects no pod"
+
+
+def test_every_pod_is_as_hard_as_it_can_be(objects):
+    for (kind, name), item in objects.items():
+        if kind != "Deployment":
+            continue
+        pod = item["spec"]["template"]["spec"]
+        assert pod["automountServiceAccountToken"] is False, name
+        assert pod["enableServiceLinks"] is False, name
+        assert pod["securityContext"]["runAsNonRoot"] is True, name
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        for container in pod["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }, name
+            assert {"startupProbe", "readinessProbe", "livenessProbe"} <= container.keys(), name
+            assert container["resources"].keys() == {"requests", "limits"}, name
+
+
+def test_the_default_is_the_local_overlay():
+    assert kustomize(K8S) == kustomize(K8S / "overlays/local")
+
+
+DOCUMENTED = re.findall(r"<<'YAML'\n(.*?)^YAML$", (ROOT / "docs/deploy.md").read_text(), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("text", DOCUMENTED, ids=range(len(DOCUMENTED)))
+def test_the_overlays_in_the_documentation_are_whole(text, tmp_path):
+    """As written there, but in a folder that does not stay."""
+    written = yaml.safe_load(text)
+    assert written.pop("resources") == ["../production"]
+    components = [path.removeprefix("../../components/") for path in written.pop("components", [])]
+    objects = kustomize(overlay(tmp_path, K8S / "overlays/production", components, **written))
+    image = objects["Deployment", "apidex"]["spec"]["template"]["spec"]["containers"][0]["image"]
+    assert image.startswith("registry.example.org/")
+
+
+def test_an_external_redis_takes_the_place_of_the_one_in_the_cluster(tmp_path):
+    objects = kustomize(overlay(tmp_path, K8S / "overlays/local", ["external-redis", "redis-password"]))
+    assert [key for key in objects if key[1] == "redis"] == []
+    assert objects["ConfigMap", "apidex"]["data"]["APIDEX_REDIS_URL"].startswith("rediss://")
+    container = objects["Deployment", "apidex"]["spec"]["template"]["spec"]["containers"][0]
+    assert {"name": "APIDEX_REDIS_PASSWORD_FILE", "value": "/run/secrets/redis/password"} in container["env"]
+
+
+def test_autoscaling_alone_says_how_many_replicas_there_are(tmp_path):
+    objects = kustomize(overlay(tmp_path, K8S / "overlays/local", ["autoscaling"]))
+    assert "replicas" not in objects["Deployment", "apidex"]["spec"]
+    fewest = objects["HorizontalPodAutoscaler", "apidex"]["spec"]["minReplicas"]
+    assert fewest == kustomize(K8S)["Deployment", "apidex"]["spec"]["replicas"]
+
+
+def test_haproxy_has_a_place_for_every_replica_that_may_be(tmp_path):
+    objects = kustomize(overlay(tmp_path, K8S / "overlays/local", ["autoscaling", "edge"]))
+    config = objects["ConfigMap", "edge"]["data"]["haproxy.cfg"]
+    places = {int(line.split()[2]) for line in config.splitlines() if line.split()[:1] == ["server-template"]}
+    most = objects["HorizontalPodAutoscaler", "apidex"]["spec"]["maxReplicas"]
+    surge = objects["Deployment", "apidex"]["spec"]["strategy"]["rollingUpdate"]["maxSurge"]
+    # Twice: in a rollout those that drain are still counted for a while.
+    assert min(places) >= 2 * most + surge
