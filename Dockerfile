@@ -64,6 +64,7 @@ COPY --from=build-test /opt/apidex /opt/apidex
 WORKDIR /checkout
 COPY . .
 ENV HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis
+HEALTHCHECK NONE
 CMD ["pytest", "-p", "no:cacheprovider", "--ignore=tests/deploy"]
 
 
@@ -71,8 +72,8 @@ FROM runtime AS loadtest
 COPY --from=build-loadtest /opt/apidex /opt/apidex
 WORKDIR /opt/loadtest
 COPY loadtest loadtest
-# What it inherits asks a replica, and Locust is none.
-HEALTHCHECK NONE
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --start-interval=1s \
+    CMD ["python3", "-I", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8089/', timeout=2)"]
 EXPOSE 8089
 CMD ["locust", "-f", "loadtest/locustfile.py"]
 

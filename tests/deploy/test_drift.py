@@ -63,7 +63,7 @@ def facts_of_the_cluster(name: str, deployment: dict) -> dict[str, object]:
 
 
 def health_check_of_the_image() -> list[str]:
-    return json.loads(re.findall(r"^HEALTHCHECK .* CMD (\[.*)$", DOCKERFILE, re.MULTILINE)[-1])
+    return json.loads(re.findall(r"^HEALTHCHECK .* CMD (\[.*)$", DOCKERFILE, re.MULTILINE)[0])
 
 
 def asked(command: list[str]) -> object:
