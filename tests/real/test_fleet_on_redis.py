@@ -21,7 +21,7 @@ from upstream_server import UpstreamServer
 pytestmark = pytest.mark.real
 
 POLL = 0.5
-SLACK = 1.0
+SLACK = 1.5
 """Seconds that a busy machine may take beside the polls."""
 
 
