@@ -1,6 +1,8 @@
 """The OpenAPI document as a page for people: plain HTML, made here, with nothing to load from anywhere."""
 
+import re
 from html import escape
+from http import HTTPStatus
 from typing import Any
 
 _STYLE = """
@@ -44,16 +46,27 @@ def _operation(path: str, method: str, operation: dict[str, Any], base: str) -> 
         for item in operation.get("parameters", ())
     )
     answers = "".join(
-        f"<tr><td>{escape(status)}<td>{escape(answer.get('description', ''))}<td>{_shapes_of(answer)}"
+        f"<tr><td>{escape(status)}<td>{_when(status, answer)}<td>{_shapes_of(answer)}"
         for status, answer in operation.get("responses", {}).items()
     )
     example = escape(f"curl '{base}{path.replace('{name}', 'Cat')}'")
     return (
-        f"<h3>{method.upper()} {escape(path)}</h3><p>{escape(operation.get('summary', ''))}</p>"
-        f"<p>{escape(operation.get('description', ''))}</p><pre>{example}</pre>"
+        f"<h3>{method.upper()} {escape(path)}</h3><p>{_prose(operation.get('summary', ''))}</p>"
+        f"<p>{_prose(operation.get('description', ''))}</p><pre>{example}</pre>"
         + (f"<table><tr><th>Parameter<th>In<th>What it is{parameters}</table>" if parameters else "")
         + f"<table><tr><th>Status<th>When<th>Shape{answers}</table>"
     )
+
+
+def _prose(text: str) -> str:
+    """Text with its code between backticks, as HTML."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+
+
+def _when(status: str, answer: dict[str, Any]) -> str:
+    """What an answer is for; where nobody said, the name of its status."""
+    said: str = answer.get("description", "")
+    return _prose(HTTPStatus(int(status)).phrase if said in {each.description for each in HTTPStatus} else said)
 
 
 def _shapes_of(answer: dict[str, Any]) -> str:
@@ -67,7 +80,7 @@ def _shape(name: str, shape: dict[str, Any]) -> str:
     )
     values = escape(", ".join(map(str, shape.get("enum", ()))))
     table = f"<table><tr><th>Member<th>Type<th>What it is{rows}</table>" if rows else f"<p>{values}</p>"
-    return f"<h3 id='{escape(name)}'>{escape(name)}</h3><p>{escape(shape.get('description', ''))}</p>{table}"
+    return f"<h3 id='{escape(name)}'>{escape(name)}</h3><p>{_prose(shape.get('description', ''))}</p>{table}"
 
 
 def _type(schema: dict[str, Any]) -> str:
