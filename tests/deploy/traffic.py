@@ -3,6 +3,10 @@
 A kept-alive client asks again on the connection that it has, as long as neither side has said that it closes it; one that was
 closed while nothing was asked is replaced, which any client does. Everything else is a failure: refused, reset, cut short,
 late, another status than 200, another body than the one expected.
+
+Every connection comes from an address of its own, as if from many machines. One machine soon uses a port again, and a balancer
+that tracks connections would send the new one after the old: to a node that is lost, for as long as it remembers the unanswered
+SYN (two minutes in Linux).
 """
 
 import asyncio
@@ -16,7 +20,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import count, pairwise
 
 PATHS = ("/Cat", "/a", "/API", "/nothing%20has%20this%20name", "/Weather")
 PATIENCE = 10.0
@@ -112,6 +116,15 @@ def check_that_it_is_this_machine(host: str) -> None:
         raise ValueError(f"{host} is not this machine")
 
 
+_NUMBERS = count()
+
+
+def fresh_address() -> str:
+    """An address of this machine that no connection came from, in some millions."""
+    number = next(_NUMBERS)
+    return f"127.{number // 62_500 % 100 + 100}.{number // 250 % 250}.{number % 250 + 1}"
+
+
 class _Client:
     def __init__(self, address, host, expected, traffic, keep) -> None:
         self._address, self._expected, self._traffic, self._keep = address, expected, traffic, keep
@@ -153,7 +166,7 @@ class _Client:
     async def _exchange(self, path: str) -> tuple[int, str, bytes]:
         if self._reader is None or self._reader.at_eof() or self._writer.is_closing():
             self._close()
-            self._reader, self._writer = await asyncio.open_connection(*self._address)
+            self._reader, self._writer = await asyncio.open_connection(*self._address, local_addr=(fresh_address(), 0))
         self._writer.write((self._head % path).encode())
         first, *lines = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
