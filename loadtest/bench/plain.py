@@ -1,0 +1,32 @@
+"""Apidex without its short cut: the same process, in which Litestar answers searches too.
+
+python -m loadtest.bench.plain
+"""
+
+import os
+from random import Random
+
+from apidex import logs, server
+from apidex.app import create_app
+from apidex.settings import Settings
+
+
+async def _serve(settings: Settings) -> None:
+    with server.listen(settings.host, settings.port) as listener:
+        async with create_app(settings) as app:
+            limits = server.Limits(settings.drain, settings.keep_alive, settings.connection_age, settings.receive)
+            replica = server.Server(
+                app.plain, limits, random=Random(), on_listening=lambda: None, on_ending=lambda: None
+            )
+            await replica.serve([listener])
+
+
+def main() -> None:
+    """Serve until ended."""
+    settings = Settings.from_env(os.environ)
+    logs.configure("json", "error", settings.served_by)
+    server.run(lambda: _serve(settings))
+
+
+if __name__ == "__main__":
+    main()

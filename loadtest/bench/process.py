@@ -1,0 +1,115 @@
+"""What a process has used, from /proc: CPU time, and memory."""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+from shutil import which
+from socket import create_server
+
+PATIENCE = 60.0
+"""Seconds that a process has until it answers."""
+
+SERVER_CORE, CLIENT_CORE = 0, 1
+
+
+class MissingToolError(Exception):
+    """A program that a benchmark needs is not installed; says what to install."""
+
+
+def tool(name: str, package: str) -> str:
+    """The path of a program. Raises MissingToolError, which names the Debian package that has it."""
+    path = which(name) or which(name, path="/usr/sbin")
+    if path is None:
+        raise MissingToolError(f"There is no {name} on this machine: apt-get install {package}")
+    return path
+
+
+def pinned(core: int, command: Sequence[str]) -> list[str]:
+    """*command*, to be run on one core only. On a machine with one core that is the only one there is."""
+    return [tool("taskset", "util-linux"), "--cpu-list", str(min(core, (os.cpu_count() or 1) - 1)), *command]
+
+
+@contextmanager
+def running(command: Sequence[str], **environ: str) -> Iterator[int]:
+    """A process on the server's core, with these variables added to a clean environment; its number."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("APIDEX_")}
+    with subprocess.Popen(  # noqa: S603 - commands of ours
+        pinned(SERVER_CORE, command), env=clean | environ, stdout=subprocess.DEVNULL
+    ) as process:
+        try:
+            yield process.pid
+        finally:
+            process.terminate()
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of a process and its children, all threads that live, to the microsecond."""
+    spent = sum(int(words[0]) for process in _family(pid) for words in _lines(process, "schedstat"))
+    return spent / 1e9
+
+
+def megabytes(pid: int, line: str = "VmRSS") -> float:
+    """Resident memory of a process: now, or with `VmHWM` the most that it ever was."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(row for row in status.splitlines() if row.startswith(f"{line}:")).split()[1]) / 1024
+
+
+def free_port() -> int:
+    """A port that nobody listens on just now."""
+    with create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of a request. The names of headers are in small letters."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def answer(port: int, path: str, headers: dict[str, str] | None = None) -> Answer:
+    """Make one GET on a connection of its own. Raises OSError when nobody listens."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    try:
+        connection.request("GET", path, headers=headers or {})
+        response = connection.getresponse()
+        fields = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, fields, response.read())
+    finally:
+        connection.close()
+
+
+def wait_for(port: int, path: str, within: float = PATIENCE) -> float:
+    """Ask until there is an answer; the seconds that it took. Raises OSError after *within*."""
+    began = time.perf_counter()
+    while True:
+        try:
+            answer(port, path)
+        except OSError:
+            if time.perf_counter() > began + within:
+                raise
+            time.sleep(0.002)
+        else:
+            return time.perf_counter() - began
+
+
+def _family(pid: int) -> Iterator[int]:
+    yield pid
+    for (child,) in ([word] for words in _lines(pid, "children") for word in words):
+        yield from _family(int(child))
+
+
+def _lines(pid: int, name: str) -> Iterator[list[str]]:
+    """The words of a file of each thread of a process."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            yield (thread / name).read_text().split()
+        except FileNotFoundError:  # it has just ended
+            continue

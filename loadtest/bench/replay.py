@@ -1,0 +1,46 @@
+"""A bare ASGI application on uvicorn that says again what another server said: the least that this server can cost.
+
+    python -m loadtest.bench.replay PORT ANSWERS
+
+ANSWERS is a file in MessagePack: status, headers and body by path.
+"""
+
+import sys
+from pathlib import Path
+
+import msgspec
+import uvicorn
+
+from apidex.asgi import ASGIApp, Receive, Scope, Send
+
+Answers = dict[bytes, tuple[int, list[tuple[bytes, bytes]], bytes]]
+
+
+def application(answers: Answers) -> ASGIApp:
+    """Says what stands in *answers*."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001
+        status, headers, body = answers[scope["raw_path"]]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return app
+
+
+def main() -> None:
+    """Serve on one port until ended."""
+    answers = msgspec.msgpack.decode(Path(sys.argv[2]).read_bytes(), type=Answers)
+    uvicorn.run(
+        application(answers),
+        port=int(sys.argv[1]),
+        http="httptools",
+        loop="uvloop",
+        lifespan="off",
+        access_log=False,
+        server_header=False,
+        log_level="warning",
+    )
+
+
+if __name__ == "__main__":
+    main()

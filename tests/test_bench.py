@@ -1,0 +1,85 @@
+"""The benchmarks ask what they say, and say what they lack."""
+
+import os
+import subprocess
+import sys
+from shutil import which
+
+import pytest
+from loadtest.bench.table import table
+from loadtest.bench.workload import kinds
+
+from conftest import ROOT
+
+
+@pytest.fixture(scope="module")
+def asked(real_entries):
+    names = [entry["API"] for entry in real_entries]
+    return names, {kind.title: kind for kind in kinds(names)}
+
+
+def hits(names: list[str], wanted: str) -> int:
+    return sum(wanted in name for name in names)
+
+
+@pytest.mark.parametrize(
+    ("title", "low", "high"),
+    [
+        ("a miss, never seen", 0, 0),
+        ("1 hit, never seen", 1, 1),
+        ("12 hits, never seen", 11, 13),
+        ("12 hits, seen", 11, 13),
+        ("12 hits, 304", 11, 13),
+        ("12 hits, gzip, seen", 11, 13),
+        ("200 hits, seen", 150, 250),
+        ("Zipf mix of all names", 1, 200),
+    ],
+)
+def test_a_kind_asks_for_names_with_as_many_hits_as_it_says(asked, title, low, high):
+    names, by_title = asked
+    assert {hits(names, wanted) for wanted in set(by_title[title].names)} <= set(range(low, high + 1))
+
+
+def test_every_run_asks_the_same_and_new_names_are_asked_by_one_kind_only(asked):
+    names, by_title = asked
+    again = kinds(names)
+    assert [kind.names for kind in again] == [kind.names for kind in by_title.values()]
+    pools = [set(kind.names) for kind in again[:-1]]
+    assert len(set.union(*pools)) == sum(map(len, pools))
+
+
+def test_the_zipf_mix_asks_for_some_names_often_and_for_most_of_them_now_and_then(asked):
+    names, by_title = asked
+    drawn = by_title["Zipf mix of all names"].names
+    counts = sorted((drawn.count(name) for name in set(drawn)), reverse=True)
+    assert counts[0] > 10 * counts[20]
+    assert len(counts) > 0.9 * len(set(names))
+
+
+def test_a_table_is_markdown_and_lines_up():
+    assert table(["µs", "Apidex"], [["a miss", "1"]]) == (
+        "| µs     | Apidex |\n| ------ | -----: |\n| a miss |      1 |\n"
+    )
+
+
+def bench(*arguments: str, **environ: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "loadtest.bench", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=os.environ | environ, capture_output=True, text=True, timeout=300)
+
+
+def test_a_tool_that_is_missing_is_named_with_the_package_that_has_it(tmp_path):
+    (tmp_path / "taskset").symlink_to(which("taskset"))
+    done = bench("--short", "contenders", PATH=str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr == "There is no redis-server on this machine: apt-get install redis-server\n"
+
+
+@pytest.mark.real
+def test_all_contenders_give_the_same_answers_and_are_put_side_by_side(data):
+    for program, package in (("nginx", "nginx"), ("wrk", "wrk"), ("redis-server", "redis-server")):
+        if which(program) is None and which(program, path="/usr/sbin") is None:
+            pytest.skip(f"there is no {program} on this machine (Debian: apt-get install {package})")
+    done = bench("--short", "contenders")
+    assert done.returncode == 0, done.stderr
+    for name in ("Apidex", "nginx, files", "bare uvicorn", "textbook: Redis", "textbook: upstream", "12 hits, 304"):
+        assert name in done.stdout
