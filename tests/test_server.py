@@ -1,10 +1,12 @@
 """Connections end as they should: retired, cut off, drained; and no request that reached a replica is lost at its end."""
 
 import re
+import resource
 import signal
 import socket
 import threading
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -103,6 +105,79 @@ def test_pipelined_requests_are_answered_in_turn(upstream):
         while answer.count(b" 200 OK") < 50 or not answer.endswith(b"]"):
             answer += some(connection)
     assert answer.count(b'"Cats"') == 50
+
+
+SHORT_OR_LONG = {
+    "a search": "GET /Cat{} HTTP/1.1\r\nHost: a\r\n\r\n",
+    "with an escape": "GET /Cat%20Facts{} HTTP/1.1\r\nHost: a\r\n\r\n",
+    "compressed": "GET /a{} HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n",
+    "what the client has": "GET /Cat{} HTTP/1.1\r\nHost: a\r\nIf-None-Match: *\r\n\r\n",
+    "a name that is too long": "GET /" + "x" * 300 + "{} HTTP/1.1\r\nHost: a\r\n\r\n",
+    "the last on its connection": "GET /Cat{} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("request_line", SHORT_OR_LONG.values(), ids=SHORT_OR_LONG.keys())
+def test_what_is_answered_at_once_is_what_asgi_would_answer(tmp_path, request_line):
+    upstream = tmp_path / "entries.json"
+    upstream.write_bytes(publicapis("Cat Facts", "Cats", *(f"Filler {number}" for number in range(40))))
+    with replica("--upstream", upstream.as_uri()) as process:
+        answers = []
+        for query in ("", "?", "?long=way"):  # what has a query goes by ASGI
+            with connected(process) as connection:
+                connection.sendall(request_line.format(query).encode())
+                if "close" not in request_line:
+                    connection.sendall(b"GET /-/livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                answers.append(re.sub(rb"\r\n(date|age|cache-status): [^\r]*", rb"", until_closed(connection)[0]))
+    assert answers[0] == answers[1] == answers[2]
+    assert answers[0].startswith(b"HTTP/1.1 ")
+
+
+def test_searches_wait_for_what_was_asked_before_them_on_their_connection(upstream):
+    paths = ["/v1/catalogue", "/Cats", "/-/livez", "/Cat", "/Cat?", "/Cats"]
+    with replica("--upstream", upstream) as process, connected(process) as connection:
+        last = [b"GET /nothing HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"]
+        connection.sendall(b"".join([*(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode() for path in paths), *last]))
+        answer, _ = until_closed(connection)
+    bodies = [part.partition(b"\r\n\r\n")[2] for part in answer.split(b"HTTP/1.1 200 OK")[1:]]
+    assert b"digest" in bodies[0]
+    assert [body.count(b"API") for body in bodies[1:]] == [1, 0, 2, 2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    "more",
+    ["Content-Length: 5\r\n\r\n12345", "Expect: 100-continue\r\nContent-Length: 2\r\n\r\nab", "Upgrade: h2c\r\n\r\n"],
+)
+def test_a_search_that_brings_more_is_answered_all_the_same(upstream, more):
+    with replica("--upstream", upstream) as process, connected(process) as connection:
+        connection.sendall(f"GET /Cats HTTP/1.1\r\nHost: a\r\n{more}".encode())
+        answer = b""
+        while not answer.endswith(b"]"):
+            answer += some(connection)
+        assert answer.count(b"HTTP/1.1 200 OK") == 1
+        assert asks(connection, "/Cat").startswith(b"HTTP/1.1 200 OK")
+
+
+def test_a_client_that_does_not_read_is_not_answered_into_memory(tmp_path):
+    upstream = tmp_path / "entries.json"
+    upstream.write_bytes(publicapis(*(f"Wide {number}" for number in range(4000))))
+    with replica("--upstream", upstream.as_uri()) as process, connected(process) as connection:
+        asks(connection, "/Wide")
+        before = memory_of(process)
+        connection.sendall(b"GET /Wide HTTP/1.1\r\nHost: a\r\n\r\n" * 1000)
+        assert asks_anew(process, "/Wide 1") == 1111
+        assert memory_of(process) < before + 20
+        connection.shutdown(socket.SHUT_WR)
+
+
+def memory_of(process) -> float:
+    """Megabytes that are resident."""
+    return int(Path(f"/proc/{process.popen.pid}/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+
+
+def asks_anew(process, path: str) -> int:
+    """The number of entries that are found over a connection of its own."""
+    return len(httpx.get(process.url + path, timeout=10).json())
 
 
 def test_a_connection_is_retired_with_an_answer_when_it_is_old(upstream):

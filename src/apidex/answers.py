@@ -5,7 +5,7 @@ Pure, and shared by the short cut and by Litestar's handlers, so that both give 
 
 import re
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
@@ -24,6 +24,8 @@ JSON = b"application/json"
 PROBLEM_JSON = b"application/problem+json"
 
 ALLOW = "GET, HEAD, OPTIONS"
+
+FAULT = "A fault in Apidex; its log has more."
 
 COMPRESS_FROM = 1024
 """Answers of fewer bytes are sent as they are: they fit into one packet either way."""
@@ -115,12 +117,24 @@ def entity_tag(snapshot: Snapshot, encoding: Encoding) -> bytes:
 _TAG = re.compile(rb'(?:W/)?("[^"]*")')
 
 
-def unchanged(if_none_match: bytes, tags: Iterable[bytes]) -> bytes | None:
+def unchanged(if_none_match: bytes, tags: Sequence[bytes]) -> bytes | None:
     """The one of *tags* that the client holds already (RFC 9110, section 13.1.2), or None."""
+    if if_none_match in tags:  # most clients send the one that they were given
+        return if_none_match
     if if_none_match.strip() == b"*":
-        return next(iter(tags))
+        return tags[0]
     held = set(_TAG.findall(if_none_match))
     return next((tag for tag in tags if tag in held), None)
+
+
+def lines_of(headers: Headers) -> bytes:
+    """*headers* as HTTP/1.1 sends them, each line with its end."""
+    return b"".join([b"%b: %b\r\n" % pair for pair in headers])
+
+
+def headers_of(lines: bytes) -> Headers:
+    """The reverse of `lines_of`."""
+    return [(name, value) for name, _, value in (line.partition(b": ") for line in lines.splitlines())]
 
 
 def common_headers(served_by: str) -> Headers:

@@ -25,6 +25,7 @@ from apidex import __version__
 from apidex.answers import (
     ALLOW,
     COMPRESS_FROM,
+    FAULT,
     IDENTITY,
     JSON,
     PROBLEM_JSON,
@@ -444,4 +445,4 @@ def _http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Re
 
 def _fault(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     log.error("request.broken", path=request.scope["path"], exc_info=error)
-    return _problem(request, Problem(500, "A fault in Apidex; its log has more."))
+    return _problem(request, Problem(500, FAULT))

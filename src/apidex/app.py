@@ -30,7 +30,7 @@ from apidex.upstream import Upstream, upstream_at
 class App:
     """A replica that runs. *asgi* answers every request, *plain* is what it answers searches without the short cut with."""
 
-    asgi: ASGIApp
+    asgi: HotPath
     plain: ASGIApp
     service: Service
 

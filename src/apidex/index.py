@@ -7,7 +7,7 @@ whole characters.
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -30,13 +30,11 @@ class Index:
 
     def find(self, name: str) -> list[int]:
         """The positions of all names that contain *name*, case-sensitive, in order. None is left out, at any length."""
-        return list(self.hits(name))
-
-    def hits(self, name: str) -> Iterator[int]:
-        """As `find`, one position at a time."""
         needle, find, starts = name.encode(), self.text.find, self.starts
+        positions: list[int] = []
         at = find(needle)
         while at >= 0:
-            position = bisect_right(starts, at) - 1
-            yield position
-            at = find(needle, starts[position + 1])
+            behind = bisect_right(starts, at)
+            positions.append(behind - 1)
+            at = find(needle, starts[behind])
+        return positions

@@ -4,11 +4,19 @@ No name that was searched is ever a label.
 """
 
 import platform
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from itertools import accumulate
 
 import prometheus_client as prometheus
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from apidex import __version__
@@ -20,20 +28,18 @@ _BUCKETS = (0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.0
 
 
 class Route:
-    """Requests to one route, with their labels bound before they come."""
+    """Requests to one route: plain numbers, since they change with every request and are read every few seconds."""
 
-    def __init__(self, name: str, requests: prometheus.Counter, seconds: prometheus.Histogram) -> None:
-        self._name, self._requests = name, requests
-        self._observe = seconds.labels(name).observe
-        self._by_status: dict[int, Callable[[], None]] = {}
+    def __init__(self) -> None:
+        self.by_status: dict[int, int] = {}
+        self.seconds = 0.0
+        self.by_bucket = [0] * (len(_BUCKETS) + 1)
 
     def answered(self, status: int, seconds: float) -> None:
         """Count one answer."""
-        count = self._by_status.get(status)
-        if count is None:
-            count = self._by_status[status] = self._requests.labels(self._name, str(status)).inc
-        count()
-        self._observe(seconds)
+        self.by_status[status] = self.by_status.get(status, 0) + 1
+        self.seconds += seconds
+        self.by_bucket[bisect_left(_BUCKETS, seconds)] += 1
 
 
 class Metrics:
@@ -41,17 +47,8 @@ class Metrics:
 
     def __init__(self, refresher: Refresher) -> None:
         self.registry = prometheus.CollectorRegistry()
-        self._requests = prometheus.Counter(
-            "apidex_requests", "Requests answered, by route and status", ["route", "status"], registry=self.registry
-        )
-        self._seconds = prometheus.Histogram(
-            "apidex_request_seconds",
-            "Time from the head of a request to its answer, by route",
-            ["route"],
-            buckets=_BUCKETS,
-            registry=self.registry,
-        )
         self._routes: dict[str, Route] = {}
+        self.registry.register(_Requests(self._routes))
         self.registry.register(_Replica(refresher))
         for collector in (prometheus.ProcessCollector, prometheus.GCCollector):
             collector(registry=self.registry)
@@ -60,12 +57,35 @@ class Metrics:
         """The counters of a route, by the path that the OpenAPI document gives it."""
         route = self._routes.get(name)
         if route is None:
-            route = self._routes[name] = Route(name, self._requests, self._seconds)
+            route = self._routes[name] = Route()
         return route
 
     def add(self, answers: "AnswerCache[object, object]") -> None:
         """Tell of the answers that are kept, too."""
         self.registry.register(_Answers(answers))
+
+
+class _Requests(Collector):
+    """What the routes have counted."""
+
+    def __init__(self, routes: dict[str, Route]) -> None:
+        self._routes = routes
+
+    def collect(self) -> Iterator[Metric]:
+        """All of them, as they are now."""
+        requests = CounterMetricFamily(
+            "apidex_requests", "Requests answered, by route and status", labels=["route", "status"]
+        )
+        seconds = HistogramMetricFamily(
+            "apidex_request_seconds", "Time from the head of a request to its answer, by route", labels=["route"]
+        )
+        for name, route in self._routes.items():
+            for status, count in route.by_status.items():
+                requests.add_metric([name, str(status)], count)
+            bounds = [*map(str, _BUCKETS), "+Inf"]
+            seconds.add_metric([name], list(zip(bounds, accumulate(route.by_bucket), strict=True)), route.seconds)
+        yield requests
+        yield seconds
 
 
 class _Replica(Collector):

@@ -20,9 +20,10 @@ from random import Random
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
 
-from apidex.answers import PROBLEM_JSON, Problem
+from apidex.answers import PROBLEM_JSON, Headers, Problem, is_name, lines_of
 from apidex.asgi import ASGIApp
 from apidex.errors import SettingsError
 
@@ -35,11 +36,24 @@ _TICKS_A_SECOND = 10
 _LAST_WORD = 2.0
 """Seconds that a client which has just connected has for its first request once the listener is closed."""
 
+_COPY_BELOW = 16 * 2**10
+"""Bodies of fewer bytes are copied behind their head: one write is cheaper than two."""
+
 _HEADS = {
     400: b"HTTP/1.1 400 Bad Request",
     408: b"HTTP/1.1 408 Request Timeout",
     431: b"HTTP/1.1 431 Request Header Fields Too Large",
 }
+
+
+AtOnceAnswer = tuple[int, bytes, bytes]
+"""Status, lines of the head, and body."""
+
+AtOnce = Callable[[bytes, Headers], AtOnceAnswer]
+"""What answers a GET of a path of one segment without waiting, and raises nothing."""
+
+_BY_ASGI = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
+"""Headers of requests that are more than a question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +74,7 @@ class Limits:
 class _Config(uvicorn.Config):
     """What connections look up: the limits, and whether every answer is to be the last on its connection."""
 
-    def __init__(self, app: ASGIApp, limits: Limits, random: Random) -> None:
+    def __init__(self, app: ASGIApp, limits: Limits, random: Random, at_once: AtOnce | None) -> None:
         super().__init__(
             app,
             http=Connection,
@@ -74,13 +88,22 @@ class _Config(uvicorn.Config):
             timeout_keep_alive=max(1, round(limits.keep_alive.total_seconds())),
             timeout_graceful_shutdown=max(1, round(limits.receive.total_seconds())),
         )
-        self.limits, self.random = limits, random
+        self.limits, self.random, self.at_once = limits, random, at_once
         self.draining = False
+        self._dated_from: Headers | None = None
+        self._dated = b""
 
     def retires_in(self) -> float:
         """Seconds until a new connection is old. Spread, so that those that came together do not leave together."""
         age = self.limits.connection_age.total_seconds()
         return age * self.random.uniform(0.5, 1.5) if age else float("inf")
+
+    def dated(self, state: ServerState) -> bytes:
+        """The lines that uvicorn adds to every answer; it makes them anew every second."""
+        if self._dated_from is not state.default_headers:
+            self._dated_from = state.default_headers
+            self._dated = lines_of(state.default_headers)
+        return self._dated
 
 
 class Connection(HttpToolsProtocol):
@@ -95,6 +118,7 @@ class Connection(HttpToolsProtocol):
         self._retires_at = self._receiving_since + self.config.retires_in()
         self._head_size = 0
         self._had_request = False
+        self._by_asgi = self._is_answered = False
 
     def data_received(self, data: bytes) -> None:
         """Some bytes of a request, or of several."""
@@ -106,16 +130,63 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()
+        self._by_asgi = self._is_answered = False
         if self._receiving_since is None:
             self._receiving_since = self.loop.time()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One line of the head."""
+        name = name.lower()
+        if name in _BY_ASGI:
+            self._by_asgi = True
+            super().on_header(name, value)
+        else:
+            self.headers.append((name, value))
+
     def on_headers_complete(self) -> None:
-        """The head is there: decide whether the answer is to be the last one here."""
-        super().on_headers_complete()
+        """The head is there: decide whether the answer is to be the last one here, and give it if it needs no waiting."""
         self._head_size = 0
         self._had_request = True
-        if self.config.draining or self.loop.time() > self._retires_at:
+        is_last = self.config.draining or self.loop.time() > self._retires_at
+        at_once = self.config.at_once
+        if at_once is not None and self._is_plain_search():
+            self._write(at_once(self.url, self.headers), is_last=is_last or not self.parser.should_keep_alive())
+            return
+        super().on_headers_complete()
+        if is_last:
             self.cycle.keep_alive = False
+
+    def _is_plain_search(self) -> bool:
+        """Whether a request can be answered at once: a search and no more, with nothing before it that is not yet read."""
+        return (
+            not self._by_asgi
+            and is_name(self.url)
+            and b"?" not in self.url
+            and b"#" not in self.url
+            and self.parser.get_method() == b"GET"
+            and self.parser.get_http_version() == "1.1"
+            and not self._is_by_asgi_still()
+            and not self.flow.write_paused
+            and not self.transport.is_closing()
+        )
+
+    def _is_by_asgi_still(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle  # there is none until ASGI is asked for the first time
+        return cycle is not None and not cycle.response_complete
+
+    def _write(self, answer: AtOnceAnswer, *, is_last: bool) -> None:
+        """What uvicorn does for ASGI in a task, in one go."""
+        status, lines, body = answer
+        last = b"connection: close\r\n" if is_last else b""
+        head = b"".join((STATUS_LINE[status], self.config.dated(self.server_state), lines, last, b"\r\n"))
+        self._is_answered = True
+        if len(body) < _COPY_BELOW:
+            self.transport.write(head + body)
+        else:
+            self.transport.writelines((head, body))
+        if is_last:
+            self.transport.close()
+        self.on_response_complete()
 
     def on_body(self, body: bytes) -> None:
         """Some of a body: it is no head."""
@@ -124,16 +195,17 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The whole request is there."""
-        super().on_message_complete()
         self._head_size = 0
         self._receiving_since = None
+        if not self._is_answered:
+            super().on_message_complete()
 
     def close_if_overdue(self, now: float) -> None:
         """Close if a request has been on its way for too long. Called once a second."""
         limit = self.config.limits.receive.total_seconds()
         if self._receiving_since is None or now - self._receiving_since < limit or self.transport.is_closing():
             return
-        if self._had_request and self.cycle.response_started:
+        if self._is_by_asgi_still() and self.cycle.response_started:
             self.transport.close()
         else:
             self._refuse(408, f"The request did not come whole within {limit:g} seconds.")
@@ -169,10 +241,11 @@ class Server(uvicorn.Server):
         limits: Limits,
         *,
         random: Random,
+        at_once: AtOnce | None = None,
         on_listening: Callable[[], None],
         on_ending: Callable[[], None],
     ) -> None:
-        super().__init__(_Config(app, limits, random))
+        super().__init__(_Config(app, limits, random, at_once))
         self._on_listening, self._on_ending = on_listening, on_ending
         self._is_hurried = False
 

@@ -30,6 +30,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
             app.asgi,
             server.Limits(settings.drain, settings.keep_alive, settings.connection_age, settings.receive),
             random=Random(),  # noqa: S311 - spreads connections in time, guards nothing
+            at_once=app.asgi.at_once,
             on_listening=lambda: _greet(settings, app, server.address_of(listener)),
             on_ending=lambda: _end(app),
         )
