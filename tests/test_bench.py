@@ -6,8 +6,10 @@ import sys
 from shutil import which
 
 import pytest
+from loadtest.bench.instructions import Count, excess
 from loadtest.bench.table import table
 from loadtest.bench.workload import kinds
+from msgspec.structs import replace
 
 from conftest import ROOT
 
@@ -60,6 +62,25 @@ def test_a_table_is_markdown_and_lines_up():
     assert table(["µs", "Apidex"], [["a miss", "1"]]) == (
         "| µs     | Apidex |\n| ------ | -----: |\n| a miss |      1 |\n"
     )
+
+
+COUNT = Count("Python", 1000, {"memcpy": 500, "bisect": 100}, {"apidex.hotpath.at_once": 40, "apidex.index.find": 30})
+
+
+def test_an_excess_of_instructions_is_told_with_the_functions_that_it_comes_from():
+    slower = Count(
+        "Python", 1060, {"memcpy": 500, "bisect": 160}, {"apidex.hotpath.at_once": 40, "apidex.index.find": 39}
+    )
+    assert excess(slower, COUNT) == (
+        "1,000 hot requests take 1,060 instructions, 6.0% more than the budget of 1,000.\n"
+        "  Python's own instructions in apidex.index.find: +9 to 39\n"
+        "  the processor's in bisect: +60 to 160"
+    )
+
+
+@pytest.mark.parametrize("total", [900, 1000, 1050])
+def test_what_is_within_the_margin_is_no_excess(total):
+    assert excess(replace(COUNT, total=total), COUNT) == ""
 
 
 def bench(*arguments: str, **environ: str) -> subprocess.CompletedProcess:

@@ -1,6 +1,7 @@
 """The short cut gives to the byte what Litestar's handler gives, and both give what looking at every entry gives."""
 
 import gzip
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -127,3 +128,11 @@ async def test_an_answer_given_before_has_the_age_of_this_moment(client, clock):
     assert response.headers["age"] == "61"
     assert response.headers["cache-status"] == "redis; hit; ttl=11099, apidex; hit; ttl=11099"
     assert (await client.get("/Cat", headers={"if-none-match": response.headers["etag"]})).headers["age"] == "61"
+
+
+async def test_a_fault_of_ours_is_a_problem_document_and_logged(client, app, capsys):
+    app.service.refresher.current = replace(app.service.refresher.current, index=None)
+    response = await client.get("/Cat")
+    assert response.status_code == 500
+    assert response.json()["detail"] == "A fault in Apidex; its log has more."
+    assert "request.broken" in capsys.readouterr().out

@@ -1,0 +1,119 @@
+"""What a thousand hot requests cost, counted in instructions: a figure that a busy machine cannot move.
+
+    python -m loadtest.bench.instructions    write the budget anew, for this Python
+
+valgrind's callgrind counts the processor's instructions. It sees C functions only, so that Python's own instructions are counted
+too, by function, in a second process: they tell where an excess comes from.
+"""
+
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
+
+from loadtest.bench.process import tool
+
+BUDGET = Path(__file__).with_name("instructions.json")
+
+MARGIN = 0.05
+"""What more than the budget is no excess yet."""
+
+_ROOT = Path(__file__).parents[2]
+_NAMED = 60
+"""Functions that a budget names, of each kind: those that take the most."""
+
+_PYTHON = f"{platform.python_implementation()} {platform.python_version()} on {platform.machine()}"
+
+
+class Count(msgspec.Struct):
+    """The instructions of a thousand requests: the processor's in all, by C function, and Python's own by Python function."""
+
+    python: str
+    total: int
+    native: dict[str, int]
+    opcodes: dict[str, int]
+
+
+def counted() -> Count:
+    """Count, on this machine. Raises MissingToolError without valgrind. Takes half a minute."""
+    with TemporaryDirectory() as folder:
+        out = Path(folder) / "callgrind"
+        marks = ["--zero-before=getppid", "--dump-before=getpgrp"]
+        _run(tool("valgrind", "valgrind"), "--tool=callgrind", f"--callgrind-out-file={out}", *marks, *_HOT)
+        native = _by_function(out.with_name("callgrind.1").read_text())
+    opcodes = Counter(msgspec.json.decode(_run(*_HOT, "opcodes"), type=dict[str, int]))
+    return Count(_PYTHON, native.total(), dict(native.most_common(_NAMED)), dict(opcodes.most_common(_NAMED)))
+
+
+def budget() -> Count:
+    """What the repository allows."""
+    return msgspec.json.decode(BUDGET.read_bytes(), type=Count)
+
+
+def not_comparable() -> str:
+    """Why counts of this Python say nothing about the budget; empty if they do."""
+    made_for = budget().python
+    return "" if made_for == _PYTHON else f"the budget is for {made_for}, and this is {_PYTHON}"
+
+
+def excess(count: Count, allowed: Count) -> str:
+    """What is over the budget, and by what functions; empty if nothing is."""
+    if count.total <= allowed.total * (1 + MARGIN):
+        return ""
+    more = f"{count.total / allowed.total - 1:.1%} more than the budget of {allowed.total:,}"
+    text = f"1,000 hot requests take {count.total:,} instructions, {more}."
+    return "\n".join(
+        [
+            text,
+            *_risen("Python's own instructions in", count.opcodes, allowed.opcodes),
+            *_risen("the processor's in", count.native, allowed.native),
+        ]
+    )
+
+
+def _risen(title: str, now: Mapping[str, int], before: Mapping[str, int]) -> list[str]:
+    risen = sorted(((now[name] - before.get(name, 0), name) for name in now), reverse=True)
+    return [f"  {title} {name}: {by:+,} to {now[name]:,}" for by, name in risen[:5] if by > 0]
+
+
+_HOT = [sys.executable, "-m", "loadtest.bench.hot_requests"]
+
+
+def _run(*command: str) -> str:
+    """Its output. Names hash alike at every run, and nothing of this environment comes along."""
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(_ROOT), "PYTHONHASHSEED": "0"}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
+    return done.stdout
+
+
+def _by_function(profile: str) -> Counter[str]:
+    """Instructions of each C function itself, from callgrind's format (its manual, "Callgrind Format Specification")."""
+    names: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    function, of_a_call = "", False
+    for line in profile.splitlines():
+        if named := re.match(r"(c?fn)=\((\d+)\)(?: (\S+?)(?:'\d+)?$)?", line):
+            kind, number, name = named.groups()
+            names.setdefault(number, name or number)
+            function = names[number] if kind == "fn" else function
+        elif line.startswith("calls="):
+            of_a_call = True
+        elif re.match(r"[+*\d-]", line):
+            if not of_a_call:
+                counts[function] += int((line + " 0").split()[1])
+            of_a_call = False
+    return counts
+
+
+if __name__ == "__main__":
+    BUDGET.write_bytes(msgspec.json.format(msgspec.json.encode(counted()), indent=1) + b"\n")
+    print(f"{BUDGET}: {budget().total:,} instructions with {budget().python}")
