@@ -6,9 +6,9 @@ from random import Random
 
 import pytest
 
-from apidex import formats
 from apidex.app import starter_snapshot
 from apidex.freshness import Limits, State
+from apidex.prepare import from_upstream
 from apidex.refresh import Refresher
 from conftest import running_app
 from fakes import FakeCache, FakeClock, FakeRedis, FakeUpstream, publicapis
@@ -16,10 +16,10 @@ from fakes import FakeCache, FakeClock, FakeRedis, FakeUpstream, publicapis
 HOUR = 3600
 
 
-def refresher_of(upstream, clock, redis, parse=formats.parse, seed=3, cache=None) -> Refresher:
+def refresher_of(upstream, clock, redis, prepare=from_upstream, seed=3, cache=None) -> Refresher:
     limits = Limits(timedelta(seconds=HOUR), timedelta(seconds=5), timedelta(0), timedelta(0))
     options = {
-        "parse": parse,
+        "prepare": prepare,
         "limits": limits,
         "keep_share": 0.5,
         "limit": 10**6,
@@ -191,7 +191,7 @@ async def test_a_fault_of_ours_is_one_failure_and_not_the_end(upstream, clock, r
     def broken(body):
         raise ZeroDivisionError
 
-    refresher = refresher_of(upstream, clock, redis, parse=broken)
+    refresher = refresher_of(upstream, clock, redis, prepare=broken)
     await refresher.turn()
     assert +refresher.ledger.failures == {"internal": 1}
     assert refresher.state() is State.BUNDLED

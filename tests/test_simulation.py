@@ -15,10 +15,10 @@ from random import Random
 import pytest
 import structlog
 
-from apidex import formats
 from apidex.app import starter_snapshot
 from apidex.errors import CacheError, UpstreamError
 from apidex.freshness import Limits
+from apidex.prepare import from_upstream
 from apidex.refresh import Refresher
 from apidex.upstream import Fetched, NotModified
 from apidex.validators import Validators
@@ -239,7 +239,7 @@ class WatchedRefresher(Refresher):
             SimulatedCache(replica),
             SimulatedUpstream(replica),
             replace(STARTER, checked=replica.clock.steady() - 10_000),
-            parse=formats.parse,
+            prepare=from_upstream,
             limits=LIMITS,
             keep_share=0.5,
             limit=10**6,

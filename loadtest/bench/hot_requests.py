@@ -71,7 +71,7 @@ def _connection() -> Connection:
     nothing: Any = None  # is asked by no request
     refresher = Refresher(
         *(cast(Cache, nothing), cast(Upstream, nothing), starter_snapshot(clock)),
-        parse=nothing, limits=limits, keep_share=0.5, limit=0, clock=clock, random=Random(1),
+        prepare=nothing, limits=limits, keep_share=0.5, limit=0, clock=clock, random=Random(1),
     )  # fmt: skip
     hot = HotPath(_asgi, refresher, Metrics(refresher), "replica", 2**20)
     server = Server(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import cast
 
-from apidex import formats, starter
+from apidex import starter
 from apidex.asgi import ASGIApp, Receive, Scope, Send
 from apidex.cache import Cache, RedisCache, cache_at
 from apidex.clock import Clock, SystemClock
@@ -19,6 +19,7 @@ from apidex.freshness import Limits
 from apidex.hotpath import HotPath
 from apidex.index import Index
 from apidex.metrics import Metrics
+from apidex.prepare import from_upstream
 from apidex.refresh import Refresher
 from apidex.service import Service
 from apidex.settings import Settings
@@ -61,8 +62,8 @@ async def create_app(
             cache,
             upstream,
             starter_snapshot(clock),
-            parse=functools.partial(
-                formats.parse, format_name=None if settings.upstream_format == "auto" else settings.upstream_format
+            prepare=functools.partial(
+                from_upstream, format_name=None if settings.upstream_format == "auto" else settings.upstream_format
             ),
             limits=Limits(settings.refresh, settings.poll, settings.stale_while_revalidate, settings.stale_if_error),
             keep_share=settings.keep_share,
@@ -122,7 +123,7 @@ def cache_of(settings: Settings) -> AbstractAsyncContextManager[RedisCache]:
 def starter_snapshot(clock: Clock) -> Snapshot:
     """The starter catalogue, as old as its facts are."""
     parsed, as_of = starter.load()
-    index = Index.build(parsed.catalogue.names())
+    index = Index.build(parsed.catalogue.each_name())
     checked = clock.steady() - max(0.0, clock.wall() - as_of)
     return Snapshot(parsed.catalogue, index, parsed.report, int(as_of * 1000), starter.SOURCE, checked, bundled=True)
 

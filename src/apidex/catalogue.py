@@ -4,14 +4,16 @@ Pure: knows no Redis, no HTTP, no clock.
 """
 
 import hashlib
+import io
 import unicodedata
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import accumulate
-from typing import Annotated, Any
+from itertools import accumulate, islice
+from typing import Annotated, Any, Protocol
 
 import msgspec
+from stringzilla import Str
 
 from apidex.errors import CatalogueError, EntryError
 
@@ -20,6 +22,18 @@ NAME_LIMIT = 256
 
 TEXT_LIMIT = 4096
 """The longest description, link or other text of an entry, in characters."""
+
+Bytes = bytes | memoryview
+"""Bytes of this process, or in memory that it shares."""
+
+Numbers = array | memoryview  # type: ignore[type-arg] # evaluated, and array takes no argument at run time before 3.12
+"""Whole numbers, likewise."""
+
+_BATCH = 512
+"""Entries that are in the making at a time."""
+
+_PIECE = 2**16
+"""Bytes of a catalogue that are read at a time."""
 
 _CONTROLS_TO_SPACES = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], " ")
 
@@ -53,16 +67,10 @@ class _Named(msgspec.Struct, gc=False, rename={"name": "API"}):
     name: str
 
 
-class _Categorised(msgspec.Struct, gc=False, rename={"category": "Category"}):
-    category: str
-
-
 _encode = msgspec.json.Encoder().encode
 _decode_entries = msgspec.json.Decoder(list[Entry]).decode
 _decode_entry = msgspec.json.Decoder(Entry).decode
-_decode_raw = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_names = msgspec.json.Decoder(list[_Named]).decode
-_decode_categories = msgspec.json.Decoder(list[_Categorised]).decode
 
 
 def has_control(text: str) -> bool:
@@ -89,6 +97,18 @@ def check(entry: Entry) -> Entry:
     return entry
 
 
+class Paper(Protocol):
+    """What bytes are written on, one after the other, to be read as a whole: an `io.BytesIO`, or memory that is shared."""
+
+    def write(self, data: bytes, /) -> int:
+        """Add *data*."""
+        ...
+
+    def getvalue(self) -> Bytes:
+        """All that was written."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Catalogue:
     """An immutable list of entries, kept as the bytes that answers are cut from.
@@ -97,39 +117,38 @@ class Catalogue:
     Two catalogues are the same when their digests are.
     """
 
-    canonical: bytes
-    bounds: "array[int]"
+    canonical: Bytes
+    bounds: Numbers
     digest: str
     categories: int
 
     @classmethod
-    def of(cls, entries: Iterable[Entry]) -> "Catalogue":
-        """Return the catalogue of checked *entries*. Raises CatalogueError when there are none."""
-        return cls._of_encoded([_encode(check(entry)) for entry in entries])
+    def of(cls, entries: Iterable[Entry], paper: Paper | None = None) -> "Catalogue":
+        """Return the catalogue of checked *entries*, written on *paper* as they come.
+
+        Raises CatalogueError when there are none.
+        """
+        paper, account = paper or io.BytesIO(), _Account()
+        paper.write(b"[")
+        for batch in _batches(entries):
+            comma = b"," if len(account.bounds) > 1 else b""
+            paper.write(comma + account.enter(batch))
+        paper.write(b"]")
+        return cls(paper.getvalue(), *account.closed(paper.getvalue()))
 
     @classmethod
-    def from_canonical(cls, canonical: bytes) -> "Catalogue":
+    def from_canonical(cls, canonical: Bytes) -> "Catalogue":
         """Return the catalogue whose canonical bytes these are. Raises CatalogueError when they are not canonical."""
+        account = _Account()
         try:
-            entries = _decode_entries(canonical)
+            for piece in _pieces(canonical):
+                if account.enter(_decode_entries(b"[%b]" % piece)) != piece:
+                    raise CatalogueError("unreadable", "these bytes hold a catalogue, but not in its canonical form")
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise CatalogueError("unreadable", f"these are no canonical bytes of a catalogue: {error}") from None
-        try:
-            catalogue = cls.of(entries)
         except EntryError as error:
             raise CatalogueError("unreadable", f"an entry is not allowed: {error}") from None
-        if catalogue.canonical != canonical:
-            raise CatalogueError("unreadable", "these bytes hold a catalogue, but not in its canonical form")
-        return catalogue
-
-    @classmethod
-    def _of_encoded(cls, encoded: list[bytes]) -> "Catalogue":
-        if not encoded:
-            raise CatalogueError("empty", "it has no entries")
-        canonical = b"[%b]" % b",".join(encoded)
-        bounds = array("Q", accumulate((len(entry) + 1 for entry in encoded), initial=1))
-        categories = len({item.category for item in _decode_categories(canonical)})
-        return cls(canonical, bounds, hashlib.sha256(canonical).hexdigest(), categories)
+        return cls(canonical, *account.closed(canonical))
 
     def __len__(self) -> int:
         return len(self.bounds) - 1
@@ -139,7 +158,7 @@ class Catalogue:
 
     def encoded(self, position: int) -> bytes:
         """The JSON of one entry."""
-        return self.canonical[self.bounds[position] : self.bounds[position + 1] - 1]
+        return bytes(self.canonical[self.bounds[position] : self.bounds[position + 1] - 1])
 
     def select(self, positions: Iterable[int]) -> bytes:
         """The JSON list of the entries at *positions*, in that order: what a search answers."""
@@ -152,7 +171,58 @@ class Catalogue:
 
     def names(self) -> list[str]:
         """All names, in order."""
-        return [item.name for item in _decode_names(self.canonical)]
+        return list(self.each_name())
+
+    def each_name(self) -> Iterator[str]:
+        """As `names`, some at a time."""
+        for start in range(0, len(self), _BATCH):
+            end = min(start + _BATCH, len(self))
+            piece = bytes(self.canonical[self.bounds[start] : self.bounds[end] - 1])
+            yield from [item.name for item in _decode_names(b"[%b]" % piece)]
+
+
+class _Account:
+    """What is to be known of entries that come in batches: where each begins, and how many categories there are."""
+
+    def __init__(self) -> None:
+        self.bounds = array("Q", [1])
+        self._categories: set[str] = set()
+
+    def enter(self, entries: list[Entry]) -> bytes:
+        """Note some more of them; their JSON, with commas between. Raises EntryError for one that is not allowed."""
+        encoded = [_encode(check(entry)) for entry in entries]
+        ends = accumulate([len(entry) + 1 for entry in encoded], initial=self.bounds[-1])
+        self.bounds.extend(islice(ends, 1, None))
+        self._categories.update([entry.category for entry in entries])
+        return b",".join(encoded)
+
+    def closed(self, canonical: Bytes) -> "tuple[array[int], str, int]":
+        """Bounds, digest and number of categories. Raises CatalogueError when there was no entry."""
+        if len(self.bounds) == 1:
+            raise CatalogueError("empty", "it has no entries")
+        return self.bounds, hashlib.sha256(canonical).hexdigest(), len(self._categories)
+
+
+def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    iterator = iter(entries)
+    return iter(lambda: list(islice(iterator, _BATCH)), [])
+
+
+_BETWEEN = b'},{"API":'
+"""What stands between two entries and nowhere else: in a text, quotation marks are escaped."""
+
+
+def _pieces(canonical: Bytes) -> Iterator[bytes]:
+    """The JSON of all entries, cut between some of them. Raises CatalogueError for what is no list."""
+    end = len(canonical) - 1
+    if canonical[:1] != b"[" or canonical[-1:] != b"]" or end < 1:
+        raise CatalogueError("unreadable", "these are no canonical bytes of a catalogue: they are no list")
+    text, start = Str(canonical), 1
+    while start < end:
+        between = text.find(_BETWEEN, start + _PIECE)
+        stop = end if between < 0 else between + 1
+        yield bytes(canonical[start:stop])
+        start = stop + 1
 
 
 def plain(entry: Entry) -> dict[str, Any]:

@@ -7,11 +7,12 @@ whole characters.
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import accumulate
 
 from stringzilla import Str
+
+from apidex.catalogue import Numbers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,14 +20,22 @@ class Index:
     """The names of one catalogue, ready to be searched."""
 
     text: Str
-    starts: "array[int]"
+    starts: Numbers
 
     @classmethod
-    def build(cls, names: Sequence[str]) -> "Index":
+    def build(cls, names: Iterable[str]) -> "Index":
         """Return the index of *names*, whose positions are what searches give back."""
-        encoded = [name.encode() for name in names]
-        starts = array("Q", accumulate((len(name) + 1 for name in encoded), initial=0))
-        return cls(Str(b"\n".join([b"", *encoded])), starts)
+        text, starts = cls.flat(names)
+        return cls(Str(text), starts)
+
+    @staticmethod
+    def flat(names: Iterable[str]) -> "tuple[bytes, array[int]]":
+        """The text and the starts that an index of *names* is."""
+        text, starts = bytearray(), array("Q", [0])
+        for name in names:
+            text += b"\n%b" % name.encode()
+            starts.append(len(text))
+        return bytes(text), starts
 
     def find(self, name: str) -> list[int]:
         """The positions of all names that contain *name*, case-sensitive, in order. None is left out, at any length."""

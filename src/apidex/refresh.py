@@ -27,9 +27,10 @@ from apidex.cache import Cache, Copy, Head
 from apidex.catalogue import Catalogue
 from apidex.clock import Clock
 from apidex.errors import ApidexError, CacheError, CatalogueError, UpstreamError, WireError
-from apidex.formats import Parsed
+from apidex.formats import Report
 from apidex.freshness import Limits, State, alone_in, retry_in
 from apidex.index import Index
+from apidex.prepare import Prepared, from_payload
 from apidex.snapshot import Snapshot
 from apidex.upstream import NotModified, Upstream
 from apidex.validators import NONE
@@ -85,10 +86,15 @@ class Ledger:
     redis_reachable: bool = False
 
 
+def _parts(prepared: Prepared) -> tuple[Catalogue, Index, Report]:
+    """What a Snapshot begins with."""
+    return prepared.parsed.catalogue, prepared.index, prepared.parsed.report
+
+
 class Refresher:
     """Keeps *current* as fresh as the upstream allows, and the same as everywhere in the fleet.
 
-    *parse* turns an upstream's bytes into a catalogue, or raises CatalogueError. *keep_share* is the share of its entries that a
+    *prepare* makes a catalogue of an upstream's bytes, or raises CatalogueError. *keep_share* is the share of its entries that a
     catalogue must keep from one answer to the next. *limit* bounds what a payload may inflate to, in bytes.
     """
 
@@ -98,7 +104,7 @@ class Refresher:
         upstream: Upstream,
         starter: Snapshot,
         *,
-        parse: Callable[[bytes], Parsed],
+        prepare: Callable[[bytes], Prepared],
         limits: Limits,
         keep_share: float,
         limit: int,
@@ -109,7 +115,7 @@ class Refresher:
         self.current = starter
         self.cache, self.upstream, self.limits, self.clock = cache, upstream, limits, clock
         self.ledger = Ledger()
-        self._parse, self._keep_share, self._limit = parse, keep_share, limit
+        self._prepare, self._keep_share, self._limit = prepare, keep_share, limit
         self._random, self._offload = random, offload
         self._offset = 0.0  # Redis's clock less the steady one, as of the last poll
         self._leave_alone_until = 0.0  # the upstream, on the steady clock, by this replica's own reckoning
@@ -249,12 +255,11 @@ class Refresher:
         if copy is None:
             return head
         try:
-            parsed = await self._unpack(copy, payload)
+            prepared = await self._unpack(copy, payload)
         except WireError as error:
             return await self._discard(head, copy, error)
-        index = await self._offload(Index.build, parsed.catalogue.names())
         theirs = Snapshot(
-            *(parsed.catalogue, index, parsed.report, copy.stamp, copy.source, self._steady_time(copy.checked_at)),
+            *(*_parts(prepared), copy.stamp, copy.source, self._steady_time(copy.checked_at)),
             validators=copy.validators,
             vetted=copy.vetted,
         )
@@ -263,13 +268,13 @@ class Refresher:
         self._adopt(replace(theirs, shared=True), "redis")
         return head
 
-    async def _unpack(self, copy: Copy, payload: bytes | None) -> Parsed:
+    async def _unpack(self, copy: Copy, payload: bytes | None) -> Prepared:
         if payload is None:
             raise WireError("missing", "there is no payload beside the small hash")
-        parsed = await self._offload(wire.from_bytes, payload, self._limit)
-        if parsed.catalogue.digest != copy.digest:
+        prepared = await self._offload(from_payload, payload, self._limit)
+        if prepared.parsed.catalogue.digest != copy.digest:
             raise WireError("digest", "the payload is not the one that the small hash names")
-        return parsed
+        return prepared
 
     async def _discard(self, head: Head, copy: Copy, error: WireError) -> Head:
         """A copy that cannot be read is none: it goes, once, so that whoever has the catalogue puts it there again."""
@@ -443,15 +448,15 @@ class Refresher:
             self.ledger.refreshes["not_modified"] += 1
             self.ledger.failed_in_a_row = 0
             return replace(mine, checked=began)
-        parsed = await self._offload(self._parse, answer.body)
+        prepared = await self._offload(self._prepare, answer.body)
+        parsed = prepared.parsed
         self._refuse_if_shrunk(parsed.catalogue)
         self.ledger.failed_in_a_row = 0
         if parsed.catalogue.digest == mine.catalogue.digest and mine.source == self.upstream.source:
             self.ledger.refreshes["unchanged"] += 1
             return replace(mine, checked=began, report=parsed.report, validators=answer.validators)
-        index = await self._offload(Index.build, parsed.catalogue.names())
         self.ledger.refreshes["changed"] += 1
-        found = (parsed.catalogue, index, parsed.report, stamp, self.upstream.source, began)
+        found = (*_parts(prepared), stamp, self.upstream.source, began)
         return Snapshot(*found, validators=answer.validators, vetted=self._entries_before() > 0)
 
     def _refuse_if_shrunk(self, catalogue: Catalogue) -> None:

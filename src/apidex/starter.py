@@ -13,10 +13,12 @@ from apidex.formats.report import Report, parsed
 
 SOURCE = "the starter catalogue of this package"
 
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
 
 def load() -> tuple[Parsed, float]:
     """The starter catalogue as it was read, and the moment of which its facts are, in seconds since 1970."""
-    document = msgspec.json.decode(files("apidex").joinpath("starter.json").read_bytes())
+    document = _decode_members(files("apidex").joinpath("starter.json").read_bytes())
     report = Report(publicapis.NAME)
-    as_of = datetime.fromisoformat(document["as_of"] + "T00:00:00+00:00").timestamp()
+    as_of = datetime.fromisoformat(msgspec.json.decode(document["as_of"], type=str) + "T00:00:00+00:00").timestamp()
     return parsed(report, publicapis.rows(document, report)), as_of

@@ -5,16 +5,21 @@ part of every key in Redis, so that releases that write differently do not meet;
 skip members they do not know, and new members have defaults.
 """
 
+import io
+
 import msgspec
 import zstandard
 
-from apidex.catalogue import Catalogue
+from apidex.catalogue import Bytes, Catalogue, Paper
 from apidex.errors import CatalogueError, WireError
 from apidex.formats.report import Parsed, Report
 
 WIRE_VERSION = 1
 
 _LEVEL = 3
+
+_PIECE = 2**20
+"""Bytes that are inflated at a time."""
 
 
 class _Envelope(msgspec.Struct, frozen=True):
@@ -36,8 +41,8 @@ def to_bytes(parsed: Parsed) -> bytes:
     return _encode(_Envelope(WIRE_VERSION, parsed.catalogue.digest, parsed.report, len(canonical), compressed))
 
 
-def from_bytes(payload: bytes, limit: int) -> Parsed:
-    """The catalogue and report that *payload* stands for, checked to the last byte.
+def from_bytes(payload: Bytes, limit: int, paper: Paper | None = None) -> Parsed:
+    """The catalogue and report that *payload* stands for, checked to the last byte, inflated on *paper*.
 
     Never takes more than *limit* bytes of memory for the decompressed catalogue. Raises WireError: with kind `damaged` for what
     is no whole envelope, `version` for one of another wire format, `digest` for one that does not hold what it names,
@@ -51,19 +56,30 @@ def from_bytes(payload: bytes, limit: int) -> Parsed:
         raise WireError("version", f"the payload is of wire version {envelope.wire}, not {WIRE_VERSION}")
     if envelope.size > limit:
         raise WireError("too_large", f"the catalogue has {envelope.size} bytes; at most {limit} are taken")
-    catalogue = _catalogue(envelope)
+    catalogue = _catalogue(envelope, paper or io.BytesIO())
     if catalogue.digest != envelope.digest:
         raise WireError("digest", f"the payload holds {catalogue.digest[:12]}, and calls it {envelope.digest[:12]}")
     return Parsed(catalogue, envelope.report)
 
 
-def _catalogue(envelope: _Envelope) -> Catalogue:
+def _catalogue(envelope: _Envelope, paper: Paper) -> Catalogue:
     try:
-        declared = zstandard.frame_content_size(envelope.canonical)
-        if declared != envelope.size:
-            raise WireError("damaged", f"the payload inflates to {declared} bytes, and says {envelope.size}")
-        return Catalogue.from_canonical(zstandard.ZstdDecompressor().decompress(envelope.canonical))
+        _inflate(envelope, paper)
+        return Catalogue.from_canonical(paper.getvalue())
     except zstandard.ZstdError as error:
         raise WireError("damaged", f"the payload cannot be inflated: {error}") from None
     except CatalogueError as error:
         raise WireError("damaged", str(error)) from None
+
+
+def _inflate(envelope: _Envelope, paper: Paper) -> None:
+    """Piece by piece, and never beyond the size that the envelope declares."""
+    declared = zstandard.frame_content_size(envelope.canonical)
+    if declared != envelope.size:
+        raise WireError("damaged", f"the payload inflates to {declared} bytes, and says {envelope.size}")
+    with zstandard.ZstdDecompressor().stream_reader(envelope.canonical) as reader:
+        left = envelope.size
+        while left and (piece := reader.read(min(left, _PIECE))):
+            left -= paper.write(piece)
+        if left or reader.read(1):
+            raise WireError("damaged", f"the payload does not inflate to the {envelope.size} bytes that it says")

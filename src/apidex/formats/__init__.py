@@ -1,12 +1,16 @@
 """Upstream formats: bytes -> Catalogue and a report of how they were read.
 
-One module for each format, with a NAME, `recognises(document)` and `rows(document, report)`. Pure, like the catalogue.
+One module for each format, with a NAME, `recognises(document)` and `rows(document, report)`. A document is a text, or a JSON
+value; the members of an object are decoded only as the rows are read, so that a large one is never there in whole. Pure, like the
+catalogue.
 """
 
+import codecs
 from types import ModuleType
 
 import msgspec
 
+from apidex.catalogue import Bytes, Paper
 from apidex.errors import CatalogueError
 from apidex.formats import apis_guru, markdown, publicapis
 from apidex.formats.report import Parsed, Remark, Report, parsed
@@ -15,11 +19,15 @@ __all__ = ["FORMATS", "Parsed", "Remark", "Report", "parse"]
 
 FORMATS: dict[str, ModuleType] = {module.NAME: module for module in (publicapis, markdown, apis_guru)}
 
+_PIECE = 2**20
+
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
 _HTML_STARTS = ("<!doctype html", "<html", "<head", "<body")
 
 
-def parse(body: bytes, format_name: str | None = None) -> Parsed:
-    """Read an upstream's answer, in the format named or in the one that it looks like.
+def parse(body: Bytes, format_name: str | None = None, paper: Paper | None = None) -> Parsed:
+    """Read an upstream's answer, in the format named or in the one that it looks like, and write the catalogue on *paper*.
 
     Raises CatalogueError, with reason `format` (no such format), `unreadable` or `empty`.
     """
@@ -28,26 +36,43 @@ def parse(body: bytes, format_name: str | None = None) -> Parsed:
     if not module.recognises(document):
         raise CatalogueError("format", f"this is not the format {format_name!r}{_looks_like(document)}")
     report = Report(module.NAME)
-    return parsed(report, module.rows(document, report))
+    try:
+        return parsed(report, module.rows(document, report), paper)
+    except msgspec.DecodeError as error:
+        raise _no_json(error) from None
 
 
-def _document(body: bytes) -> object:
-    """The JSON value that *body* holds, or else its text."""
+def _document(body: Bytes) -> object:
+    """The JSON value that *body* holds, an object with its members as they came (`msgspec.Raw`); or else its text."""
+    _check_text(body)
+    body = body[len(codecs.BOM_UTF8) :] if body[:3] == codecs.BOM_UTF8 else body
+    begin = bytes(body[:_PIECE]).lstrip()
     try:
-        text = body.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise CatalogueError("format", f"this is no UTF-8 text (byte {error.start})") from None
-    if not text.lstrip().startswith(("{", "[")):
-        return text
-    try:
-        return msgspec.json.decode(text)
+        if begin.startswith(b"{"):
+            return _decode_members(body)
+        return msgspec.json.decode(body) if begin.startswith(b"[") else str(body, "utf-8")
     except RecursionError:
         raise CatalogueError("format", "this JSON is nested too deeply") from None
     except msgspec.DecodeError as error:
         # a markdown text can begin with a link
-        if text.lstrip().startswith("[") and markdown.recognises(text):
+        if begin.startswith(b"[") and markdown.recognises(text := str(body, "utf-8")):
             return text
-        raise CatalogueError("format", f"this begins like JSON, but is not: {error}") from None
+        raise _no_json(error) from None
+
+
+def _check_text(body: Bytes) -> None:
+    """Raises CatalogueError for what is no UTF-8. Looks at some of it at a time: as a str it takes up to four times its size."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for start in range(0, len(body), _PIECE):
+        before = len(decoder.getstate()[0])
+        try:
+            decoder.decode(body[start : start + _PIECE], final=start + _PIECE >= len(body))
+        except UnicodeDecodeError as error:
+            raise CatalogueError("format", f"this is no UTF-8 text (byte {start - before + error.start})") from None
+
+
+def _no_json(error: msgspec.DecodeError) -> CatalogueError:
+    return CatalogueError("format", f"this begins like JSON, but is not: {error}")
 
 
 def _recognise(document: object) -> ModuleType:

@@ -6,22 +6,27 @@ It says nothing of authentication or CORS, so both are unknown here; the categor
 from collections.abc import Iterator
 from typing import Any, TypeGuard
 
+import msgspec
+
 from apidex.formats.report import Report, Row
 
 NAME = "apis.guru"
 
 
-def recognises(document: object) -> TypeGuard[dict[str, Any]]:
+def recognises(document: object) -> TypeGuard[dict[str, msgspec.Raw]]:
     """Whether this is an object of objects that each have versions."""
-    if not isinstance(document, dict) or not document:
-        return False
-    return all(isinstance(item, dict) and isinstance(item.get("versions"), dict) for item in document.values())
+    return isinstance(document, dict) and bool(document) and all(map(_has_versions, document.values()))
 
 
-def rows(document: dict[str, Any], report: Report) -> Iterator[Row]:  # noqa: ARG001 - one signature for every format
+def _has_versions(raw: msgspec.Raw) -> bool:
+    item = msgspec.json.decode(raw)
+    return isinstance(item, dict) and isinstance(item.get("versions"), dict)
+
+
+def rows(document: dict[str, msgspec.Raw], report: Report) -> Iterator[Row]:  # noqa: ARG001 - one signature for every format
     """A row for each API, in the order of the document: its preferred version, or else its last one."""
     for place, (key, item) in enumerate(document.items(), start=1):
-        yield _row(place, key, item)
+        yield _row(place, key, msgspec.json.decode(item))
 
 
 def _row(place: int, key: str, item: dict[str, Any]) -> Row:

@@ -1,7 +1,9 @@
 """The format `publicapis`: what api.publicapis.org/entries answered, `{"count": N, "entries": [{"API": …}, …]}`."""
 
 from collections.abc import Iterator
-from typing import Any, TypeGuard
+from typing import TypeGuard
+
+import msgspec
 
 from apidex.formats.report import Report, Row
 
@@ -17,15 +19,26 @@ _TEXTS = {
 }
 
 
-def recognises(document: object) -> TypeGuard[dict[str, Any]]:
+_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+def recognises(document: object) -> TypeGuard[dict[str, msgspec.Raw]]:
     """Whether this is an object with a list of entries; a null in its place is the old service's empty list."""
-    return isinstance(document, dict) and "entries" in document and isinstance(document["entries"], list | None)
+    if not isinstance(document, dict) or "entries" not in document:
+        return False
+    return _first_byte(document["entries"]) in b"[n"
 
 
-def rows(document: dict[str, Any], report: Report) -> Iterator[Row]:  # noqa: ARG001 - one signature for every format
+def rows(document: dict[str, msgspec.Raw], report: Report) -> Iterator[Row]:  # noqa: ARG001 - one signature for every format
     """The rows of the list, in order."""
-    for place, item in enumerate(document["entries"] or (), start=1):
-        yield _row(place, item)
+    entries = document["entries"]
+    if _first_byte(entries) == b"[":
+        for place, item in enumerate(_decode_list(entries), start=1):
+            yield _row(place, msgspec.json.decode(item))
+
+
+def _first_byte(raw: msgspec.Raw) -> bytes:
+    return bytes(memoryview(raw)[:1])
 
 
 def _row(place: int, item: object) -> Row:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from apidex.catalogue import Catalogue, Entry, check, without_controls
+from apidex.catalogue import Catalogue, Entry, Paper, check, without_controls
 from apidex.errors import CatalogueError, EntryError
 
 CORS_WORDS = frozenset({"yes", "no", "unknown"})
@@ -100,16 +100,25 @@ class Parsed:
     report: Report
 
 
-def parsed(report: Report, rows: Iterator[Row]) -> Parsed:
-    """Make the catalogue of *rows*. Raises CatalogueError when none, or fewer than half of them, can be read."""
-    entries = list(_entries(report, rows))
-    if report.rows and len(entries) * 2 < report.rows:
+def parsed(report: Report, rows: Iterator[Row], paper: Paper | None = None) -> Parsed:
+    """Make the catalogue of *rows*, on *paper*. Raises CatalogueError when none, or fewer than half of them, can be read."""
+    entries = _entries(report, rows)
+    try:
+        catalogue = Catalogue.of(entries, paper)
+    except CatalogueError:
+        _refuse_unreadable(report)
+        raise
+    _refuse_unreadable(report)
+    return Parsed(catalogue, report)
+
+
+def _refuse_unreadable(report: Report) -> None:
+    if report.rejected.total * 2 > report.rows:
         first = report.rejected.first[0]
         raise CatalogueError(
             "unreadable",
             f"{report.rejected.total} of {report.rows} rows cannot be read; the first is row {first.row}: {first.reason}",
         )
-    return Parsed(Catalogue.of(entries), report)
 
 
 def _entries(report: Report, rows: Iterator[Row]) -> Iterator[Entry]:
