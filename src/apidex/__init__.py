@@ -10,7 +10,7 @@ prepare                                    bytes to catalogue and index; a large
 upstream, cache                            I/O: the network or a file, to bytes; the fleet's copy in Redis
 refresh                                    the meeting place: holds the current Snapshot, and replaces it
 answers, answer_cache                      what an answer says of itself; those given before
-api, docs_page, edge, hotpath, asgi        Litestar's handlers; their page; what is around them; the short cut for GET /{name}
+api/, docs_page, edge, hotpath, asgi       Litestar's handlers; their page; what is around them; the short cut for GET /{name}
 app, service, server, logs, metrics        the wiring, and what it makes; uvicorn; structlog; prometheus_client
 cli, commands/, lean                       the command line; importing no more than a server needs
 """
