@@ -13,7 +13,8 @@ EVERYWHERE = {
     "access-control-expose-headers": "*",
     "x-content-type-options": "nosniff",
 }
-READABLE = ["/Cat", "/", "/v1/catalogue", "/-/livez", "/-/readyz", "/-/docs", "/-/openapi.json"]
+V1 = ["/v1/search?q=cat", "/v1/suggest?q=cat", "/v1/categories", "/v1/entries", "/v1/entries?format=csv"]
+READABLE = ["/Cat", "/", "/v1/catalogue", *V1, "/-/livez", "/-/readyz", "/-/docs", "/-/openapi.json"]
 
 
 async def test_a_search_answers_the_entries_whose_name_contains_it(client):
@@ -170,7 +171,8 @@ async def test_probes_do_not_ask_the_upstream(client, upstream):
 
 async def test_the_openapi_document_lists_every_path(client):
     document = (await client.get("/-/openapi.json")).json()
-    expected = {"/{name}", "/", "/v1/catalogue", "/-/livez", "/-/readyz", "/-/metrics", "/-/docs", "/-/openapi.json"}
+    v1 = {f"/v1/{what}" for what in ("search", "suggest", "categories", "entries", "changes", "catalogue")}
+    expected = {"/{name}", "/", *v1, "/-/livez", "/-/readyz", "/-/metrics", "/-/docs", "/-/openapi.json"}
     assert expected == set(document["paths"])
     assert document["paths"]["/{name}"]["get"]["parameters"][0]["schema"]["maxLength"] == NAME_LIMIT
 

@@ -21,6 +21,7 @@ from apidex.index import Index
 from apidex.metrics import Metrics
 from apidex.prepare import from_upstream
 from apidex.refresh import Refresher
+from apidex.search import Search
 from apidex.service import Service
 from apidex.settings import Settings
 from apidex.snapshot import Snapshot
@@ -125,7 +126,9 @@ def starter_snapshot(clock: Clock) -> Snapshot:
     parsed, as_of = starter.load()
     index = Index.build(parsed.catalogue.each_name())
     checked = clock.steady() - max(0.0, clock.wall() - as_of)
-    return Snapshot(parsed.catalogue, index, parsed.report, int(as_of * 1000), starter.SOURCE, checked, bundled=True)
+    search = Search.build(parsed.catalogue)
+    made = (parsed.catalogue, index, search, parsed.report)
+    return Snapshot(*made, int(as_of * 1000), starter.SOURCE, checked, bundled=True)
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 ApidexError
 ├── SettingsError       a setting is out of range, or names a thing that is not there: the start ends with exit status 2
+├── QueryError          a search asks by a value that there is not; the text lists what there is
 ├── EntryError          one row of an upstream answer cannot become an entry
 ├── CatalogueError      an upstream answer is refused as a whole; the catalogue before it stays
 ├── UpstreamError       the upstream gave no answer that could be read
@@ -11,6 +12,8 @@ ApidexError
 I/O modules raise; `refresh` alone decides what a failure means for the replica.
 """
 
+from collections.abc import Sequence
+
 
 class ApidexError(Exception):
     """Base of every error below; its text is one sentence that a person can act on."""
@@ -18,6 +21,15 @@ class ApidexError(Exception):
 
 class SettingsError(ApidexError):
     """A setting cannot be used. The text names the variable, the value and what is allowed."""
+
+
+class QueryError(ApidexError):
+    """A search cannot be done as asked: *name* is the filter, *value* what it said, *allowed* what it may say."""
+
+    def __init__(self, name: str, value: str, allowed: Sequence[str]) -> None:
+        shown = value if len(value) <= 80 else f"{value[:80]}…"
+        super().__init__(f"{name}: {shown!r} is not allowed; allowed are {', '.join(allowed)}")
+        self.name, self.value, self.allowed = name, value, allowed
 
 
 class EntryError(ApidexError):

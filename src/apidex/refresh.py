@@ -31,7 +31,8 @@ from apidex.formats import Report
 from apidex.freshness import Limits, State, alone_in, retry_in
 from apidex.index import Index
 from apidex.prepare import Prepared, from_payload
-from apidex.snapshot import Snapshot
+from apidex.search import Search
+from apidex.snapshot import Earlier, Snapshot
 from apidex.upstream import NotModified, Upstream
 from apidex.validators import NONE
 
@@ -86,9 +87,9 @@ class Ledger:
     redis_reachable: bool = False
 
 
-def _parts(prepared: Prepared) -> tuple[Catalogue, Index, Report]:
+def _parts(prepared: Prepared, search: Search) -> tuple[Catalogue, Index, Search, Report]:
     """What a Snapshot begins with."""
-    return prepared.parsed.catalogue, prepared.index, prepared.parsed.report
+    return prepared.parsed.catalogue, prepared.index, search, prepared.parsed.report
 
 
 class Refresher:
@@ -112,7 +113,7 @@ class Refresher:
         random: Random,
         offload: Offload = asyncio.to_thread,
     ) -> None:
-        self.current = starter
+        self.current, self.earlier = starter, Earlier()
         self.cache, self.upstream, self.limits, self.clock = cache, upstream, limits, clock
         self.ledger = Ledger()
         self._prepare, self._keep_share, self._limit = prepare, keep_share, limit
@@ -134,6 +135,10 @@ class Refresher:
     def state(self) -> State:
         """What the current catalogue is, at this moment."""
         return self.limits.state(self.age(), bundled=self.current.bundled)
+
+    def held(self, version: str) -> Snapshot | None:
+        """The snapshot with the content that *version* names: the current one, or one of the few before it."""
+        return self.current if self.current.has_content_of(version) else self.earlier.find(version)
 
     def next_refresh_in(self) -> float:
         """Seconds until the upstream may be asked again by this replica, as things stand."""
@@ -258,8 +263,9 @@ class Refresher:
             prepared = await self._unpack(copy, payload)
         except WireError as error:
             return await self._discard(head, copy, error)
+        search = await self._offload(Search.build, prepared.parsed.catalogue)
         theirs = Snapshot(
-            *(*_parts(prepared), copy.stamp, copy.source, self._steady_time(copy.checked_at)),
+            *(*_parts(prepared, search), copy.stamp, copy.source, self._steady_time(copy.checked_at)),
             validators=copy.validators,
             vetted=copy.vetted,
         )
@@ -455,8 +461,9 @@ class Refresher:
         if parsed.catalogue.digest == mine.catalogue.digest and mine.source == self.upstream.source:
             self.ledger.refreshes["unchanged"] += 1
             return replace(mine, checked=began, report=parsed.report, validators=answer.validators)
+        search = await self._offload(Search.build, prepared.parsed.catalogue)
         self.ledger.refreshes["changed"] += 1
-        found = (*_parts(prepared), stamp, self.upstream.source, began)
+        found = (*_parts(prepared, search), stamp, self.upstream.source, began)
         return Snapshot(*found, validators=answer.validators, vetted=self._entries_before() > 0)
 
     def _refuse_if_shrunk(self, catalogue: Catalogue) -> None:
@@ -489,6 +496,8 @@ class Refresher:
             log.info("upstream.confirmed", version=found.version)
 
     def _adopt(self, snapshot: Snapshot, origin: str) -> None:
+        if not snapshot.has_content_of(self.current.version):
+            self.earlier.keep(self.current)
         self.current = snapshot
         self._newest_stamp = max(self._newest_stamp, snapshot.stamp)
         self.ledger.adoptions[origin] += 1

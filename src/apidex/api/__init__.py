@@ -1,8 +1,8 @@
 """Litestar's handlers and the shapes of what they answer, a module for each kind of question: the source of the OpenAPI document.
 
-names, catalogue, page               GET /{name} by the textbook; /v1/catalogue; /
+names, search, catalogue, page       GET /{name} by the textbook; searching as people type; /v1/catalogue; /
 operations, document                 probes and metrics; the OpenAPI document and its page
-answering, problems                  what the handlers share; errors as problem documents
+parameters, answering, problems      what is asked by; what the handlers share; errors as problem documents
 """
 
 import functools
@@ -14,12 +14,13 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import License, Tag
 
 from apidex import __version__
-from apidex.api import catalogue, document, names, operations, page
+from apidex.api import catalogue, document, names, operations, page, search
 from apidex.api.problems import EXCEPTION_HANDLERS
 from apidex.service import Service
 
 HANDLERS = (
     names.search_by_name,
+    *search.HANDLERS,
     page.index,
     catalogue.catalogue,
     operations.livez,

@@ -25,17 +25,45 @@ from apidex.answers import (
     version_headers,
 )
 from apidex.service import Service
+from apidex.snapshot import Snapshot
 
 ServiceDependency = SkipValidation[NamedDependency[Service]]
 
 UNCHANGED = {304: ResponseSpec(None, description="The client holds this answer already", generate_examples=False)}
 
 
-def from_catalogue(request: Request[Any, Any, Any], service: Service, body: bytes) -> Response[bytes]:
-    """An answer that is the same as long as the catalogue is."""
+def from_catalogue(request: Request[Any, Any, Any], service: Service, body: Callable[[], bytes]) -> Response[bytes]:
+    """An answer that is the same as long as the catalogue is; *body* is not made for who holds it already."""
     current, limits = service.refresher.current, service.refresher.limits
     described = [*version_headers(current, limits), *age_headers(current, limits, service.refresher.age())]
     return _conditional(request, body, lambda encoding: entity_tag(current, encoding), described)
+
+
+def of_version(
+    request: Request[Any, Any, Any],
+    service: Service,
+    snapshot: Snapshot,
+    body: Callable[[], bytes],
+    *,
+    content_type: bytes = JSON,
+    varies: str = "",
+    further: Callable[[], Headers] = list,
+) -> Response[bytes]:
+    """An answer from *snapshot* that names its version, and is the same as long as that is; *body* as in `from_catalogue`.
+
+    *further* headers come with the body. *varies* tells apart what one URL answers to different Accept headers, and is empty
+    where there is no choice.
+    """
+    limits = service.refresher.limits
+    age = snapshot.age(service.refresher.clock.steady())
+    described = [*version_headers(snapshot, limits), *age_headers(snapshot, limits, age)]
+    if varies:
+        described = [(name, b"accept, accept-encoding" if name == b"vary" else value) for name, value in described]
+
+    def tag(encoding: Encoding) -> bytes:
+        return f'"{snapshot.version}{varies}{encoding.suffix}"'.encode()
+
+    return _conditional(request, body, tag, described, content_type, further)
 
 
 def about_now(request: Request[Any, Any, Any], service: Service, view: msgspec.Struct) -> Response[Any]:
@@ -48,25 +76,30 @@ def about_now(request: Request[Any, Any, Any], service: Service, view: msgspec.S
         *(pair for pair in version_headers(current, limits) if pair[0] != b"cache-control"),
         *age_headers(current, limits, service.refresher.age()),
     ]
-    return _conditional(request, body, lambda encoding: f'"{digest}{encoding.suffix}"'.encode(), described)
+    return _conditional(request, lambda: body, lambda encoding: f'"{digest}{encoding.suffix}"'.encode(), described)
 
 
 def _conditional(
-    request: Request[Any, Any, Any], body: bytes, tag: Callable[[Encoding], bytes], described: Headers
+    request: Request[Any, Any, Any],
+    make: Callable[[], bytes],
+    tag: Callable[[Encoding], bytes],
+    described: Headers,
+    content_type: bytes = JSON,
+    further: Callable[[], Headers] = list,
 ) -> Response[bytes]:
-    """*body* in the encoding that the client prefers, or a 304 where it holds the one or the plain one already."""
+    """What *make* makes in the encoding that the client prefers, or a 304 where it holds that or the plain one already."""
     asked = request.scope["headers"]
     encoding = negotiate(joined(asked, b"accept-encoding"))
     held = unchanged(joined(asked, b"if-none-match"), (tag(encoding), tag(IDENTITY)))
     if held is not None:
         return Response(b"", status_code=304, headers=_text([(b"etag", held), *described]))
+    body = make()
     if len(body) < COMPRESS_FROM:
         encoding = IDENTITY
+    described = [(b"content-type", content_type), (b"etag", tag(encoding)), *described, *further()]
     if encoding is not IDENTITY:
         described = [*described, (b"content-encoding", encoding.token)]
-    return Response(
-        encoding.encode(body), media_type=JSON.decode(), headers=_text([(b"etag", tag(encoding)), *described])
-    )
+    return Response(encoding.encode(body), media_type=content_type.decode(), headers=_text(described))
 
 
 _HOST = re.compile(rb"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")

@@ -44,5 +44,9 @@ async def search_by_name(
     if not is_name(raw_path):  # Litestar takes /Cat/ for /Cat
         raise NotFoundException
     wanted = name_of(raw_path)
-    entries = [entry for entry in service.refresher.current.catalogue.entries() if wanted in entry.name]
-    return from_catalogue(request, service, msgspec.json.encode(entries))
+
+    def body() -> bytes:
+        entries = service.refresher.current.catalogue.entries()
+        return msgspec.json.encode([entry for entry in entries if wanted in entry.name])
+
+    return from_catalogue(request, service, body)

@@ -1,0 +1,498 @@
+"""Searching as people type: names folded, hits ranked, filters and their counts, and corrections. Pure, and without an await.
+
+Two texts are the same when they fold to the same: case, accents, width, spaces and punctuation are left out. All folded names
+stand in one byte string, as in `index`, and beside it a flag for each byte that begins a word. What filters look at is one number
+for each entry, its *kind*: entries of the same category, authentication, HTTPS and CORS are of one kind, and there are few of
+those, so that filters and facets are a matter of kinds and not of entries. Nothing here is a Python object for each entry.
+"""
+
+import re
+import unicodedata
+from array import array
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from itertools import chain, groupby, islice
+from typing import NamedTuple
+
+import msgspec
+from rapidfuzz import process
+from rapidfuzz.distance import OSA
+from stringzilla import Str
+
+from apidex.catalogue import Catalogue
+from apidex.errors import QueryError
+
+NONE = "none"
+"""How a filter calls the authentication of an API that wants none; entries leave it empty."""
+
+# --- folding
+
+_WITHOUT_DECOMPOSITION = {
+    "ł": "l",
+    "ø": "o",
+    "đ": "d",
+    "ð": "d",
+    "ħ": "h",
+    "ŧ": "t",
+    "ı": "i",
+    "æ": "ae",
+    "œ": "oe",
+    "þ": "th",
+}
+"""Letters that people type as others, though Unicode does not say so."""
+
+_KEPT_BELOW = 0x3000
+"""Foldings of characters below this are kept; the many of East Asia are worked out each time."""
+
+
+class _Characters(dict[int, str]):
+    """What each character becomes, for `str.translate`: worked out when it is first met."""
+
+    def __missing__(self, code: int) -> str:
+        becomes = self.of(chr(code))
+        if code < _KEPT_BELOW:
+            self[code] = becomes
+        return becomes
+
+    def of(self, character: str) -> str:
+        """What *character* becomes."""
+        raise NotImplementedError
+
+
+class _Folded(_Characters):
+    def of(self, character: str) -> str:
+        plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", character).casefold())
+        return "".join(_WITHOUT_DECOMPOSITION.get(each, each) for each in plain if _counts(each))
+
+
+def _counts(character: str) -> bool:
+    """Whether *character* takes part in a search: letters, digits, signs that are no ASCII, and no accents or punctuation."""
+    if character.isalnum():
+        return True
+    return not character.isascii() and unicodedata.category(character) in ("Mc", "Sc", "Sm", "So")
+
+
+class _Shape(_Characters):
+    """What matters where words begin: `A` for upper case, `a` for other letters, `0` for digits.
+
+    Of what is left out, `'` is part of a word (an apostrophe, an accent), and `-` is not.
+    """
+
+    def of(self, character: str) -> str:
+        if not _FOLDED[ord(character)]:
+            return "'" if character in "'’" or unicodedata.category(character)[0] == "M" else "-"
+        if character.isdigit():
+            return "0"
+        return "A" if character.isupper() else "a"
+
+
+_FOLDED, _SHAPE = _Folded(), _Shape()
+
+_WORD = re.compile(r"A[A']*(?![a'])|A?[a']*a[a']*|A|0+")
+"""A word in a text's shape: `JSONPlaceholder` is two of them, `open-weather` too, and `Web3` as well."""
+
+
+def fold(text: str) -> str:
+    """What *text* is compared by. Folding twice changes nothing."""
+    return text.translate(_FOLDED)
+
+
+def words(text: str) -> list[str]:
+    """The words of *text*, as they stand in it: cut at spaces, at punctuation, and where case or digits begin."""
+    return [text[start:end] for start, end in _spans(text)]
+
+
+def _spans(text: str) -> list[tuple[int, int]]:
+    return [match.span() for match in _WORD.finditer(text.translate(_SHAPE))]
+
+
+def _pieces(query: str) -> list[str]:
+    """The folded words of *query*, cut at spaces and punctuation alone, without the word API, which says nothing here."""
+    pieces = [fold(query[match.start() : match.end()]) for match in re.finditer("[^-]+", query.translate(_SHAPE))]
+    pieces = [piece for piece in pieces if piece]
+    return [piece for piece in pieces if piece not in ("api", "apis")] or pieces
+
+
+def highlights(name: str, start: int, end: int) -> list[tuple[int, int]]:
+    """Where characters *start* to *end* of the folded *name* stand in it: ranges of its code points, without spaces between."""
+    ranges: list[tuple[int, int]] = []
+    place = 0
+    for at, character in enumerate(name):
+        size = len(fold(character))
+        if place < end and place + size > start:
+            _extend(ranges, at)
+        elif not size and ranges and ranges[-1][1] == at and unicodedata.category(character)[0] == "M":
+            _extend(ranges, at)  # an accent belongs to its letter
+        place += size
+    return ranges
+
+
+def _extend(ranges: list[tuple[int, int]], at: int) -> None:
+    """Add one code point, to the last range if it lies behind that."""
+    start = ranges.pop()[0] if ranges and ranges[-1][1] == at else at
+    ranges.append((start, at + 1))
+
+
+# --- what there is to say of a search
+
+
+class Rank(StrEnum):
+    """How well a name fits, best first. `words`: each word that was asked for begins a word of the name, in any order."""
+
+    EXACT = "exact"
+    PREFIX = "prefix"
+    WORD = "word"
+    INSIDE = "inside"
+    WORDS = "words"
+
+
+class Sort(StrEnum):
+    """Best first, by folded name, or as the upstream lists them."""
+
+    RELEVANCE = "relevance"
+    NAME = "name"
+    CATALOGUE = "catalogue"
+
+
+class Kind(NamedTuple):
+    """What filters look at, in the words of the filters."""
+
+    category: str
+    auth: str
+    https: str
+    cors: str
+
+
+FIXED = {"https": ("true", "false"), "cors": ("yes", "no", "unknown")}
+"""What filters may say, whatever the catalogue holds."""
+
+
+class Facet(msgspec.Struct, frozen=True):
+    """A value of a filter, and how many of the hits have it."""
+
+    value: str
+    count: int
+
+
+Filters = Mapping[str, frozenset[str]]
+"""For each filter that is used, the values that are let through: as `Search.filters` gives them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """An entry's position in the catalogue, how well its name fits, and where: half-open ranges of its code points."""
+
+    position: int
+    rank: Rank | None
+    highlights: list[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A page of hits out of *total*. Each facet counts what there would be were its own filter lifted."""
+
+    total: int
+    hits: list[Hit]
+    facets: dict[str, list[Facet]]
+
+
+# --- searching
+
+_RANKS = list(Rank)
+_POSITION_BITS, _LENGTH_BITS = 40, 20
+_POSITION = (1 << _POSITION_BITS) - 1
+"""A hit is one number while it is sorted: rank, length of the folded name in bytes, position."""
+
+_BATCH = 512
+"""Entries that are decoded at a time."""
+
+
+class _Row(
+    msgspec.Struct,
+    gc=False,
+    rename={"name": "API", "auth": "Auth", "https": "HTTPS", "cors": "Cors", "category": "Category"},
+):
+    name: str
+    auth: str
+    https: bool
+    cors: str
+    category: str
+
+
+_decode_rows = msgspec.json.Decoder(list[_Row]).decode
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """A catalogue, ready to be searched by people.
+
+    The folded name of entry *i* is `text[starts[i] + 1:starts[i + 1]]`, and `begins` is not 0 where a word does. Entry *i* is of
+    kind `kinds[of_kind[i]]`. *vocabulary* is what corrections are made of: what people may mean, folded, and how it is spelled.
+    """
+
+    catalogue: Catalogue
+    text: Str
+    begins: bytes
+    starts: "array[int]"
+    kinds: list[Kind]
+    of_kind: "array[int]"
+    vocabulary: dict[str, str]
+
+    @classmethod
+    def build(cls, catalogue: Catalogue) -> "Search":
+        """Fold every name, and note every kind."""
+        text, begins, starts = bytearray(), bytearray(), array("Q")
+        kinds: dict[Kind, int] = {}
+        of_kind, vocabulary = array("I"), dict[str, str]()
+        for row in _rows(catalogue):
+            folded = [word.encode() for word in map(fold, words(row.name))]
+            starts.append(len(text))
+            text += b"\n" + b"".join(folded)
+            begins += b"\0" + b"".join([b"\1" + bytes(len(word) - 1) for word in folded])
+            of_kind.append(kinds.setdefault(_kind(row), len(kinds)))
+            if len(catalogue) <= VOCABULARY_LIMIT:
+                vocabulary.update(_meanings(row.name))
+        starts.append(len(text))
+        text += b"\n"
+        return cls(catalogue, Str(bytes(text)), bytes(begins), starts, list(kinds), of_kind, vocabulary)
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes, besides the catalogue and a little."""
+        return 2 * len(self.begins) + len(self.catalogue) * 12
+
+    def search(
+        self, query: str, filters: Filters, *, sort: Sort = Sort.RELEVANCE, offset: int = 0, limit: int | None = None
+    ) -> Found:
+        """The hits for *query* that *filters* let through, from *offset* on, at most *limit*; all entries if it is blank."""
+        keys = self._keys(query)
+        counts = Counter(map(self.of_kind.__getitem__, [key & _POSITION for key in keys]))
+        allowed = {kind for kind in counts if self._lets_through(filters, self.kinds[kind])}
+        if filters:
+            keys = [key for key in keys if self.of_kind[key & _POSITION] in allowed]
+        page = islice(self._ordered(keys, sort), offset, None if limit is None else offset + limit)
+        hits = [self._hit(query, key) for key in page]
+        return Found(len(keys), hits, self._facets(counts, filters))
+
+    def positions(self, filters: Filters) -> Sequence[int]:
+        """Every entry that *filters* let through, in the catalogue's order."""
+        if not filters:
+            return range(len(self.catalogue))
+        allowed = {number for number, kind in enumerate(self.kinds) if self._lets_through(filters, kind)}
+        return [position for position, kind in enumerate(self.of_kind) if kind in allowed]
+
+    def suggest(self, query: str, limit: int) -> list[Hit]:
+        """The best hits, each with another name; none for a blank query."""
+        if not fold(query):
+            return []
+        best: dict[str, int] = {}
+        for key in self._ordered(self._keys(query), Sort.RELEVANCE):
+            best.setdefault(self._name(key & _POSITION), key)
+            if len(best) == limit:
+                break
+        return [self._hit(query, key) for key in best.values()]
+
+    # --- names
+
+    def _keys(self, query: str) -> Sequence[int]:
+        """A number for each hit, by which they can be sorted."""
+        needle = fold(query).encode()
+        if not needle:
+            return [] if query.strip() else range(len(self.catalogue))
+        keys = {position: self._key(rank, position) for position, rank in self._ranked(needle)}
+        pieces = _pieces(query)
+        if len(pieces) > 1 or fold(query) != pieces[0]:
+            for position in self._with_all(pieces):
+                keys.setdefault(position, self._key(_RANKS.index(Rank.WORDS), position))
+        return list(keys.values())
+
+    def _ranked(self, needle: bytes) -> Iterator[tuple[int, int]]:
+        """Every position whose folded name contains *needle*, with its rank's number."""
+        find, starts = self.text.find, self.starts
+        at = find(needle)
+        while at >= 0:
+            position = bisect_right(starts, at) - 1
+            yield position, self._place(position, needle, at)[0]
+            at = find(needle, starts[position + 1])
+
+    def _place(self, position: int, needle: bytes, at: int) -> tuple[int, int]:
+        """The number of the best rank that *needle* has in a name, where it stands at *at* first, and the place for that."""
+        begin, end = self.starts[position] + 1, self.starts[position + 1]
+        if at == begin:
+            return (0 if end - begin == len(needle) else 1), at
+        place = at
+        while place >= 0:
+            if self.begins[place]:
+                return 2, place
+            place = self.text.find(needle, place + 1, end)
+        return 3, at
+
+    def _with_all(self, pieces: Sequence[str]) -> Iterator[int]:
+        """Every position in whose name each of *pieces* begins a word."""
+        rarest, *others = sorted((piece.encode() for piece in pieces), key=len, reverse=True)
+        for position, rank in self._ranked(rarest):
+            if rank < 3 and all(self._begins_word(position, piece) is not None for piece in others):
+                yield position
+
+    def _begins_word(self, position: int, piece: bytes) -> int | None:
+        """Where in the text a word of a name begins with *piece*, if one does."""
+        at = self.text.find(piece, self.starts[position], self.starts[position + 1])
+        rank, place = self._place(position, piece, at) if at >= 0 else (3, at)
+        return place if rank < 3 else None
+
+    def _key(self, rank: int, position: int) -> int:
+        length = self.starts[position + 1] - self.starts[position]
+        return (rank << _LENGTH_BITS | length) << _POSITION_BITS | position
+
+    def _ordered(self, keys: Sequence[int], sort: Sort) -> Iterator[int]:
+        if isinstance(keys, range) and sort is not Sort.NAME:
+            return iter(keys)
+        if sort is Sort.CATALOGUE:
+            return iter(sorted(keys, key=_POSITION.__and__))
+        if sort is Sort.NAME:
+            return iter(sorted(sorted(keys, key=_POSITION.__and__), key=self._folded))
+        groups = groupby(sorted(keys), key=lambda key: key >> _POSITION_BITS)
+        return chain.from_iterable(sorted(group, key=self._folded) if rank else group for rank, group in groups)
+
+    def _folded(self, key: int) -> bytes:
+        position = key & _POSITION
+        return bytes(self.text[self.starts[position] + 1 : self.starts[position + 1]])
+
+    def _name(self, position: int) -> str:
+        return self.catalogue[position].name
+
+    def _hit(self, query: str, key: int) -> Hit:
+        position = key & _POSITION
+        needle = fold(query).encode()
+        if not needle:
+            return Hit(position, None, [])
+        rank, places = _RANKS[key >> _POSITION_BITS + _LENGTH_BITS], [needle]
+        if rank is Rank.WORDS:
+            places = [piece.encode() for piece in _pieces(query)]
+        return Hit(position, rank, self._highlights(position, places))
+
+    def _highlights(self, position: int, needles: Iterable[bytes]) -> list[tuple[int, int]]:
+        """Where the best places of *needles* in a name are, as ranges of its code points."""
+        begin, end = self.starts[position] + 1, self.starts[position + 1]
+        name, folded = self._name(position), self._folded(position)
+        marked: set[int] = set()
+        for needle in needles:
+            _, at = self._place(position, needle, self.text.find(needle, begin, end))
+            start = len(folded[: at - begin].decode())
+            for low, high in highlights(name, start, start + len(needle.decode())):
+                marked.update(range(low, high))
+        ranges: list[tuple[int, int]] = []
+        for at in sorted(marked):
+            _extend(ranges, at)
+        return ranges
+
+    # --- filters
+
+    @cached_property
+    def categories(self) -> dict[str, int]:
+        """Every category, in alphabetical order, and how many entries it has."""
+        counts = Counter[str]()
+        for number, count in Counter(self.of_kind).items():
+            counts[self.kinds[number].category] += count
+        return {category: counts[category] for category in sorted(counts, key=_alphabetical)}
+
+    def filters(self, asked: Mapping[str, Sequence[str]]) -> Filters:
+        """The filters that *asked* means; case does not matter. Raises QueryError for a value that no entry can have."""
+        return {name: self._allowed(name, values) for name, values in asked.items() if values}
+
+    def _allowed(self, name: str, values: Sequence[str]) -> frozenset[str]:
+        known: dict[str, set[str]] = {}
+        for value in self.values(name):
+            known.setdefault(value.casefold(), set()).add(value)
+        for value in values:
+            if value.casefold() not in known:
+                raise QueryError(name, value, self.values(name))
+        return frozenset(chain.from_iterable(known[value.casefold()] for value in values))
+
+    def values(self, name: str) -> list[str]:
+        """What the filter *name* may say."""
+        if name in FIXED:
+            return list(FIXED[name])
+        always = {NONE} if name == "auth" else set()
+        return sorted(always | {getattr(kind, name) for kind in self.kinds}, key=_alphabetical)
+
+    def _lets_through(self, filters: Filters, kind: Kind, lifted: str = "") -> bool:
+        return all(getattr(kind, name) in values for name, values in filters.items() if name != lifted)
+
+    def _facets(self, counts: Mapping[int, int], filters: Filters) -> dict[str, list[Facet]]:
+        return {name: self._facet(name, counts, filters) for name in Kind._fields}
+
+    def _facet(self, name: str, counts: Mapping[int, int], filters: Filters) -> list[Facet]:
+        found = Counter(dict.fromkeys(filters.get(name, ()), 0))
+        for number, count in counts.items():
+            kind = self.kinds[number]
+            if self._lets_through(filters, kind, lifted=name):
+                found[getattr(kind, name)] += count
+        return [
+            Facet(value, found[value])
+            for value in sorted(found, key=lambda value: (-found[value], *_alphabetical(value)))
+        ]
+
+    # --- corrections
+
+    def correct(self, query: str) -> str | None:
+        """What may have been meant by a *query* that finds nothing: it finds something, and differs in one letter, or two."""
+        needle = fold(query)
+        meant = self._nearest(needle)
+        if meant is not None:
+            return meant
+        pieces = _pieces(query)
+        mended = (
+            [piece if self._keys(piece) else self._nearest(piece) for piece in pieces] if len(pieces) > 1 else [None]
+        )
+        words_meant = " ".join(filter(None, mended))
+        return words_meant if None not in mended and self._keys(words_meant) else None
+
+    def _nearest(self, needle: str) -> str | None:
+        """The nearest words in the vocabulary; of equally near ones those that begin alike, and then those that find most."""
+        if len(needle) < SHORTEST_CORRECTED:
+            return None
+        far = 1 if len(needle) < LONG else 2
+        near = process.extract(needle, self.vocabulary.keys(), scorer=OSA.distance, score_cutoff=far, limit=None)
+        if not near:
+            return None
+        closest = [meaning for meaning, distance, _ in near if distance == near[0][1]]
+        alike = [meaning for meaning in closest if meaning[0] == needle[0]] or closest
+        return self.vocabulary[max(alike, key=lambda meaning: (len(self._keys(meaning)), meaning))]
+
+
+VOCABULARY_LIMIT = 20_000
+"""Corrections are made for catalogues of at most this many entries: all that a name may be called is too much for larger ones."""
+
+SHORTEST_CORRECTED, LONG = 4, 8
+"""Shorter queries than the first, in folded characters, are not corrected; two letters may be wrong from the second on."""
+
+_MOST_WORDS = 4
+
+
+def _meanings(name: str) -> Iterator[tuple[str, str]]:
+    """What people may call *name*: a few of its words in a row, or all of it; folded, and in lower case as it is spelled."""
+    spans = _spans(name)
+    for first, (start, _) in enumerate(spans):
+        for _, end in (*spans[first : first + _MOST_WORDS], spans[-1]):
+            yield fold(name[start:end]), name[start:end].lower()
+
+
+def _rows(catalogue: Catalogue) -> Iterator[_Row]:
+    """What is searched and filtered of every entry, decoded some at a time."""
+    bounds = catalogue.bounds
+    for start in range(0, len(catalogue), _BATCH):
+        end = min(start + _BATCH, len(catalogue))
+        yield from _decode_rows(b"[%b]" % bytes(catalogue.canonical[bounds[start] : bounds[end] - 1]))
+
+
+def _kind(row: _Row) -> Kind:
+    return Kind(row.category, row.auth or NONE, "true" if row.https else "false", row.cors)
+
+
+def _alphabetical(value: str) -> tuple[str, str]:
+    return fold(value), value
