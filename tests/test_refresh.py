@@ -212,3 +212,22 @@ async def test_the_task_asks_again_when_it_is_time(upstream, clock):
             while len(upstream.asked) < 3:
                 clock.passes(0.5)
                 await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("away", [True, False], ids=["Redis was away", "Redis was empty"])
+async def test_while_the_upstream_hangs_a_replica_takes_what_another_has(clock, away):
+    redis, well, hanging = FakeRedis(clock), FakeUpstream(), FakeUpstream()
+    hanging.hangs()
+    if away:
+        redis.goes_down()
+    late = {"poll": timedelta(seconds=0.05), "start": timedelta(0), "upstream_timeout": timedelta(hours=1)}
+    async with running_app(hanging, clock, redis, **late) as app:
+        async with asyncio.timeout(5):
+            while not hanging.asked:
+                await asyncio.sleep(0.01)
+        redis.comes_back()
+        redis.held_until = 0.0  # a holder of the lease waits for the upstream that hangs
+        async with asyncio.timeout(5), running_app(well, clock, redis) as other:
+            while app.service.refresher.current.version != other.service.refresher.current.version:
+                await asyncio.sleep(0.01)
+        assert app.service.refresher.state() is State.FRESH

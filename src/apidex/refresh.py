@@ -380,8 +380,9 @@ class Refresher:
 
     async def _ask_for_all(self, head: Head) -> None:
         """Ask the upstream, and publish what it has. Raises CacheError when Redis cannot be told that it failed."""
+        mine = self.current
         try:
-            found = await self._asked()
+            found = await self._asked(self._keeps_up)
         except (UpstreamError, CatalogueError) as error:
             failures = head.failures + 1
             self._note_failure(error, failures)
@@ -389,7 +390,20 @@ class Refresher:
             self._retry_at = self._leave_alone_until = self.clock.steady() + wait.total_seconds()
             await self.cache.back_off(failures, wait)
             return
-        await self._share(found, head.copy)
+        if found and self.current.version == mine.version:
+            await self._share(found, head.copy)
+        elif found:
+            self._note_fenced(found)  # another's was adopted meanwhile
+
+    def _note_fenced(self, found: Snapshot) -> None:
+        self.ledger.refreshes["fenced"] += 1
+        log.warning("upstream.fenced", version=found.version)
+
+    async def _keeps_up(self) -> bool:
+        """Look at Redis, and agree with it, while the upstream is asked. What that will say is wanted all the same."""
+        with contextlib.suppress(CacheError):
+            await self._agree(await self._read())
+        return True
 
     async def _share(self, found: Snapshot, copy: Copy | None) -> None:
         """Publish what was found; without Redis, or where Redis does not say, it is adopted all the same."""
@@ -406,8 +420,7 @@ class Refresher:
         if done:
             self._found(found, shared=True)
         else:
-            self.ledger.refreshes["fenced"] += 1
-            log.warning("upstream.fenced", version=found.version)
+            self._note_fenced(found)
 
     async def _refresh_alone(self) -> None:
         """Ask the upstream for this replica only.
@@ -419,18 +432,45 @@ class Refresher:
         if not overdue or now < max(self._leave_alone_until, self._retry_at):
             return
         interval = alone_in(self.limits.refresh, self._random.random())
+        soon = retry_in(1, self.limits.refresh, self._random.random())
+        self._leave_alone_until = now + (soon if self.current.bundled else interval).total_seconds()
         try:
-            found = await self._asked()
+            found = await self._asked(self._is_still_alone)
         except (UpstreamError, CatalogueError) as error:
             self._note_failure(error)
             retry_after = getattr(error, "retry_after", None)
             wait = retry_in(self.ledger.failed_in_a_row, self.limits.refresh, self._random.random(), retry_after)
             self._leave_alone_until = now + (wait if self.current.bundled else max(interval, wait)).total_seconds()
             return
-        self._leave_alone_until = now + interval.total_seconds()
-        self._found(found, shared=False)
+        if found:
+            self._leave_alone_until = now + interval.total_seconds()
+            self._found(found, shared=False)
 
-    async def _asked(self) -> Snapshot:
+    async def _is_still_alone(self) -> bool:
+        """Whether Redis does still not answer. If it does, the next turn asks for all, or finds what others found."""
+        try:
+            await self.cache.read()
+        except CacheError:
+            return True
+        return False
+
+    async def _asked(self, goes_on: Callable[[], Awaitable[bool]]) -> Snapshot | None:
+        """As `_ask`, with the polls going on: an upstream that hangs must not keep a replica from the others.
+
+        *goes_on* is called at each of them, and None given back as soon as it says no.
+        """
+        asking = asyncio.create_task(self._ask_safely())
+        try:
+            while not (await asyncio.wait({asking}, timeout=self._pause()))[0]:
+                if not await goes_on():
+                    return None
+            return asking.result()
+        finally:
+            asking.cancel()
+            with contextlib.suppress(asyncio.CancelledError, ApidexError):
+                await asking
+
+    async def _ask_safely(self) -> Snapshot:
         """As `_ask`; a fault of ours is one more reason to refuse what came, and to back off."""
         try:
             return await self._ask()
