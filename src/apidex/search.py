@@ -73,7 +73,7 @@ def _counts(character: str) -> bool:
     """Whether *character* takes part in a search: letters, digits, signs that are no ASCII, and no accents or punctuation."""
     if character.isalnum():
         return True
-    return not character.isascii() and unicodedata.category(character) in ("Mc", "Sc", "Sm", "So")
+    return not character.isascii() and unicodedata.category(character) in ("Mc", "Sc", "So")
 
 
 class _Shape(_Characters):
@@ -92,7 +92,7 @@ class _Shape(_Characters):
 
 _FOLDED, _SHAPE = _Folded(), _Shape()
 
-_WORD = re.compile(r"A[A']*(?![a'])|A?[a']*a[a']*|A|0+")
+_A_WORD = re.compile(r"A[A']*(?![a'])|A?[a']*a[a']*|A|0+")
 """A word in a text's shape: `JSONPlaceholder` is two of them, `open-weather` too, and `Web3` as well."""
 
 
@@ -107,7 +107,7 @@ def words(text: str) -> list[str]:
 
 
 def _spans(text: str) -> list[tuple[int, int]]:
-    return [match.span() for match in _WORD.finditer(text.translate(_SHAPE))]
+    return [match.span() for match in _A_WORD.finditer(text.translate(_SHAPE))]
 
 
 def _pieces(query: str) -> list[str]:
@@ -123,7 +123,7 @@ def highlights(name: str, start: int, end: int) -> list[tuple[int, int]]:
     place = 0
     for at, character in enumerate(name):
         size = len(fold(character))
-        if place < end and place + size > start:
+        if size and place < end and place + size > start:
             _extend(ranges, at)
         elif not size and ranges and ranges[-1][1] == at and unicodedata.category(character)[0] == "M":
             _extend(ranges, at)  # an accent belongs to its letter
@@ -203,12 +203,22 @@ class Found:
 # --- searching
 
 _RANKS = list(Rank)
+_EXACT, _PREFIX, _WORD, _INSIDE, _WORDS = range(len(Rank))
 _POSITION_BITS, _LENGTH_BITS = 40, 20
 _POSITION = (1 << _POSITION_BITS) - 1
 """A hit is one number while it is sorted: rank, length of the folded name in bytes, position."""
 
 _BATCH = 512
 """Entries that are decoded at a time."""
+
+
+VOCABULARY_LIMIT = 20_000
+"""Corrections are made for catalogues of at most this many entries: all that a name may be called is too much for larger ones."""
+
+SHORTEST_CORRECTED, LONG = 4, 8
+"""Shorter queries than the first, in folded characters, are not corrected; two letters may be wrong from the second on."""
+
+_MOST_WORDS = 4
 
 
 class _Row(
@@ -270,8 +280,9 @@ class Search:
     ) -> Found:
         """The hits for *query* that *filters* let through, from *offset* on, at most *limit*; all entries if it is blank."""
         keys = self._keys(query)
-        counts = Counter(map(self.of_kind.__getitem__, [key & _POSITION for key in keys]))
-        allowed = {kind for kind in counts if self._lets_through(filters, self.kinds[kind])}
+        everything = isinstance(keys, range)
+        counts = Counter(self.of_kind if everything else [self.of_kind[key & _POSITION] for key in keys])
+        allowed = {number for number in counts if not self._failing(filters, number)}
         if filters:
             keys = [key for key in keys if self.of_kind[key & _POSITION] in allowed]
         page = islice(self._ordered(keys, sort), offset, None if limit is None else offset + limit)
@@ -282,7 +293,7 @@ class Search:
         """Every entry that *filters* let through, in the catalogue's order."""
         if not filters:
             return range(len(self.catalogue))
-        allowed = {number for number, kind in enumerate(self.kinds) if self._lets_through(filters, kind)}
+        allowed = {number for number in range(len(self.kinds)) if not self._failing(filters, number)}
         return [position for position, kind in enumerate(self.of_kind) if kind in allowed]
 
     def suggest(self, query: str, limit: int) -> list[Hit]:
@@ -307,7 +318,7 @@ class Search:
         pieces = _pieces(query)
         if len(pieces) > 1 or fold(query) != pieces[0]:
             for position in self._with_all(pieces):
-                keys.setdefault(position, self._key(_RANKS.index(Rank.WORDS), position))
+                keys.setdefault(position, self._key(_WORDS, position))
         return list(keys.values())
 
     def _ranked(self, needle: bytes) -> Iterator[tuple[int, int]]:
@@ -323,26 +334,26 @@ class Search:
         """The number of the best rank that *needle* has in a name, where it stands at *at* first, and the place for that."""
         begin, end = self.starts[position] + 1, self.starts[position + 1]
         if at == begin:
-            return (0 if end - begin == len(needle) else 1), at
+            return (_EXACT if end - begin == len(needle) else _PREFIX), at
         place = at
         while place >= 0:
             if self.begins[place]:
-                return 2, place
+                return _WORD, place
             place = self.text.find(needle, place + 1, end)
-        return 3, at
+        return _INSIDE, at
 
     def _with_all(self, pieces: Sequence[str]) -> Iterator[int]:
         """Every position in whose name each of *pieces* begins a word."""
         rarest, *others = sorted((piece.encode() for piece in pieces), key=len, reverse=True)
         for position, rank in self._ranked(rarest):
-            if rank < 3 and all(self._begins_word(position, piece) is not None for piece in others):
+            if rank <= _WORD and all(self._begins_word(position, piece) is not None for piece in others):
                 yield position
 
     def _begins_word(self, position: int, piece: bytes) -> int | None:
         """Where in the text a word of a name begins with *piece*, if one does."""
         at = self.text.find(piece, self.starts[position], self.starts[position + 1])
-        rank, place = self._place(position, piece, at) if at >= 0 else (3, at)
-        return place if rank < 3 else None
+        rank, place = self._place(position, piece, at) if at >= 0 else (_INSIDE, at)
+        return place if rank <= _WORD else None
 
     def _key(self, rank: int, position: int) -> int:
         length = self.starts[position + 1] - self.starts[position]
@@ -420,22 +431,22 @@ class Search:
         always = {NONE} if name == "auth" else set()
         return sorted(always | {getattr(kind, name) for kind in self.kinds}, key=_alphabetical)
 
-    def _lets_through(self, filters: Filters, kind: Kind, lifted: str = "") -> bool:
-        return all(getattr(kind, name) in values for name, values in filters.items() if name != lifted)
+    def _failing(self, filters: Filters, number: int) -> list[str]:
+        """The filters that do not let a kind through."""
+        kind = self.kinds[number]
+        return [name for name, values in filters.items() if getattr(kind, name) not in values]
 
     def _facets(self, counts: Mapping[int, int], filters: Filters) -> dict[str, list[Facet]]:
-        return {name: self._facet(name, counts, filters) for name in Kind._fields}
+        """What *counts* of each kind come to.
 
-    def _facet(self, name: str, counts: Mapping[int, int], filters: Filters) -> list[Facet]:
-        found = Counter(dict.fromkeys(filters.get(name, ()), 0))
+        A kind that all filters let through counts in every facet, one that fails a single filter in that one's own.
+        """
+        found = {name: Counter(dict.fromkeys(filters.get(name, ()), 0)) for name in Kind._fields}
         for number, count in counts.items():
-            kind = self.kinds[number]
-            if self._lets_through(filters, kind, lifted=name):
-                found[getattr(kind, name)] += count
-        return [
-            Facet(value, found[value])
-            for value in sorted(found, key=lambda value: (-found[value], *_alphabetical(value)))
-        ]
+            failing = self._failing(filters, number)
+            for name in (failing or Kind._fields) if len(failing) < 2 else ():
+                found[name][getattr(self.kinds[number], name)] += count
+        return {name: _facet(values) for name, values in found.items()}
 
     # --- corrections
 
@@ -465,15 +476,6 @@ class Search:
         return self.vocabulary[max(alike, key=lambda meaning: (len(self._keys(meaning)), meaning))]
 
 
-VOCABULARY_LIMIT = 20_000
-"""Corrections are made for catalogues of at most this many entries: all that a name may be called is too much for larger ones."""
-
-SHORTEST_CORRECTED, LONG = 4, 8
-"""Shorter queries than the first, in folded characters, are not corrected; two letters may be wrong from the second on."""
-
-_MOST_WORDS = 4
-
-
 def _meanings(name: str) -> Iterator[tuple[str, str]]:
     """What people may call *name*: a few of its words in a row, or all of it; folded, and in lower case as it is spelled."""
     spans = _spans(name)
@@ -492,6 +494,14 @@ def _rows(catalogue: Catalogue) -> Iterator[_Row]:
 
 def _kind(row: _Row) -> Kind:
     return Kind(row.category, row.auth or NONE, "true" if row.https else "false", row.cors)
+
+
+def _facet(values: Mapping[str, int]) -> list[Facet]:
+    """The most frequent first."""
+    return [
+        Facet(value, values[value])
+        for value in sorted(values, key=lambda value: (-values[value], *_alphabetical(value)))
+    ]
 
 
 def _alphabetical(value: str) -> tuple[str, str]:
