@@ -33,7 +33,7 @@ def test_serve_greets_answers_and_takes_its_leave(file):
         started = process.events("serve.started")[0]
         assert started["greeting"] == "Bonjour"
         assert (started["catalogue"], started["state"], started["entries"]) == (file, "fresh", 4)
-        found = apidex("search", "Cat", "--json", "--url", process.url)
+        found = apidex("search", "Cat", "--exact", "--json", "--url", process.url)
         assert [item["API"] for item in msgspec.json.decode(found.stdout)] == ["Cat Facts", "Cats"]
         assert process.ends() == 0
         assert process.events("serve.ended")[0]["farewell"] == "Arrive Derchi"
@@ -103,19 +103,80 @@ def test_search_prints_names_as_they_are(file, capsys):
 
 
 def test_search_prints_json_for_programs(file, capsys):
-    assert main(["search", "Songlink / Odesli", "--json", "--upstream", file]) == 0
+    assert main(["search", "songlink", "odesli", "--json", "--upstream", file]) == 0
+    found = msgspec.json.decode(capsys.readouterr().out)
+    assert [(hit["entry"]["API"], hit["rank"]) for hit in found["hits"]] == [("Songlink / Odesli", "exact")]
+
+
+def test_exactly_is_as_the_service_answers_a_path(file, capsys):
+    assert main(["search", "Songlink", "/", "Odesli", "--exact", "--json", "--upstream", file]) == 0
     assert [item["API"] for item in msgspec.json.decode(capsys.readouterr().out)] == ["Songlink / Odesli"]
-
-
-def test_search_that_finds_nothing_says_so(file, capsys):
-    assert main(["search", "cat", "--upstream", file]) == 1
+    assert main(["search", "cat", "--exact", "--upstream", file]) == 1
     assert "No API has 'cat' in its name. Upper and lower case matter." in capsys.readouterr().err
+
+
+def test_a_correction_is_shown_as_one(file, capsys):
+    assert main(["search", "cat", "fcats", "--upstream", file]) == 1
+    shown = capsys.readouterr()
+    assert shown.err == "No API has 'cat fcats' in its name. Did you mean 'cat facts'?\n"
+    assert "Cat Facts" in shown.out
+    assert "1 found for 'cat facts'" in shown.out
+    assert main(["search", "zzzz", "--no-auth", "--upstream", file]) == 1
+    assert capsys.readouterr().err == "No API has 'zzzz' in its name with these filters.\n"
+
+
+def test_search_shows_as_many_as_it_is_told_to_and_says_how_many_there_are(file, capsys):
+    assert main(["search", "cat", "--limit", "1", "--sort", "name", "--upstream", file]) == 0
+    out = capsys.readouterr().out
+    assert "Cat Facts" in out
+    assert "Cats" not in out
+    assert "2 found; the first 1 are shown (--limit)" in out
+
+
+def test_a_service_finds_what_the_command_finds_by_itself(data, file, capsys):
+    url = (data / "README.md").as_uri()
+    with replica("--upstream", url) as process:
+        for asked in (
+            "cat --category animals --no-auth --cors yes --cors no",
+            "open --category Weather weather",
+            "spotify --auth oauth --auth apikey --https",
+            "--no-https --category weather --sort name --limit 2",
+            "jsonplacholder",
+            "zzzz",
+        ):
+            status = main(["search", *asked.split(), "--json", "--upstream", url])
+            alone = msgspec.json.decode(capsys.readouterr().out)
+            assert main(["search", *asked.split(), "--json", "--url", process.url]) == status
+            served = msgspec.json.decode(capsys.readouterr().out)
+            assert served.pop("version").endswith(alone.pop("version"))
+            assert served == alone
+
+
+@pytest.mark.parametrize(
+    "command", ["search cat --nonsense", "search cat --auth", "catalogue cat", "search x --cors maybe"]
+)
+def test_what_the_command_line_does_not_know_ends_it_with_status_2(file, capsys, command):
+    with pytest.raises(SystemExit) as end:
+        main(command.split())
+    assert end.value.code == 2
+    assert "error: " in capsys.readouterr().err
+
+
+def test_a_filter_that_nothing_can_pass_is_told_what_there_is(file, capsys):
+    assert main(["search", "cat", "--category", "Birds", "--upstream", file]) == 2
+    assert capsys.readouterr().err == "apidex: category: 'Birds' is not allowed; allowed are Things\n"
+    with replica("--upstream", file) as process:
+        assert main(["search", "cat", "--category", "Birds", "--url", process.url]) == 2
+    assert capsys.readouterr().err == "apidex: category: 'Birds' is not allowed; allowed are Things\n"
 
 
 @pytest.mark.parametrize(
     ("arguments", "status", "text"),
     [
-        (["search", ""], 2, "allowed are 1 to 256"),
+        (["search", "", "--exact"], 2, "allowed are 1 to 256"),
+        (["search"], 2, "nothing is asked for; allowed are words, or a filter"),
+        (["search", "x", "--limit", "0"], 2, "--limit: 0 is not allowed; allowed is a whole number from 1 to 100"),
+        (["search", "x", "--exact", "--no-auth"], 2, "it goes with no filter"),
         (["search", "x" * 257], 2, "at most 256"),
         (["search", "a\n"], 2, "control characters"),
         (["search", "\udcff"], 2, "no text"),
@@ -137,6 +198,7 @@ def test_what_cannot_be_done_is_said_in_one_sentence(file, capsys, arguments, st
 def test_a_service_that_is_no_apidex_is_recognised(file, capsys):
     with http_server(b"<html>") as url:
         assert main(["search", "x", "--url", url]) == 1
+        assert main(["search", "x", "--exact", "--url", url]) == 1
     assert "is no Apidex" in capsys.readouterr().err
 
 
@@ -200,7 +262,9 @@ def test_doctor_looks_into_redis(file, capsys, redis_server):
 
 def test_a_dot_is_searched_by_a_service_too(file):
     with replica("--upstream", file) as process:
-        assert apidex("search", ".", "--url", process.url).returncode == 1, "nothing has a dot, and it is no other path"
+        assert apidex("search", ".", "--exact", "--url", process.url).returncode == 1, (
+            "nothing has a dot, and it is no other path"
+        )
 
 
 def test_a_full_disk_is_said_in_one_sentence(file):

@@ -177,6 +177,17 @@ async def test_the_openapi_document_lists_every_path(client):
     assert document["paths"]["/{name}"]["get"]["parameters"][0]["schema"]["maxLength"] == NAME_LIMIT
 
 
+async def test_the_openapi_document_describes_every_parameter_and_every_answer(client):
+    document = (await client.get("/-/openapi.json")).json()
+    for path, item in document["paths"].items():
+        for parameter in item["get"].get("parameters", ()):
+            assert parameter["description"], (path, parameter["name"])
+        for status, answer in item["get"]["responses"].items():
+            assert answer["description"], (path, status)
+    names = [parameter["name"] for parameter in document["paths"]["/v1/search"]["get"]["parameters"]]
+    assert names == ["q", "category", "auth", "https", "cors", "sort", "limit", "offset", "version"]
+
+
 async def test_the_docs_page_loads_nothing_from_anywhere(client):
     response = await client.get("/-/docs")
     assert response.headers["content-type"].startswith("text/html")
@@ -184,6 +195,9 @@ async def test_the_docs_page_loads_nothing_from_anywhere(client):
     assert response.headers["content-security-policy"].startswith("default-src 'none'")
     for path in ("/{name}", "/v1/catalogue", "/-/readyz"):
         assert path in response.text
+    assert "curl &#x27;http://apidex/v1/search?q=open+weather&#x27;" in response.text
+    assert "<td>integer, 1 to 100; 20 if left out<td>" in response.text
+    assert "<td>yes, no, unknown; may be repeated<td>" in response.text
 
 
 @pytest.mark.parametrize("host", ["x:99999999", "x:abc", "[", "u@h", ""])

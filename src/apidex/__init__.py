@@ -3,7 +3,7 @@
 upstream -> catalogue -> wire -> Redis -> wire -> catalogue -> index -> snapshot -> HTTP
 
 catalogue, formats/, index, snapshot       pure: entries, upstream formats, finding names, what is answered from
-search, changes                            pure: searching as people type; what changed from one catalogue to another
+search, results, changes                   pure: searching as people type; what that answers; what has changed since
 wire, validators                           pure: a catalogue as bytes for other replicas; what to ask an upstream again with
 freshness, clock, starter                  ages and limits; the time that tests can move; the catalogue of the first seconds
 errors, settings                           the exception tree; the environment, read once

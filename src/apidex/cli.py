@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from apidex import __version__
-from apidex.errors import ApidexError, SettingsError
+from apidex.errors import ApidexError, QueryError, SettingsError
 from apidex.settings import Settings, parse, variable
 
 _SETTING_OPTIONS = {
@@ -20,9 +20,10 @@ _SETTING_OPTIONS = {
 }
 
 _EXAMPLES = {
-    "": "apidex serve\napidex search Cat\napidex catalogue --upstream file:///tmp/README.md\napidex doctor",
+    "": "apidex serve\napidex search open weather\napidex catalogue --upstream file:///tmp/README.md\napidex doctor",
     "serve": "apidex serve\napidex serve --port 8080\napidex serve --upstream https://api.example.org/entries",
-    "search": "apidex search Cat\napidex search 'Songlink / Odesli' --json\napidex search Cat --url http://127.0.0.1:8000",
+    "search": "apidex search open weather\napidex search cat --category Animals --no-auth --cors yes\n"
+    "apidex search Cat --exact --json\napidex search cat --url http://127.0.0.1:8000",
     "catalogue": "apidex catalogue\napidex catalogue --upstream file:///tmp/README.md\napidex catalogue --json | jq .rejected",
     "doctor": "apidex doctor\nAPIDEX_UPSTREAM=https://api.example.org/entries apidex doctor",
 }
@@ -30,13 +31,13 @@ _EXAMPLES = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and give its exit status: 0 done, 1 not done, 2 asked for wrongly."""
-    options = _parser().parse_args(arguments)
+    options = _parsed(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names hold characters that not every terminal has
     try:
         settings = _settings(options)
         return _run(options, settings)
-    except SettingsError as error:
+    except (SettingsError, QueryError) as error:
         return _complain(error, 2)
     except ApidexError as error:
         return _complain(error, 1)
@@ -49,6 +50,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line, where words to search for may stand before, behind and between the options."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and (options.command != "search" or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.words += rest
+    return options
+
+
 def _run(options: argparse.Namespace, settings: Settings) -> int:
     if options.command == "serve":
         from apidex.lean import without_terminals
@@ -58,9 +70,10 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
 
         return serve(settings)
     if options.command == "search":
-        from apidex.commands.search import search
+        from apidex.commands import search
 
-        return search(options.name, settings, url=options.url, as_json=options.json)
+        how = search.search_exactly if options.exact else search.search
+        return how(search.Wish(**_wish(options)), settings)
     if options.command == "catalogue":
         from apidex.commands.catalogue import show
 
@@ -106,18 +119,51 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     add("serve", "Answer searches over HTTP.")
-    search = add(
-        "search", "Find every API whose name contains a string: in the upstream's catalogue, or by a running service."
+    _add_search(
+        add("search", "Find APIs by name as the page does: in the upstream's catalogue, or by a running service.")
     )
-    search.add_argument("name", metavar="NAME", help="what the name is to contain, case-sensitive")
-    search.add_argument("--url", help="ask the service at this URL")
-    search.add_argument("--json", action="store_true", help="print JSON, as the service answers it")
     catalogue = add(
         "catalogue", "Fetch and read the upstream's catalogue, and show what was repaired, rejected or ignored."
     )
     catalogue.add_argument("--json", action="store_true", help="print the whole report as JSON")
     add("doctor", "Check settings, port, upstream and clock, and say what to do about what is wrong.")
     return parser
+
+
+def _add_search(search: argparse.ArgumentParser) -> None:
+    search.add_argument(
+        "words",
+        metavar="WORD",
+        nargs="*",
+        help="what the name is to contain; case, accents, spaces and punctuation do not matter",
+    )
+    search.add_argument("--category", action="append", help="only this category; may be repeated")
+    auth = search.add_mutually_exclusive_group()
+    auth.add_argument("--auth", action="append", help="only with this authentication, such as apiKey; may be repeated")
+    auth.add_argument(
+        "--no-auth", dest="auth", action="store_const", const=["none"], help="only without authentication"
+    )
+    search.add_argument("--https", action=argparse.BooleanOptionalAction, help="only with HTTPS, or only without")
+    search.add_argument("--cors", action="append", choices=["yes", "no", "unknown"], help="only so; may be repeated")
+    search.add_argument(
+        "--sort",
+        choices=["relevance", "name", "catalogue"],
+        default="relevance",
+        help="best first, alphabetical, or as the upstream lists them [relevance]",
+    )
+    search.add_argument("--limit", type=int, default=20, metavar="N", help="how many to show, up to 100 [20]")
+    search.add_argument(
+        "--exact", action="store_true", help="every name that contains the words just as typed, as GET /{name} answers"
+    )
+    search.add_argument("--url", help="ask the service at this URL")
+    search.add_argument("--json", action="store_true", help="print JSON, as the service answers it")
+
+
+def _wish(options: argparse.Namespace) -> dict[str, Any]:
+    https = [] if options.https is None else [str(options.https).lower()]
+    asked = {"category": options.category or [], "auth": options.auth or [], "https": https, "cors": options.cors or []}
+    shown = {"sort": options.sort, "limit": options.limit, "url": options.url, "as_json": options.json}
+    return {"text": " ".join(options.words), "asked": asked, **shown}
 
 
 def _command(make: Any, name: str, examples: str, about: str) -> Any:  # noqa: ANN401 - whatever makes parsers

@@ -4,6 +4,7 @@ import re
 from html import escape
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlencode
 
 _STYLE = """
 :root{color-scheme:light dark;--soft:#8885}
@@ -42,20 +43,35 @@ def _section(document: dict[str, Any], tag: dict[str, Any], base: str) -> str:
 
 def _operation(path: str, method: str, operation: dict[str, Any], base: str) -> str:
     parameters = "".join(
-        f"<tr><td><code>{escape(item['name'])}</code><td>{escape(item['in'])}<td>{escape(item.get('description', ''))}"
+        f"<tr><td><code>{escape(item['name'])}</code><td>{escape(item['in'])}<td>{_value(item.get('schema', {}))}"
+        f"<td>{_prose(item.get('description', ''))}"
         for item in operation.get("parameters", ())
     )
     answers = "".join(
         f"<tr><td>{escape(status)}<td>{_when(status, answer)}<td>{_shapes_of(answer)}"
         for status, answer in operation.get("responses", {}).items()
     )
-    example = escape(f"curl '{base}{path.replace('{name}', 'Cat')}'")
+    asked = {item["name"]: item["example"] for item in operation.get("parameters", ()) if "example" in item}
+    query = f"?{urlencode(asked)}" if asked else ""
+    example = escape(f"curl '{base}{path.replace('{name}', 'Cat')}{query}'")
     return (
         f"<h3>{method.upper()} {escape(path)}</h3><p>{_prose(operation.get('summary', ''))}</p>"
         f"<p>{_prose(operation.get('description', ''))}</p><pre>{example}</pre>"
-        + (f"<table><tr><th>Parameter<th>In<th>What it is{parameters}</table>" if parameters else "")
+        + (f"<table><tr><th>Parameter<th>In<th>Value<th>What it is{parameters}</table>" if parameters else "")
         + f"<table><tr><th>Status<th>When<th>Shape{answers}</table>"
     )
+
+
+def _value(schema: dict[str, Any]) -> str:
+    """What a parameter may be, and what it is where it is left out."""
+    if schema.get("type") == "array":
+        return f"{_value(schema.get('items', {}))}; may be repeated"
+    allowed = ", ".join(map(str, schema["enum"])) if "enum" in schema else str(schema.get("type", "any"))
+    if "minimum" in schema:
+        allowed += f", {schema['minimum']} to {schema['maximum']}"
+    if "maxLength" in schema:
+        allowed += f", up to {schema['maxLength']} characters"
+    return escape(f"{allowed}; {schema['default']} if left out" if schema.get("default") is not None else allowed)
 
 
 def _prose(text: str) -> str:

@@ -9,7 +9,7 @@ import io
 import re
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
@@ -25,7 +25,8 @@ from apidex.api.problems import described
 from apidex.catalogue import NAME_LIMIT, Entry, has_control
 from apidex.changes import Change, changes
 from apidex.errors import QueryError
-from apidex.search import FIXED, Facet, Filters, Hit, Kind, Rank, Sort
+from apidex.results import Page, SearchView, answer
+from apidex.search import FIXED, Filters, Kind, Sort
 from apidex.service import Service
 from apidex.snapshot import Snapshot
 
@@ -75,11 +76,11 @@ FILTERS = (
     ),
 )
 
-_LIMIT = whole("limit", "The most hits that are answered at once; 20 if it is not said.", 1, 100, 20)
+_LIMIT = whole("limit", "The most hits that are answered at once.", 1, 100, 20)
 _OFFSET = whole("offset", "How many hits to leave out before the first. Past the end the page is empty.", 0, 10**9, 0)
 _SORT = one_of(
     "sort",
-    "relevance (if it is not said): exact names, then those that begin so, have a word that begins so, contain it; "
+    "relevance: exact names, then those that begin so, have a word that begins so, contain it; "
     "shorter before longer, then alphabetical. name: alphabetical. catalogue: as the upstream lists them.",
     [*Sort],
     default=Sort.RELEVANCE,
@@ -98,7 +99,7 @@ _SEARCH = (
 )
 _SUGGEST = (
     _q("What was typed so far. Nothing is suggested for a blank one."),
-    whole("limit", "The most names that are suggested; 8 if it is not said.", 1, 20, 8),
+    whole("limit", "The most names that are suggested.", 1, 20, 8),
 )
 FORMATS = {"json": JSON, "ndjson": b"application/x-ndjson", "csv": b"text/csv; charset=utf-8"}
 _FORMAT = one_of(
@@ -117,58 +118,6 @@ _SINCE = Asked(
 )
 
 # --- what is answered
-
-
-class HitView(msgspec.Struct, frozen=True):
-    """An entry that was found, how well its name fits, and which characters of it do."""
-
-    entry: Entry
-    rank: Annotated[
-        Rank | None,
-        msgspec.Meta(
-            description="exact: the whole name; prefix: it begins so; word: one of its words begins so; inside: it contains it; "
-            "words: each word of q begins one of its words, in any order; null where q is blank"
-        ),
-    ]
-    highlights: Annotated[
-        list[tuple[int, int]],
-        msgspec.Meta(
-            description="Half-open ranges of Unicode code points of the name (in JavaScript: Array.from(name))"
-        ),
-    ]
-
-
-class FacetsView(msgspec.Struct, frozen=True):
-    """For each filter its values, and how many hits there would be with each if only the other filters were set."""
-
-    category: list[Facet]
-    auth: list[Facet]
-    https: list[Facet]
-    cors: list[Facet]
-
-
-class CorrectionView(msgspec.Struct, frozen=True):
-    """What may have been meant, and what that finds."""
-
-    query: str
-    total: int
-    hits: list[HitView]
-
-
-class SearchView(msgspec.Struct, frozen=True):
-    """A page of hits. `did_you_mean` is there only where q finds nothing, and never mixed into the hits."""
-
-    query: str
-    version: Annotated[
-        str, msgspec.Meta(description="The catalogue that was searched, as in the header Catalogue-Version")
-    ]
-    total: Annotated[int, msgspec.Meta(description="How many entries were found, on all pages")]
-    limit: int
-    offset: int
-    sort: Sort
-    hits: list[HitView]
-    facets: FacetsView
-    did_you_mean: CorrectionView | None
 
 
 class SuggestionView(msgspec.Struct, frozen=True):
@@ -242,24 +191,15 @@ async def search(request: Request[Any, Any, Any], service: ServiceDependency) ->
     asked = read(request, _SEARCH)
     snapshot = _held(service, asked["version"])
     filters = _filters(snapshot, asked)
-    query, window = asked["q"], {"offset": asked["offset"], "limit": asked["limit"]}
-    sort = Sort(asked["sort"])
-    found = functools.cache(lambda: snapshot.search.search(query, filters, sort=sort, **window))
-
-    def body() -> bytes:
-        view = SearchView(
-            query=query,
-            version=snapshot.version,
-            total=found().total,
-            **window,
-            sort=sort,
-            hits=_hits(snapshot, found().hits),
-            facets=FacetsView(**found().facets),
-            did_you_mean=None if found().total else _correction(snapshot, query, filters, asked["limit"]),
-        )
-        return msgspec.json.encode(view)
-
-    return of_version(request, service, snapshot, body, further=lambda: _links(asked, snapshot.version, found().total))
+    page = Page(asked["q"], filters, Sort(asked["sort"]), asked["offset"], asked["limit"])
+    results = functools.cache(lambda: answer(snapshot.search, snapshot.version, page))
+    return of_version(
+        request,
+        service,
+        snapshot,
+        lambda: msgspec.json.encode(results()),
+        further=lambda: _links(asked, snapshot.version, results().total),
+    )
 
 
 @get(
@@ -367,19 +307,6 @@ def _filters(snapshot: Snapshot, asked: dict[str, Any]) -> Filters:
         return snapshot.search.filters({name: asked[name] for name in Kind._fields})
     except QueryError as error:
         raise Problem(400, f"{error}.", parameter=error.name, allowed=error.allowed) from None
-
-
-def _hits(snapshot: Snapshot, hits: Sequence[Hit]) -> list[HitView]:
-    raw = [msgspec.Raw(snapshot.catalogue.encoded(hit.position)) for hit in hits]
-    return [HitView(entry, hit.rank, hit.highlights) for entry, hit in zip(raw, hits, strict=True)]  # type: ignore[arg-type]
-
-
-def _correction(snapshot: Snapshot, query: str, filters: Filters, limit: int) -> CorrectionView | None:
-    meant = snapshot.search.correct(query)
-    if meant is None:
-        return None
-    found = snapshot.search.search(meant, filters, limit=limit)
-    return CorrectionView(meant, found.total, _hits(snapshot, found.hits)) if found.total else None
 
 
 def _links(asked: dict[str, Any], version: str, total: int) -> Headers:
