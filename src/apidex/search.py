@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from itertools import chain, groupby, islice
+from itertools import accumulate, chain, groupby, islice, pairwise
 from typing import NamedTuple
 
 import msgspec
@@ -258,14 +258,15 @@ class Search:
         text, begins, starts = bytearray(), bytearray(), array("Q")
         kinds: dict[Kind, int] = {}
         of_kind, vocabulary = array("I"), dict[str, str]()
-        for row in _rows(catalogue):
-            folded = [word.encode() for word in map(fold, words(row.name))]
-            starts.append(len(text))
-            text += b"\n" + b"".join(folded)
-            begins += b"\0" + b"".join([b"\1" + bytes(len(word) - 1) for word in folded])
-            of_kind.append(kinds.setdefault(_kind(row), len(kinds)))
+        for rows in _batches(catalogue):
+            names = [row.name for row in rows]
+            lines, flags = _flat(names)
+            starts.extend(accumulate([len(line) + 1 for line in lines.split(b"\n")[1:-1]], initial=len(text)))
+            text += lines
+            begins += flags
+            of_kind.extend([kinds.setdefault(_kind(row), len(kinds)) for row in rows])
             if len(catalogue) <= VOCABULARY_LIMIT:
-                vocabulary.update(_meanings(row.name))
+                vocabulary.update(chain.from_iterable(map(_meanings, names)))
         starts.append(len(text))
         text += b"\n"
         return cls(catalogue, Str(bytes(text)), bytes(begins), starts, list(kinds), of_kind, vocabulary)
@@ -344,7 +345,7 @@ class Search:
 
     def _with_all(self, pieces: Sequence[str]) -> Iterator[int]:
         """Every position in whose name each of *pieces* begins a word."""
-        rarest, *others = sorted((piece.encode() for piece in pieces), key=len, reverse=True)
+        rarest, *others = sorted((piece.encode() for piece in pieces), key=self.text.count)
         for position, rank in self._ranked(rarest):
             if rank <= _WORD and all(self._begins_word(position, piece) is not None for piece in others):
                 yield position
@@ -484,12 +485,29 @@ def _meanings(name: str) -> Iterator[tuple[str, str]]:
             yield fold(name[start:end]), name[start:end].lower()
 
 
-def _rows(catalogue: Catalogue) -> Iterator[_Row]:
+def _batches(catalogue: Catalogue) -> Iterator[list[_Row]]:
     """What is searched and filtered of every entry, decoded some at a time."""
     bounds = catalogue.bounds
     for start in range(0, len(catalogue), _BATCH):
         end = min(start + _BATCH, len(catalogue))
-        yield from _decode_rows(b"[%b]" % bytes(catalogue.canonical[bounds[start] : bounds[end] - 1]))
+        yield _decode_rows(b"[%b]" % bytes(catalogue.canonical[bounds[start] : bounds[end] - 1]))
+
+
+_MARK, _MARKED = b"\1", _Folded({1: "\1", 10: "\n"})
+_FLAGS = bytes(code == 1 for code in range(256))
+
+
+def _flat(names: Sequence[str]) -> tuple[bytes, bytes]:
+    """The folded *names*, each behind a line feed, and a flag for each byte that begins a word.
+
+    All at once, for each call costs more than what it does: words are marked, what is left out goes, and each mark is then
+    drawn together with the byte behind it.
+    """
+    text = "\n" + "\n".join(names)
+    cuts = [match.start() for match in _A_WORD.finditer(text.translate(_SHAPE))]
+    words_apart = [text[start:end] for start, end in pairwise([0, *cuts, len(text)])]
+    marked = _MARK.decode().join(words_apart).translate(_MARKED).encode()
+    return marked.replace(_MARK, b""), marked.translate(_FLAGS).replace(b"\1\0", b"\1")
 
 
 def _kind(row: _Row) -> Kind:
