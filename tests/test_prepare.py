@@ -26,7 +26,13 @@ def shape_of(prepared: prepare.Prepared) -> tuple:
         prepared.parsed.report,
         bytes(memoryview(prepared.index.text)),
         list(prepared.index.starts),
+        *search_shape_of(prepared.search),
     )
+
+
+def search_shape_of(search) -> tuple:
+    flat = bytes(memoryview(search.text)), bytes(search.begins), list(search.starts), list(search.of_kind)
+    return (*flat, search.kinds, search.vocabulary)
 
 
 BODIES = [
@@ -48,6 +54,7 @@ def test_an_upstreams_answer_is_read_the_same_way_here_and_apart(monkeypatch, bo
     assert isinstance(there.parsed.catalogue.canonical, memoryview)
     assert shape_of(there) == shape_of(here)
     assert there.index.find("Cat") == here.index.find("Cat") != []
+    assert there.search.search("cat", {}).hits == here.search.search("cat", {}).hits != []
     assert there.parsed.catalogue.names() == here.parsed.catalogue.names()
     assert there.parsed.catalogue.entries() == here.parsed.catalogue.entries()
 

@@ -1,8 +1,8 @@
-"""From bytes to what a replica answers from: a catalogue with its index.
+"""From bytes to what a replica answers from: a catalogue with its index, ready to be searched.
 
 A large one is made in a process apart. Decoding a million entries takes seconds in which the interpreter of this process would
 answer nobody; the other one has an interpreter of its own, and leaves what it made in memory that both can see. What it makes is
-flat (the canonical bytes, the names, and where each entry and name begins), so that nothing is left to be done here.
+flat (the canonical bytes, the names as they are and folded, and where each begins), so that nothing is left to be done here.
 """
 
 import io
@@ -22,6 +22,7 @@ from apidex.catalogue import Catalogue, Numbers
 from apidex.errors import CatalogueError, WireError
 from apidex.formats import Parsed, Report
 from apidex.index import Index
+from apidex.search import Kind, Search
 
 APART_FROM = 2**20
 """Fewer bytes are read in this process: that takes no longer than to start another."""
@@ -36,6 +37,7 @@ class Prepared:
 
     parsed: Parsed
     index: Index
+    search: Search
 
 
 class _FromUpstream(msgspec.Struct, frozen=True, tag=True):
@@ -73,18 +75,19 @@ def _prepare(job: _Job, data: bytes) -> Prepared:
     if len(data) >= APART_FROM:
         return _apart(job, data)
     parsed = job.read(memoryview(data), io.BytesIO())
-    return Prepared(parsed, Index.build(parsed.catalogue.each_name()))
+    return Prepared(parsed, Index.build(parsed.catalogue.each_name()), Search.build(parsed.catalogue))
 
 
 # --- apart: what the two processes tell each other
 
 
 class _Made(msgspec.Struct, tag=True):
-    """What was made, and where it lies: the canonical bytes, their bounds, the names, their starts."""
+    """What was made, and where it lies: the canonical bytes, their bounds; the names, their starts; and as `Search.flat`."""
 
     report: Report
     digest: str
     categories: int
+    kinds: list[Kind]
     places: list[tuple[int, int]]
 
 
@@ -126,9 +129,11 @@ def _apart(job: _Job, data: bytes) -> Prepared:
 
 def _over(made: _Made, memory: memoryview) -> Prepared:
     """What lies in *memory*, which lives as long as something of it is in use."""
-    canonical, bounds, names, starts = (memory[start:end] for start, end in made.places)
+    canonical, bounds, names, starts, *of_search = (memory[start:end] for start, end in made.places)
     catalogue = Catalogue(canonical, bounds.cast("Q"), made.digest, made.categories)
-    return Prepared(Parsed(catalogue, made.report), Index(Str(names), starts.cast("Q")))
+    folded, begins, starts_of_folded, of_kind = of_search
+    search = Search.of(catalogue, folded, begins, starts_of_folded.cast("Q"), of_kind.cast("I"), made.kinds)
+    return Prepared(Parsed(catalogue, made.report), Index(Str(names), starts.cast("Q")), search)
 
 
 def _memory() -> BinaryIO:
@@ -168,8 +173,10 @@ def _answer(job: _Job, given: int, made: int) -> _Made | _Refused:
             return _Refused(True, error.kind, str(error))
         catalogue = parsed.catalogue
         text, starts = Index.flat(catalogue.each_name())
-        parts = [(0, len(catalogue.canonical)), *map(paper.add, (catalogue.bounds, text, starts))]
-        return _Made(parsed.report, catalogue.digest, catalogue.categories, parts)
+        folded, begins, starts_of_folded, of_kind, kinds = Search.flat(catalogue)
+        flat: list[bytes | Numbers] = [catalogue.bounds, text, starts, folded, begins, starts_of_folded, of_kind]
+        parts = [(0, len(catalogue.canonical)), *map(paper.add, flat)]
+        return _Made(parsed.report, catalogue.digest, catalogue.categories, kinds, parts)
 
 
 def _main() -> None:

@@ -87,9 +87,9 @@ class Ledger:
     redis_reachable: bool = False
 
 
-def _parts(prepared: Prepared, search: Search) -> tuple[Catalogue, Index, Search, Report]:
+def _parts(prepared: Prepared) -> tuple[Catalogue, Index, Search, Report]:
     """What a Snapshot begins with."""
-    return prepared.parsed.catalogue, prepared.index, search, prepared.parsed.report
+    return prepared.parsed.catalogue, prepared.index, prepared.search, prepared.parsed.report
 
 
 class Refresher:
@@ -263,9 +263,8 @@ class Refresher:
             prepared = await self._unpack(copy, payload)
         except WireError as error:
             return await self._discard(head, copy, error)
-        search = await self._offload(Search.build, prepared.parsed.catalogue)
         theirs = Snapshot(
-            *(*_parts(prepared, search), copy.stamp, copy.source, self._steady_time(copy.checked_at)),
+            *(*_parts(prepared), copy.stamp, copy.source, self._steady_time(copy.checked_at)),
             validators=copy.validators,
             vetted=copy.vetted,
         )
@@ -501,9 +500,8 @@ class Refresher:
         if parsed.catalogue.digest == mine.catalogue.digest and mine.source == self.upstream.source:
             self.ledger.refreshes["unchanged"] += 1
             return replace(mine, checked=began, report=parsed.report, validators=answer.validators)
-        search = await self._offload(Search.build, prepared.parsed.catalogue)
         self.ledger.refreshes["changed"] += 1
-        found = (*_parts(prepared, search), stamp, self.upstream.source, began)
+        found = (*_parts(prepared), stamp, self.upstream.source, began)
         return Snapshot(*found, validators=answer.validators, vetted=self._entries_before() > 0)
 
     def _refuse_if_shrunk(self, catalogue: Catalogue) -> None:

@@ -23,7 +23,7 @@ from rapidfuzz import process
 from rapidfuzz.distance import OSA
 from stringzilla import Str
 
-from apidex.catalogue import Catalogue
+from apidex.catalogue import Bytes, Catalogue, Numbers
 from apidex.errors import QueryError
 
 NONE = "none"
@@ -246,30 +246,41 @@ class Search:
 
     catalogue: Catalogue
     text: Str
-    begins: bytes
-    starts: "array[int]"
+    begins: Bytes
+    starts: Numbers
     kinds: list[Kind]
-    of_kind: "array[int]"
+    of_kind: Numbers
     vocabulary: dict[str, str]
 
     @classmethod
     def build(cls, catalogue: Catalogue) -> "Search":
         """Fold every name, and note every kind."""
+        return cls.of(catalogue, *cls.flat(catalogue))
+
+    @classmethod
+    def of(
+        cls, catalogue: Catalogue, text: Bytes, begins: Bytes, starts: Numbers, of_kind: Numbers, kinds: list[Kind]
+    ) -> "Search":
+        """What `flat` made of *catalogue*, here or elsewhere, ready to be searched."""
+        vocabulary = dict[str, str]()
+        if len(catalogue) <= VOCABULARY_LIMIT:
+            vocabulary.update(chain.from_iterable(map(_meanings, catalogue.each_name())))
+        return cls(catalogue, Str(text), begins, starts, kinds, of_kind, vocabulary)
+
+    @staticmethod
+    def flat(catalogue: Catalogue) -> "tuple[bytes, bytes, array[int], array[int], list[Kind]]":
+        """The text, what begins in it, the starts, the kind of each entry, and the kinds."""
         text, begins, starts = bytearray(), bytearray(), array("Q")
-        kinds: dict[Kind, int] = {}
-        of_kind, vocabulary = array("I"), dict[str, str]()
+        of_kind, kinds = array("I"), dict[Kind, int]()
         for rows in _batches(catalogue):
-            names = [row.name for row in rows]
-            lines, flags = _flat(names)
+            lines, flags = _flat([row.name for row in rows])
             starts.extend(accumulate([len(line) + 1 for line in lines.split(b"\n")[1:-1]], initial=len(text)))
             text += lines
             begins += flags
             of_kind.extend([kinds.setdefault(_kind(row), len(kinds)) for row in rows])
-            if len(catalogue) <= VOCABULARY_LIMIT:
-                vocabulary.update(chain.from_iterable(map(_meanings, names)))
         starts.append(len(text))
         text += b"\n"
-        return cls(catalogue, Str(bytes(text)), bytes(begins), starts, list(kinds), of_kind, vocabulary)
+        return bytes(text), bytes(begins), starts, of_kind, list(kinds)
 
     @property
     def size(self) -> int:
