@@ -2,141 +2,192 @@
 
     locust -f loadtest/locustfile.py --host http://127.0.0.1:8000
 
-Names are drawn from the catalogue that answers, a few of them often and most of them rarely, and some that nothing has. Each kind
-of request is one line in Locust's tables, whatever was searched. A request has failed when it is refused, reset or late, is
-no 200 or 304, has an answer that does not hold what was searched, or an older catalogue than the same replica gave before.
+Each kind of request is one line in Locust's tables, whatever was searched. Nothing is asked twice, and response times count from
+when a request was due, so that waiting behind another one is not hidden. What makes a request a failure stands in `checks.py`: it
+is refused, reset, torn or late, has another status than 200 or 304, other bytes than its catalogue's version demands, or an older
+version than its replica gave before.
 """
 
-import random
-import string
-from collections import defaultdict
+import time
+from pathlib import Path
+from random import random
 from urllib.parse import quote
 
-from locust import FastHttpUser, constant_throughput, events, task
+import gevent
+from locust import FastHttpUser, events, task
 
-LATE = 2.0
+from loadtest.checks import Order
+from loadtest.client import OneTry, fault_of
+from loadtest.names import Names
+from loadtest.oracles import Oracles
+from loadtest.record import Request, Writer
+from loadtest.shapes import SHAPES, Shaped
+
+__all__ = ["Browser", "Passer", "Revalidator", "Searcher", "Shaped"]
+
+LATE = 5.0
 """Seconds after which nobody waits any more."""
 
-_MISSES = ("no API has this", "Zzyzx 9", "%", "Cat Facts  ")
+
+class Run:
+    """What the users of one process share while a test runs."""
+
+    def __init__(self, host: str, epoch: float, record: str) -> None:
+        self.epoch, self.order = epoch, Order()
+        self.writer = Writer(Path(record)) if record else None
+        self.oracles = Oracles(host, self.note)
+        self.names = Names(self.oracles.first().names)
+
+    def now(self) -> float:
+        """Seconds since the run began."""
+        return time.monotonic() - self.epoch
+
+    def note(self, request: Request) -> None:
+        """A request has ended, and its bytes have been looked at."""
+        self.order.note(request)
+        if self.writer:
+            self.writer.write(request)
 
 
-class Names:
-    """What is searched: names of the catalogue and pieces of them, by Zipf's law, and every twentieth time a miss."""
-
-    def __init__(self, names: list[str]) -> None:
-        shuffled = random.Random(7).sample(
-            sorted(set(names)), k=len(set(names))
-        )  # the same favourites in every process
-        self._names = shuffled or ["Cat"]
-        self._weights = [1 / rank for rank in range(1, len(self._names) + 1)]
-
-    def one(self) -> str:
-        """A name, a word of one, or a miss."""
-        if random.random() < 0.05:
-            return random.choice(_MISSES)
-        name = random.choices(self._names, self._weights)[0]
-        return name if random.random() < 0.5 else random.choice(name.split() or [name])
+RUN: Run
 
 
-NAMES = Names([])
+@events.init_command_line_parser.add_listener
+def options(parser) -> None:  # noqa: ANN001 - Locust's
+    """What can be said beside Locust's own options."""
+    parser.add_argument(
+        "--shape", choices=list(SHAPES), default="steady", help="How many of the users there are, and when"
+    )
+    parser.add_argument("--rate", type=float, default=5.0, help="Requests a second of each user that searches")
+    parser.add_argument(
+        "--record", default="", help="Write a row for each request to this file", include_in_web_ui=False
+    )
+    parser.add_argument("--epoch", type=float, default=0.0, help="When the run began", include_in_web_ui=False)
 
-NEWEST: dict[str, int] = defaultdict(int)
-"""The newest stamp that each replica has shown."""
+
+@events.test_start.add_listener
+def begin(environment, **_) -> None:  # noqa: ANN001, ANN003 - Locust's
+    """Learn the catalogue from the service that is to be searched."""
+    global RUN
+    given = environment.parsed_options
+    RUN = Run(environment.host, given.epoch or time.monotonic(), given.record)
 
 
-@events.init.add_listener
-def learn_names(environment, **_) -> None:  # noqa: ANN001, ANN003 - Locust's
-    """Take the names from the service that is to be searched, once it is known."""
-
-    @environment.events.test_start.add_listener
-    def learn(environment, **_) -> None:  # noqa: ANN001, ANN003 - Locust's
-        import requests
-
-        global NAMES
-        found = set()
-        for letter in string.ascii_lowercase + string.digits:
-            answer = requests.get(f"{environment.host}/{letter}", timeout=10)
-            answer.raise_for_status()
-            found |= {entry["API"] for entry in answer.json()}
-        NAMES = Names(sorted(found))
-        NEWEST.clear()
+@events.test_stop.add_listener
+def end(**_) -> None:  # noqa: ANN003 - Locust's
+    """Have every row written."""
+    RUN.oracles.give_up()
+    if RUN.writer:
+        RUN.writer.close()
 
 
 class Searcher(FastHttpUser):
     """Searches, and keeps its connection as long as the service does."""
 
     weight = 6
-    wait_time = constant_throughput(5)
+    kind, headers, slower = "search, kept alive", {}, 1.0
     network_timeout = connection_timeout = LATE
-    max_retries = 0
-    label = "search, kept alive"
+
+    def on_start(self) -> None:
+        """Begin at a moment of its own."""
+        self.client.client.clientpool = OneTry(network_timeout=LATE, connection_timeout=LATE)
+        self.interval = self.slower / self.environment.parsed_options.rate
+        gevent.sleep(random() * self.interval)
+        self.due = self.free = RUN.now()
+
+    def wait_time(self) -> float:
+        """Until the next one is due: who was kept waiting does not skip what he missed."""
+        self.due += self.interval
+        return max(0.0, self.due - RUN.now())
 
     @task
     def search(self) -> None:
         """Look for a name, and look at what is found."""
-        self.ask(NAMES.one(), {})
+        self.ask(RUN.names.one(), self.headers)
 
     def ask(self, name: str, headers: dict[str, str]) -> dict[str, str]:
-        """Search for *name*, fail what is wrong, and give the answer's headers."""
-        path = f"/{quote(name, safe='')}"
-        with self.client.get(path, name=self.label, headers=headers, catch_response=True) as response:
-            fault = self.fault(name, response)
-            if fault:
-                response.failure(fault)
+        """Search for *name*, note what came of it, and give the answer's headers."""
+        sent = RUN.now()
+        with self.client.get(
+            f"/{quote(name, safe='')}", name=self.kind, headers=headers, catch_response=True, allow_redirects=False
+        ) as response:
+            request = self._seen(response, sent)
+            response.request_meta["response_time"] = request.latency * 1000
+            if request.fault:
+                response.failure(f"{request.fault} {request.detail}".strip())
+            else:
+                response.success()
+            if request.fault or request.status == 304:
+                RUN.note(request)
+            else:
+                RUN.oracles.check(request, name, response.content)
             return dict(response.headers or {})
 
-    @staticmethod
-    def fault(name: str, response) -> str:  # noqa: ANN001 - Locust's
-        """What is wrong with an answer, or nothing."""
-        if response.status_code not in (200, 304):
-            return f"status {response.status_code}"
-        replica, version = response.headers.get("X-Served-By", ""), response.headers.get("Catalogue-Version", "")
-        stamp = int(version.partition("-")[0] or 0)
-        if stamp < NEWEST[replica]:
-            return f"{replica} went back"
-        NEWEST[replica] = stamp
-        if response.status_code == 200 and not all(name in entry["API"] for entry in response.json()):
-            return "a wrong answer"
-        return ""
+    def _seen(self, response, sent: float) -> Request:  # noqa: ANN001 - Locust's
+        """What can be said before the bytes are looked at."""
+        headers = response.headers or {}
+        done = RUN.now()
+        fault, detail = _transport_fault(response)
+        request = Request(
+            self.kind,
+            "Connection" not in self.headers,
+            min(self.due, sent),
+            sent,
+            done,
+            max(0.0, sent - max(self.due, self.free)),
+            response.status_code or 0,
+            headers.get("X-Served-By", ""),
+            headers.get("Catalogue-Version", ""),
+            int(headers.get("Age", -1)),
+            fault,
+            detail,
+        )
+        self.free = done
+        return request if fault else RUN.order.judged(request)
+
+
+def _transport_fault(response) -> tuple[str, str]:  # noqa: ANN001 - Locust's
+    """What went wrong on the way, or with the status."""
+    error = response.request_meta["exception"]
+    if response.status_code in (200, 304) and error is None:
+        return "", ""
+    if response.status_code and response.status_code != 200:
+        return f"status {response.status_code}", ""
+    return fault_of(error) if error else ("closed unanswered", "")
 
 
 class Passer(Searcher):
     """Comes with a connection of its own for each search."""
 
     weight = 3
-    label = "search, new connection"
-
-    @task
-    def search(self) -> None:
-        """Search, and leave."""
-        self.ask(NAMES.one(), {"Connection": "close"})
+    kind, headers = "search, new connection", {"Connection": "close"}
 
 
 class Revalidator(Searcher):
     """Asks again for what it has."""
 
     weight = 2
-    label = "search, held already"
+    kind = "search, held already"
 
     def on_start(self) -> None:
         """It holds nothing yet."""
-        self.name, self.tag = NAMES.one(), ""
+        super().on_start()
+        self.name, self.tag = RUN.names.one(), ""
 
     @task
     def search(self) -> None:
         """Ask with the tag of the last answer."""
         headers = self.ask(self.name, {"If-None-Match": self.tag} if self.tag else {})
-        self.tag = headers.get("ETag") or headers.get("etag") or ""
+        self.tag = headers.get("ETag") or headers.get("etag") or self.tag
 
 
 class Browser(Searcher):
     """Asks for half of the catalogue at once, compressed."""
 
     weight = 1
-    wait_time = constant_throughput(1)
-    label = "a letter, compressed"
+    kind, headers, slower = "a letter, compressed", {"Accept-Encoding": "gzip"}, 5.0
 
     @task
     def search(self) -> None:
         """Search for one letter."""
-        self.ask(random.choice("aeiou"), {"Accept-Encoding": "gzip"})
+        self.ask("aeiou"[int(random() * 5)], self.headers)

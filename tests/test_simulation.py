@@ -170,7 +170,7 @@ class Replica:
         """Some milliseconds, or a pause; whether it was so long that an answer came too late."""
         began = self.world.loop.time()
         await asyncio.sleep(self.world.random.uniform(0, 0.02))
-        while self.paused_until > self.world.loop.time():  # noqa: ASYNC110 - a paused process waits for no event
+        while self.paused_until > self.world.loop.time():
             await asyncio.sleep(0.25)
         lost = self.world.lossy and self.world.random.random() < lossy_at
         return lost or self.world.loop.time() - began > 0.5

@@ -64,6 +64,7 @@ class CatalogueView(msgspec.Struct, frozen=True):
     age: Annotated[float, msgspec.Meta(description="Time since the upstream last vouched for it")]
     checked_at: str
     max_age: float
+    poll: Annotated[float, msgspec.Meta(description="Time between two looks at Redis")]
     source: str
     format: str
     entries: int
@@ -102,6 +103,7 @@ def _catalogue_view(service: Service) -> CatalogueView:
         age=age,
         checked_at=iso(refresher.clock.wall() - age),
         max_age=refresher.limits.max_age.total_seconds(),
+        poll=refresher.limits.poll.total_seconds(),
         source=current.source,
         format=report.format,
         entries=len(current.catalogue),

@@ -1,0 +1,185 @@
+"""`python -m loadtest`: plays a scenario against a target, breaks things on schedule, and hands down a verdict."""
+
+import argparse
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import msgspec
+
+from loadtest.scenarios import SCENARIOS, Scenario
+from loadtest.targets import CannotError, Target
+
+TARGETS = ("processes", "compose", "kubernetes")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0 if every check holds, 1 if one does not or the run is void, 2 if it cannot be played, 130 if it was interrupted."""
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return int(options.act(options))
+    except CannotError as error:
+        print(f"loadtest: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("loadtest: interrupted; every fault is undone", file=sys.stderr)
+        return 130
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+class _Parser(argparse.ArgumentParser):
+    """One sentence on what is wrong, and what is allowed."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"loadtest: {message}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m loadtest", description=__doc__.partition(": ")[2] if __doc__ else "")
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+    listing = commands.add_parser("list", help="the scenarios, a line each")
+    listing.set_defaults(act=_list)
+    reporting = commands.add_parser("report", help="write report.html anew from what a run has left in its folder")
+    reporting.add_argument("folder", type=Path)
+    reporting.set_defaults(act=_report)
+    running = commands.add_parser("run", help="play scenarios, one after the other")
+    running.add_argument("scenarios", nargs="+", choices=list(SCENARIOS), metavar="SCENARIO", help=", ".join(SCENARIOS))
+    running.add_argument(
+        "--target", choices=TARGETS, default="processes", help="what it is played against (%(default)s)"
+    )
+    running.add_argument(
+        "--up", action="store_true", help="bring the target up first, with an upstream that can be broken"
+    )
+    running.add_argument("--edge", action="store_true", help="with --up on kubernetes: HAProxy in front")
+    running.add_argument("--seconds", type=float, default=60.0, help="at least so long (%(default)g)")
+    running.add_argument("--requests", type=int, default=0, help="at least so many (%(default)s)")
+    running.add_argument("--users", type=int, default=60, help="how many ask (%(default)s)")
+    running.add_argument(
+        "--rate", type=float, default=5.0, help="requests a second of each that searches (%(default)g)"
+    )
+    running.add_argument("--processes", type=int, default=1, help="processes of Locust (%(default)s)")
+    running.add_argument("--seed", type=int, default=0, help="of what is left to chance (%(default)s)")
+    running.add_argument(
+        "--output",
+        type=Path,
+        default=Path("report"),
+        help="the folder for the reports, one for each scenario (%(default)s)",
+    )
+    running.add_argument(
+        "--host", default="", help="where a kubernetes target answers, if its Service has no address here"
+    )
+    running.add_argument("--project", default="apidex", help="the compose project (%(default)s)")
+    running.add_argument("--node", default="", help="the node that may be cut off, or is drained")
+    running.add_argument("--node-down", default="", metavar="COMMAND", help="what cuts it off")
+    running.add_argument("--node-up", default="", metavar="COMMAND", help="what undoes that")
+    running.add_argument("--i-mean-it", action="store_true", help="play against a host that is not this machine")
+    running.set_defaults(act=_run)
+    return parser
+
+
+def _list(_: argparse.Namespace) -> int:
+    width = max(map(len, SCENARIOS))
+    for scenario in SCENARIOS.values():
+        print(f"{scenario.name:<{width}}  {scenario.about}")
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    """The worst of what the scenarios came to. One that cannot be played ends the run."""
+    options.output.mkdir(parents=True, exist_ok=True)
+    with _target(options) as target:
+        return max([_play(SCENARIOS[name], target, options) for name in options.scenarios])
+
+
+def _play(scenario: Scenario, target: Target, options: argparse.Namespace) -> int:
+    from loadtest.run import Load, play  # with what draws and reckons: only where something is played
+
+    print(f"{scenario.name} on {target.name}, {target.host}: {scenario.about}", flush=True)
+    folder = options.output / f"{scenario.name}-{target.name}"
+    folder.mkdir(exist_ok=True)
+    seen = play(
+        scenario,
+        target,
+        folder,
+        seconds=options.seconds,
+        load=Load(options.users, options.rate, options.processes),
+        seed=options.seed,
+        requests=options.requests,
+        anywhere=options.i_mean_it,
+    )
+    (folder / "seen.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(seen, requests=[])))
+    return _hand_down(seen, folder, options.requests)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from loadtest.record import read
+    from loadtest.run import Seen
+
+    folder = options.folder
+    try:
+        seen = msgspec.json.decode((folder / "seen.json").read_bytes(), type=Seen)
+        requests = read(folder / "requests.csv")
+    except (OSError, msgspec.MsgspecError) as error:
+        raise CannotError(f"{folder} holds no run: {error}") from None
+    return _hand_down(msgspec.structs.replace(seen, requests=requests), folder, 0)
+
+
+def _hand_down(seen, folder: Path, requests: int) -> int:  # type: ignore[no-untyped-def] # noqa: ANN001
+    from loadtest.record import write
+    from loadtest.report import page
+    from loadtest.verdict import Judged, judge
+
+    judged = Judged.of(seen)
+    verdict = judge(judged, SCENARIOS[seen.scenario], requests)
+    write(folder / "requests.csv", judged.requests)
+    (folder / "verdict.json").write_bytes(msgspec.json.format(msgspec.json.encode(verdict), indent=2))
+    (folder / "report.html").write_text(page(verdict, seen, judged.requests))
+    for check in verdict.checks:
+        print(
+            f"{'holds' if check.passed else 'FAILS'}  {check.name}: {check.figure} (allowed: {check.bound}). {check.sentence}"
+        )
+    print(f"{verdict.summary}\n{folder / 'report.html'}")
+    return 0 if verdict.passed else 1
+
+
+@contextmanager
+def _target(options: argparse.Namespace) -> Iterator[Target]:
+    with ExitStack() as stack:
+        if options.target == "processes":
+            from loadtest.targets import processes
+
+            logs = options.output / "logs"
+            logs.mkdir(exist_ok=True)
+            yield stack.enter_context(processes.running(logs))
+        elif options.target == "compose":
+            from loadtest.targets import compose
+
+            brought = options.up and stack.enter_context(compose.brought_up("apidex-loadtest", _free_port()))
+            yield brought or compose.Compose(options.project)
+        else:
+            from loadtest.targets import kubernetes
+
+            how = {"host": options.host, "node": options.node, "down": options.node_down, "up": options.node_up}
+            brought = options.up and stack.enter_context(kubernetes.brought_up(options.edge, **how))
+            target = brought or kubernetes.Kubernetes(**how)
+            stack.callback(target.close)
+            yield target
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("MPLBACKEND", "svg")
+    sys.exit(main())

@@ -1,0 +1,26 @@
+"""What is searched. Pure, but for chance."""
+
+import random
+from collections.abc import Sequence
+
+_MISSES = ("no API has this", "Zzyzx 9", "%", "Cat Facts  ", "é/ü")
+_MISS_SHARE, _WHOLE_SHARE = 0.05, 0.5
+
+
+class Names:
+    """Names of a catalogue and words of them, a few often and most of them rarely (Zipf's law); every twentieth time a miss."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        distinct = sorted(set(names)) or ["Cat"]
+        self._names = random.Random(7).sample(distinct, k=len(distinct))  # the same favourites in every process
+        total, self._weights = 0.0, []
+        for rank in range(1, len(self._names) + 1):
+            total += 1 / rank
+            self._weights.append(total)
+
+    def one(self) -> str:
+        """A name, a word of one, or a miss."""
+        if random.random() < _MISS_SHARE:
+            return random.choice(_MISSES)
+        (name,) = random.choices(self._names, cum_weights=self._weights)
+        return name if random.random() < _WHOLE_SHARE else random.choice(name.split() or [name])

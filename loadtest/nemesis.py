@@ -1,0 +1,87 @@
+"""What breaks things on schedule: it notes what it did, and undoes every fault that stands, whatever happens."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from random import Random
+
+import msgspec
+
+from loadtest.targets import Target
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """Something that was broken: one word, a sentence, and from when to when, in seconds since the run began."""
+
+    kind: str
+    what: str
+    began: float
+    ended: float
+
+
+class Play:
+    """One performance of a scenario against *target*.
+
+    It lasts *seconds* at least, and until *enough()*; *calm* is a spell without a fault. What goes wrong in another thread while
+    it waits is given to `fail`, and raised here.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        seconds: float,
+        epoch: float,
+        random: Random,
+        *,
+        calm: float = 5.0,
+        enough: Callable[[], bool] = lambda: True,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.target, self.seconds, self.random, self.calm = target, seconds, random, calm
+        self.replicas = len(target.replicas())
+        self.faults: list[Fault] = []
+        self._epoch, self._enough, self._tell = epoch, enough, tell
+        self._failed = threading.Event()
+        self._failure: Exception | None = None
+        self._victims: list[str] = []
+
+    def now(self) -> float:
+        """Seconds since the run began."""
+        return time.monotonic() - self._epoch
+
+    def goes_on(self) -> bool:
+        """Whether there is time for one more fault, or not enough has been seen yet."""
+        return self.now() < self.seconds - self.calm or not self._enough()
+
+    def waits(self, seconds: float) -> None:
+        """Let *seconds* pass. Raises what `fail` was given."""
+        if self._failed.wait(seconds) and self._failure:
+            raise self._failure
+
+    def fail(self, error: Exception) -> None:
+        """Have `waits` raise *error*: the run cannot go on."""
+        self._failure = error
+        self._failed.set()
+
+    def victim(self) -> str:
+        """A replica that is ready: the one started anew the fewest times, and not hit for the longest time.
+
+        Kubernetes lets a container wait longer before each new start.
+        """
+        ready = self.target.replicas()
+        last = {name: place for place, name in enumerate(self._victims)}
+        chosen = min(ready, key=lambda replica: (replica.restarts, last.get(replica.name, -1), replica.name))
+        self._victims.append(chosen.name)
+        return chosen.name
+
+    @contextmanager
+    def fault(self, kind: str, what: str) -> Iterator[None]:
+        """Note that *what* is broken while the block runs."""
+        began = self.now()
+        self._tell(what)
+        try:
+            yield
+        finally:
+            self.faults.append(Fault(kind, what, round(began, 3), round(self.now(), 3)))
+            self._tell(f"over: {what}")

@@ -1,0 +1,81 @@
+"""The right answers by version, fetched as versions appear. For a process of Locust: the fetching waits as gevent does."""
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable
+
+import gevent
+import msgspec
+import requests
+
+from loadtest.checks import Oracle, digest_of
+from loadtest.record import Request
+
+_HELD = 8
+_PATIENCE = 20.0
+_AGAIN = 0.25
+_TIMEOUT = 5.0
+
+
+class Oracles:
+    """Compares bytes with what their version demands. Answers of a version that is not known yet wait until it is.
+
+    `done(request)` is called for each request, with its fault if it has one.
+    """
+
+    def __init__(self, host: str, done: Callable[[Request], None]) -> None:
+        self._host, self._done = host, done
+        self._known: OrderedDict[str, Oracle] = OrderedDict()
+        self._waiting: dict[str, list[tuple[Request, str, bytes]]] = defaultdict(list)
+
+    def first(self) -> Oracle:
+        """The one of the catalogue that answers now. Raises requests.RequestException when nothing does."""
+        return self._fetched()
+
+    def check(self, request: Request, name: str, body: bytes) -> None:
+        """Judge the *body* that the search for *name* gave, now or as soon as it can be."""
+        digest = digest_of(request.version)
+        if oracle := self._known.get(digest):
+            self._judge(oracle, request, name, body)
+            return
+        if digest not in self._waiting:
+            gevent.spawn(self._learn, digest)
+        self._waiting[digest].append((request, name, body))
+
+    def give_up(self) -> None:
+        """Pass on what still waits, as not checked."""
+        for digest in list(self._waiting):
+            self._pass_on(digest)
+
+    def _judge(self, oracle: Oracle, request: Request, name: str, body: bytes) -> None:
+        if body != oracle.answer(name):
+            request = msgspec.structs.replace(request, fault="wrong body", detail=f"for {name!r}, {len(body)} bytes")
+        self._done(request)
+
+    def _learn(self, digest: str) -> None:
+        with gevent.Timeout(_PATIENCE, exception=False):
+            while digest not in self._known:
+                try:
+                    self._fetched()
+                except requests.RequestException:
+                    gevent.sleep(_AGAIN)
+                else:
+                    gevent.sleep(0 if digest in self._known else _AGAIN)
+        self._pass_on(digest)
+
+    def _pass_on(self, digest: str) -> None:
+        oracle = self._known.get(digest)
+        for request, name, body in self._waiting.pop(digest, ()):
+            if oracle:
+                self._judge(oracle, request, name, body)
+            else:
+                self._done(msgspec.structs.replace(request, detail="not checked"))
+
+    def _fetched(self) -> Oracle:
+        """The oracle of whichever catalogue answers, kept by the digest of its bytes, not by what the service calls it."""
+        answer = requests.get(f"{self._host}/v1/entries", headers={"connection": "close"}, timeout=_TIMEOUT)
+        answer.raise_for_status()
+        oracle = Oracle(answer.content)
+        self._known[oracle.digest] = oracle
+        while len(self._known) > _HELD:
+            self._known.popitem(last=False)
+        return oracle

@@ -1,0 +1,103 @@
+"""One row for each request: written by the users as it ends, read by the verdict. Pure, but for the file.
+
+Times are seconds on the machine's steady clock, from the moment that the run began: one clock for all processes of a machine.
+"""
+
+import csv
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+
+
+class Request(msgspec.Struct, frozen=True, gc=False):
+    """What came of one request.
+
+    *due* is when it should have been sent, *sent* when it was, *done* when its answer was whole or it failed; *lag* is how much
+    later it was sent than it could, with no earlier request of its user in the way. *status* is 0 where there was no answer;
+    *age* is its `Age` in seconds, -1 where it had none. *fault* is a word or two for what was wrong, *detail* the rest of it.
+    """
+
+    kind: str
+    kept_alive: bool
+    due: float
+    sent: float
+    done: float
+    lag: float
+    status: int
+    replica: str = ""
+    version: str = ""
+    age: int = -1
+    fault: str = ""
+    detail: str = ""
+
+    @property
+    def latency(self) -> float:
+        """From the intended start, so that waiting behind another request is not hidden."""
+        return self.done - self.due
+
+    @property
+    def stamp(self) -> int:
+        """The order of the catalogue that answered; -1 for none."""
+        stamp = self.version.partition("-")[0]
+        return int(stamp) if stamp.isdecimal() else -1
+
+
+COLUMNS = Request.__struct_fields__
+
+
+class Writer:
+    """Writes rows to a file, whose first line names the columns."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w", buffering=2**16, newline="")
+        self._rows = csv.writer(self._file, lineterminator="\n")
+        self._rows.writerow(COLUMNS)
+        self._flushed = 0.0
+
+    def write(self, request: Request) -> None:
+        """A row, to the tenth of a millisecond; within a second of the next one it can be read."""
+        values = msgspec.structs.astuple(request)
+        self._rows.writerow([round(value, 4) if isinstance(value, float) else value for value in values])
+        if request.done > self._flushed + 0.5:
+            self._file.flush()
+            self._flushed = request.done
+
+    def close(self) -> None:
+        """All of it is on the disk."""
+        self._file.close()
+
+
+class Tail:
+    """The rows that are added to *path* while somebody else writes it; a row is given once it is whole."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._offset, self._rest = path, 0, ""
+
+    def rows(self) -> Iterator[Request]:
+        """Those that came since the last time."""
+        if not self._path.exists():
+            return
+        with self._path.open(newline="") as file:
+            file.seek(self._offset)
+            text = self._rest + file.read()
+            self._offset = file.tell()
+        *lines, self._rest = text.split("\n")
+        for values in csv.reader(lines):
+            if values and tuple(values) != COLUMNS:
+                yield msgspec.convert(dict(zip(COLUMNS, values, strict=True)), Request, strict=False)
+
+
+def read(path: Path) -> list[Request]:
+    """All rows of *path*. Raises OSError and msgspec.ValidationError."""
+    if not path.exists():
+        raise FileNotFoundError(f"there is no {path.name}")
+    return list(Tail(path).rows())
+
+
+def write(path: Path, requests: Iterable[Request]) -> None:
+    """*requests* as rows of *path*."""
+    rows = Writer(path)
+    for request in requests:
+        rows.write(request)
+    rows.close()

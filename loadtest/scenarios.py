@@ -1,0 +1,229 @@
+"""What is broken, when, and what must hold all the same. A scenario is a few lines that act through a `Play`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from loadtest.nemesis import Play
+
+Failures = Literal["none", "none, or in hand", "none after the node is left"]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """*play* breaks things; the rest says what must hold beside what must always hold.
+
+    *failures* says which requests may fail; `none, or in hand` means none where what stands in front asks again, and otherwise
+    those that the replica had in hand. *shares* asks for a fair spread, *p99_at_most* bounds p99 during the faults as a multiple
+    of that before, *no_restarts* forbids that a replica ended, *truthful* asks that replicas said it when they were stale.
+    """
+
+    name: str
+    play: Callable[[Play], None]
+    failures: Failures = "none"
+    shares: bool = False
+    p99_at_most: float | None = None
+    no_restarts: bool = False
+    truthful: bool = False
+
+    @property
+    def about(self) -> str:
+        """What it does, in a sentence."""
+        return " ".join((self.play.__doc__ or "").split())
+
+
+def steady(play: Play) -> None:
+    """Nothing is broken."""
+    play.waits(play.seconds)
+
+
+def rollout(play: Play) -> None:
+    """New replicas for old ones, again and again."""
+    play.waits(play.calm)
+    while play.goes_on():
+        with play.fault("rollout", "all replicas are replaced"):
+            play.target.roll_out()
+        play.waits(play.calm)
+
+
+def scale(play: Play) -> None:
+    """From four to two to six to four, again and again."""
+    before = play.replicas
+    play.waits(play.calm)
+    try:
+        while play.goes_on():
+            for replicas in (before // 2, before * 3 // 2, before):
+                with play.fault("scale", f"scaled to {replicas} replicas"):
+                    play.target.scale(replicas)
+                play.waits(play.calm)
+    finally:
+        play.target.scale(before)
+
+
+def drain_node(play: Play) -> None:
+    """A node is emptied, and the replicas are spread again."""
+    play.waits(play.calm)
+    while play.goes_on():
+        with play.fault("drain", "a node is drained"), play.target.drained():
+            play.target.settle(play.replicas)
+            play.waits(play.calm)
+        with play.fault("rollout", "the replicas are spread again"):
+            play.target.roll_out()
+        play.waits(play.calm)
+
+
+def delete_pod(play: Play) -> None:
+    """A replica is deleted every ten seconds or so."""
+    play.waits(play.calm)
+    while play.goes_on():
+        victim = play.victim()
+        with play.fault("delete", f"{victim} is deleted"):
+            play.target.delete(victim)
+        play.waits(play.calm)
+
+
+def crash(play: Play) -> None:
+    """kill -9 of a replica every ten seconds."""
+    play.waits(play.calm)
+    while play.goes_on():
+        victim = play.victim()
+        with play.fault("kill", f"kill -9 of {victim}"):
+            play.target.kill(victim)
+        play.waits(10)
+    play.target.settle(play.replicas)
+
+
+def pause(play: Play) -> None:
+    """A replica is paused for five seconds, and keeps its connections."""
+    play.waits(play.calm)
+    while play.goes_on():
+        victim = play.victim()
+        with play.fault("pause", f"{victim} is paused"), play.target.paused(victim):
+            play.waits(5)
+        play.waits(play.calm)
+
+
+def lose_node(play: Play) -> None:
+    """The network of a node is gone for half a minute."""
+    play.waits(play.calm)
+    with play.fault("lose-node", "the network of a node is cut"), play.target.cut_off():
+        play.waits(max(35.0, play.seconds / 2))
+    play.target.settle(play.replicas)
+    play.waits(play.calm)
+
+
+def redis_down(play: Play) -> None:
+    """Redis has ended, for a third of the time, and comes back with nothing."""
+    play.waits(play.seconds / 3)
+    with play.fault("redis", "Redis has ended"), play.target.without_redis():
+        play.waits(play.seconds / 3)
+    play.waits(play.seconds / 3)
+
+
+def redis_empty(play: Play) -> None:
+    """Redis forgets all, again and again."""
+    play.waits(play.seconds / 3)
+    while play.goes_on():
+        with play.fault("redis", "Redis is emptied"):
+            play.target.empty_redis()
+        play.waits(play.calm)
+
+
+def redis_hang(play: Play) -> None:
+    """Redis takes connections and answers nothing, for a third of the time."""
+    play.waits(play.seconds / 3)
+    with play.fault("redis", "Redis hangs"), play.target.hanging_redis():
+        play.waits(play.seconds / 3)
+    play.waits(play.seconds / 3)
+
+
+def _upstream(play: Play, mode: str, what: str) -> None:
+    play.waits(play.seconds / 3)
+    with play.fault("upstream", what), play.target.upstream(mode):
+        play.waits(max(20.0, play.seconds / 3))
+    play.waits(play.seconds / 3)
+
+
+def upstream_down(play: Play) -> None:
+    """The upstream closes every connection unanswered."""
+    _upstream(play, "gone", "the upstream is gone")
+
+
+def upstream_poison(play: Play) -> None:
+    """The upstream gives what no replica may take, a different kind each time."""
+    _upstream(play, "poison", "the upstream gives what is no catalogue")
+
+
+def upstream_slow(play: Play) -> None:
+    """The upstream gives a byte a second."""
+    _upstream(play, "slow", "the upstream gives a byte a second")
+
+
+def everything(play: Play) -> None:
+    """Faults by chance, from a seed. Only where something asks again may a replica be killed, since none may fail."""
+    kinds = [
+        _redis_away,
+        _redis_emptied,
+        _redis_hanging,
+        _upstream_bad,
+        _rolled_out,
+        *[_killed] * play.target.by_request,
+    ]
+    play.waits(play.calm)
+    while play.goes_on():
+        play.random.choice(kinds)(play)
+        play.waits(play.random.uniform(1, play.calm))
+    play.target.settle(play.replicas)
+
+
+def _killed(play: Play) -> None:
+    victim = play.victim()
+    with play.fault("kill", f"kill -9 of {victim}"):
+        play.target.kill(victim)
+
+
+def _redis_away(play: Play) -> None:
+    with play.fault("redis", "Redis has ended"), play.target.without_redis():
+        play.waits(play.random.uniform(2, 10))
+
+
+def _redis_emptied(play: Play) -> None:
+    with play.fault("redis", "Redis is emptied"):
+        play.target.empty_redis()
+
+
+def _redis_hanging(play: Play) -> None:
+    with play.fault("redis", "Redis hangs"), play.target.hanging_redis():
+        play.waits(play.random.uniform(2, 10))
+
+
+def _upstream_bad(play: Play) -> None:
+    mode = play.random.choice(("gone", "poison", "slow"))
+    with play.fault("upstream", f"the upstream is told to be {mode}"), play.target.upstream(mode):
+        play.waits(play.random.uniform(2, 10))
+
+
+def _rolled_out(play: Play) -> None:
+    with play.fault("rollout", "all replicas are replaced"):
+        play.target.roll_out()
+
+
+_ALL = (
+    Scenario("steady", steady, shares=True),
+    Scenario("rollout", rollout),
+    Scenario("scale", scale),
+    Scenario("drain-node", drain_node),
+    Scenario("delete-pod", delete_pod),
+    Scenario("crash", crash, failures="none, or in hand"),
+    Scenario("pause", pause, failures="none, or in hand"),
+    Scenario("lose-node", lose_node, failures="none after the node is left"),
+    Scenario("redis-down", redis_down, p99_at_most=2.0, no_restarts=True),
+    Scenario("redis-empty", redis_empty, p99_at_most=2.0, no_restarts=True),
+    Scenario("redis-hang", redis_hang, p99_at_most=2.0, no_restarts=True),
+    Scenario("upstream-down", upstream_down, no_restarts=True, truthful=True),
+    Scenario("upstream-poison", upstream_poison, no_restarts=True, truthful=True),
+    Scenario("upstream-slow", upstream_slow, no_restarts=True, truthful=True),
+    Scenario("everything", everything),
+)
+
+SCENARIOS = {scenario.name: scenario for scenario in _ALL}

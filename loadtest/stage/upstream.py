@@ -1,0 +1,199 @@
+"""An upstream that is told what to do, and keeps account of what it gave. It runs beside the replicas, wherever these run.
+
+    python upstream.py serve [--port 8080] [--control 8081] [--every 10]
+    python upstream.py tell MODE        good, gone, slow or poison
+    python upstream.py ledger           what was given, as JSON
+
+It gives the starter catalogue several times over, under other names, and changes one entry every so often. `poison` gives what no
+replica may take: nothing, half of it, something torn, a page of HTML, another service's JSON.
+"""
+
+import argparse
+import itertools
+import json
+import sys
+import threading
+import time
+import urllib.request
+from email.message import Message
+from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
+
+from apidex.formats import parse
+
+MODES = ("good", "gone", "slow", "poison")
+
+_COPIES = 5
+_BYTE_EVERY = 1.0
+
+
+def catalogue(number: int) -> list[dict[str, object]]:
+    """The entries of the *number*-th edition: one description differs from the edition before."""
+    starter = json.loads(files("apidex").joinpath("starter.json").read_bytes())["entries"]
+    entries = [entry | {"API": f"{entry['API']} / {copy}"} for copy in range(1, _COPIES + 1) for entry in starter]
+    entries[number % len(entries)]["Description"] = f"This is edition {number}."
+    return entries
+
+
+def body(entries: list[dict[str, object]]) -> bytes:
+    """As the old service gave it."""
+    return json.dumps({"count": len(entries), "entries": entries}).encode()
+
+
+@cache
+def edition(number: int) -> tuple[bytes, str]:
+    """The bytes of an edition, and the digest of the catalogue that they stand for."""
+    encoded = body(catalogue(number))
+    return encoded, parse(encoded).catalogue.digest
+
+
+def poisons(number: int) -> list[bytes]:
+    """What no replica may take for the *number*-th edition."""
+    whole = catalogue(number)
+    return [
+        body([]),
+        body(whole[: len(whole) // 3]),
+        edition(number)[0][:-1000],
+        b"<!doctype html><title>We have moved</title>",
+        json.dumps({"entries": "soon"}).encode(),
+        b"\xff\xfe\x00garbage",
+    ]
+
+
+class Upstream:
+    """What it is told to do, and what it has done."""
+
+    def __init__(self, every: float) -> None:
+        self.mode = "good"
+        self.given: list[tuple[float, str]] = []
+        self._every, self._began, self._poisoned = every, time.monotonic(), itertools.count()
+
+    def number(self) -> int:
+        """The edition of this moment."""
+        return int((time.monotonic() - self._began) / self._every)
+
+    def poison(self) -> bytes:
+        """The next one in turn."""
+        kinds = poisons(self.number())
+        return kinds[next(self._poisoned) % len(kinds)]
+
+    def gave(self, digest: str) -> None:
+        """A whole answer, or a 304, for the catalogue of *digest*; it counts from when it was asked for."""
+        self.given.append((time.monotonic(), digest))
+
+    def ledger(self) -> dict[str, object]:
+        """How many seconds ago it gave which catalogue."""
+        now = time.monotonic()
+        return {"mode": self.mode, "given": [[round(now - moment, 3), digest] for moment, digest in self.given]}
+
+
+def handler(upstream: Upstream) -> type[BaseHTTPRequestHandler]:
+    """How replicas are answered."""
+
+    class Handler(BaseHTTPRequestHandler):
+        headers: Message
+
+        def do_GET(self) -> None:
+            mode = upstream.mode
+            if mode == "gone":
+                self.close_connection = True
+            elif mode == "poison":
+                self._send(upstream.poison(), "")
+            elif mode == "slow":
+                self._dribble(edition(upstream.number())[0])
+            else:
+                self._good(*edition(upstream.number()))
+
+        def _good(self, encoded: bytes, digest: str) -> None:
+            upstream.gave(digest)
+            if self.headers.get("if-none-match") == f'"{digest}"':
+                self.send_response(304)
+                self.end_headers()
+            else:
+                self._send(encoded, f'"{digest}"')
+
+        def _send(self, encoded: bytes, tag: str) -> None:
+            self.send_response(200)
+            self.send_header("content-length", str(len(encoded)))
+            if tag:
+                self.send_header("etag", tag)
+            self.end_headers()
+            self.wfile.write(encoded)
+
+        def _dribble(self, encoded: bytes) -> None:
+            self.send_response(200)
+            self.send_header("content-length", str(len(encoded)))
+            self.end_headers()
+            for place in range(len(encoded)):
+                if upstream.mode != "slow":
+                    return
+                self.wfile.write(encoded[place : place + 1])
+                time.sleep(_BYTE_EVERY)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    return Handler
+
+
+def control(upstream: Upstream) -> type[BaseHTTPRequestHandler]:
+    """How a run speaks to it: from inside of its container only."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            upstream.mode = self.path.strip("/")
+            self._answer()
+
+        def do_GET(self) -> None:
+            self._answer()
+
+        def _answer(self) -> None:
+            encoded = json.dumps(upstream.ledger()).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(encoded)))
+            self.end_headers()
+            self.wfile.write(encoded)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    return Handler
+
+
+def serve(host: str, port: int, control_port: int, every: float) -> None:
+    """Until it is ended."""
+    upstream = Upstream(every)
+    edition(0)
+    told = ThreadingHTTPServer(("127.0.0.1", control_port), control(upstream))
+    threading.Thread(target=told.serve_forever, daemon=True).start()
+    ThreadingHTTPServer((host, port), handler(upstream)).serve_forever()
+
+
+def ask(control_port: int, mode: str = "") -> str:
+    """Tell the one that runs here *mode*, if any; its ledger."""
+    request = urllib.request.Request(f"http://127.0.0.1:{control_port}/{mode}", method="POST" if mode else "GET")
+    with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+        return str(answer.read().decode())
+
+
+def main(arguments: list[str]) -> None:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(prog="upstream.py", description="An upstream that is told what to do.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    serving, telling, reading = (commands.add_parser(name) for name in ("serve", "tell", "ledger"))
+    for each in (serving, telling, reading):
+        each.add_argument("--control", type=int, default=8081)
+    serving.add_argument("--host", default="0.0.0.0")  # noqa: S104 - a pod's or a container's
+    serving.add_argument("--port", type=int, default=8080)
+    serving.add_argument("--every", type=float, default=10.0)
+    telling.add_argument("mode", choices=MODES)
+    given = parser.parse_args(arguments)
+    if given.command == "serve":
+        serve(given.host, given.port, given.control, given.every)
+    else:
+        print(ask(given.control, getattr(given, "mode", "")))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,160 @@
+"""What a run is played against: the same verbs for compose, a cluster and plain processes. Each module knows one of them.
+
+A verb that a target does not have raises `CannotError`, before anything is broken.
+"""
+
+import ipaddress
+import shutil
+import socket
+import subprocess
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import NoReturn
+
+import msgspec
+
+
+class CannotError(Exception):
+    """What was asked for cannot be done here; the text is one sentence for a person."""
+
+
+class Replica(msgspec.Struct, frozen=True):
+    """A replica by the name that it answers with, and how often its process was started anew."""
+
+    name: str
+    restarts: int
+    node: str = ""
+
+
+class Ledger(msgspec.Struct, frozen=True):
+    """What the stage's upstream gave: seconds ago, and the digest of the catalogue."""
+
+    mode: str
+    given: list[tuple[float, str]]
+
+
+class Target(ABC):
+    """Apidex as it runs somewhere, and what can be done to it.
+
+    *by_request* says that what stands in front balances by request and asks again what a dying replica did not answer.
+    Context managers break something while their block runs, and mend it at the end, whatever happens in between.
+    """
+
+    name: str
+    host: str
+    by_request: bool
+
+    @abstractmethod
+    def replicas(self) -> list[Replica]:
+        """Those that are there and ready."""
+
+    @abstractmethod
+    def kill(self, replica: str) -> None:
+        """SIGKILL to its process."""
+
+    @abstractmethod
+    def roll_out(self) -> None:
+        """Replace every replica by a new one, and wait until that is done."""
+
+    @abstractmethod
+    def scale(self, replicas: int) -> None:
+        """Have so many, and wait until they are ready."""
+
+    @abstractmethod
+    def paused(self, replica: str) -> AbstractContextManager[None]:
+        """Its process does nothing, and keeps its connections."""
+
+    @abstractmethod
+    def without_redis(self) -> AbstractContextManager[None]:
+        """Redis has ended, and comes back with nothing."""
+
+    @abstractmethod
+    def hanging_redis(self) -> AbstractContextManager[None]:
+        """Redis takes connections, and answers nothing."""
+
+    @abstractmethod
+    def empty_redis(self) -> None:
+        """Redis forgets all."""
+
+    @abstractmethod
+    def ask_upstream(self, *words: str) -> str:
+        """What the stage's upstream answers to `upstream.py` with these words. Raises CannotError where there is no stage."""
+
+    def prepare(self) -> None:  # noqa: B027 - most need nothing
+        """Lay out what the verbs need, so that they act at once."""
+
+    def delete(self, replica: str) -> None:
+        """End it for good, and have another in its place."""
+        self._cannot("delete a pod of", replica)
+
+    def drained(self) -> AbstractContextManager[None]:
+        """A node is emptied, and takes nothing."""
+        self._cannot("drain a node of")
+
+    def cut_off(self) -> AbstractContextManager[None]:
+        """The network of a node is gone."""
+        self._cannot("cut off a node of")
+
+    def _cannot(self, what: str, *_: object) -> NoReturn:
+        raise CannotError(f"one cannot {what} the target {self.name!r}: it has none")
+
+    # what follows from the verbs above
+
+    def restarts(self) -> int:
+        """Of all replicas together."""
+        return sum(replica.restarts for replica in self.replicas())
+
+    def settle(self, replicas: int, seconds: float = 120.0) -> None:
+        """Wait until so many are ready, for so long at most."""
+        within(seconds, f"{replicas} replicas that are ready", lambda: len(self.replicas()) == replicas)
+
+    @contextmanager
+    def upstream(self, mode: str) -> Iterator[None]:
+        """The stage's upstream behaves as told while the block runs."""
+        self.ask_upstream("tell", mode)
+        try:
+            yield
+        finally:
+            self.ask_upstream("tell", "good")
+
+    def ledger(self) -> Ledger:
+        """What the stage's upstream has given."""
+        return msgspec.json.decode(self.ask_upstream("ledger"), type=Ledger)
+
+
+def within(seconds: float, what: str, holds: Callable[[], bool], pause: float = 0.25) -> None:
+    """Wait until *holds()*. Raises CannotError when it does not, for so long."""
+    until = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > until:
+            raise CannotError(f"waited in vain for {what}: {seconds:g} s")
+        time.sleep(pause)
+
+
+def output_of(*command: str, stdin: str = "", timeout: float = 180.0) -> str:
+    """What *command* prints. Raises CannotError with what it complained of.
+
+    It runs apart from the terminal: an interrupt is ours to handle, and must not end half of an undoing.
+    """
+    if not shutil.which(command[0]):
+        raise CannotError(f"{command[0]} is not installed")
+    try:
+        done = subprocess.run(  # noqa: S603 - commands of ours
+            command, input=stdin, capture_output=True, text=True, start_new_session=True, timeout=timeout, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise CannotError(f"{' '.join(command[:4])} … did not end within {timeout:g} s") from None
+    if done.returncode:
+        complaint = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
+        raise CannotError(f"{' '.join(command[:6])} … failed: {complaint[-1]}")
+    return done.stdout
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether *host* is an address of this machine's own."""
+    try:
+        return ipaddress.ip_address(socket.gethostbyname(host)).is_loopback
+    except OSError:
+        return False

@@ -1,0 +1,133 @@
+"""Apidex as `docker compose up` runs it: HAProxy in front, which balances by request."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from loadtest.targets import CannotError, Replica, Target, output_of
+
+ROOT = Path(__file__).parents[2]
+FILES = ("--file", str(ROOT / "compose.yaml"))
+STAGE = (*FILES, "--file", str(ROOT / "loadtest/stage/compose.yaml"))
+
+
+class Compose(Target):
+    """The compose project *project*, which is up."""
+
+    name, by_request = "compose", True
+
+    def __init__(self, project: str) -> None:
+        self._project = project
+        self.host = f"http://127.0.0.1:{self._published_port()}"
+        self._staged = "upstream" in self._services()
+        self._image = self._containers("api")[0]["Image"]
+        self._replicas = len(self._containers("api"))
+
+    def replicas(self) -> list[Replica]:
+        """As `Target.replicas`."""
+        return [
+            Replica(found["Id"][:12], found["RestartCount"])
+            for found in self._inspected("api")
+            if found["State"].get("Health", {}).get("Status") == "healthy"
+        ]
+
+    def kill(self, replica: str) -> None:
+        """As `Target.kill`: from outside of the container, whose first process takes no SIGKILL from within, and not by
+        `docker kill`, after which Docker would not start it again."""
+        pid = json.loads(output_of("docker", "inspect", "--format", "{{json .State.Pid}}", replica))
+        self._signal("KILL", pid)
+
+    def roll_out(self) -> None:
+        """As `Target.roll_out`: compose restarts all of them at the same time."""
+        self._compose("restart", "api")
+        self._up()
+
+    def scale(self, replicas: int) -> None:
+        """As `Target.scale`."""
+        self._replicas = replicas
+        self._up("--no-recreate")
+
+    @contextmanager
+    def paused(self, replica: str) -> Iterator[None]:
+        """As `Target.paused`."""
+        output_of("docker", "pause", replica)
+        try:
+            yield
+        finally:
+            output_of("docker", "unpause", replica)
+
+    @contextmanager
+    def without_redis(self) -> Iterator[None]:
+        """As `Target.without_redis`."""
+        self._compose("kill", "redis")
+        try:
+            yield
+        finally:
+            self._compose("start", "redis")
+
+    @contextmanager
+    def hanging_redis(self) -> Iterator[None]:
+        """As `Target.hanging_redis`."""
+        self._compose("pause", "redis")
+        try:
+            yield
+        finally:
+            self._compose("unpause", "redis")
+
+    def empty_redis(self) -> None:
+        """As `Target.empty_redis`."""
+        self._compose("exec", "--no-TTY", "redis", "redis-cli", "flushall")
+
+    def ask_upstream(self, *words: str) -> str:
+        """As `Target.ask_upstream`."""
+        if not self._staged:
+            raise CannotError(
+                "this compose project follows an upstream of its own; `--up` brings one that can be broken"
+            )
+        return self._compose("exec", "--no-TTY", "upstream", "python3", "/stage/upstream.py", *words)
+
+    def _signal(self, name: str, pid: int) -> None:
+        code = f"import os, signal; os.kill({pid}, signal.SIG{name})"
+        apart = ("--rm", "--pid", "host", "--user", "0", "--entrypoint", "python3")
+        output_of("docker", "run", *apart, self._image, "-c", code)
+
+    def _up(self, *more: str) -> None:
+        scale = ("--scale", f"api={self._replicas}")
+        self._compose("up", "--detach", "--no-build", "--wait", "--wait-timeout", "90", *more, *scale, "api")
+
+    def _compose(self, *arguments: str) -> str:
+        files = STAGE if getattr(self, "_staged", False) else FILES
+        return output_of("docker", "compose", "--project-name", self._project, *files, *arguments)
+
+    def _services(self) -> list[str]:
+        found = self._compose("ps", "--format", "json").splitlines()
+        return [json.loads(line)["Service"] for line in found]
+
+    def _containers(self, service: str) -> list[dict[str, str]]:
+        found = [json.loads(line) for line in self._compose("ps", "--format", "json", service).splitlines()]
+        if not found:
+            raise CannotError(
+                f"no {service} runs in the compose project {self._project!r}: `docker compose up`, or `--up`"
+            )
+        return found
+
+    def _inspected(self, service: str) -> list[dict]:  # type: ignore[type-arg]
+        found = self._compose("ps", "--quiet", "--no-trunc", service).split()
+        return json.loads(output_of("docker", "inspect", *found)) if found else []
+
+    def _published_port(self) -> str:
+        self._containers("haproxy")
+        return self._compose("port", "haproxy", "8000").strip().rpartition(":")[2]
+
+
+@contextmanager
+def brought_up(project: str, port: int) -> Iterator[Compose]:
+    """A compose project of its own, with the stage's upstream, taken down at the end. The image must be there."""
+    compose = ("env", f"APIDEX_PUBLISHED_PORT={port}", "docker", "compose", "--project-name", project, *STAGE)
+    output_of(*compose, "down", "--volumes", "--timeout", "1")
+    try:
+        output_of(*compose, "up", "--detach", "--no-build", "--wait", "--wait-timeout", "90")
+        yield Compose(project)
+    finally:
+        output_of(*compose, "down", "--volumes", "--timeout", "1")

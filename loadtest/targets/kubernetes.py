@@ -1,0 +1,284 @@
+"""Apidex as `kubectl apply -k deploy/k8s` runs it, on whichever cluster kubectl's context names."""
+
+import json
+import shlex
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from loadtest.targets import CannotError, Replica, Target, output_of, within
+
+NAMESPACE, ASIDE = "apidex", "apidex-loadtest"
+STAGE = Path(__file__).parents[1] / "stage"
+
+_PODS = "app.kubernetes.io/name in (apidex, redis, edge)"
+_NEEDED = (
+    ("delete", "pods"),
+    ("patch", "deployments"),
+    ("get", "pods"),
+    ("patch", "deployments/scale"),
+)
+
+_SIGNAL = """
+import os, pathlib, sys
+name, number = sys.argv[1], int(sys.argv[2])
+for folder in pathlib.Path("/proc").glob("[0-9]*"):
+    try:
+        if name in (folder / "cgroup").read_text():
+            os.kill(int(folder.name), number)
+    except OSError:
+        pass
+"""
+
+
+class Kubernetes(Target):
+    """The namespace `apidex`, in which Apidex answers. *node* may be cut off by the commands *down* and *up*."""
+
+    name = "kubernetes"
+
+    def __init__(self, host: str = "", node: str = "", down: str = "", up: str = "") -> None:
+        for verb, what in _NEEDED:
+            if self._allowed(verb, what) != "yes":
+                raise CannotError(f"this user of the cluster may not {verb} {what} in the namespace {NAMESPACE}")
+        self._node, self._down, self._up = node, shlex.split(down), shlex.split(up)
+        self.by_request = bool(self._listed("deployments", "app.kubernetes.io/name=edge"))
+        self.host = host or self._address()
+        self._wanted = self._number("apidex")
+
+    def replicas(self) -> list[Replica]:
+        """As `Target.replicas`."""
+        return [
+            Replica(
+                pod["metadata"]["name"],
+                sum(status["restartCount"] for status in pod["status"].get("containerStatuses", ())),
+                pod["spec"].get("nodeName", ""),
+            )
+            for pod in self._listed("pods", "app.kubernetes.io/name=apidex")
+            if _is_ready(pod)
+        ]
+
+    def kill(self, replica: str) -> None:
+        """As `Target.kill`: from its node, since a container's first process takes no SIGKILL from within."""
+        self._signal(json.loads(self._kubectl("get", "pod", replica, "--output", "json")), 9)
+
+    def delete(self, replica: str) -> None:
+        """As `Target.delete`."""
+        self._kubectl("delete", "pod", replica, "--wait=false")
+        within(60, "as many pods as before, all ready", self._is_whole)
+
+    def roll_out(self) -> None:
+        """As `Target.roll_out`."""
+        self._kubectl("rollout", "restart", "deployment/apidex")
+        self._kubectl("rollout", "status", "deployment/apidex", "--timeout=180s")
+        within(120, "only new replicas", self._is_whole)
+
+    def scale(self, replicas: int) -> None:
+        """As `Target.scale`."""
+        self._wanted = replicas
+        self._kubectl("scale", "deployment/apidex", f"--replicas={replicas}")
+        within(120, f"{replicas} replicas", self._is_whole)
+
+    @contextmanager
+    def paused(self, replica: str) -> Iterator[None]:
+        """As `Target.paused`."""
+        with self._stopped(json.loads(self._kubectl("get", "pod", replica, "--output", "json"))):
+            yield
+
+    @contextmanager
+    def drained(self) -> Iterator[None]:
+        """As `Target.drained`, and then all replicas are spread anew."""
+        nodes = [replica.node for replica in self.replicas()]
+        if len(self._workers()) < 2:
+            raise CannotError("this cluster has one node that takes pods: there is nowhere to move to")
+        node = self._node or max(nodes)
+        try:
+            self._kubectl("drain", node, "--ignore-daemonsets", "--timeout=180s", "--pod-selector", _PODS)
+            yield
+        finally:
+            self._kubectl("uncordon", node)
+
+    @contextmanager
+    def cut_off(self) -> Iterator[None]:
+        """As `Target.cut_off`."""
+        if not (self._node and self._down and self._up):
+            raise CannotError("--node, --node-down and --node-up do not say which node may be cut off, and how")
+        output_of(*self._down)
+        try:
+            yield
+        finally:
+            output_of(*self._up)
+            within(90, "the node among those that are ready", lambda: self._node in self._workers())
+
+    @contextmanager
+    def without_redis(self) -> Iterator[None]:
+        """As `Target.without_redis`."""
+        self._kubectl("scale", "deployment/redis", "--replicas=0")
+        try:
+            yield
+        finally:
+            self._kubectl("scale", "deployment/redis", "--replicas=1")
+            self._kubectl("rollout", "status", "deployment/redis", "--timeout=60s")
+
+    @contextmanager
+    def hanging_redis(self) -> Iterator[None]:
+        """As `Target.hanging_redis`."""
+        (pod,) = self._listed("pods", "app.kubernetes.io/name=redis")
+        with self._stopped(pod):
+            yield
+
+    def empty_redis(self) -> None:
+        """As `Target.empty_redis`."""
+        self._kubectl("exec", "deployment/redis", "--", "redis-cli", "flushall")
+
+    def ask_upstream(self, *words: str) -> str:
+        """As `Target.ask_upstream`."""
+        if not self._listed("pods", "app.kubernetes.io/name=upstream", ASIDE):
+            raise CannotError(
+                "this cluster's Apidex follows an upstream of its own; `--up` brings one that can be broken"
+            )
+        return self._kubectl("exec", "upstream", "--", "python3", "/stage/upstream.py", *words, namespace=ASIDE)
+
+    def _is_whole(self) -> bool:
+        pods = self._listed("pods", "app.kubernetes.io/name=apidex")
+        return len(pods) == self._wanted and all(map(_is_ready, pods))
+
+    @contextmanager
+    def _stopped(self, pod: dict[str, Any]) -> Iterator[None]:
+        self._signal(pod, 19)
+        try:
+            yield
+        finally:
+            self._signal(pod, 18)
+
+    def prepare(self) -> None:
+        """As `Target.prepare`: a pod on each node, through which signals can be sent."""
+        there = {pod["metadata"]["name"] for pod in self._listed("pods", "", ASIDE)}
+        for node in self._workers():
+            if f"hand-{node}" not in there:
+                self._lay_a_hand_on(node)
+
+    def _signal(self, pod: dict[str, Any], number: int) -> None:
+        """Send a signal to the pod's processes, through the hand on its node."""
+        identity = pod["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2]
+        script = ("python3", "-c", _SIGNAL, identity, str(number))
+        self._kubectl("exec", f"hand-{pod['spec']['nodeName']}", "--", *script, namespace=ASIDE)
+
+    def _lay_a_hand_on(self, node: str) -> None:
+        spec = {
+            "nodeName": node,
+            "hostPID": True,
+            "terminationGracePeriodSeconds": 0,
+            "tolerations": [{"operator": "Exists"}],
+            "containers": [
+                {
+                    "name": "hand",
+                    "image": self._image(),
+                    "command": ["sleep", "infinity"],
+                    "securityContext": {"privileged": True, "runAsUser": 0},
+                }
+            ],
+        }
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": f"hand-{node}", "namespace": ASIDE},
+            "spec": spec,
+        }
+        # As it is where the stage stands: applied anew it would lose the labels that let replicas reach the upstream.
+        if not output_of("kubectl", "get", "namespace", ASIDE, "--ignore-not-found", "--output", "name"):
+            output_of("kubectl", "create", "namespace", ASIDE)
+        output_of("kubectl", "apply", "--server-side", "--filename", "-", stdin=json.dumps(pod))
+        self._kubectl("wait", "--for=condition=Ready", f"pod/hand-{node}", "--timeout=60s", namespace=ASIDE)
+
+    def _image(self) -> str:
+        (deployment,) = self._listed("deployments", "app.kubernetes.io/name=apidex")
+        return str(deployment["spec"]["template"]["spec"]["containers"][0]["image"])
+
+    def close(self) -> None:
+        """Take away what was laid beside it."""
+        for found in self._listed("pods", "", ASIDE):
+            if found["metadata"]["name"].startswith("hand-"):
+                self._kubectl("delete", "pod", found["metadata"]["name"], "--now", namespace=ASIDE)
+
+    def _workers(self) -> list[str]:
+        nodes = json.loads(output_of("kubectl", "get", "nodes", "--output", "json"))["items"]
+        return [node["metadata"]["name"] for node in nodes if not node["spec"].get("taints")]
+
+    def _number(self, deployment: str) -> int:
+        found = self._listed("deployments", f"app.kubernetes.io/name={deployment}")
+        if not found:
+            raise CannotError(f"no Apidex runs in the namespace {NAMESPACE}: `kubectl apply -k deploy/k8s`, or `--up`")
+        return int(found[0]["spec"]["replicas"])
+
+    def _address(self) -> str:
+        self._number("apidex")
+        service = json.loads(self._kubectl("get", "service", "apidex", "--output", "json"))
+        given = service["status"].get("loadBalancer", {}).get("ingress") or [{}]
+        address = given[0].get("ip") or given[0].get("hostname")
+        if not address:
+            raise CannotError("the Service apidex has no address; --host says where it can be reached")
+        return f"http://{address}:{service['spec']['ports'][0]['port']}"
+
+    def _allowed(self, verb: str, what: str) -> str:
+        try:
+            return self._kubectl("auth", "can-i", verb, what).strip()
+        except CannotError as error:
+            if str(error).endswith("no"):
+                return "no"
+            raise CannotError(f"no cluster answers behind kubectl's context: {error}") from None
+
+    def _listed(self, kind: str, selector: str, namespace: str = NAMESPACE) -> list[dict[str, Any]]:
+        found = self._kubectl("get", kind, "--selector", selector, "--output", "json", namespace=namespace)
+        items: list[dict[str, Any]] = json.loads(found)["items"]
+        return items
+
+    @staticmethod
+    def _kubectl(*arguments: str, namespace: str = NAMESPACE) -> str:
+        return output_of("kubectl", "--namespace", namespace, *arguments)
+
+
+def _is_ready(pod: dict[str, Any]) -> bool:
+    conditions = {item["type"]: item["status"] for item in pod["status"].get("conditions", [])}
+    return conditions.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]
+
+
+@contextmanager
+def brought_up(edge: bool = False, **how: str) -> Iterator[Kubernetes]:
+    """Apidex in its namespace, with the stage's upstream, taken away at the end. The nodes must have the images.
+
+    Raises CannotError where somebody else uses the namespace.
+    """
+    _refuse_others()
+    folder = STAGE.parent / "edge" if edge else STAGE
+    try:
+        output_of("kubectl", "apply", "--kustomize", str(folder))
+        for kind, namespace in (("pod/upstream", ASIDE),):
+            output_of("kubectl", "--namespace", namespace, "wait", "--for=condition=Ready", kind, "--timeout=60s")
+        for deployment in ("redis", "apidex", *(["edge"] if edge else [])):
+            rollout = ("rollout", "status", f"deployment/{deployment}", "--timeout=120s")
+            output_of("kubectl", "--namespace", NAMESPACE, *rollout)
+        yield _with_an_address(how)
+    finally:
+        output_of("kubectl", "delete", "namespace", NAMESPACE, ASIDE, "--ignore-not-found", "--timeout=120s")
+
+
+def _with_an_address(how: dict[str, str]) -> Kubernetes:
+    until = time.monotonic() + 30
+    while True:
+        try:
+            return Kubernetes(**how)
+        except CannotError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.5)
+
+
+def _refuse_others() -> None:
+    spaces = json.loads(output_of("kubectl", "get", "namespaces", "--output", "json"))["items"]
+    for space in spaces:
+        if space["metadata"]["name"] == NAMESPACE and space["metadata"]["labels"].get("apidex-loadtest") != "true":
+            raise CannotError(
+                f"the namespace {NAMESPACE} is in use; without --up the run is played against what is there"
+            )

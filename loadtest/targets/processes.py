@@ -1,0 +1,238 @@
+"""Apidex as plain processes on this machine: replicas, a Redis, an upstream and a small balancer, all started and ended here."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from socket import create_connection, create_server
+
+from loadtest.balancer import Balancer
+from loadtest.targets import CannotError, Replica, Target, output_of, within
+
+_STAGE = Path(__file__).parents[1] / "stage"
+SERVE = (sys.executable, "-m", "apidex", "serve")
+_RESTART_AFTER = 0.5
+
+
+class Daemon:
+    """A process that is started anew when it ends without having been told to."""
+
+    def __init__(self, command: Sequence[str], environ: Mapping[str, str], log: Path) -> None:
+        self._command, self._environ, self._log = command, environ, log
+        self.restarts, self._wanted = 0, True
+        self._begin()
+        self._watch = threading.Thread(target=self._keep, daemon=True)
+        self._watch.start()
+
+    def send(self, number: int) -> None:
+        """Send it a signal, if it lives."""
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+
+    def end(self, number: int = signal.SIGTERM, patience: float = 45.0) -> None:
+        """Have it end, for good; by force if it does not within *patience* seconds."""
+        self._wanted = False
+        self.send(signal.SIGCONT)
+        self.send(number)
+        try:
+            self._process.wait(patience)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+        self._watch.join()
+
+    def begin_again(self) -> None:
+        """Start it after it was ended."""
+        self._wanted = True
+        self._begin()
+        self._watch = threading.Thread(target=self._keep, daemon=True)
+        self._watch.start()
+
+    def _begin(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - commands of ours
+                self._command, env=self._environ, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def _keep(self) -> None:
+        while True:
+            self._process.wait()
+            if self._wanted:
+                time.sleep(_RESTART_AFTER)
+            if not self._wanted:
+                return
+            self.restarts += 1
+            self._begin()
+
+
+class Processes(Target):
+    """Replicas on ports of their own. Use `running`."""
+
+    name, by_request = "processes", False
+
+    def __init__(self, folder: Path, balancer: Balancer, command: Sequence[str]) -> None:
+        self._folder, self._balancer, self._command = folder, balancer, command
+        self._replicas: dict[str, tuple[Daemon, int]] = {}
+        self._upstream_port, self._control_port, self._redis_port = (_free_port() for _ in range(3))
+        self._numbers = iter(range(1, 10_000))
+
+    def open(self, replicas: int) -> None:
+        """Start everything."""
+        serving = ("serve", "--host", "127.0.0.1", "--port", str(self._upstream_port))
+        self._upstream = self._daemon("upstream", self._upstream_script(*serving))
+        self._redis = self._daemon("redis", _redis_command(self._redis_port, self._folder))
+        for what, port in (("upstream", self._upstream_port), ("Redis", self._redis_port)):
+            within(20, f"an answer of the {what}", lambda port=port: _listens(port))
+        self.scale(replicas)
+        self.host = f"http://127.0.0.1:{self._balancer.port}"
+
+    def close(self) -> None:
+        """End everything, at once."""
+        for daemon, _ in self._replicas.values():
+            daemon.end(signal.SIGKILL)
+        for name in ("_redis", "_upstream"):
+            if daemon := getattr(self, name, None):
+                daemon.end(signal.SIGKILL)
+
+    def replicas(self) -> list[Replica]:
+        """As `Target.replicas`."""
+        return [
+            Replica(name, daemon.restarts)
+            for name, (daemon, port) in self._replicas.items()
+            if self._balancer.is_ready(port)
+        ]
+
+    def kill(self, replica: str) -> None:
+        """As `Target.kill`."""
+        self._replicas[replica][0].send(signal.SIGKILL)
+
+    def roll_out(self) -> None:
+        """As `Target.roll_out`: one by one, the new one first."""
+        for name in list(self._replicas):
+            self._add()
+            self.settle(len(self._replicas))
+            self._remove(name)
+
+    def scale(self, replicas: int) -> None:
+        """As `Target.scale`."""
+        while len(self._replicas) < replicas:
+            self._add()
+        while len(self._replicas) > replicas:
+            self._remove(next(iter(self._replicas)))
+        self.settle(replicas)
+
+    @contextmanager
+    def paused(self, replica: str) -> Iterator[None]:
+        """As `Target.paused`."""
+        with self._stopped(self._replicas[replica][0]):
+            yield
+
+    @contextmanager
+    def without_redis(self) -> Iterator[None]:
+        """As `Target.without_redis`."""
+        self._redis.end(signal.SIGKILL)
+        try:
+            yield
+        finally:
+            self._redis.begin_again()
+
+    @contextmanager
+    def hanging_redis(self) -> Iterator[None]:
+        """As `Target.hanging_redis`."""
+        with self._stopped(self._redis):
+            yield
+
+    def empty_redis(self) -> None:
+        """As `Target.empty_redis`."""
+        with create_connection(("127.0.0.1", self._redis_port), timeout=5) as connection:
+            connection.sendall(b"*1\r\n$8\r\nFLUSHALL\r\n")
+            if not connection.recv(100).startswith(b"+OK"):
+                raise CannotError("Redis did not take FLUSHALL")
+
+    def ask_upstream(self, *words: str) -> str:
+        """As `Target.ask_upstream`."""
+        return output_of(*self._upstream_script(*words))
+
+    @contextmanager
+    def _stopped(self, daemon: Daemon) -> Iterator[None]:
+        daemon.send(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            daemon.send(signal.SIGCONT)
+
+    def _add(self) -> None:
+        name, port = f"replica-{next(self._numbers)}", _free_port()
+        self._replicas[name] = (self._daemon(name, (*self._command, "--port", str(port)), APIDEX_SERVED_BY=name), port)
+        self._balancer.ports = [*self._balancer.ports, port]
+
+    def _remove(self, name: str) -> None:
+        """It drains: the balancer sends it nothing new as soon as it says that it is not ready."""
+        daemon, port = self._replicas[name]
+        daemon.end()
+        del self._replicas[name]
+        self._balancer.ports = [each for each in self._balancer.ports if each != port]
+
+    def _daemon(self, name: str, command: Sequence[str], **more: str) -> Daemon:
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("APIDEX_")}
+        settings = {
+            "APIDEX_UPSTREAM": f"http://127.0.0.1:{self._upstream_port}/entries.json",
+            "APIDEX_REDIS_URL": f"redis://127.0.0.1:{self._redis_port}/0",
+            "APIDEX_REFRESH_SECONDS": "5",
+            "APIDEX_POLL_SECONDS": "1",
+            "APIDEX_KEEP_ALIVE_SECONDS": "2",
+            "APIDEX_DRAIN_SECONDS": "4",
+        }
+        return Daemon(command, clean | settings | more, self._folder / f"{name}.log")
+
+    def _upstream_script(self, *words: str) -> tuple[str, ...]:
+        return (sys.executable, str(_STAGE / "upstream.py"), *words, "--control", str(self._control_port))
+
+
+@contextmanager
+def running(
+    folder: Path, replicas: int = 4, command: Sequence[str] = SERVE, balancer: Callable[[], Balancer] = Balancer
+) -> Iterator[Processes]:
+    """Replicas that *command* starts, behind a balancer; their logs are in *folder*. All of it ends with the block."""
+    with ExitStack() as stack:
+        target = Processes(folder, stack.enter_context(balancer().running()), command)
+        stack.callback(target.close)
+        target.open(replicas)
+        yield target
+
+
+def _redis_command(port: int, folder: Path) -> tuple[str, ...]:
+    """The real one where it is installed, and otherwise fakeredis's server."""
+    if binary := shutil.which("redis-server"):
+        return (
+            binary,
+            "--port",
+            str(port),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--dir",
+            str(folder),
+        )
+    return (sys.executable, str(_STAGE / "fake_redis.py"), str(port))
+
+
+def _free_port() -> int:
+    with create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def _listens(port: int) -> bool:
+    try:
+        create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,90 @@
+"""Each target here is bad in one way, and the verdict must name it. These are real runs, of some seconds each."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from loadtest.balancer import Balancer, Client
+from loadtest.run import Load, play
+from loadtest.scenarios import SCENARIOS
+from loadtest.targets import processes
+from loadtest.verdict import Judged, Verdict, judge
+
+FAULTY = (sys.executable, str(Path(__file__).with_name("faulty.py")))
+
+pytestmark = pytest.mark.real
+
+
+def verdict_on(
+    folder, scenario: str, *, seconds: float, load=None, command=processes.SERVE, balancer=Balancer
+) -> Verdict:
+    with processes.running(folder, 4, command, balancer) as target:
+        seen = play(SCENARIOS[scenario], target, folder, seconds=seconds, load=load or Load(), tell=lambda _: None)
+    verdict = judge(Judged.of(seen), SCENARIOS[scenario])
+    print(f"\n{verdict.summary} {verdict.failures}")
+    return verdict
+
+
+def failed_checks(verdict: Verdict) -> list[str]:
+    return [check.name for check in verdict.checks if not check.passed]
+
+
+def test_a_target_that_is_well_passes(tmp_path):
+    verdict = verdict_on(tmp_path, "steady", seconds=10)
+    assert failed_checks(verdict) == []
+    assert verdict.failures == {}
+
+
+@pytest.mark.parametrize(
+    ("fault", "scenario", "seconds", "named"),
+    [
+        ("stale", "steady", 16, {"went back"}),
+        ("young", "steady", 14, {"false age"}),
+        ("late", "steady", 12, {"late"}),
+        ("wrong", "steady", 10, {"wrong body"}),
+        ("abrupt", "rollout", 14, {"closed unanswered", "reset"}),
+    ],
+)
+def test_a_replica_that_is_bad_fails(tmp_path, fault, scenario, seconds, named):
+    verdict = verdict_on(tmp_path, scenario, seconds=seconds, command=(*FAULTY, fault))
+    assert not verdict.passed
+    assert verdict.failures.keys() & named
+    assert failed_checks(verdict) == ["failed requests"]
+
+
+class Dropping(Balancer):
+    """Loses one request in 10,000, when it has come whole."""
+
+    passed = 0
+
+    def client(self):
+        return DroppedClient(self)
+
+
+class DroppedClient(Client):
+    def data_received(self, data: bytes) -> None:
+        self._balancer.passed += 1
+        if self._balancer.passed % 10_000 == 0:
+            self._transport.abort()
+        else:
+            super().data_received(data)
+
+
+def test_one_request_in_ten_thousand_that_is_dropped_is_found(tmp_path):
+    verdict = verdict_on(tmp_path, "steady", seconds=34, load=Load(users=75), balancer=Dropping)
+    assert verdict.requests > 10_000
+    assert failed_checks(verdict) == ["failed requests"]
+    assert verdict.failures.keys() <= {"reset", "closed unanswered"}
+    assert 1 <= verdict.failed <= verdict.requests // 10_000
+
+
+def test_clients_that_are_all_pinned_to_one_replica_are_found(tmp_path):
+    verdict = verdict_on(tmp_path, "steady", seconds=8, balancer=lambda: Balancer(min))
+    assert failed_checks(verdict) == ["spread of new connections", "spread of kept-alive connections"]
+
+
+def test_a_run_in_which_the_load_generator_was_the_bottleneck_is_void(tmp_path):
+    verdict = verdict_on(tmp_path, "steady", seconds=8, load=Load(users=200, rate=100))
+    assert verdict.void
+    assert not verdict.passed
+    assert "the load generator" in failed_checks(verdict)
