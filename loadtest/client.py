@@ -54,7 +54,7 @@ def _from_an_address_of_its_own(family: int, kind: int, protocol: int) -> Any:  
 
 
 def fault_of(error: BaseException) -> tuple[str, str]:
-    """One word for what went wrong on the way, and the rest of it. geventhttpclient wraps some errors, as if it had tried again."""
+    """One word for what went wrong on the way, and the rest of it. The library wraps some errors, as if it had tried again."""
     error = getattr(error, "original", None) or error
     detail = " ".join(str(error).split())
     for kind, word in _WORDS:
