@@ -7,10 +7,13 @@ from shutil import which
 
 import pytest
 from loadtest.bench.instructions import Count, excess
+from loadtest.bench.many import entries, write
 from loadtest.bench.table import table
 from loadtest.bench.workload import kinds
 from msgspec.structs import replace
 
+from apidex import formats
+from apidex.catalogue import Catalogue
 from conftest import ROOT
 
 
@@ -81,6 +84,21 @@ def test_an_excess_of_instructions_is_told_with_the_functions_that_it_comes_from
 @pytest.mark.parametrize("total", [900, 1000, 1050])
 def test_what_is_within_the_margin_is_no_excess(total):
     assert excess(replace(COUNT, total=total), COUNT) == ""
+
+
+def test_a_catalogue_of_any_size_is_the_same_at_every_run_and_has_no_name_twice():
+    items = list(entries(5000))
+    assert items == list(entries(5000))
+    assert len({item.name for item in items}) == 5000
+    assert sum("a" in item.name for item in items) > 3000
+
+
+def test_a_large_catalogue_is_what_an_upstream_could_send(tmp_path):
+    write(3000, tmp_path / "many.json")
+    parsed = formats.parse((tmp_path / "many.json").read_bytes())
+    assert len(parsed.catalogue) == 3000
+    assert parsed.report.repaired.total == 0
+    assert parsed.catalogue.digest == Catalogue.of(entries(3000)).digest
 
 
 def bench(*arguments: str, **environ: str) -> subprocess.CompletedProcess:

@@ -180,6 +180,34 @@ async def test_a_payload_that_is_too_long_is_not_loaded(redis_cache):
     assert error.value.kind == "too_large"
 
 
+async def test_a_long_payload_is_read_in_parts(redis_cache, monkeypatch):
+    monkeypatch.setattr("apidex.cache._PART", 7)
+    payload = bytes(range(256))
+    copy = await copy_of(redis_cache)
+    await redis_cache.publish(copy, payload, None)
+    head, loaded = await redis_cache.load()
+    assert same(head.copy, copy)
+    assert loaded == payload
+
+
+async def test_parts_of_two_payloads_are_never_put_together(redis_cache, monkeypatch):
+    monkeypatch.setattr("apidex.cache._PART", 4)
+    first = await copy_of(redis_cache)
+    await redis_cache.publish(first, b"old " * 5, None)
+    getrange, asked = redis_cache._client.getrange, []
+
+    async def and_another_publishes(key, start, end):
+        asked.append(start)
+        part = await getrange(key, start, end)
+        if len(asked) == 2:
+            await redis_cache.publish(replace(first, stamp=first.stamp + 1), b"new " * 5, first.stamp)
+        return part
+
+    monkeypatch.setattr(redis_cache._client, "getrange", and_another_publishes)
+    head, loaded = await redis_cache.load()
+    assert (head.copy.stamp, loaded) == (first.stamp + 1, b"new " * 5)
+
+
 async def test_two_prefixes_are_two_fleets(redis_server):
     options = {"password": "", "ca": "", "timeout": SECOND, "limit": 10}
     url = redis_server.url

@@ -1,5 +1,6 @@
 """The short cut gives to the byte what Litestar's handler gives, and both give what looking at every entry gives."""
 
+import asyncio
 import gzip
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apidex import hotpath
 from conftest import client_of, refreshed, running_app
 from fakes import FakeClock, FakeUpstream
 
@@ -136,3 +138,37 @@ async def test_a_fault_of_ours_is_a_problem_document_and_logged(client, app, cap
     assert response.status_code == 500
     assert response.json()["detail"] == "A fault in Apidex; its log has more."
     assert "request.broken" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip", "zstd"])
+@pytest.mark.parametrize("path", ["/Filler", "/a", "/i"])
+async def test_a_wide_answer_comes_in_pieces_that_are_the_whole(monkeypatch, clock, encoding, path):
+    monkeypatch.setattr(hotpath, "WIDE", 9)
+    monkeypatch.setattr(hotpath, "_PIECE", 7)
+    async with running_app(FakeUpstream(*NAMES), clock) as app, client_of(app.asgi) as client:
+        response = await client.get(path, headers={"accept-encoding": encoding})
+        async with client_of(app.plain) as plain:
+            whole = await plain.get(path, headers={"accept-encoding": encoding})
+        head = await client.head(path, headers={"accept-encoding": encoding})
+    assert response.json() == whole.json()
+    assert len(response.json()) > 9
+    assert "content-length" not in response.headers
+    assert response.headers["etag"] == head.headers["etag"]
+    assert response.headers.get("content-encoding", "identity") == encoding
+    assert head.content == b""
+
+
+async def test_others_are_answered_between_the_pieces_of_a_wide_answer(monkeypatch, clock):
+    monkeypatch.setattr(hotpath, "WIDE", 9)
+    monkeypatch.setattr(hotpath, "_PIECE", 1)
+    order = []
+
+    async def ask(app, path, label):
+        async def send(message):
+            order.append(label)
+
+        await app.asgi({"type": "http", "method": "GET", "raw_path": path, "headers": []}, None, send)
+
+    async with running_app(FakeUpstream(*NAMES), clock) as app:
+        await asyncio.gather(ask(app, b"/Filler", "wide"), ask(app, b"/Cat", "narrow"))
+    assert order.index("narrow") < order.count("wide") / 2

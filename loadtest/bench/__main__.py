@@ -1,6 +1,6 @@
 """All benchmarks, or some of them: figures and ratios, losses included. They judge no run by them.
 
-    python -m loadtest.bench [--short] [--upstream FILE] [contenders] [start]
+    python -m loadtest.bench [--short] [--upstream FILE] [contenders] [start] [growth]
 
 It takes the real catalogue at ../shared/data/public-apis, or the starter catalogue where that is not at hand.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import apidex
-from loadtest.bench import compare, start
+from loadtest.bench import compare, growth, start
 from loadtest.bench.process import MissingToolError
 
 _REAL = Path(__file__).parents[3] / "shared/data/public-apis/README.md"
@@ -35,7 +35,11 @@ def _start(plan: Plan) -> str:
     return start.starts(plan.upstream.as_uri(), runs=1 if plan.short else 5)
 
 
-PARTS: dict[str, Callable[[Plan], str]] = {"contenders": _contenders, "start": _start}
+def _growth(plan: Plan) -> str:
+    return growth.shown(growth.growth((1000, 10_000) if plan.short else growth.SIZES))
+
+
+PARTS: dict[str, Callable[[Plan], str]] = {"contenders": _contenders, "start": _start, "growth": _growth}
 
 
 def main() -> int:

@@ -128,7 +128,7 @@ http {{
 def contenders(upstream: Path) -> Iterator[tuple[list[Kind], Bench]]:
     """All of them, started on the catalogue in the file *upstream*, and what to ask them. Raises MissingToolError."""
     with TemporaryDirectory() as name, ExitStack() as stack:
-        stage = _stage(Path(name), upstream, stack.enter_context(_redis_server()))
+        stage = _stage(Path(name), upstream, stack.enter_context(redis_server()))
         bench = _all_started(stage, stack)
         for kind in stage.kinds:
             _agree(kind, bench)
@@ -154,7 +154,7 @@ def _stage(folder: Path, upstream: Path, redis_url: str) -> Stage:
 
 
 @contextmanager
-def _redis_server() -> Iterator[str]:
+def redis_server() -> Iterator[str]:
     port = free_port()
     with running([tool("redis-server", "redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]):
         client = redis.Redis(port=port)

@@ -3,13 +3,14 @@
 import os
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 from shutil import which
 from socket import create_server
+from threading import Event, Thread
 
 PATIENCE = 60.0
 """Seconds that a process has until it answers."""
@@ -59,6 +60,49 @@ def megabytes(pid: int, line: str = "VmRSS") -> float:
     return int(next(row for row in status.splitlines() if row.startswith(f"{line}:")).split()[1]) / 1024
 
 
+def megabytes_held(pid: int) -> float:
+    """Memory of a process and its children: what each has for itself, and once what they share under no file's name."""
+    own, shared = 0.0, {}
+    for process in _family(pid):
+        try:
+            own += megabytes(process, "RssAnon") + megabytes(process, "RssFile")
+            shared.update(_shared(process))
+        except (FileNotFoundError, ProcessLookupError, StopIteration):  # it has just ended
+            continue
+    return own + sum(shared.values()) / 2**20
+
+
+def _shared(pid: int) -> Iterator[tuple[int, int]]:
+    """Number and bytes of each memfd that a process has open or mapped."""
+    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+        if "/memfd:" in line:
+            places, *_, inode, _, _ = line.split()
+            start, end = (int(place, 16) for place in places.split("-"))
+            yield int(inode), end - start
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        if "/memfd:" in str(link.readlink()):
+            state = link.stat()
+            yield state.st_ino, state.st_blocks * 512
+
+
+@contextmanager
+def peak_of(pid: int) -> Iterator[Callable[[], float]]:
+    """Watches a process and its children; the function given tells the most megabytes that they have held together."""
+    most, ended = [0.0], Event()
+
+    def watch() -> None:
+        while not ended.wait(0.03):
+            most[0] = max(most[0], megabytes_held(pid))
+
+    watcher = Thread(target=watch)
+    watcher.start()
+    try:
+        yield lambda: most[0]
+    finally:
+        ended.set()
+        watcher.join()
+
+
 def free_port() -> int:
     """A port that nobody listens on just now."""
     with create_server(("127.0.0.1", 0)) as free:
@@ -82,6 +126,17 @@ def answer(port: int, path: str, headers: dict[str, str] | None = None) -> Answe
         response = connection.getresponse()
         fields = {name.lower(): value for name, value in response.getheaders()}
         return Answer(response.status, fields, response.read())
+    finally:
+        connection.close()
+
+
+def discard(port: int, path: str) -> int:
+    """Read the answer to one GET and keep none of it; its bytes."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return sum(len(piece) for piece in iter(lambda: response.read(2**18), b""))
     finally:
         connection.close()
 

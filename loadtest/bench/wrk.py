@@ -38,12 +38,17 @@ class RequestsFailedError(Exception):
 
 
 def drive(
-    contender: Contender, paths: Sequence[str], headers: Mapping[str, str], seconds: int, folder: Path
+    contender: Contender,
+    paths: Sequence[str],
+    headers: Mapping[str, str],
+    seconds: int,
+    folder: Path,
+    connections: int = CONNECTIONS,
 ) -> Measured:
     """Ask for *paths* in turn. Raises RequestsFailedError for any answer that is an error, MissingToolError without wrk."""
     asked = folder / "paths.txt"
     asked.write_text("\n".join(paths) + "\n")
-    command = [tool("wrk", "wrk"), "--threads", "1", "--connections", str(CONNECTIONS), "--duration", f"{seconds}s"]
+    command = [tool("wrk", "wrk"), "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s"]
     command += [word for name, value in headers.items() for word in ("--header", f"{name}: {value}")]
     command += ["--timeout", "60s", "--script", str(_SCRIPT), f"http://127.0.0.1:{contender.port}", "--", str(asked)]
     before = cpu_seconds(contender.pid)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
+from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -67,9 +68,21 @@ def joined(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes:
     return b",".join([value for key, value in headers if key == name])
 
 
+class Stream(Protocol):
+    """An encoder for a body that comes in pieces."""
+
+    def compress(self, piece: bytes, /) -> bytes:
+        """Some more of the encoded body."""
+        ...
+
+    def flush(self) -> bytes:
+        """The end of it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoding:
-    """A content coding.
+    """A content coding, for whole bodies and for those in pieces.
 
     *suffix* sets its entity tags apart, and names the encoder's version, for another one writes other bytes.
     """
@@ -77,18 +90,37 @@ class Encoding:
     token: bytes
     suffix: str
     encode: Callable[[bytes], bytes]
+    stream: Callable[[], Stream]
+
+
+class _AsItIs:
+    def compress(self, piece: bytes) -> bytes:
+        return piece
+
+    def flush(self) -> bytes:
+        return b""
+
+
+def _gzip_stream() -> Stream:
+    return zlib.compressobj(level=6, wbits=31)
 
 
 def _gzip(body: bytes) -> bytes:
-    stream = zlib.compressobj(level=6, wbits=31)
+    stream = _gzip_stream()
     return stream.compress(body) + stream.flush()
 
 
-_ZSTD = zstandard.ZstdCompressor(level=3)
+_ZSTD_LEVEL = 3
+_ZSTD = zstandard.ZstdCompressor(level=_ZSTD_LEVEL)
 
-IDENTITY = Encoding(b"identity", "", bytes)
-GZIP = Encoding(b"gzip", f"-gzip{zlib.ZLIB_RUNTIME_VERSION}", _gzip)
-ZSTD = Encoding(b"zstd", "-zstd{}.{}.{}".format(*zstandard.ZSTD_VERSION), _ZSTD.compress)
+
+def _zstd_stream() -> Stream:
+    return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compressobj()  # each of its own: they are used in turn
+
+
+IDENTITY = Encoding(b"identity", "", bytes, _AsItIs)
+GZIP = Encoding(b"gzip", f"-gzip{zlib.ZLIB_RUNTIME_VERSION}", _gzip, _gzip_stream)
+ZSTD = Encoding(b"zstd", "-zstd{}.{}.{}".format(*zstandard.ZSTD_VERSION), _ZSTD.compress, _zstd_stream)
 
 
 @lru_cache(maxsize=256)

@@ -27,6 +27,9 @@ T = TypeVar("T")
 _PAYLOAD_PATIENCE = 10
 """A payload may take this many times as long as all else."""
 
+_PART = 2**20
+"""Longer payloads are read in parts of so many bytes."""
+
 _LONGEST_BACK_OFF = 86_400.0
 
 _DIGITS = 16
@@ -210,12 +213,26 @@ class RedisCache:
         length = await self._asked(self._client.strlen(self._payload), missing=("type",))
         if length is not None and length > self._limit:
             raise CacheError("too_large", f"the payload in Redis has {length} bytes; at most {self._limit} are loaded")
+        if length is not None and length > _PART:
+            return await self._load_in_parts(length)
         pipeline = self._client.pipeline(transaction=True)
         pipeline.time()
         pipeline.hgetall(self._head)
         pipeline.get(self._payload)
         time, fields, payload = await self._asked(pipeline.execute(raise_on_error=False), patience=_PAYLOAD_PATIENCE)
         return _head_of(time, fields), payload if isinstance(payload, bytes) else None
+
+    async def _load_in_parts(self, length: int) -> tuple[Head, bytes | None]:
+        """As `load`, so that neither Redis nor this event loop is held up by a large payload."""
+        before = await self.read()
+        parts = bytearray()
+        for start in range(0, length, _PART):
+            part = self._client.getrange(self._payload, start, start + _PART - 1)
+            parts += await self._asked(part, patience=_PAYLOAD_PATIENCE)
+        head = await self.read()
+        if _version(head) == _version(before):
+            return head, bytes(parts)
+        return await self.load()  # another has published meanwhile, which does not happen often
 
     async def publish(self, copy: Copy, payload: bytes, expected: int | None) -> bool:
         """As `Cache.publish`."""
@@ -340,6 +357,10 @@ def _head_of(time: Any, fields: Any) -> Head:  # noqa: ANN401 - whatever Redis s
         return Head(now, _copy_of(text), failures, min(retry_at, now + _LONGEST_BACK_OFF))
     except (ValueError, KeyError):
         return Head(now, None, damaged=True)
+
+
+def _version(head: Head) -> str:
+    return head.copy.version if head.copy else ""
 
 
 def _copy_of(text: dict[str, str]) -> Copy | None:

@@ -4,6 +4,8 @@ It gives to the byte what Litestar's handler of the same route gives (a test com
 Everything else it hands on. A server that can write an answer at once need not even go by ASGI: see `HotPath.at_once`.
 """
 
+import asyncio
+from collections.abc import Iterator
 from time import perf_counter
 from typing import NamedTuple
 
@@ -23,6 +25,7 @@ from apidex.answers import (
     entity_tag,
     headers_of,
     is_name,
+    joined,
     lines_of,
     name_of,
     negotiate,
@@ -38,7 +41,13 @@ from apidex.snapshot import Snapshot
 
 log = structlog.get_logger("apidex.hotpath")
 
+WIDE = 2000
+"""Answers with more entries are given in pieces: so many are found and joined in about a millisecond."""
+
+_PIECE = 500
+
 _LINES = b"content-type: %b\r\ncontent-length: %d\r\netag: %b\r\n%b%b"
+_WIDE_LINES = b"content-type: %b\r\netag: %b\r\n%b%b%b"
 
 
 class Answer(NamedTuple):
@@ -93,15 +102,19 @@ class HotPath:
         if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or not is_name(scope["raw_path"]):
             await self.app(scope, receive, send)
             return
-        status, lines, body = self.at_once(scope["raw_path"], scope["headers"])
+        answer = self.at_once(scope["raw_path"], scope["headers"])
+        if answer is None:
+            await self._stream(scope, send)
+            return
+        status, lines, body = answer
         await send({"type": "http.response.start", "status": status, "headers": headers_of(lines)})
         body = body if scope["method"] == "GET" else b""
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
-    def at_once(self, raw_path: bytes, headers: Headers) -> tuple[int, bytes, bytes]:
+    def at_once(self, raw_path: bytes, headers: Headers) -> tuple[int, bytes, bytes] | None:
         """As ASGI's GET, for a path of one segment and a server that writes at once: status, lines of the head, and body.
 
-        Raises nothing.
+        None for an answer so wide that others would wait for it: ASGI gives it in pieces. Raises nothing.
         """
         began = perf_counter()
         try:
@@ -111,6 +124,8 @@ class HotPath:
         except Exception as error:
             log.error("request.broken", path=raw_path.decode("latin-1"), exc_info=error)
             answer = self._problem(Problem(500, FAULT))
+        if answer is None:
+            return None
         self._answered(answer.status, perf_counter() - began)
         return answer.status, answer.lines + self._edition.age_lines if answer.ages else answer.lines, answer.body
 
@@ -118,7 +133,22 @@ class HotPath:
         body = problem.body()
         return Answer(problem.status, lines_of([*problem_headers(body), *self._common]), body, ages=False)
 
-    def _find(self, raw_path: bytes, request_headers: Headers) -> Answer:
+    async def _stream(self, scope: Scope, send: Send) -> None:
+        """A wide answer, a piece at a time: other requests are answered in between, and a slow client is waited for."""
+        self._answered(200, 0.0)
+        edition, name = self._current_edition(), name_of(scope["raw_path"])
+        encoding = negotiate(joined(scope["headers"], b"accept-encoding"))
+        lines = _WIDE_LINES % (JSON, edition.tag(encoding), _coding(encoding), edition.lines, edition.age_lines)
+        await send({"type": "http.response.start", "status": 200, "headers": headers_of(lines)})
+        if scope["method"] == "GET":
+            stream = encoding.stream()
+            for piece in _pieces(edition.snapshot, name):
+                await send({"type": "http.response.body", "body": stream.compress(piece), "more_body": True})
+                await asyncio.sleep(0)
+            await send({"type": "http.response.body", "body": stream.flush(), "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _find(self, raw_path: bytes, request_headers: Headers) -> Answer | None:
         accept_encoding = if_none_match = b""
         for name, value in request_headers:
             if name == b"accept-encoding":
@@ -134,15 +164,18 @@ class HotPath:
                 return Answer(304, b"etag: %b\r\n%b" % (tag, edition.lines), b"")
         return self._cache.get((raw_path, encoding)) or self._search(raw_path, encoding, edition)
 
-    def _search(self, raw_path: bytes, encoding: Encoding, edition: _Edition) -> Answer:
+    def _search(self, raw_path: bytes, encoding: Encoding, edition: _Edition) -> Answer | None:
         snapshot = edition.snapshot
-        body = snapshot.catalogue.select(snapshot.index.find(name_of(raw_path)))
+        positions = snapshot.index.find(name_of(raw_path), most=WIDE + 1)
+        if len(positions) > WIDE:
+            return None
+        body = snapshot.catalogue.select(positions)
         if len(body) < COMPRESS_FROM:
             encoding_used = IDENTITY
         else:
             encoding_used, body = encoding, encoding.encode(body)
-        coding = b"" if encoding_used is IDENTITY else b"content-encoding: %b\r\n" % encoding_used.token
-        lines = _LINES % (JSON, len(body), edition.tag(encoding_used), coding, edition.lines)
+        tag, coding = edition.tag(encoding_used), _coding(encoding_used)
+        lines = _LINES % (JSON, len(body), tag, coding, edition.lines)
         answer = Answer(200, lines, body)
         self._cache.put((raw_path, encoding), answer, len(body), len(raw_path))
         return answer
@@ -165,3 +198,16 @@ class HotPath:
     def _edition_of(self, snapshot: Snapshot) -> _Edition:
         headers = [*version_headers(snapshot, self._refresher.limits), *self._common]
         return _Edition(snapshot, lines_of(headers))
+
+
+def _coding(encoding: Encoding) -> bytes:
+    return b"" if encoding is IDENTITY else b"content-encoding: %b\r\n" % encoding.token
+
+
+def _pieces(snapshot: Snapshot, name: str) -> Iterator[bytes]:
+    """What `Catalogue.select` makes of all that `Index.find` finds, a few entries at a time."""
+    before, begin, end = b"[", 0, len(snapshot.catalogue)
+    while begin < end and (positions := snapshot.index.find(name, begin, _PIECE)):
+        yield before + snapshot.catalogue.select(positions)[1:-1]
+        before, begin = b",", positions[-1] + 1
+    yield b"]"

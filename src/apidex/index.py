@@ -37,12 +37,15 @@ class Index:
             starts.append(len(text))
         return bytes(text), starts
 
-    def find(self, name: str) -> list[int]:
-        """The positions of all names that contain *name*, case-sensitive, in order. None is left out, at any length."""
+    def find(self, name: str, begin: int = 0, most: int | None = None) -> list[int]:
+        """The positions of all names that contain *name*, case-sensitive, in order. None is left out, at any length.
+
+        A search can be had in parts: from position *begin* on, and no more than *most*.
+        """
         needle, find, starts = name.encode(), self.text.find, self.starts
         positions: list[int] = []
-        at = find(needle)
-        while at >= 0:
+        at = find(needle, starts[begin])
+        while at >= 0 and len(positions) != most:
             behind = bisect_right(starts, at)
             positions.append(behind - 1)
             at = find(needle, starts[behind])

@@ -49,8 +49,8 @@ _HEADS = {
 AtOnceAnswer = tuple[int, bytes, bytes]
 """Status, lines of the head, and body."""
 
-AtOnce = Callable[[bytes, Headers], AtOnceAnswer]
-"""What answers a GET of a path of one segment without waiting, and raises nothing."""
+AtOnce = Callable[[bytes, Headers], AtOnceAnswer | None]
+"""What answers a GET of a path of one segment without waiting, or leaves it to ASGI, and raises nothing."""
 
 _BY_ASGI = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
 """Headers of requests that are more than a question."""
@@ -149,8 +149,8 @@ class Connection(HttpToolsProtocol):
         self._had_request = True
         is_last = self.config.draining or self.loop.time() > self._retires_at
         at_once = self.config.at_once
-        if at_once is not None and self._is_plain_search():
-            self._write(at_once(self.url, self.headers), is_last=is_last or not self.parser.should_keep_alive())
+        if at_once is not None and self._is_plain_search() and (answer := at_once(self.url, self.headers)):
+            self._write(answer, is_last=is_last or not self.parser.should_keep_alive())
             return
         super().on_headers_complete()
         if is_last:

@@ -1,0 +1,195 @@
+"""What a catalogue costs by its size, from a thousand entries to a million: CPU for each search, memory, Redis, time to adopt.
+
+The catalogues are those of `many`. They are put into a Redis as a replica would, and replicas on one core take them from there.
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Thread
+from urllib.parse import quote
+
+import msgspec
+
+from apidex import wire
+from apidex.cache import Copy, cache_at
+from apidex.catalogue import Catalogue, Entry
+from apidex.formats import Parsed, Report
+from apidex.validators import NONE
+from loadtest.bench.contenders import Contender, redis_server
+from loadtest.bench.many import entries
+from loadtest.bench.process import answer, discard, free_port, megabytes_held, peak_of, running, wait_for
+from loadtest.bench.table import table
+from loadtest.bench.wrk import Measured, drive
+
+SIZES = (1000, 10_000, 100_000, 1_000_000)
+
+_LIMIT = 2**31
+
+_SECONDS = 3
+"""How long requests come while something else goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """What a catalogue of *count* entries costs. Sizes in MB, times in the unit that they are named with."""
+
+    count: int
+    json: float
+    payload: float
+    search_us: float
+    start_s: float
+    adopt_s: float
+    memory: float
+    peak: float
+    p99_ms: float
+    p99_adopting_ms: float
+    wide_s: float
+    beside_wide_ms: float
+    memory_of_wide: float
+
+
+def growth(sizes: tuple[int, ...]) -> list[Grown]:
+    """Measure each size, the smallest first. Raises MissingToolError."""
+    return [_measured(count) for count in sizes]
+
+
+def shown(grown: list[Grown]) -> str:
+    """The table."""
+    head = ["entries", "JSON, MB", "in Redis, MB", "search, µs CPU", "command to answer, s", "adopted after, s"]
+    head += ["memory, MB", "× JSON", "peak while adopting, MB", "× JSON", "p99, ms", "while adopting, ms"]
+    head += ["widest answer, s", "others beside it, p99 ms", "memory more, MB"]
+    return table(head, [_row(it) for it in grown])
+
+
+def _row(it: Grown) -> list[str]:
+    return [
+        *(f"{it.count:,}", f"{it.json:.1f}", f"{it.payload:.2f}", f"{it.search_us:,.0f}", f"{it.start_s:.2f}"),
+        *(f"{it.adopt_s:.2f}", f"{it.memory:.0f}", f"{it.memory / it.json:.2f}", f"{it.peak:.0f}"),
+        *(f"{it.peak / it.json:.2f}", f"{it.p99_ms:.2f}", f"{it.p99_adopting_ms:.2f}"),
+        *(f"{it.wide_s:.2f}", f"{it.beside_wide_ms:.2f}", f"{it.memory_of_wide:.0f}"),
+    ]
+
+
+def _measured(count: int) -> Grown:
+    with TemporaryDirectory() as name, ExitStack() as stack:
+        folder, url, port = Path(name), stack.enter_context(redis_server()), free_port()
+        first, second = _offer(entries(count)), _offer(_changed(entries(count)))
+        paths = [f"/{quote(word)}" for word in _own_words(count)]
+        _publish(url, first)
+        began = time.perf_counter()
+        replica = Contender(stack.enter_context(_replica(url, port)), port)
+        start = _until(port, first.digest, began)
+        search = drive(replica, paths, {}, 2, folder)
+        memory = megabytes_held(replica.pid)
+        before = drive(replica, paths[:20], {}, _SECONDS, folder, connections=1)
+        adopted, meanwhile, peak = _adoption(replica, paths[:20], url, second, folder)
+        wide, beside, more = _wide(replica, paths[:20], folder)
+        return Grown(
+            *(count, first.size / 1e6, len(first.payload) / 1e6, search.cpu, start, adopted, memory, peak),
+            *(before.p99, meanwhile.p99, wide, beside, more),
+        )
+
+
+def _own_words(count: int) -> list[str]:
+    """Words that one or two names have, more of them than are kept."""
+    return list(dict.fromkeys(item.name.split()[-2] for item in islice(entries(count), 60_000) if " " in item.name))
+
+
+def _changed(items: Iterable[Entry]) -> Iterator[Entry]:
+    """The same, but that every hundredth entry says something else."""
+    for number, item in enumerate(items):
+        yield msgspec.structs.replace(item, description="changed") if number % 100 == 0 else item
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """A catalogue that is ready to be published."""
+
+    digest: str
+    size: int
+    count: int
+    payload: bytes
+
+
+def _offer(items: Iterable[Entry]) -> _Offer:
+    catalogue = Catalogue.of(items)
+    payload = wire.to_bytes(Parsed(catalogue, Report("publicapis", len(catalogue))))
+    return _Offer(catalogue.digest, len(catalogue.canonical), len(catalogue), payload)
+
+
+def _publish(url: str, offer: _Offer) -> None:
+    """Put it into Redis, as a replica does."""
+
+    async def publish() -> None:
+        timeout = timedelta(seconds=5)
+        async with cache_at(url, password="", ca="", prefix="apidex", timeout=timeout, limit=_LIMIT) as cache:
+            head = await cache.read()
+            copy = Copy(int(head.now * 1000), offer.digest, offer.count, True, head.now, "growth", NONE)
+            if not await cache.publish(copy, offer.payload, head.copy.stamp if head.copy else None):
+                raise RuntimeError("the fence refused the catalogue")
+
+    asyncio.run(publish())
+
+
+def _replica(url: str, port: int) -> AbstractContextManager[int]:
+    environ = {
+        "APIDEX_PORT": str(port),
+        "APIDEX_REDIS_URL": url,
+        "APIDEX_UPSTREAM": "http://127.0.0.1:1/nobody",
+        "APIDEX_UPSTREAM_LIMIT_BYTES": str(_LIMIT),
+        "APIDEX_START_SECONDS": "60",
+        "APIDEX_POLL_SECONDS": "0.5",
+        "APIDEX_LOG_LEVEL": "error",
+    }
+    return running([sys.executable, "-m", "apidex", "serve"], **environ)
+
+
+def _until(port: int, digest: str, began: float) -> float:
+    """Seconds since *began* until the replica answers from the catalogue with this digest."""
+    wait_for(port, "/-/readyz")
+    while msgspec.json.decode(answer(port, "/v1/catalogue").body)["digest"] != digest:
+        time.sleep(0.02)
+    return time.perf_counter() - began
+
+
+def _adoption(
+    replica: Contender, paths: list[str], url: str, offer: _Offer, folder: Path
+) -> tuple[float, Measured, float]:
+    """Publish while requests come: seconds until the replica answers from it, those requests, and its peak of memory."""
+    took: list[float] = []
+
+    def publish() -> None:
+        _publish(url, offer)
+        took.append(_until(replica.port, offer.digest, time.perf_counter()))
+
+    thread = Thread(target=publish)
+    with peak_of(replica.pid) as peak:
+        thread.start()
+        measured = drive(replica, paths, {}, _SECONDS, folder, connections=1)
+        thread.join()
+    return took[0], measured, peak()
+
+
+def _wide(replica: Contender, paths: list[str], folder: Path) -> tuple[float, float, float]:
+    """Ask for what most names have, while other requests come: seconds that it takes, the p99 of the others, memory more."""
+    took: list[float] = []
+
+    def ask() -> None:
+        began = time.perf_counter()
+        discard(replica.port, "/a")
+        took.append(time.perf_counter() - began)
+
+    thread, before = Thread(target=ask), megabytes_held(replica.pid)
+    with peak_of(replica.pid) as peak:
+        thread.start()
+        measured = drive(replica, paths, {}, _SECONDS, folder, connections=1)
+        thread.join()
+    return took[0], measured.p99, max(0.0, peak() - before)
