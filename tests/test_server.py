@@ -6,6 +6,8 @@ import signal
 import socket
 import threading
 import time
+from contextlib import ExitStack
+from itertools import product
 from pathlib import Path
 
 import httpx
@@ -178,6 +180,33 @@ def test_a_wide_answer_is_chunked_and_the_connection_goes_on(tmp_path):
         assert response.headers["transfer-encoding"] == "chunked"
         assert len(response.json()) == 4000
         assert len(client.get("/Wide 39").json()) == 111
+
+
+def test_what_comes_while_it_is_too_busy_is_turned_away_at_once_and_probes_are_answered(tmp_path):
+    upstream = tmp_path / "entries.json"
+    upstream.write_bytes(publicapis(*(f"Wide {number}" for number in range(1900))))
+    spellings = product(("W", "%57"), ("i", "%69"), ("d", "%64"), ("e", "%65"), ("%20",), [*"123456789"], ("", "%31"))
+    paths = ["/" + "".join(letters) for letters in spellings][:200]
+    with replica("--upstream", upstream.as_uri(), APIDEX_LAG_SECONDS="0.005") as process, ExitStack() as stack:
+        connections = [stack.enter_context(connected(process)) for _ in range(202)]
+        for connection in connections:
+            asks(connection, "/nothing")  # all of them are accepted
+        process.popen.send_signal(signal.SIGSTOP)  # what comes now is ready all at once
+        for path, connection in zip(paths, connections, strict=False):
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        connections[200].sendall(b"POST /Wide HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n12345")
+        connections[201].sendall(b"GET /-/readyz HTTP/1.1\r\nHost: a\r\n\r\n")
+        process.popen.send_signal(signal.SIGCONT)
+        heads = [some(connection) for connection in connections]
+        status = [int(head.split()[1]) for head in heads]
+        assert status[201] == 200
+        assert {200, 503} == set(status[:200])
+        turned_away = next(head for head in heads[:200] if b" 503 " in head)
+        assert b"retry-after: 1\r\n" in turned_away
+        assert b"application/problem+json" in turned_away
+        assert b"connection: close" not in turned_away
+        assert status[200] in (405, 503)
+        assert asks(connections[status.index(503)], "/Wide%201").startswith(b"HTTP/1.1 200 OK"), "it may ask again"
 
 
 def memory_of(process) -> float:

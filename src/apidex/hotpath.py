@@ -41,6 +41,8 @@ from apidex.snapshot import Snapshot
 
 log = structlog.get_logger("apidex.hotpath")
 
+_TOO_BUSY = "This replica has more to answer than it can; ask again in a second, or another replica."
+
 WIDE = 2000
 """Answers with more entries are given in pieces: so many are found and joined in about a millisecond."""
 
@@ -89,13 +91,14 @@ class HotPath:
 
     def __init__(self, app: ASGIApp, refresher: Refresher, metrics: Metrics, served_by: str, answer_cache: int) -> None:
         self.app = app
-        self._answered = metrics.route("/{name}").answered
+        self._answered, self._answered_away = metrics.route("/{name}").answered, metrics.route("none").answered
         self._refresher = refresher
         self._steady = refresher.clock.steady
         self._common = common_headers(served_by)
         self._cache: AnswerCache[tuple[bytes, Encoding], Answer] = AnswerCache(answer_cache)
         metrics.add(self._cache)  # type: ignore[arg-type] # it only counts
         self._edition = self._edition_of(refresher.current)
+        self._too_busy = self._problem(Problem(503, _TOO_BUSY), (b"retry-after", b"1"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -129,9 +132,15 @@ class HotPath:
         self._answered(answer.status, perf_counter() - began)
         return answer.status, answer.lines + self._edition.age_lines if answer.ages else answer.lines, answer.body
 
-    def _problem(self, problem: Problem) -> Answer:
+    def turn_away(self) -> tuple[int, bytes, bytes]:
+        """What a request hears for which there is no time: as `at_once`."""
+        self._answered_away(503, 0.0)
+        status, lines, body, _ = self._too_busy
+        return status, lines, body
+
+    def _problem(self, problem: Problem, *more: tuple[bytes, bytes]) -> Answer:
         body = problem.body()
-        return Answer(problem.status, lines_of([*problem_headers(body), *self._common]), body, ages=False)
+        return Answer(problem.status, lines_of([*problem_headers(body), *more, *self._common]), body, ages=False)
 
     async def _stream(self, scope: Scope, send: Send) -> None:
         """A wide answer, a piece at a time: other requests are answered in between, and a slow client is waited for."""

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from random import Random
+from time import monotonic
 from typing import Any
 
 import uvicorn
@@ -52,6 +53,12 @@ AtOnceAnswer = tuple[int, bytes, bytes]
 AtOnce = Callable[[bytes, Headers], AtOnceAnswer | None]
 """What answers a GET of a path of one segment without waiting, or leaves it to ASGI, and raises nothing."""
 
+TurnAway = Callable[[], AtOnceAnswer]
+"""What to say to a request that there is no time for."""
+
+_OPERATIONS = b"/-/"
+"""Probes and metrics are answered however busy it is: what does not answer them is ended."""
+
 _BY_ASGI = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
 """Headers of requests that are more than a question."""
 
@@ -62,19 +69,51 @@ class Limits:
 
     *drain*: from SIGTERM to the closing of the listener. *keep_alive*: between two requests. *connection_age*: until a
     connection is retired, give or take half; 0 for never. *receive*: from the first byte of a request, or the connection, to
-    the request's end.
+    the request's end. *lag*: that a request may have waited for its turn, and *concurrency*: how many may be in ASGI's hands,
+    before others are turned away; a lag of 0 is none.
     """
 
     drain: timedelta
     keep_alive: timedelta
     connection_age: timedelta
     receive: timedelta
+    lag: timedelta = timedelta(0)
+    concurrency: int = 1000
+
+
+class _Turn:
+    """How long the event loop has been at its present turn, which is how long what it reads now has waited at least.
+
+    A loop does not tell when a turn begins. A callback that is left with it is called in the next turn; as long as it was not,
+    the turn goes on. A hundred times a second is often enough, and costs nothing beside thousands of requests.
+    """
+
+    _OFTEN = 0.01
+
+    def __init__(self) -> None:
+        self._left_at: float | None = None
+        self._called_at = float("-inf")
+
+    def lasts(self, loop: asyncio.AbstractEventLoop) -> float:
+        """Seconds, give or take a hundredth."""
+        now = monotonic()
+        if self._left_at is not None:
+            return now - self._left_at
+        if now - self._called_at > self._OFTEN:
+            self._left_at = now
+            loop.call_soon(self._called)
+        return 0.0
+
+    def _called(self) -> None:
+        self._left_at, self._called_at = None, monotonic()
 
 
 class _Config(uvicorn.Config):
     """What connections look up: the limits, and whether every answer is to be the last on its connection."""
 
-    def __init__(self, app: ASGIApp, limits: Limits, random: Random, at_once: AtOnce | None) -> None:
+    def __init__(
+        self, app: ASGIApp, limits: Limits, random: Random, at_once: AtOnce | None, turn_away: TurnAway | None
+    ) -> None:
         super().__init__(
             app,
             http=Connection,
@@ -88,7 +127,9 @@ class _Config(uvicorn.Config):
             timeout_keep_alive=max(1, round(limits.keep_alive.total_seconds())),
             timeout_graceful_shutdown=max(1, round(limits.receive.total_seconds())),
         )
-        self.limits, self.random, self.at_once = limits, random, at_once
+        self.limits, self.random, self.at_once, self.turn_away = limits, random, at_once, turn_away
+        self._lag = limits.lag.total_seconds() or float("inf")
+        self._turn = _Turn()
         self.draining = False
         self._dated_from: Headers | None = None
         self._dated = b""
@@ -97,6 +138,10 @@ class _Config(uvicorn.Config):
         """Seconds until a new connection is old. Spread, so that those that came together do not leave together."""
         age = self.limits.connection_age.total_seconds()
         return age * self.random.uniform(0.5, 1.5) if age else float("inf")
+
+    def is_too_busy(self, loop: asyncio.AbstractEventLoop, state: ServerState) -> bool:
+        """Whether a request that is read now has waited too long, or would be one too many."""
+        return self._turn.lasts(loop) > self._lag or len(state.tasks) >= self.limits.concurrency
 
     def dated(self, state: ServerState) -> bytes:
         """The lines that uvicorn adds to every answer; it makes them anew every second."""
@@ -148,13 +193,29 @@ class Connection(HttpToolsProtocol):
         self._head_size = 0
         self._had_request = True
         is_last = self.config.draining or self.loop.time() > self._retires_at
-        at_once = self.config.at_once
-        if at_once is not None and self._is_plain_search() and (answer := at_once(self.url, self.headers)):
-            self._write(answer, is_last=is_last or not self.parser.should_keep_alive())
+        answer = self._answer_at_once()
+        if answer is not None:
+            self._write(answer, is_last=is_last or self._by_asgi or not self.parser.should_keep_alive())
             return
         super().on_headers_complete()
         if is_last:
             self.cycle.keep_alive = False
+
+    def _answer_at_once(self) -> AtOnceAnswer | None:
+        """The answer to a plain search, or to what there is no time for; None for what is ASGI's."""
+        config = self.config
+        if (
+            config.turn_away is not None
+            and config.is_too_busy(self.loop, self.server_state)
+            and self._may_be_turned_away()
+        ):
+            return config.turn_away()
+        return (
+            config.at_once(self.url, self.headers) if config.at_once is not None and self._is_plain_search() else None
+        )
+
+    def _may_be_turned_away(self) -> bool:
+        return not self.url.startswith(_OPERATIONS) and not self._is_by_asgi_still() and not self.transport.is_closing()
 
     def _is_plain_search(self) -> bool:
         """Whether a request can be answered at once: a search and no more, with nothing before it that is not yet read."""
@@ -190,8 +251,9 @@ class Connection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Some of a body: it is no head."""
-        super().on_body(body)
         self._head_size = 0
+        if not self._is_answered:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The whole request is there."""
@@ -242,10 +304,11 @@ class Server(uvicorn.Server):
         *,
         random: Random,
         at_once: AtOnce | None = None,
+        turn_away: TurnAway | None = None,
         on_listening: Callable[[], None],
         on_ending: Callable[[], None],
     ) -> None:
-        super().__init__(_Config(app, limits, random, at_once))
+        super().__init__(_Config(app, limits, random, at_once, turn_away))
         self._on_listening, self._on_ending = on_listening, on_ending
         self._is_hurried = False
 

@@ -148,6 +148,14 @@ class Settings:
     receive: timedelta = _setting(
         timedelta(seconds=10), _seconds(0.1, 3600), "How long a request may take to come, head and body."
     )
+    lag: timedelta = _setting(
+        timedelta(seconds=0.1),
+        _seconds(0, 60),
+        "How long requests may wait for their turn before those behind them get a 503 at once; 0 for as long as it takes.",
+    )
+    concurrency: int = _setting(
+        1000, _integer(1, 10**6), "How many answers may be in the making, wide ones to slow clients too, before a 503."
+    )
 
     upstream: str = _setting(
         DEFAULT_UPSTREAM, _url("https", "http", "file"), "Where the catalogue comes from.", secret=True

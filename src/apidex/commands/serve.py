@@ -28,9 +28,17 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     async with create_app(settings) as app:
         replica = server.Server(
             app.asgi,
-            server.Limits(settings.drain, settings.keep_alive, settings.connection_age, settings.receive),
+            server.Limits(
+                drain=settings.drain,
+                keep_alive=settings.keep_alive,
+                connection_age=settings.connection_age,
+                receive=settings.receive,
+                lag=settings.lag,
+                concurrency=settings.concurrency,
+            ),
             random=Random(),  # noqa: S311 - spreads connections in time, guards nothing
             at_once=app.asgi.at_once,
+            turn_away=app.asgi.turn_away,
             on_listening=lambda: _greet(settings, app, server.address_of(listener)),
             on_ending=lambda: _end(app),
         )
