@@ -15,6 +15,7 @@ EVERYWHERE = {
 }
 V1 = ["/v1/search?q=cat", "/v1/suggest?q=cat", "/v1/categories", "/v1/entries", "/v1/entries?format=csv"]
 READABLE = ["/Cat", "/", "/v1/catalogue", *V1, "/-/livez", "/-/readyz", "/-/docs", "/-/openapi.json"]
+READABLE += ["/publicapis/entries", "/publicapis/categories", "/publicapis/health"]
 
 
 async def test_a_search_answers_the_entries_whose_name_contains_it(client):
@@ -173,6 +174,7 @@ async def test_the_openapi_document_lists_every_path(client):
     document = (await client.get("/-/openapi.json")).json()
     v1 = {f"/v1/{what}" for what in ("search", "suggest", "categories", "entries", "changes", "catalogue")}
     expected = {"/{name}", "/", *v1, "/-/livez", "/-/readyz", "/-/metrics", "/-/docs", "/-/openapi.json"}
+    expected |= {f"/publicapis/{path}" for path in ("entries", "random", "categories", "health")}
     assert expected == set(document["paths"])
     assert document["paths"]["/{name}"]["get"]["parameters"][0]["schema"]["maxLength"] == NAME_LIMIT
 

@@ -6,6 +6,7 @@ catalogue, formats/, index, snapshot       pure: entries, upstream formats, find
 search, results, changes                   pure: searching as people type; what that answers; what has changed since
 wire, validators                           pure: a catalogue as bytes for other replicas; what to ask an upstream again with
 freshness, clock, starter                  ages and limits; the time that tests can move; the catalogue of the first seconds
+bygone                                     what the dead api.publicapis.org understood by its parameters
 errors, settings                           the exception tree; the environment, read once
 prepare                                    bytes to catalogue and index; a large one in a process apart
 upstream, cache                            I/O: the network or a file, to bytes; the fleet's copy in Redis

@@ -2,6 +2,7 @@
 
 names, search, catalogue, page       GET /{name} by the textbook; searching as people type; /v1/catalogue; /
 operations, document                 probes and metrics; the OpenAPI document and its page
+publicapis                           the dead service's API
 parameters, answering, problems      what is asked by; what the handlers share; errors as problem documents
 """
 
@@ -14,7 +15,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import License, Tag
 
 from apidex import __version__
-from apidex.api import catalogue, document, names, operations, page, search
+from apidex.api import catalogue, document, names, operations, page, publicapis, search
 from apidex.api.problems import EXCEPTION_HANDLERS
 from apidex.service import Service
 
@@ -23,6 +24,7 @@ HANDLERS = (
     *search.HANDLERS,
     page.index,
     catalogue.catalogue,
+    *publicapis.HANDLERS,
     operations.livez,
     operations.readyz,
     operations.metrics,
@@ -59,6 +61,7 @@ def openapi_document() -> dict[str, Any]:
         tags=[
             Tag("search", "Searching by name"),
             Tag("catalogue", "What is searched"),
+            Tag("publicapis", "For clients of api.publicapis.org, which need only a new base URL"),
             Tag("operations", "For those who run it"),
         ],
     )
