@@ -11,10 +11,14 @@ from litestar.params import Parameter
 
 from apidex.answers import is_name, name_of
 from apidex.api.answering import UNCHANGED, ServiceDependency, from_catalogue
+from apidex.api.parameters import NO_CONTROLS
 from apidex.api.problems import described
 from apidex.catalogue import NAME_LIMIT, Entry
 
-NAME = Parameter(description="What the name is to contain", schema_extra={"minLength": 1, "maxLength": NAME_LIMIT})
+NAME = Parameter(
+    description="What the name is to contain",
+    schema_extra={"minLength": 1, "maxLength": NAME_LIMIT, "pattern": NO_CONTROLS},
+)
 
 
 @get(

@@ -6,11 +6,14 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from litestar import Request
-from litestar.openapi.spec import Operation, Parameter, Schema
+from litestar.openapi.spec import OpenAPIMediaType, OpenAPIResponse, Operation, Parameter, Schema
 
 from apidex.answers import Problem
 
 MOST_PARAMETERS = 100
+
+NO_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f]*$"
+"""What `catalogue.has_control` refuses, in the words of JSON Schema."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,13 +89,19 @@ def _pairs(query_string: bytes) -> list[tuple[str, str]]:
         raise Problem(400, f"The query has too many parameters; at most {MOST_PARAMETERS} are allowed.") from None
 
 
-def asking(*parameters: Asked) -> type[Operation]:
-    """What Litestar makes the OpenAPI document of, for a handler that reads *parameters* by itself."""
+def asking(*parameters: Asked, also: Sequence[str] = ()) -> type[Operation]:
+    """What Litestar makes the OpenAPI document of, for a handler that reads *parameters* by itself.
+
+    *also* are the media types, besides JSON, that it answers with.
+    """
 
     @dataclass
     class Asking(Operation):
         def __post_init__(self) -> None:
             self.parameters = [*(self.parameters or []), *(each.documented() for each in parameters)]
+            answer = (self.responses or {}).get("200")
+            if isinstance(answer, OpenAPIResponse) and answer.content:
+                answer.content.update({media_type: OpenAPIMediaType() for media_type in also})
 
     return Asking
 

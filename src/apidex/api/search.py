@@ -20,7 +20,7 @@ from litestar.openapi.spec import Schema
 
 from apidex.answers import JSON, Headers, Problem, joined
 from apidex.api.answering import UNCHANGED, ServiceDependency, of_version
-from apidex.api.parameters import Asked, asking, one_of, read, whole
+from apidex.api.parameters import NO_CONTROLS, Asked, asking, one_of, read, whole
 from apidex.api.problems import described
 from apidex.catalogue import NAME_LIMIT, Entry, has_control
 from apidex.changes import Change, changes
@@ -39,8 +39,11 @@ def _query(text: str) -> str:
     return text
 
 
+_VERSION = "^[0-9]{1,20}-[0-9a-f]{12}$"
+
+
 def _version(text: str) -> str:
-    if not re.fullmatch(r"\d{1,20}-[0-9a-f]{12}", text, re.ASCII):
+    if not re.fullmatch(_VERSION, text):
         raise ValueError(text)
     return text
 
@@ -49,7 +52,7 @@ _ALLOWED_VERSION = "a version as the header Catalogue-Version names it, such as 
 
 
 def _q(about: str) -> Asked:
-    schema = Schema(type="string", max_length=NAME_LIMIT, example="open weather")  # type: ignore[arg-type]
+    schema = Schema(type="string", max_length=NAME_LIMIT, pattern=NO_CONTROLS, example="open weather")  # type: ignore[arg-type]
     allowed = f"up to {NAME_LIMIT} characters, none of them a control character"
     return Asked(name="q", about=about, schema=schema, allowed=allowed, parse=_query, default="")
 
@@ -88,7 +91,7 @@ _SORT = one_of(
 _OF_VERSION = Asked(
     name="version",
     about="The version of the catalogue to search, so that pages fit together across a refresh; the links in Link carry it.",
-    schema=Schema(type="string"),  # type: ignore[arg-type]
+    schema=Schema(type="string", pattern=_VERSION),  # type: ignore[arg-type]
     allowed=_ALLOWED_VERSION,
     parse=_version,
 )
@@ -102,6 +105,7 @@ _SUGGEST = (
     whole("limit", "The most names that are suggested.", 1, 20, 8),
 )
 FORMATS = {"json": JSON, "ndjson": b"application/x-ndjson", "csv": b"text/csv; charset=utf-8"}
+_MEDIA_TYPES = {content_type.decode().partition(";")[0]: name for name, content_type in FORMATS.items()}
 _FORMAT = one_of(
     "format",
     "json (a list), ndjson (an entry a line) or csv (with a line of headings). If it is not said, the header Accept decides.",
@@ -111,7 +115,7 @@ _ENTRIES = (*FILTERS, _FORMAT)
 _SINCE = Asked(
     name="since",
     about="The version to compare with: what the header Catalogue-Version, or a member version, said before.",
-    schema=Schema(type="string"),  # type: ignore[arg-type]
+    schema=Schema(type="string", pattern=_VERSION),  # type: ignore[arg-type]
     allowed=_ALLOWED_VERSION,
     parse=_version,
     required=True,
@@ -248,7 +252,7 @@ async def categories(request: Request[Any, Any, Any], service: ServiceDependency
     description="Complete, in the order of the catalogue: `/v1/entries?auth=none&cors=yes&format=csv`.",
     tags=["catalogue"],
     operation_id="entries",
-    operation_class=asking(*_ENTRIES),
+    operation_class=asking(*_ENTRIES, also=list(_MEDIA_TYPES)[1:]),
     responses=_answers(list[Entry], "The entries; as NDJSON or CSV where that was asked for"),
 )
 async def entries(request: Request[Any, Any, Any], service: ServiceDependency) -> Response[bytes]:
@@ -326,9 +330,6 @@ def _links(asked: dict[str, Any], version: str, total: int) -> Headers:
         for rel, to in pages.items()
     ]
     return [(b"link", ", ".join(links).encode())]
-
-
-_MEDIA_TYPES = {content_type.decode().partition(";")[0]: name for name, content_type in FORMATS.items()}
 
 
 def _accepted(accept: bytes) -> str:
