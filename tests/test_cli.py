@@ -239,7 +239,7 @@ def test_doctor_says_what_is_wrong_and_what_to_do(file, capsys, monkeypatch):
         assert text in out
 
 
-@pytest.mark.parametrize("command", ["", "serve", "search", "catalogue", "doctor"])
+@pytest.mark.parametrize("command", ["", "serve", "search", "catalogue", "mcp", "doctor"])
 def test_help_has_examples(command, capsys):
     with pytest.raises(SystemExit) as end:
         main([*command.split(), "--help"])

@@ -1,4 +1,4 @@
-"""The command `apidex`: serve, search, catalogue, doctor. Imports what a command needs when it runs, to start fast."""
+"""The command `apidex`: serve, search, catalogue, mcp, doctor. Imports what a command needs when it runs, to start fast."""
 
 import argparse
 import io
@@ -16,6 +16,7 @@ _SETTING_OPTIONS = {
     "serve": ("host", "port", "upstream", "upstream_format", "redis_url", "refresh", "poll", "log_format"),
     "search": ("upstream", "upstream_format"),
     "catalogue": ("upstream", "upstream_format"),
+    "mcp": ("upstream", "upstream_format"),
     "doctor": ("host", "port", "upstream", "upstream_format", "redis_url"),
 }
 
@@ -25,6 +26,7 @@ _EXAMPLES = {
     "search": "apidex search open weather\napidex search cat --category Animals --no-auth --cors yes\n"
     "apidex search Cat --exact --json\napidex search cat --url http://127.0.0.1:8000",
     "catalogue": "apidex catalogue\napidex catalogue --upstream file:///tmp/README.md\napidex catalogue --json | jq .rejected",
+    "mcp": "apidex mcp\napidex mcp --url http://127.0.0.1:8000",
     "doctor": "apidex doctor\nAPIDEX_UPSTREAM=https://api.example.org/entries apidex doctor",
 }
 
@@ -78,9 +80,22 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
         from apidex.commands.catalogue import show
 
         return show(settings, as_json=options.json)
+    if options.command == "mcp":
+        return _serve_tools(options, settings)
     from apidex.commands.doctor import doctor
 
     return doctor(settings, os.environ)
+
+
+def _serve_tools(options: argparse.Namespace, settings: Settings) -> int:
+    try:
+        from apidex.commands.mcp import serve_tools
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "mcp":
+            raise
+        text = "apidex mcp needs the package mcp, which is not installed: pip install 'apidex[mcp]', or '.[mcp]' in a checkout"
+        raise SettingsError(text) from None
+    return serve_tools(settings, options.url)
 
 
 def _complain(error: Exception, status: int) -> int:
@@ -126,6 +141,8 @@ def _parser() -> argparse.ArgumentParser:
         "catalogue", "Fetch and read the upstream's catalogue, and show what was repaired, rejected or ignored."
     )
     catalogue.add_argument("--json", action="store_true", help="print the whole report as JSON")
+    mcp = add("mcp", "Offer search, get and categories to an AI application, by the Model Context Protocol over stdio.")
+    mcp.add_argument("--url", help="ask the service at this URL; without it, the upstream's catalogue is searched here")
     add("doctor", "Check settings, port, upstream and clock, and say what to do about what is wrong.")
     return parser
 

@@ -1,23 +1,24 @@
-"""Where log events go: one line each on standard output, JSON for machines or text for a terminal."""
+"""Where log events go: one line each on standard output or another stream, JSON for machines or text for a terminal."""
 
 import logging
 import sys
+from typing import TextIO
 
 import structlog
 from structlog.typing import Processor
 
 
-def is_text(log_format: str) -> bool:
-    """Whether *log_format* means text here: `text` always does, `auto` on a terminal, `json` never."""
-    return log_format == "text" or (log_format == "auto" and sys.stdout.isatty())
+def is_text(log_format: str, stream: TextIO | None = None) -> bool:
+    """Whether *log_format* means text on *stream*: `text` always does, `auto` on a terminal, `json` never."""
+    return log_format == "text" or (log_format == "auto" and (stream or sys.stdout).isatty())
 
 
-def configure(log_format: str, level: str, served_by: str) -> None:
-    """Set up logging for the process, as `is_text` says or as JSON."""
-    text = is_text(log_format)
+def configure(log_format: str, level: str, served_by: str, stream: TextIO | None = None) -> None:
+    """Set up logging for the process, on *stream* or else on standard output, as `is_text` says or as JSON."""
+    text = is_text(log_format, stream)
     for_people: list[Processor] = [
         structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-        structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty()),
+        structlog.dev.ConsoleRenderer(colors=(stream or sys.stdout).isatty()),
     ]
     for_machines: list[Processor] = [
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -31,6 +32,7 @@ def configure(log_format: str, level: str, served_by: str) -> None:
             *(for_people if text else for_machines),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
     if not text:
