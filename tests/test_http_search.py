@@ -256,6 +256,7 @@ async def test_categories(client):
         ("", "*/*", "application/json"),
         ("", "text/html", "application/json"),
         ("", "text/csv", "text/csv; charset=utf-8"),
+        ("", "text/csv;q=inf", "application/json"),
         ("", "application/x-ndjson, application/json;q=0.5", "application/x-ndjson"),
         ("", "application/x-ndjson;q=0.5, application/json", "application/json"),
         ("?format=csv", "application/json", "text/csv; charset=utf-8"),

@@ -1,6 +1,10 @@
 """Each target here is bad in one way, and the verdict must name it. These are real runs, of some seconds each."""
 
+import os
+import signal
+import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -9,6 +13,8 @@ from loadtest.run import Load, play
 from loadtest.scenarios import SCENARIOS
 from loadtest.targets import processes
 from loadtest.verdict import Judged, Verdict, judge
+
+from conftest import ROOT
 
 FAULTY = (sys.executable, str(Path(__file__).with_name("faulty.py")))
 
@@ -88,3 +94,31 @@ def test_a_run_in_which_the_load_generator_was_the_bottleneck_is_void(tmp_path):
     assert verdict.void
     assert not verdict.passed
     assert "the load generator" in failed_checks(verdict)
+
+
+def test_an_interrupt_undoes_what_is_broken_and_leaves_nothing_running(tmp_path):
+    command = [sys.executable, "-m", "loadtest", "run", "redis-hang", "--seconds", "15", "--output", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as run:
+        said = []
+        for line in run.stdout:
+            said.append(line)
+            if "Redis hangs" in line:
+                run.send_signal(signal.SIGINT)
+                break
+        rest, complaint = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "over: Redis hangs" in rest
+    assert complaint == "loadtest: interrupted; every fault is undone\n"
+    assert left_running(str(tmp_path)) == []
+
+
+def left_running(folder: str) -> list[str]:
+    """Processes that were started with *folder* in their command, or that write there."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            open_files = [str(each.readlink()) for each in (process / "fd").iterdir()]
+            command = (process / "cmdline").read_text()
+            if int(process.name) != os.getpid() and (folder in command or any(folder in each for each in open_files)):
+                found.append(command)
+    return found

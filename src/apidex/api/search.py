@@ -334,7 +334,10 @@ def _links(asked: dict[str, Any], version: str, total: int) -> Headers:
 
 def _accepted(accept: bytes) -> str:
     """The format that an Accept header likes best (RFC 9110, section 12.5.1); JSON if it likes none of them."""
-    best = Accept(accept.decode("latin-1")).best_match(list(_MEDIA_TYPES), default=JSON.decode())
+    try:
+        best = Accept(accept.decode("latin-1")).best_match(list(_MEDIA_TYPES), default=JSON.decode())
+    except OverflowError:  # Litestar takes any number for a weight, and cannot sort by `q=inf`
+        best = JSON.decode()
     return _MEDIA_TYPES[best]
 
 
