@@ -1,30 +1,37 @@
 """All benchmarks, or some of them: figures and ratios, losses included. They judge no run by them.
 
-    python -m loadtest.bench [--short] [--upstream FILE] [contenders] [start] [growth]
+    python -m loadtest.bench [--short] [--write] [--upstream FILE] [contenders] [start] [growth] [overload]
 
 It takes the real catalogue at ../shared/data/public-apis, or the starter catalogue where that is not at hand.
 """
 
 import argparse
+import os
+import platform
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import apidex
-from loadtest.bench import compare, growth, start
+from loadtest.bench import compare, growth, overload, start
 from loadtest.bench.process import MissingToolError
 
-_REAL = Path(__file__).parents[3] / "shared/data/public-apis/README.md"
+_ROOT = Path(__file__).parents[2]
+_REAL = _ROOT.parent / "shared/data/public-apis/README.md"
 _STARTER = Path(apidex.__file__).with_name("starter.json")
+_PAGE, _PLOT = _ROOT / "docs/speed.md", _ROOT / "docs/growth.svg"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """On which catalogue, and how thoroughly."""
+    """On which catalogue, how thoroughly, and whether docs/speed.md is to show it."""
 
     upstream: Path
     short: bool
+    write: bool
 
 
 def _contenders(plan: Plan) -> str:
@@ -36,29 +43,68 @@ def _start(plan: Plan) -> str:
 
 
 def _growth(plan: Plan) -> str:
-    return growth.shown(growth.growth((1000, 10_000) if plan.short else growth.SIZES))
+    grown = growth.growth((1000, 10_000) if plan.short else growth.SIZES)
+    if plan.write:
+        growth.plot(grown, _PLOT)
+    return growth.shown(grown)
 
 
-PARTS: dict[str, Callable[[Plan], str]] = {"contenders": _contenders, "start": _start, "growth": _growth}
+def _overload(plan: Plan) -> str:
+    return overload.overload(short=plan.short)
+
+
+PARTS: dict[str, Callable[[Plan], str]] = {
+    "contenders": _contenders,
+    "start": _start,
+    "growth": _growth,
+    "overload": _overload,
+}
 
 
 def main() -> int:
     """Print the tables of each part that was asked for."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest.bench", description=__doc__.partition("\n")[0])
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="part", help=f"of {', '.join(PARTS)}; all")
-    parser.add_argument("--short", action="store_true", help="one short round: whether it works, not how fast it is")
-    parser.add_argument(
-        "--upstream", type=Path, help="a catalogue's file", default=_REAL if _REAL.exists() else _STARTER
-    )
-    given = parser.parse_args()
-    plan = Plan(given.upstream.resolve(), given.short)
+    given = _given()
+    plan = Plan(given.upstream.resolve(), given.short, given.write)
     try:
         for part in given.parts or PARTS:
-            print(f"## {part}\n\n{PARTS[part](plan)}", flush=True)
+            said = f"{_circumstances(plan, part)}\n\n{PARTS[part](plan)}"
+            print(f"## {part}\n\n{said}", flush=True)
+            if plan.write:
+                _PAGE.write_text(_with(_PAGE.read_text(), part, said))
     except MissingToolError as error:
         print(error, file=sys.stderr)
         return 2
     return 0
+
+
+def _given() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m loadtest.bench", description=__doc__.partition("\n")[0])
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="part", help=f"of {', '.join(PARTS)}; all")
+    parser.add_argument("--short", action="store_true", help="one short round: whether it works, not how fast it is")
+    parser.add_argument("--write", action="store_true", help="put the tables and the plot into docs/speed.md")
+    parser.add_argument(
+        "--upstream", type=Path, help="a catalogue's file", default=_REAL if _REAL.exists() else _STARTER
+    )
+    return parser.parse_args()
+
+
+def _circumstances(plan: Plan, part: str) -> str:
+    """When, where and by what command a part was measured, and what else the machine had to do."""
+    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    machine = f"{os.cpu_count()} cores of {model[1] if model else platform.processor()}"
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    command = " ".join(["python -m loadtest.bench", *(["--short"] if plan.short else []), part])
+    load = os.getloadavg()[0]
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {machine}, {python}, `{command}`; load before it began: {load:.1f}."
+    )
+
+
+def _with(page: str, part: str, said: str) -> str:
+    """*page* with *said* between the marks of *part*."""
+    begin, end = f"<!-- {part} -->\n", f"<!-- end of {part} -->"
+    before, _, rest = page.partition(begin)
+    return f"{before}{begin}{said}\n{end}{rest.partition(end)[2]}"
 
 
 if __name__ == "__main__":

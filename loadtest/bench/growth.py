@@ -7,7 +7,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
@@ -69,6 +69,34 @@ def shown(grown: list[Grown]) -> str:
     return table(head, [_row(it) for it in grown])
 
 
+def plot(grown: list[Grown], file: Path) -> None:
+    """Draw what grows, each on scales of its own, as an SVG."""
+    import matplotlib as mpl  # takes longer than a short run
+
+    mpl.use("svg")
+    mpl.rcParams.update({"svg.hashsalt": "apidex", "svg.fonttype": "none", "font.size": 9})
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, len(_CURVES), figsize=(15, 3.2), layout="constrained")
+    counts = [it.count for it in grown]
+    for axis, (title, name) in zip(axes, _CURVES.items(), strict=True):
+        axis.plot(counts, [getattr(it, name) for it in grown], marker="o", color="#1f5fa8")
+        axis.set(xscale="log", yscale="log", title=title, xlabel="entries")
+        axis.grid(visible=True, which="major", alpha=0.3)
+    figure.savefig(file, metadata={"Date": None})
+    pyplot.close(figure)
+
+
+_CURVES = {
+    "search, µs CPU": "search_us",
+    "command to answer, s": "start_s",
+    "adopted after, s": "adopt_s",
+    "memory, MB": "memory",
+    "in Redis, MB": "payload",
+}
+"""What the plot shows, by the name of the figure."""
+
+
 def _row(it: Grown) -> list[str]:
     return [
         *(f"{it.count:,}", f"{it.json:.1f}", f"{it.payload:.2f}", f"{it.search_us:,.0f}", f"{it.start_s:.2f}"),
@@ -82,7 +110,7 @@ def _measured(count: int) -> Grown:
     with TemporaryDirectory() as name, ExitStack() as stack:
         folder, url, port = Path(name), stack.enter_context(redis_server()), free_port()
         first, second = _offer(entries(count)), _offer(_changed(entries(count)))
-        paths = [f"/{quote(word)}" for word in _own_words(count)]
+        paths = own_words(count)
         _publish(url, first)
         began = time.perf_counter()
         replica = Contender(stack.enter_context(_replica(url, port)), port)
@@ -98,8 +126,12 @@ def _measured(count: int) -> Grown:
         )
 
 
-def _own_words(count: int) -> list[str]:
-    """Words that one or two names have, more of them than are kept."""
+def own_words(count: int) -> list[str]:
+    """Paths that ask for words which one or two names have, more of them than are kept."""
+    return [f"/{quote(word)}" for word in _words(count)]
+
+
+def _words(count: int) -> list[str]:
     return list(dict.fromkeys(item.name.split()[-2] for item in islice(entries(count), 60_000) if " " in item.name))
 
 
@@ -137,6 +169,21 @@ def _publish(url: str, offer: _Offer) -> None:
                 raise RuntimeError("the fence refused the catalogue")
 
     asyncio.run(publish())
+
+
+def publish_many(url: str, count: int) -> str:
+    """Put a catalogue of *count* entries into Redis; its digest."""
+    offer = _offer(entries(count))
+    _publish(url, offer)
+    return offer.digest
+
+
+@contextmanager
+def replica_at(url: str, port: int, digest: str) -> Iterator[int]:
+    """A replica that answers from the catalogue with this digest, as it ships but for the limits of size."""
+    with _replica(url, port) as pid:
+        _until(port, digest, time.perf_counter())
+        yield pid
 
 
 def _replica(url: str, port: int) -> AbstractContextManager[int]:

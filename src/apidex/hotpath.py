@@ -41,6 +41,9 @@ from apidex.snapshot import Snapshot
 
 log = structlog.get_logger("apidex.hotpath")
 
+QUICK = 2**20
+"""Bytes of names that are searched in less time than a request takes to be turned away."""
+
 _TOO_BUSY = "This replica has more to answer than it can; ask again in a second, or another replica."
 
 WIDE = 2000
@@ -70,6 +73,7 @@ class _Edition:
         self.until = float("-inf")  # when the age is another, on the steady clock
         self.age_lines = b""
         self.tags: dict[Encoding, bytes] = {}
+        self.is_large = snapshot.index.text.nbytes > QUICK
 
     def tag(self, encoding: Encoding) -> bytes:
         tag = self.tags.get(encoding)
@@ -114,14 +118,15 @@ class HotPath:
         body = body if scope["method"] == "GET" else b""
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
-    def at_once(self, raw_path: bytes, headers: Headers) -> tuple[int, bytes, bytes] | None:
+    def at_once(self, raw_path: bytes, headers: Headers, is_busy: bool = False) -> tuple[int, bytes, bytes] | None:
         """As ASGI's GET, for a path of one segment and a server that writes at once: status, lines of the head, and body.
 
-        None for an answer so wide that others would wait for it: ASGI gives it in pieces. Raises nothing.
+        None for an answer so wide that others would wait for it: ASGI gives it in pieces. Too busy, what is not known is not
+        searched for, where that costs more than to say so. Raises nothing.
         """
         began = perf_counter()
         try:
-            answer = self._find(raw_path, headers)
+            answer = self._find(raw_path, headers, is_busy)
         except Problem as problem:
             answer = self._problem(problem)
         except Exception as error:
@@ -157,7 +162,7 @@ class HotPath:
             await send({"type": "http.response.body", "body": stream.flush(), "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    def _find(self, raw_path: bytes, request_headers: Headers) -> Answer | None:
+    def _find(self, raw_path: bytes, request_headers: Headers, is_busy: bool) -> Answer | None:
         accept_encoding = if_none_match = b""
         for name, value in request_headers:
             if name == b"accept-encoding":
@@ -171,7 +176,12 @@ class HotPath:
             if tag is not None:
                 name_of(raw_path)
                 return Answer(304, b"etag: %b\r\n%b" % (tag, edition.lines), b"")
-        return self._cache.get((raw_path, encoding)) or self._search(raw_path, encoding, edition)
+        answer = self._cache.get((raw_path, encoding))
+        if answer is not None:
+            return answer
+        if is_busy and edition.is_large:
+            return self._too_busy
+        return self._search(raw_path, encoding, edition)
 
     def _search(self, raw_path: bytes, encoding: Encoding, edition: _Edition) -> Answer | None:
         snapshot = edition.snapshot

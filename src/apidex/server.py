@@ -50,8 +50,11 @@ _HEADS = {
 AtOnceAnswer = tuple[int, bytes, bytes]
 """Status, lines of the head, and body."""
 
-AtOnce = Callable[[bytes, Headers], AtOnceAnswer | None]
-"""What answers a GET of a path of one segment without waiting, or leaves it to ASGI, and raises nothing."""
+AtOnce = Callable[[bytes, Headers, bool], AtOnceAnswer | None]
+"""What answers a GET of a path of one segment without waiting, or leaves it to ASGI, and raises nothing.
+
+It is told whether it is too busy for what costs more than to turn it away.
+"""
 
 TurnAway = Callable[[], AtOnceAnswer]
 """What to say to a request that there is no time for."""
@@ -203,16 +206,13 @@ class Connection(HttpToolsProtocol):
 
     def _answer_at_once(self) -> AtOnceAnswer | None:
         """The answer to a plain search, or to what there is no time for; None for what is ASGI's."""
-        config = self.config
-        if (
-            config.turn_away is not None
-            and config.is_too_busy(self.loop, self.server_state)
-            and self._may_be_turned_away()
-        ):
+        config, answer = self.config, None
+        is_busy = config.is_too_busy(self.loop, self.server_state)
+        if config.at_once is not None and self._is_plain_search():
+            answer = config.at_once(self.url, self.headers, is_busy)
+        if answer is None and is_busy and config.turn_away is not None and self._may_be_turned_away():
             return config.turn_away()
-        return (
-            config.at_once(self.url, self.headers) if config.at_once is not None and self._is_plain_search() else None
-        )
+        return answer
 
     def _may_be_turned_away(self) -> bool:
         return not self.url.startswith(_OPERATIONS) and not self._is_by_asgi_still() and not self.transport.is_closing()

@@ -149,7 +149,7 @@ class Settings:
         timedelta(seconds=10), _seconds(0.1, 3600), "How long a request may take to come, head and body."
     )
     lag: timedelta = _setting(
-        timedelta(seconds=0.1),
+        timedelta(seconds=0.05),
         _seconds(0, 60),
         "How long requests may wait for their turn before those behind them get a 503 at once; 0 for as long as it takes.",
     )
