@@ -21,6 +21,8 @@ TARGETS = ("processes", "compose", "kubernetes")
 def main(arguments: list[str] | None = None) -> int:
     """0 if every check holds, 1 if one does not or the run is void, 2 if it cannot be played, 130 if it was interrupted."""
     options = _parser().parse_args(arguments)
+    # both, however this was started: a shell lets what it starts in the background ignore an interrupt
+    signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         return int(options.act(options))

@@ -149,7 +149,8 @@ def _perform(scenario: Scenario, performance: Play) -> None:
     try:
         scenario.play(performance)
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         raise
 
 

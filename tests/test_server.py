@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from apidex import server
 from apidex.errors import SettingsError
 from apidex.settings import Settings
 from fakes import publicapis
@@ -207,7 +208,7 @@ def statuses(answers: list[bytes]) -> list[int]:
 
 
 def test_what_comes_while_it_is_too_busy_is_turned_away_at_once_and_probes_are_answered(large):
-    patience = {"APIDEX_START_SECONDS": "30", "APIDEX_LAG_SECONDS": "0.002"}
+    patience = {"APIDEX_START_SECONDS": "30", "APIDEX_LAG_SECONDS": "0.0002"}
     with replica("--upstream", large, **patience) as process:
         answers = answers_to_a_rush(process, [*(f"/{number}%20of" for number in range(200)), "/-/readyz"])
         said = statuses(answers)
@@ -221,8 +222,40 @@ def test_what_comes_while_it_is_too_busy_is_turned_away_at_once_and_probes_are_a
         assert again.status_code == 200, "it may ask again"
 
 
+class Loop:
+    """An event loop in which turns end when they are told to."""
+
+    def call_soon(self, callback, *arguments) -> None:
+        self.left = (callback, arguments)
+
+
+def test_a_queue_stands_where_one_long_turn_follows_another(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(server, "monotonic", lambda: now[0])
+    turns, loop, said = server._Turns(0.05), Loop(), []
+
+    def turn(seconds: float) -> bool:
+        now[0] += 0.02
+        turns.are_long(loop)
+        now[0] += seconds
+        said = turns.are_long(loop)
+        callback, arguments = loop.left
+        callback(*arguments)
+        return said
+
+    assert not turn(0.6), "one turn that was held up"
+    said = [turn(0.3) for _ in range(5)]
+    assert said == sorted(said), "once it stands, it stands"
+    assert said[0] is False
+    assert said[-1] is True
+    assert not turn(0.05)
+    assert not turn(0.3), "a quick turn has cleared it"
+    now[0] += 3600
+    assert not turn(0.6), "nobody asked for an hour"
+
+
 def test_what_costs_no_more_than_to_turn_it_away_is_answered_however_busy(large, upstream):
-    patience = {"APIDEX_START_SECONDS": "30", "APIDEX_LAG_SECONDS": "0.0001"}
+    patience = {"APIDEX_START_SECONDS": "30", "APIDEX_LAG_SECONDS": "0.00001"}
     with replica("--upstream", large, **patience) as process:
         httpx.get(f"{process.url}/777%20of", timeout=5)
         assert set(statuses(answers_to_a_rush(process, ["/777%20of"] * 200))) == {200}

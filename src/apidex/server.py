@@ -84,31 +84,38 @@ class Limits:
     concurrency: int = 1000
 
 
-class _Turn:
-    """How long the event loop has been at its present turn, which is how long what it reads now has waited at least.
+class _Turns:
+    """How long the turns of the event loop are, which is how long what it reads last in one has waited at least.
 
-    A loop does not tell when a turn begins. A callback that is left with it is called in the next turn; as long as it was not,
-    the turn goes on. A hundred times a second is often enough, and costs nothing beside thousands of requests.
+    One long turn is a process that was held up, and no more; a queue stands where turns have been longer than *lag* for twenty times
+    that (the idea is CoDel's, RFC 8289). A loop does not tell when a turn begins. A callback that is left with it is called in the
+    next turn; as long as it was not, the turn goes on. A hundred times a second is often enough, and costs nothing beside
+    thousands of requests.
     """
 
     _OFTEN = 0.01
 
-    def __init__(self) -> None:
+    def __init__(self, lag: float) -> None:
+        self._lag, self._patience = lag, 20 * lag
         self._left_at: float | None = None
-        self._called_at = float("-inf")
+        self._called_at = self._quick_at = float("-inf")
 
-    def lasts(self, loop: asyncio.AbstractEventLoop) -> float:
-        """Seconds, give or take a hundredth."""
+    def are_long(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether the present turn is, and those before it were."""
         now = monotonic()
         if self._left_at is not None:
-            return now - self._left_at
+            return now - self._left_at > self._lag and now - self._quick_at > self._patience
         if now - self._called_at > self._OFTEN:
+            if now - self._called_at > self._patience:
+                self._quick_at = now  # nobody asked for so long: no queue stands
             self._left_at = now
-            loop.call_soon(self._called)
-        return 0.0
+            loop.call_soon(self._called, now)
+        return False
 
-    def _called(self) -> None:
+    def _called(self, left_at: float) -> None:
         self._left_at, self._called_at = None, monotonic()
+        if self._called_at - left_at <= self._lag:
+            self._quick_at = self._called_at
 
 
 class _Config(uvicorn.Config):
@@ -131,8 +138,7 @@ class _Config(uvicorn.Config):
             timeout_graceful_shutdown=max(1, round(limits.receive.total_seconds())),
         )
         self.limits, self.random, self.at_once, self.turn_away = limits, random, at_once, turn_away
-        self._lag = limits.lag.total_seconds() or float("inf")
-        self._turn = _Turn()
+        self._turns = _Turns(limits.lag.total_seconds() or float("inf"))
         self.draining = False
         self._dated_from: Headers | None = None
         self._dated = b""
@@ -143,8 +149,8 @@ class _Config(uvicorn.Config):
         return age * self.random.uniform(0.5, 1.5) if age else float("inf")
 
     def is_too_busy(self, loop: asyncio.AbstractEventLoop, state: ServerState) -> bool:
-        """Whether a request that is read now has waited too long, or would be one too many."""
-        return self._turn.lasts(loop) > self._lag or len(state.tasks) >= self.limits.concurrency
+        """Whether a request that is read now has waited too long in a queue that stands, or would be one too many."""
+        return self._turns.are_long(loop) or len(state.tasks) >= self.limits.concurrency
 
     def dated(self, state: ServerState) -> bytes:
         """The lines that uvicorn adds to every answer; it makes them anew every second."""
