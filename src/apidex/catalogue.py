@@ -175,10 +175,19 @@ class Catalogue:
 
     def each_name(self) -> Iterator[str]:
         """As `names`, some at a time."""
+        for piece in self._in_pieces():
+            yield from [item.name for item in _decode_names(piece)]
+
+    def each_entry(self) -> Iterator[Entry]:
+        """As `entries`, some at a time."""
+        for piece in self._in_pieces():
+            yield from _decode_entries(piece)
+
+    def _in_pieces(self) -> Iterator[bytes]:
+        """JSON lists of some entries each, which are all of them together."""
         for start in range(0, len(self), _BATCH):
             end = min(start + _BATCH, len(self))
-            piece = bytes(self.canonical[self.bounds[start] : self.bounds[end] - 1])
-            yield from [item.name for item in _decode_names(b"[%b]" % piece)]
+            yield b"[%b]" % bytes(self.canonical[self.bounds[start] : self.bounds[end] - 1])
 
 
 class _Account:

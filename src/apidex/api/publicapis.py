@@ -31,7 +31,7 @@ class EntriesView(msgspec.Struct, frozen=True):
     entries: list[Entry]
 
 
-class CategoriesView(msgspec.Struct, frozen=True):
+class NamesView(msgspec.Struct, frozen=True):
     """The names of all categories, in the order of the catalogue, and how many they are."""
 
     count: int
@@ -65,7 +65,7 @@ _FILTERS = (
     _text("category", "What the category is to contain, in any case: `science` for Science & Math."),
 )
 _ENTRIES = {200: ResponseSpec(EntriesView, description="The entries", generate_examples=False)}
-_CATEGORIES = {200: ResponseSpec(CategoriesView, description="The categories", generate_examples=False)}
+_CATEGORIES = {200: ResponseSpec(NamesView, description="The categories", generate_examples=False)}
 _NOT_ALLOWED = described(HTTPStatus.BAD_REQUEST, "A parameter that there is not, or a value that it cannot have")
 
 
@@ -81,7 +81,7 @@ _NOT_ALLOWED = described(HTTPStatus.BAD_REQUEST, "A parameter that there is not,
 async def entries(request: Request[Any, Any, Any], service: ServiceDependency) -> Response[bytes]:
     """Answer with the entries in the order of the catalogue."""
     filters, catalogue = _filters(request), service.refresher.current.catalogue
-    return from_catalogue(request, service, lambda: _entries_view(catalogue, filters.select(catalogue.entries())))
+    return from_catalogue(request, service, lambda: _entries_view(catalogue, filters.select(catalogue.each_entry())))
 
 
 @get(
@@ -96,7 +96,7 @@ async def entries(request: Request[Any, Any, Any], service: ServiceDependency) -
 async def random(request: Request[Any, Any, Any], service: ServiceDependency) -> Response[bytes]:
     """Answer with a list of one, which no cache may keep."""
     current, limits = service.refresher.current, service.refresher.limits
-    found = _filters(request).select(current.catalogue.entries())
+    found = _filters(request).select(current.catalogue.each_entry())
     if not found:
         raise Problem(404, "No entry has all that is asked for.")
     body = _entries_view(current.catalogue, [chance.choice(found)])  # noqa: S311 - guards nothing
@@ -115,11 +115,11 @@ async def random(request: Request[Any, Any, Any], service: ServiceDependency) ->
 async def categories(request: Request[Any, Any, Any], service: ServiceDependency) -> Response[bytes]:
     """Answer with each name once, in the order in which the catalogue has them first."""
     read(request, ())
-    catalogue = service.refresher.current.catalogue
+    kinds = service.refresher.current.search.kinds
 
     def body() -> bytes:
-        names = list(dict.fromkeys(entry.category for entry in catalogue.entries()))
-        return msgspec.json.encode(CategoriesView(len(names), names))
+        names = list(dict.fromkeys(kind.category for kind in kinds))
+        return msgspec.json.encode(NamesView(len(names), names))
 
     return from_catalogue(request, service, body)
 
