@@ -196,7 +196,9 @@ class Tools:
         try:
             response = await self._client.get(path, params=parameters)
         except httpx.HTTPError as error:
-            raise ToolError(f"The service at {self._where} gave no answer: {error}") from None
+            raise ToolError(
+                f"The service at {self._where} gave no answer: {str(error) or type(error).__name__}"
+            ) from None
         try:
             answer = response.json()
             if response.is_error:
