@@ -87,9 +87,9 @@ class Limits:
 class _Turns:
     """How long the turns of the event loop are, which is how long what it reads last in one has waited at least.
 
-    One long turn is a process that was held up, and no more; a queue stands where turns have been longer than *lag* for twenty times
-    that (the idea is CoDel's, RFC 8289). A loop does not tell when a turn begins. A callback that is left with it is called in the
-    next turn; as long as it was not, the turn goes on. A hundred times a second is often enough, and costs nothing beside
+    One long turn is a process that was held up, and no more; a queue stands where turns have been longer than *lag* for twenty
+    times that (the idea is CoDel's, RFC 8289). A loop does not tell when a turn begins. A callback that is left with it is called
+    in the next turn; as long as it was not, the turn goes on. A hundred times a second is often enough, and costs nothing beside
     thousands of requests.
     """
 
