@@ -8,6 +8,7 @@ is refused, reset, torn or late, has another status than 200 or 304, other bytes
 version than its replica gave before.
 """
 
+import os
 import time
 from pathlib import Path
 from random import random
@@ -34,7 +35,7 @@ class Run:
 
     def __init__(self, host: str, epoch: float, record: str) -> None:
         self.epoch, self.order = epoch, Order()
-        self.writer = Writer(Path(record)) if record else None
+        self.writer = Writer(Path(f"{record}-{os.getpid()}.csv")) if record else None
         self.oracles = Oracles(host, self.note)
         self.names = Names(self.oracles.first().names)
 
@@ -60,7 +61,10 @@ def options(parser) -> None:  # noqa: ANN001 - Locust's
     )
     parser.add_argument("--rate", type=float, default=5.0, help="Requests a second of each user that searches")
     parser.add_argument(
-        "--record", default="", help="Write a row for each request to this file", include_in_web_ui=False
+        "--record",
+        default="",
+        help="Write a row for each request to a file for each process, whose name begins so",
+        include_in_web_ui=False,
     )
     parser.add_argument("--epoch", type=float, default=0.0, help="When the run began", include_in_web_ui=False)
 

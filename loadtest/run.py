@@ -199,7 +199,7 @@ def _locust(host: str, folder: Path, epoch: float, load: Load) -> Iterator[_Locu
     log = folder / "locust.log"
     command = [sys.executable, "-m", "locust", "--locustfile", str(_LOCUSTFILE), "--headless", "--host", host]
     command += ["--users", str(load.users), "--spawn-rate", str(load.users), "--rate", str(load.rate), "--only-summary"]
-    command += ["--record", str(folder / "rows.csv"), "--epoch", str(epoch), "--stop-timeout", "10"]
+    command += ["--record", str(folder / "rows"), "--epoch", str(epoch), "--stop-timeout", "10"]
     command += ["--processes", str(load.processes)] if load.processes > 1 else []
     environ = os.environ | {"PYTHONPATH": str(_LOCUSTFILE.parents[1])}
     with log.open("wb") as output:

@@ -111,9 +111,9 @@ def _spans(text: str) -> list[tuple[int, int]]:
 
 
 def _pieces(query: str) -> list[str]:
-    """The folded words of *query*, cut at spaces and punctuation alone, without the word API, which says nothing here."""
-    pieces = [fold(query[match.start() : match.end()]) for match in re.finditer("[^-]+", query.translate(_SHAPE))]
-    pieces = [piece for piece in pieces if piece]
+    """The folded words of *query*, each once, cut at spaces and punctuation, but for the word API, which says nothing here."""
+    folded = [fold(query[match.start() : match.end()]) for match in re.finditer("[^-]+", query.translate(_SHAPE))]
+    pieces = list(dict.fromkeys(filter(None, folded)))
     return [piece for piece in pieces if piece not in ("api", "apis")] or pieces
 
 
@@ -214,6 +214,9 @@ _BATCH = 512
 
 VOCABULARY_LIMIT = 20_000
 """Corrections are made for catalogues of at most this many entries: all that a name may be called is too much for larger ones."""
+
+MOST_CORRECTED = 8
+"""A query of more words is not corrected: looking for the nearest of each takes a millisecond or so."""
 
 SHORTEST_CORRECTED, LONG = 4, 8
 """Shorter queries than the first, in folded characters, are not corrected; two letters may be wrong from the second on."""
@@ -469,6 +472,8 @@ class Search:
         if meant is not None:
             return meant
         pieces = _pieces(query)
+        if len(pieces) > MOST_CORRECTED:
+            return None
         mended = (
             [piece if self._keys(piece) else self._nearest(piece) for piece in pieces] if len(pieces) > 1 else [None]
         )
