@@ -103,7 +103,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _play(scenario: Scenario, target: Target, options: argparse.Namespace) -> int:
-    from loadtest.run import Load, play  # with what draws and reckons: only where something is played
+    from loadtest.run import play  # with what draws and reckons: only where something is played
+    from loadtest.users import Load
 
     print(f"{scenario.name} on {target.name}, {target.host}: {scenario.about}", flush=True)
     folder = options.output / f"{scenario.name}-{target.name}"

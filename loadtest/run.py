@@ -3,16 +3,12 @@
 Nothing is left behind: Locust is ended and every fault undone, on an interrupt too.
 """
 
-import os
 import signal
-import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -21,34 +17,11 @@ import httpx
 import msgspec
 
 from loadtest.nemesis import Fault, Play
-from loadtest.record import Request, Tail
+from loadtest.record import Request
 from loadtest.scenarios import Scenario
 from loadtest.targets import CannotError, Ledger, Target, is_this_machine, within
-
-_LOCUSTFILE = Path(__file__).with_name("locustfile.py")
-_OBSERVE_EVERY = 0.5
-_TELL_EVERY = 5.0
-_TICKS = os.sysconf("SC_CLK_TCK")
-
-
-class Observation(msgspec.Struct, frozen=True):
-    """What a replica said of its catalogue at /v1/catalogue, at a moment of the run."""
-
-    at: float
-    replica: str
-    version: str
-    state: str
-    age: float
-    max_age: float
-    last_failure: str
-
-
-class Generator(msgspec.Struct, frozen=True):
-    """What the load generator itself had to do: CPU seconds of its processes, over so many seconds."""
-
-    cpu: float
-    seconds: float
-    processes: int = 1
+from loadtest.users import Generator, Load, Locust, asking
+from loadtest.watching import Observation, Observer, Progress
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -70,15 +43,6 @@ class Seen(msgspec.Struct, frozen=True):
     generator: Generator
     restarts: int
     versions_at_the_end: list[str]
-
-
-@dataclass(frozen=True)
-class Load:
-    """How many ask, and how often each of them: users, and requests a second of a user that searches."""
-
-    users: int = 60
-    rate: float = 5.0
-    processes: int = 1
 
 
 def play(
@@ -103,7 +67,7 @@ def play(
     _clear(folder)
     began, epoch = datetime.now(UTC), time.monotonic()
     progress = Progress(folder, epoch, tell)
-    with _locust(target.host, folder, epoch, load) as locust:
+    with asking(target.host, folder, epoch, load) as locust:
         within(30, "any requests", lambda: bool(progress.look()) or not locust.lives())
         performance = Play(
             target, seconds, epoch, Random(seed), enough=lambda: len(progress.requests) >= requests, tell=progress.event
@@ -173,64 +137,8 @@ def _poll(host: str) -> float:
     return float(httpx.get(f"{host}/v1/catalogue", timeout=5).raise_for_status().json()["poll"])
 
 
-class _Locust:
-    """Locust's users, in a process group of their own."""
-
-    def __init__(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
-        self._process, self._log = process, log
-
-    def lives(self) -> bool:
-        """Whether it has not ended."""
-        return self._process.poll() is None
-
-    def complaint(self) -> str:
-        """The last that it said."""
-        lines = self._log.read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
-
-    def cpu(self) -> float:
-        """CPU seconds of it and of its workers."""
-        return sum(_cpu(pid) for pid in [self._process.pid, *_children(self._process.pid)])
-
-
 @contextmanager
-def _locust(host: str, folder: Path, epoch: float, load: Load) -> Iterator[_Locust]:
-    """Users that ask while the block runs."""
-    log = folder / "locust.log"
-    command = [sys.executable, "-m", "locust", "--locustfile", str(_LOCUSTFILE), "--headless", "--host", host]
-    command += ["--users", str(load.users), "--spawn-rate", str(load.users), "--rate", str(load.rate), "--only-summary"]
-    command += ["--record", str(folder / "rows"), "--epoch", str(epoch), "--stop-timeout", "10"]
-    command += ["--processes", str(load.processes)] if load.processes > 1 else []
-    environ = os.environ | {"PYTHONPATH": str(_LOCUSTFILE.parents[1])}
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, env=environ, start_new_session=True)  # noqa: S603
-    try:
-        yield _Locust(process, log)
-        process.terminate()
-        process.wait(30)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait(10)
-
-
-def _cpu(pid: int) -> float:
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
-
-
-@contextmanager
-def _watched(locust: _Locust, performance: Play) -> Iterator[None]:
+def _watched(locust: Locust, performance: Play) -> Iterator[None]:
     """Have the performance fail if Locust ends before it does."""
     over = threading.Event()
 
@@ -280,92 +188,3 @@ def _ledger(target: Target, epoch: float) -> list[tuple[float, str]] | None:
     except CannotError:
         return None
     return [(now - ago, digest) for ago, digest in ledger.given]
-
-
-class Observer:
-    """Asks the replicas, one after the other as they come, what they say of their catalogue."""
-
-    def __init__(self, host: str, epoch: float) -> None:
-        self._host, self._epoch = host, epoch
-        self.observations: list[Observation] = []
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Asks while the block runs."""
-        over = threading.Event()
-
-        def ask() -> None:
-            while not over.wait(_OBSERVE_EVERY):
-                self._ask()
-
-        thread = threading.Thread(target=ask, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
-
-    def _ask(self) -> None:
-        try:
-            answer = httpx.get(f"{self._host}/v1/catalogue", headers={"connection": "close"}, timeout=5)
-            said = answer.raise_for_status().json()
-        except (httpx.HTTPError, ValueError):
-            return  # the users count failures; here is only noted what was said
-        failure = (said["upstream"]["last_failure"] or {}).get("reason", "")
-        at = round(time.monotonic() - self._epoch, 3)
-        self.observations.append(
-            Observation(at, said["served_by"], said["version"], said["state"], said["age"], said["max_age"], failure)
-        )
-
-
-class Progress:
-    """Reads the rows as they come, and tells how it goes."""
-
-    def __init__(self, folder: Path, epoch: float, tell: Callable[[str], None]) -> None:
-        self.requests: list[Request] = []
-        self._folder, self._epoch, self._tell = folder, epoch, tell
-        self._tails: dict[Path, Tail] = {}
-        self._told = 0
-
-    def look(self) -> int:
-        """Read what is new; how many there are by now. Locust's workers write a file each."""
-        for path in self._folder.glob("rows*.csv"):
-            self.requests.extend(self._tails.setdefault(path, Tail(path)).rows())
-        return len(self.requests)
-
-    def event(self, what: str) -> None:
-        """Tell that something was done."""
-        self._tell(f"{time.monotonic() - self._epoch:6.1f} s  {what}")
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Tells while the block runs."""
-        over = threading.Event()
-
-        def tell() -> None:
-            while not over.wait(_TELL_EVERY):
-                self.look()
-                self._line()
-
-        thread = threading.Thread(target=tell, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
-
-    def _line(self) -> None:
-        recent, self._told = self.requests[self._told :], len(self.requests)
-        if not recent:
-            return self.event("no answers")
-        latencies = sorted(request.latency for request in recent)
-        failed = sum(bool(request.fault) for request in self.requests)
-        replicas = len(Counter(request.replica for request in recent if request.replica))
-        p99 = latencies[int(len(latencies) * 0.99)] * 1000
-        self.event(
-            f"{len(self.requests):>7} requests, {len(recent) / _TELL_EVERY:.0f}/s, {failed} failed; "
-            f"p99 {p99:.0f} ms; {replicas} replicas"
-        )
-        return None

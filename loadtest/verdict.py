@@ -15,8 +15,9 @@ from scipy import stats
 from loadtest.checks import Order, Vouched, digest_of
 from loadtest.nemesis import Fault
 from loadtest.record import Request
-from loadtest.run import Observation, Seen
+from loadtest.run import Seen
 from loadtest.scenarios import Scenario
+from loadtest.watching import Observation
 
 VERDICT_VERSION = 1
 

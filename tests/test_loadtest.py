@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from loadtest.checks import Oracle, Order, Vouched
 from loadtest.nemesis import Fault
 from loadtest.record import Request, Tail, Writer, read
-from loadtest.run import Generator, Load, Observation, Seen, play
+from loadtest.run import Seen, play
 from loadtest.scenarios import SCENARIOS
 from loadtest.targets import CannotError
+from loadtest.users import Generator, Load
 from loadtest.verdict import Judged, judge
+from loadtest.watching import Observation
 
 from apidex.catalogue import Catalogue
 from conftest import ROOT

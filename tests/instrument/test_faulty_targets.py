@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 from loadtest.balancer import Balancer, Client
-from loadtest.run import Load, play
+from loadtest.run import play
 from loadtest.scenarios import SCENARIOS
 from loadtest.targets import processes
+from loadtest.users import Load
 from loadtest.verdict import Judged, Verdict, judge
 
 from conftest import ROOT

@@ -1,0 +1,88 @@
+"""Locust's users, in a process group of their own, and what they cost."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+_LOCUSTFILE = Path(__file__).with_name("locustfile.py")
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Load:
+    """How many ask, and how often each of them: users, and requests a second of a user that searches."""
+
+    users: int = 60
+    rate: float = 5.0
+    processes: int = 1
+
+
+class Generator(msgspec.Struct, frozen=True):
+    """What the load generator itself had to do: CPU seconds of its processes, over so many seconds."""
+
+    cpu: float
+    seconds: float
+    processes: int = 1
+
+
+class Locust:
+    """Locust's users, in a process group of their own."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
+        self._process, self._log = process, log
+
+    def lives(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    def complaint(self) -> str:
+        """The last that it said."""
+        lines = self._log.read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
+
+    def cpu(self) -> float:
+        """CPU seconds of it and of its workers."""
+        return sum(_cpu(pid) for pid in [self._process.pid, *_children(self._process.pid)])
+
+
+@contextmanager
+def asking(host: str, folder: Path, epoch: float, load: Load) -> Iterator[Locust]:
+    """Users that ask while the block runs."""
+    log = folder / "locust.log"
+    command = [sys.executable, "-m", "locust", "--locustfile", str(_LOCUSTFILE), "--headless", "--host", host]
+    command += ["--users", str(load.users), "--spawn-rate", str(load.users), "--rate", str(load.rate), "--only-summary"]
+    command += ["--record", str(folder / "rows"), "--epoch", str(epoch), "--stop-timeout", "10"]
+    command += ["--processes", str(load.processes)] if load.processes > 1 else []
+    environ = os.environ | {"PYTHONPATH": str(_LOCUSTFILE.parents[1])}
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=environ, start_new_session=True)  # noqa: S603
+    try:
+        yield Locust(process, log)
+        process.terminate()
+        process.wait(30)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
+
+
+def _cpu(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []

@@ -1,0 +1,117 @@
+"""What is watched while a run goes on: what the replicas say of their catalogue, and the rows of the users as they come."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import msgspec
+
+from loadtest.record import Request, Tail
+
+_OBSERVE_EVERY = 0.5
+_TELL_EVERY = 5.0
+
+
+class Observation(msgspec.Struct, frozen=True):
+    """What a replica said of its catalogue at /v1/catalogue, at a moment of the run."""
+
+    at: float
+    replica: str
+    version: str
+    state: str
+    age: float
+    max_age: float
+    last_failure: str
+
+
+class Observer:
+    """Asks the replicas, one after the other as they come, what they say of their catalogue."""
+
+    def __init__(self, host: str, epoch: float) -> None:
+        self._host, self._epoch = host, epoch
+        self.observations: list[Observation] = []
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Asks while the block runs."""
+        over = threading.Event()
+
+        def ask() -> None:
+            while not over.wait(_OBSERVE_EVERY):
+                self._ask()
+
+        thread = threading.Thread(target=ask, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _ask(self) -> None:
+        try:
+            answer = httpx.get(f"{self._host}/v1/catalogue", headers={"connection": "close"}, timeout=5)
+            said = answer.raise_for_status().json()
+        except (httpx.HTTPError, ValueError):
+            return  # the users count failures; here is only noted what was said
+        failure = (said["upstream"]["last_failure"] or {}).get("reason", "")
+        at = round(time.monotonic() - self._epoch, 3)
+        self.observations.append(
+            Observation(at, said["served_by"], said["version"], said["state"], said["age"], said["max_age"], failure)
+        )
+
+
+class Progress:
+    """Reads the rows as they come, and tells how it goes."""
+
+    def __init__(self, folder: Path, epoch: float, tell: Callable[[str], None]) -> None:
+        self.requests: list[Request] = []
+        self._folder, self._epoch, self._tell = folder, epoch, tell
+        self._tails: dict[Path, Tail] = {}
+        self._told = 0
+
+    def look(self) -> int:
+        """Read what is new; how many there are by now. Locust's workers write a file each."""
+        for path in self._folder.glob("rows*.csv"):
+            self.requests.extend(self._tails.setdefault(path, Tail(path)).rows())
+        return len(self.requests)
+
+    def event(self, what: str) -> None:
+        """Tell that something was done."""
+        self._tell(f"{time.monotonic() - self._epoch:6.1f} s  {what}")
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Tells while the block runs."""
+        over = threading.Event()
+
+        def tell() -> None:
+            while not over.wait(_TELL_EVERY):
+                self.look()
+                self._line()
+
+        thread = threading.Thread(target=tell, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _line(self) -> None:
+        recent, self._told = self.requests[self._told :], len(self.requests)
+        if not recent:
+            return self.event("no answers")
+        latencies = sorted(request.latency for request in recent)
+        failed = sum(bool(request.fault) for request in self.requests)
+        replicas = len(Counter(request.replica for request in recent if request.replica))
+        p99 = latencies[int(len(latencies) * 0.99)] * 1000
+        self.event(
+            f"{len(self.requests):>7} requests, {len(recent) / _TELL_EVERY:.0f}/s, {failed} failed; "
+            f"p99 {p99:.0f} ms; {replicas} replicas"
+        )
+        return None
