@@ -182,9 +182,14 @@ def _versions(host: str, replicas: int) -> set[str]:
 
 
 def _ledger(target: Target, epoch: float) -> list[tuple[float, str]] | None:
+    """When the upstream gave which digest; None where that is not known.
+
+    It tells how long ago, and when it said so is known to the time that asking took. Reckoned from the end of that, no moment is too
+    early, and no age is called false that is true.
+    """
     try:
-        now = time.monotonic() - epoch
         ledger: Ledger = target.ledger()
     except CannotError:
         return None
+    now = time.monotonic() - epoch
     return [(now - ago, digest) for ago, digest in ledger.given]
