@@ -184,8 +184,8 @@ def _versions(host: str, replicas: int) -> set[str]:
 def _ledger(target: Target, epoch: float) -> list[tuple[float, str]] | None:
     """When the upstream gave which digest; None where that is not known.
 
-    It tells how long ago, and when it said so is known to the time that asking took. Reckoned from the end of that, no moment is too
-    early, and no age is called false that is true.
+    It tells how long ago, and when it said so is known to the time that asking took. Reckoned from the end of that, no moment is
+    too early, and no age is called false that is true.
     """
     try:
         ledger: Ledger = target.ledger()
