@@ -5,7 +5,8 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -48,6 +49,19 @@ class Process:
     def catalogue(self) -> dict:
         """What /v1/catalogue says."""
         return httpx.get(f"{self.url}/v1/catalogue", timeout=5).json()
+
+    def until(self, holds: Callable[[dict], bool], seconds: float = 10) -> None:
+        """Wait until what /v1/catalogue says is so."""
+        deadline = time.monotonic() + seconds
+        while not holds(catalogue := self.catalogue()):
+            assert time.monotonic() < deadline, f"not within {seconds} s; now it is {catalogue}"
+            time.sleep(0.02)
+
+    def has_another_catalogue_after(self, change: Callable[[], None]) -> None:
+        """Make a *change* upstream, and wait until it is seen."""
+        before = self.catalogue()["digest"]
+        change()
+        self.until(lambda catalogue: catalogue["digest"] != before)
 
     def is_killed(self) -> None:
         """As `kill -9`."""

@@ -14,6 +14,7 @@ refresh                                    the meeting place: holds the current 
 answers, answer_cache                      what an answer says of itself; those given before
 api/, docs_page, edge, hotpath, asgi       Litestar's handlers; their page; what is around them; the short cut for GET /{name}
 app, service, server, logs, metrics        the wiring, and what it makes; uvicorn; structlog; prometheus_client
+page/                                      the page for browsers: HTML, style and script
 cli, commands/, lean                       the command line; importing no more than a server needs
 """
 

@@ -58,7 +58,7 @@ def of_version(
     age = snapshot.age(service.refresher.clock.steady())
     described = [*version_headers(snapshot, limits), *age_headers(snapshot, limits, age)]
     if varies:
-        described = [(name, b"accept, accept-encoding" if name == b"vary" else value) for name, value in described]
+        described = _varying(described)
 
     def tag(encoding: Encoding) -> bytes:
         return f'"{snapshot.version}{varies}{encoding.suffix}"'.encode()
@@ -66,17 +66,39 @@ def of_version(
     return _conditional(request, body, tag, described, content_type, further)
 
 
-def about_now(request: Request[Any, Any, Any], service: Service, view: msgspec.Struct) -> Response[Any]:
-    """An answer about this moment: caches must ask again, and its tag is made of its bytes."""
+def about_now(
+    request: Request[Any, Any, Any], service: Service, view: msgspec.Struct, *, varies: bool = False
+) -> Response[Any]:
+    """An answer about this moment: caches must ask again, and its tag is made of its bytes.
+
+    It *varies* where the same URL answers something else to another Accept header.
+    """
     current, limits = service.refresher.current, service.refresher.limits
     body = msgspec.json.encode(view)
-    digest = hashlib.sha256(body).hexdigest()[:32]
     described = [
         (b"cache-control", b"no-cache"),
         *(pair for pair in version_headers(current, limits) if pair[0] != b"cache-control"),
         *age_headers(current, limits, service.refresher.age()),
     ]
-    return _conditional(request, lambda: body, lambda encoding: f'"{digest}{encoding.suffix}"'.encode(), described)
+    return _conditional(request, lambda: body, _tag_of(body), _varying(described) if varies else described)
+
+
+def of_release(
+    request: Request[Any, Any, Any], body: bytes, *, content_type: bytes, further: Headers
+) -> Response[bytes]:
+    """An answer that is the same as long as this release runs, and that varies by Accept; caches must ask again."""
+    described = _varying([(b"cache-control", b"no-cache"), (b"vary", b"accept-encoding"), *further])
+    return _conditional(request, lambda: body, _tag_of(body), described, content_type)
+
+
+def _tag_of(body: bytes) -> Callable[[Encoding], bytes]:
+    digest = hashlib.sha256(body).hexdigest()[:32]
+    return lambda encoding: f'"{digest}{encoding.suffix}"'.encode()
+
+
+def _varying(described: Headers) -> Headers:
+    """The same headers for a URL that answers different Accept headers differently."""
+    return [(name, b"accept, accept-encoding" if name == b"vary" else value) for name, value in described]
 
 
 def _conditional(

@@ -1,0 +1,534 @@
+// The page asks /v1/search for each key, and keeps what is asked in its address, under the names that the API has for it.
+// What comes from the catalogue is put in as text, never as markup.
+
+const FILTERS = { category: "Category", auth: "Authentication", https: "Connection", cors: "From web pages" };
+const WORDS = {
+  auth: { none: "No key", apiKey: "API key" },
+  https: { true: "HTTPS", false: "HTTP only" },
+  cors: { yes: "CORS", no: "No CORS", unknown: "CORS unknown" },
+};
+const GOOD = ["No key", "HTTPS", "CORS"];
+const LIMIT = 20;
+const CATEGORIES_AT_FIRST = 10;
+const PATIENCE = 8_000; // milliseconds until an answer is given up
+const LOOK_AGAIN = 60_000; // how often the foot is brought up to date
+
+const $ = (id) => document.getElementById(id);
+const box = $("q");
+
+let asked = new URLSearchParams(); // q, sort and the filters, as in the address
+let settled = true; // the next key begins another search, which Back leaves
+let answer = null; // the answer that is shown
+let version = null; // of the catalogue that the foot tells of
+let trouble = null; // what is wrong, if anything is
+
+// --- elements
+
+function element(tag, attributes, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+function button(text, onclick, className = "") {
+  const made = element("button", { type: "button", class: className }, text);
+  made.addEventListener("click", onclick);
+  return made;
+}
+
+const template = (id) => $(id).content.firstElementChild.cloneNode(true);
+const number = (value) => value.toLocaleString("en");
+const apis = (count) => `${number(count)} ${count === 1 ? "API" : "APIs"}`;
+const word = (filter, value) => WORDS[filter]?.[value] ?? value;
+
+/** A link, if the address is one that a page may lead to; data could say javascript: as well. */
+function linked(address, text) {
+  const url = URL.parse?.(address) ?? (URL.canParse(address) ? new URL(address) : null);
+  if (!/^https?:$/.test(url?.protocol)) return element("span", { tabindex: "-1" }, ...text);
+  return element("a", { href: url.href, rel: "noopener noreferrer" }, ...text);
+}
+
+/** The name in pieces, with what was searched marked; ranges count code points, not UTF-16 units. */
+function marked(name, ranges) {
+  const characters = Array.from(name);
+  const text = (from, to) => characters.slice(from, to).join("");
+  const pieces = [];
+  let at = 0;
+  for (const [from, to] of ranges) {
+    pieces.push(text(at, from), element("mark", {}, text(from, to)));
+    at = to;
+  }
+  return [...pieces, text(at)];
+}
+
+// --- asking
+
+class Trouble extends Error {
+  constructor(status, detail, parameter) {
+    super(detail);
+    Object.assign(this, { status, parameter });
+  }
+}
+
+/** What the service answers at *path*. Throws a Trouble; one without a status when there was no answer. */
+async function get(path, signal) {
+  const patience = AbortSignal.timeout(PATIENCE);
+  let response, body;
+  try {
+    response = await fetch(path, { cache: "no-cache", signal: signal ? AbortSignal.any([signal, patience]) : patience });
+    body = await response.json().catch((error) => {
+      if (response.ok || patience.aborted || signal?.aborted) throw error;
+    });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new Trouble(0, patience.aborted ? "The service does not answer." : "The service cannot be reached.");
+  }
+  if (response.ok) return body;
+  throw new Trouble(response.status, body?.detail ?? `The service answers with an error (${response.status}).`, body?.parameter);
+}
+
+/** A task that is begun anew while it runs is aborted; one that failed for want of an answer is tried again, ever less often. */
+function task(work, failed) {
+  let running, timer;
+  let wait = 1_000;
+  begin.stop = () => {
+    running?.abort();
+    clearTimeout(timer);
+  };
+  return begin;
+
+  async function begin() {
+    begin.stop();
+    const { signal } = (running = new AbortController());
+    try {
+      await work(signal);
+      wait = 1_000;
+    } catch (error) {
+      if (signal.aborted) return;
+      if (!(error instanceof Trouble)) throw error;
+      failed(error);
+      if (error.status && error.status < 500) return;
+      timer = setTimeout(begin, wait);
+      wait = Math.min(2 * wait, 15_000);
+    }
+  }
+}
+
+function searchPath(further = {}) {
+  return `v1/search?${new URLSearchParams([...asked, ...Object.entries(further)])}`;
+}
+
+const ask = task(async (signal) => {
+  $("hits").ariaBusy = "true";
+  if (isBlank()) {
+    showCategories(await get("v1/categories", signal));
+  } else {
+    show(await get(searchPath({ limit: LIMIT }), signal));
+  }
+  reached();
+  hideTrouble();
+}, showTrouble);
+
+const askForMore = task(async (signal) => {
+  const offset = $("hits").children.length;
+  const more = await get(searchPath({ limit: LIMIT, offset, version: answer.version }), signal);
+  const items = more.hits.map(hitItem);
+  $("hits").append(...items);
+  showMore(more.total);
+  (items[0]?.querySelector("h3 > *") ?? $("found")).focus();
+  say(`${number($("hits").children.length)} of ${number(more.total)} shown`);
+}, (trouble) => (trouble.status === 410 ? ask() : showTrouble(trouble)));
+
+const describe = task(async (signal) => {
+  const catalogue = await get("v1/catalogue", signal);
+  version = catalogue.version;
+  showFoot(catalogue);
+  reached();
+}, showTrouble);
+
+// --- what is asked
+
+const isBlank = () => [...asked].length === 0;
+const values = (filter) => asked.getAll(filter);
+const chosen = () => [...asked].filter(([name]) => name in FILTERS);
+
+/** Take over what the address asks, whoever wrote it. */
+function readAddress() {
+  const kept = ["q", "sort", ...Object.keys(FILTERS)];
+  asked = new URLSearchParams([...new URLSearchParams(location.search)].filter(([name, value]) => kept.includes(name) && value));
+  box.value = asked.get("q") ?? "";
+  $("sort").value = asked.get("sort") ?? "relevance";
+  settled = true;
+  entitle();
+}
+
+function entitle() {
+  document.title = asked.has("q") ? `${asked.get("q").trim()} · Apidex` : "Apidex";
+}
+
+let writing;
+
+/** Put what is asked into the address: at once as a new step, or soon in the place of the present one. */
+function writeAddress({ step }) {
+  clearTimeout(writing);
+  const write = (how) => history[how](null, "", isBlank() ? location.pathname : `?${asked}`);
+  if (step) write("pushState");
+  else writing = setTimeout(write, 150, "replaceState"); // browsers allow so many a second
+  entitle();
+}
+
+function set(name, value) {
+  if (value) asked.set(name, value);
+  else asked.delete(name);
+}
+
+function typed() {
+  set("q", box.value.trim() && box.value);
+  writeAddress({ step: settled });
+  settled = false;
+  ask();
+}
+
+function look(change) {
+  change();
+  writeAddress({ step: true });
+  settled = true;
+  ask();
+}
+
+function toggle(filter, value, on) {
+  look(() => {
+    const kept = values(filter).filter((each) => each !== value);
+    asked.delete(filter);
+    for (const each of on ? [...kept, value] : kept) asked.append(filter, each);
+  });
+}
+
+function clearFilters() {
+  look(() => Object.keys(FILTERS).forEach((filter) => asked.delete(filter)));
+}
+
+function searchFor(query) {
+  box.value = query;
+  settled = true;
+  typed();
+  settled = true;
+  box.focus();
+}
+
+// --- showing
+
+function showCategories({ categories, version }) {
+  askForMore.stop();
+  answer = null;
+  $("categories").replaceChildren(
+    ...categories.map(({ name, entries }) => {
+      const link = element("a", { href: `?${new URLSearchParams({ category: name })}` }, name);
+      link.append(element("span", { class: "number" }, number(entries)));
+      return element("li", {}, link);
+    }),
+  );
+  seen(version);
+  turn({ toAnswer: false });
+  say(`${number(categories.length)} categories`);
+}
+
+function show(found) {
+  askForMore.stop(); // of the answer before
+  answer = found;
+  $("count").textContent = found.total ? apis(found.total) : nothing(found.query);
+  $("hits").replaceChildren(...found.hits.map(hitItem));
+  $("none").replaceChildren(...(found.total ? [] : instead(found)));
+  showMore(found.total);
+  showChosen();
+  for (const [filter, facets] of Object.entries(found.facets)) showFilter(filter, facets);
+  $("unfold").hidden = Object.values(found.facets).every((facets) => facets.length === 0);
+  $("sort").hidden = found.total < 2;
+  seen(found.version);
+  turn({ toAnswer: true });
+  const meant = found.did_you_mean ? `. Did you mean ${found.did_you_mean.query}?` : "";
+  say(found.total ? `${apis(found.total)} found` : nothing(found.query) + meant);
+}
+
+function turn({ toAnswer }) {
+  $("answer").hidden = !toAnswer;
+  $("browse").hidden = toAnswer;
+  $("hits").ariaBusy = "false";
+  $("copied").hidden = true;
+}
+
+function hitItem({ entry, highlights }) {
+  const item = template("hit");
+  item.querySelector("h3").append(linked(entry.Link, marked(entry.API, highlights)));
+  item.querySelector(".about").textContent = entry.Description;
+  const facts = { auth: entry.Auth || "none", https: String(entry.HTTPS), cors: entry.Cors };
+  const category = button(entry.Category, () => toggle("category", entry.Category, true));
+  category.ariaLabel = `Only ${entry.Category}`;
+  item.querySelector(".facts").append(
+    category,
+    ...Object.entries(facts).map(([filter, value]) => fact(word(filter, value))),
+    element("span", { class: "host" }, host(entry.Link)),
+  );
+  return item;
+}
+
+const fact = (text) => element("span", GOOD.includes(text) ? { class: "good" } : {}, text);
+const host = (address) => (URL.canParse(address) ? new URL(address).hostname.replace(/^www\./, "") : address);
+
+function nothing(query) {
+  const named = query ? `No API has “${query}” in its name` : "No API is like that";
+  return chosen().length && query ? `${named} and is like that` : named;
+}
+
+/** Where nothing was found: what may have been meant, kept apart from what was asked; or the filters to be cleared. */
+function instead({ did_you_mean: meant }) {
+  if (meant) {
+    const link = button(meant.query, () => searchFor(meant.query), "meant");
+    return [
+      element("p", {}, "Did you mean ", link, `? That finds ${apis(meant.total)}.`),
+      element("ol", { "aria-label": `What ${meant.query} finds` }, ...meant.hits.slice(0, 5).map(hitItem)),
+    ];
+  }
+  return chosen().length ? [element("p", {}, button("Search without filters", clearFilters))] : [];
+}
+
+function showMore(total) {
+  const left = total - $("hits").children.length;
+  $("more").hidden = left <= 0;
+  $("more").textContent = `Show ${number(Math.min(left, LIMIT))} more of ${number(total)}`;
+}
+
+function showChosen() {
+  const set = chosen();
+  const items = set.map(([filter, value]) => {
+    const remove = button(`${word(filter, value)} ×`, () => toggle(filter, value, false));
+    remove.ariaLabel = `Without the filter ${word(filter, value)}`;
+    return element("li", {}, remove);
+  });
+  if (set.length > 1) items.push(element("li", {}, button("Clear all", clearFilters, "clear")));
+  $("chosen").replaceChildren(...items);
+  $("unfold").lastElementChild.textContent = set.length ? ` · ${set.length}` : "";
+}
+
+const boxes = new Map(Object.keys(FILTERS).map((filter) => [filter, new Map()]));
+
+function makeFilter(filter) {
+  const made = template("filter");
+  made.querySelector("legend").textContent = FILTERS[filter];
+  made.querySelector(".all").addEventListener("click", () => {
+    made.dataset.open = "";
+    for (const label of made.querySelectorAll("label")) label.hidden = false;
+    made.querySelector(".all").hidden = true;
+    made.querySelectorAll("input")[CATEGORIES_AT_FIRST].focus();
+  });
+  $("filters").append(made);
+}
+
+/** The values of one filter. Each keeps its element, so that the focus stays where it is while counts change around it. */
+function showFilter(filter, facets) {
+  const place = $("filters").children[Object.keys(FILTERS).indexOf(filter)];
+  const labels = facets.map(({ value, count }) => {
+    const label = labelOf(filter, value);
+    label.querySelector(".number").textContent = number(count);
+    label.querySelector("input").checked = values(filter).some((each) => each.toLowerCase() === value.toLowerCase());
+    return label;
+  });
+  const few = "open" in place.dataset ? Infinity : CATEGORIES_AT_FIRST;
+  labels.forEach((label, index) => (label.hidden = index >= few && !label.querySelector("input").checked));
+  const hidden = labels.filter((label) => label.hidden).length;
+  place.hidden = labels.length === 0;
+  place.querySelector(".all").hidden = !hidden;
+  place.querySelector(".all").textContent = `${number(hidden)} more`;
+  putInPlace(place.querySelector(".values"), labels);
+}
+
+function labelOf(filter, value) {
+  const known = boxes.get(filter);
+  if (!known.has(value)) {
+    const label = template("value");
+    label.querySelector(".word").textContent = word(filter, value);
+    label.querySelector("input").addEventListener("change", (event) => toggle(filter, value, event.target.checked));
+    known.set(value, label);
+  }
+  return known.get(value);
+}
+
+function putInPlace(parent, children) {
+  const isSame = children.length === parent.children.length && children.every((child, at) => child === parent.children[at]);
+  if (isSame) return;
+  const focused = document.activeElement;
+  parent.replaceChildren(...children);
+  if (focused !== document.activeElement && parent.contains(focused)) focused.focus({ preventScroll: true });
+}
+
+/** Said to screen readers when typing pauses, not at each key. */
+function say(text) {
+  clearTimeout(say.timer);
+  say.timer = setTimeout(() => ($("said").textContent = text), 400);
+}
+
+// --- the foot, and trouble
+
+function seen(newer) {
+  if (version && newer !== version) describe();
+}
+
+function showFoot(catalogue) {
+  const { state, entries, source, served_by: replica, upstream, redis } = catalogue;
+  const checked = `${ago(catalogue.age)} ago`;
+  const told = {
+    fresh: ["fresh", `, checked ${checked} at `, origin(source)],
+    stale: ["stale", `, last checked ${checked} at `, origin(source), because(upstream)],
+    bundled: ["the list that came with Apidex", `, ${ago(catalogue.age)} old; `, origin(upstream.url), " has not given its own", because(upstream)],
+  }[state];
+  const [first, ...rest] = told;
+  $("foot").replaceChildren(
+    `${apis(entries)} in `, element("a", { href: "v1/categories" }, `${catalogue.categories} categories`), " · ",
+    element("span", { class: `state ${state}` }, first), ...rest,
+    redis.reachable ? "" : " · Redis cannot be reached, so this replica goes by itself",
+    ` · answered by ${replica} · `, element("a", { href: "v1/catalogue" }, "all that is known"),
+  );
+}
+
+const origin = (source) => linked(source, [/^https?:/.test(source) ? host(source) : source]);
+const because = ({ last_failure: failure }) => (failure ? ` (${failure.detail.replace(/\.$/, "")})` : "");
+
+function ago(seconds) {
+  const units = { day: 86_400, hour: 3_600, minute: 60, second: 1 };
+  const [unit, size] = Object.entries(units).find(([, size]) => seconds >= size) ?? ["second", 1];
+  const count = Math.floor(seconds / size);
+  return `${number(count)} ${unit}${count === 1 ? "" : "s"}`;
+}
+
+const mayPass = (trouble) => !trouble.status || trouble.status >= 500;
+
+/** The service answered: if it was out of reach, that is over. */
+function reached() {
+  if (!trouble || !mayPass(trouble)) return;
+  hideTrouble();
+  describe();
+}
+
+function hideTrouble() {
+  trouble = null;
+  $("trouble").hidden = true;
+}
+
+function showTrouble(error) {
+  const isNews = error.message !== trouble?.message;
+  trouble = error;
+  if (mayPass(error)) $("foot").replaceChildren(element("span", { class: "state away" }, "out of reach"));
+  else $("answer").hidden = $("browse").hidden = true;
+  if (isNews) $("trouble").replaceChildren(...(mayPass(error) ? [error.message, ` ${waiting()}`] : refusal(error)));
+  $("trouble").hidden = false;
+}
+
+const waiting = () => ($("answer").hidden && $("browse").hidden ? "" : "What you see was answered before. ") + "Trying again …";
+
+function refusal({ message, parameter }) {
+  const without = () => look(() => (asked.delete(parameter), (box.value = asked.get("q") ?? "")));
+  if (!asked.has(parameter)) return [message];
+  return [`${message.split("; allowed")[0]}.`, button("Search without it", without)]; // what is allowed can be browsed
+}
+
+// --- copying
+
+function curl() {
+  const url = new URL(isBlank() ? "v1/search" : searchPath(), location.href);
+  return `curl '${url.href.replaceAll("'", "%27")}'`;
+}
+
+/** Without a secure origin there is no clipboard: the command is shown and selected, to be copied by hand. */
+async function copy() {
+  const place = $("copied");
+  place.lastElementChild.textContent = curl();
+  const copied = await navigator.clipboard?.writeText(curl()).then(() => true, () => false);
+  place.firstElementChild.textContent = copied ? "Copied" : "To be copied:";
+  place.hidden = false;
+  if (!copied) getSelection().selectAllChildren(place.lastElementChild);
+  say(copied ? "Copied as curl" : "The command is selected");
+}
+
+// --- keys
+
+const hits = () => [...document.querySelectorAll(".hit h3 > a")].filter((link) => link.checkVisibility());
+
+function move(step) {
+  const links = hits();
+  const at = links.indexOf(document.activeElement);
+  const to = at < 0 ? (step > 0 ? 0 : -1) : at + step;
+  if (to < 0) toBox();
+  else links[Math.min(to, links.length - 1)]?.focus();
+}
+
+function toBox() {
+  box.focus();
+  box.select();
+}
+
+/** Escape goes one step back: from the results to the box, from what is typed to nothing, from filters to none. */
+function back() {
+  if (document.activeElement !== box) toBox();
+  else if (box.value) searchFor("");
+  else if (!isBlank()) look(() => (asked = new URLSearchParams()));
+}
+
+function key(event) {
+  const { target } = event;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+  const isText = target === box;
+  const isHit = hits().includes(target);
+  const acts = {
+    "/": !isText && (() => toBox()),
+    Escape: target.tagName !== "SELECT" && back,
+    ArrowDown: (isText || isHit) && (() => move(1)),
+    ArrowUp: isHit && (() => move(-1)),
+  };
+  const act = Object.hasOwn(acts, event.key) && acts[event.key];
+  if (!act) return;
+  event.preventDefault();
+  act();
+}
+
+/** Enter: to the first result, or to what may have been meant. Another Enter opens it. */
+function enter(event) {
+  event.preventDefault();
+  settled = true;
+  if (answer?.did_you_mean) searchFor(answer.did_you_mean.query);
+  else hits()[0]?.focus();
+}
+
+/** Links to this page are followed without loading it again; with a modifier they open as any other. */
+function follow(event) {
+  const link = event.target.closest?.("a[href^='?'], #home");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+  event.preventDefault();
+  history.pushState(null, "", link.href);
+  readAddress();
+  ask();
+  scrollTo(0, 0);
+  toBox();
+}
+
+// --- beginning
+
+Object.keys(FILTERS).forEach(makeFilter);
+box.addEventListener("input", typed);
+box.addEventListener("change", () => (settled = true));
+$("search").addEventListener("submit", enter);
+$("sort").addEventListener("change", () => look(() => set("sort", $("sort").value !== "relevance" && $("sort").value)));
+$("more").addEventListener("click", askForMore);
+$("copy").addEventListener("click", copy);
+$("unfold").addEventListener("click", () => ($("unfold").ariaExpanded = String($("unfold").ariaExpanded !== "true")));
+document.addEventListener("keydown", key);
+document.addEventListener("click", follow);
+addEventListener("popstate", () => (readAddress(), ask()));
+addEventListener("online", () => (ask(), describe()));
+setInterval(() => document.hidden || describe(), LOOK_AGAIN);
+document.addEventListener("visibilitychange", () => document.hidden || describe());
+
+readAddress();
+if (!box.value && matchMedia("(pointer: fine)").matches) box.focus({ preventScroll: true });
+ask();
+describe();
