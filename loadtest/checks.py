@@ -109,12 +109,13 @@ class Vouched:
     SLACK = 1.5
     """Seconds: `Age` counts whole ones, and the upstream's moment is known to a part of one."""
 
-    def __init__(self, moments: Iterable[float]) -> None:
-        self._moments = sorted(moments)
+    def __init__(self, moments: Iterable[float], sooner: float = 0.0) -> None:
+        """*moments* are known to within *sooner* seconds before them; whatever they were, no true age is called false."""
+        self._moments, self._sooner = sorted(moments), sooner
 
     def is_too_young(self, request: Request) -> bool:
         """Whether its `Age` says less than has passed since the upstream last answered anybody, before it was whole."""
-        place = bisect_right(self._moments, request.done)
+        place = bisect_right(self._moments, request.done + self._sooner)
         if request.age < 0 or not place:
             return False
         return request.age < request.sent - self._moments[place - 1] - self.SLACK

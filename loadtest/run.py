@@ -25,7 +25,10 @@ from loadtest.watching import Observation, Observer, Progress
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """All that a run saw. Moments are seconds since it began; *vouched* are those at which the upstream gave what, if known."""
+    """All that a run saw. Moments are seconds since it began.
+
+    *vouched* says when the upstream gave which digest, if that is known; it may have been *sooner* by so much.
+    """
 
     scenario: str
     target: str
@@ -40,6 +43,7 @@ class Seen(msgspec.Struct, frozen=True):
     faults: list[Fault]
     observations: list[Observation]
     vouched: list[tuple[float, str]] | None
+    sooner: float
     generator: Generator
     restarts: int
     versions_at_the_end: list[str]
@@ -78,7 +82,7 @@ def play(
             _perform(scenario, performance)
             agreed = _agreement(target, performance)
             restarts = target.restarts() - restarts
-        ledger = _ledger(target, epoch)
+        vouched, sooner = _ledger(target, epoch)
         cpu = locust.cpu()
     progress.look()
     _clear(folder)
@@ -95,7 +99,8 @@ def play(
         requests=sorted(progress.requests, key=lambda request: request.done),
         faults=performance.faults,
         observations=observer.observations,
-        vouched=ledger,
+        vouched=vouched,
+        sooner=round(sooner, 3),
         generator=Generator(round(cpu, 2), round(performance.now(), 1), load.processes),
         restarts=restarts,
         versions_at_the_end=sorted(agreed),
@@ -181,15 +186,15 @@ def _versions(host: str, replicas: int) -> set[str]:
     return set(found.values())
 
 
-def _ledger(target: Target, epoch: float) -> list[tuple[float, str]] | None:
-    """When the upstream gave which digest; None where that is not known.
+def _ledger(target: Target, epoch: float) -> tuple[list[tuple[float, str]] | None, float]:
+    """When the upstream gave which digest, None where that is not known, and by how much sooner that may have been.
 
-    It tells how long ago, and when it said so is known to the time that asking took. Reckoned from the end of that, no moment is
-    too early, and no age is called false that is true.
+    It tells how long ago; when it said so is known to the time that asking took.
     """
+    began = time.monotonic()
     try:
         ledger: Ledger = target.ledger()
     except CannotError:
-        return None
-    now = time.monotonic() - epoch
-    return [(now - ago, digest) for ago, digest in ledger.given]
+        return None, 0.0
+    ended = time.monotonic()
+    return [(ended - epoch - ago, digest) for ago, digest in ledger.given], ended - began

@@ -137,7 +137,7 @@ class Judged:
     @classmethod
     def of(cls, seen: Seen) -> "Judged":
         """Put the faults that only the whole run shows to the requests."""
-        order, vouched = Order(), Vouched(moment for moment, _ in seen.vouched or ())
+        order, vouched = Order(), Vouched((moment for moment, _ in seen.vouched or ()), seen.sooner)
         for request in seen.requests:
             order.note(request)
         good = {digest[:12] for _, digest in seen.vouched or ()}
@@ -422,7 +422,7 @@ def _is_true(said: Observation, seen: Seen) -> bool:
     """Whether the state follows from the age, and the age from when the upstream vouched."""
     if said.state == "bundled":
         return False
-    vouched = [moment for moment, _ in seen.vouched or () if moment <= said.at]
+    vouched = [moment for moment, _ in seen.vouched or () if moment <= said.at + seen.sooner]
     honest = not vouched or said.age >= said.at - max(vouched) - Vouched.SLACK
     return honest and (said.state == "stale") == (said.age > said.max_age)
 

@@ -44,6 +44,7 @@ def seen_of(requests, **other) -> Seen:
         "faults": [],
         "observations": [],
         "vouched": None,
+        "sooner": 0.0,
         "generator": Generator(1.0, 10.0),
         "restarts": 0,
         "versions_at_the_end": ["1-a"],
@@ -94,6 +95,12 @@ def test_an_answer_went_back_if_its_replica_had_shown_a_newer_one_before_it_was_
 @pytest.mark.parametrize(("age", "lie"), [(8, False), (9, False), (6, True), (0, True), (-1, False)])
 def test_an_age_is_held_against_when_the_upstream_last_vouched(age, lie):
     assert Vouched([0.0, 1.0]).is_too_young(request_at(10.0, age=age)) is lie
+
+
+def test_an_age_is_not_called_false_where_the_upstream_may_have_vouched_sooner():
+    answer = request_at(9.9, age=0)
+    assert Vouched([0.0, 10.0]).is_too_young(answer)
+    assert not Vouched([0.0, 10.0], sooner=0.5).is_too_young(answer)
 
 
 def test_a_row_is_read_once_it_is_whole(tmp_path):
