@@ -76,7 +76,7 @@ def _connection() -> Connection:
     hot = HotPath(_asgi, refresher, Metrics(refresher), "replica", 2**20)
     server = Server(
         hot, ConnectionLimits(week, week, week, week), random=Random(1), at_once=hot.at_once,
-        on_listening=lambda: None, on_ending=lambda: None,
+        turn_away=hot.turn_away, on_listening=lambda: None, on_ending=lambda: None,
     )  # fmt: skip
     server.config.load()
     connection = Connection(server.config, ServerState(), {})
