@@ -66,7 +66,9 @@ class _Client(asyncio.Protocol):
         self._free.append(self)
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - asyncio's
-        """The replica has retired it: another takes its place."""
+        """The replica has retired it, or it was silent for too long: another takes its place."""
+        if self in self._free:
+            self._free.remove(self)
         self._reopen()
 
     def ask(self, path: str, due: float) -> None:
