@@ -21,9 +21,9 @@ from loadtest.watching import Observation
 
 VERDICT_VERSION = 1
 
-_LAG = 0.05
+_LAG = 0.1
 """Seconds that a request may be sent later than it could."""
-_LAG_SHARE = 0.02
+_LAG_SHARE = 0.05
 _BUSY = 0.9
 _BIN = 0.5
 _HANDS = 2.0
