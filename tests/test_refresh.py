@@ -16,8 +16,8 @@ from fakes import FakeCache, FakeClock, FakeRedis, FakeUpstream, publicapis
 HOUR = 3600
 
 
-def refresher_of(upstream, clock, redis, prepare=from_upstream, seed=3, cache=None) -> Refresher:
-    limits = Limits(timedelta(seconds=HOUR), timedelta(seconds=5), timedelta(0), timedelta(0))
+def refresher_of(upstream, clock, redis, prepare=from_upstream, seed=3, cache=None, poll=5.0) -> Refresher:
+    limits = Limits(timedelta(seconds=HOUR), timedelta(seconds=poll), timedelta(0), timedelta(0))
     options = {
         "prepare": prepare,
         "limits": limits,
@@ -212,6 +212,32 @@ async def test_the_task_asks_again_when_it_is_time(upstream, clock):
             while len(upstream.asked) < 3:
                 clock.passes(0.5)
                 await asyncio.sleep(0.02)
+
+
+async def test_a_cancellation_that_a_redis_client_loses_ends_the_prolonging_of_the_lease_all_the_same(clock, redis):
+    """As asyncio.wait_for does before Python 3.12: cancelled when it has a result already, it gives that."""
+    prolonging = asyncio.Event()
+
+    class LosesCancellation(FakeCache):
+        async def renew(self, token, ttl) -> bool:
+            is_first = not prolonging.is_set()
+            prolonging.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                if not is_first:
+                    raise
+            return True
+
+    class Waits(FakeUpstream):
+        async def fetch(self, validators):
+            await prolonging.wait()
+            return await super().fetch(validators)
+
+    refresher = refresher_of(Waits(), clock, redis, cache=LosesCancellation(redis), poll=0.05)
+    done, _ = await asyncio.wait({asyncio.create_task(refresher.turn())}, timeout=5)
+    assert done, "the turn does not end"
+    assert refresher.state() is State.FRESH
 
 
 @pytest.mark.parametrize("away", [True, False], ids=["Redis was away", "Redis was empty"])

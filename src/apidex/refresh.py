@@ -87,6 +87,16 @@ class Ledger:
     redis_reachable: bool = False
 
 
+def _is_cancelled() -> bool:
+    """Whether this task was told to end.
+
+    The CancelledError itself can get lost: before Python 3.12 asyncio.wait_for, which both Redis clients use, gives a result
+    in its place if it has one just then.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 def _parts(prepared: Prepared) -> tuple[Catalogue, Index, Search, Report]:
     """What a Snapshot begins with."""
     return prepared.parsed.catalogue, prepared.index, prepared.search, prepared.parsed.report
@@ -148,7 +158,7 @@ class Refresher:
 
     async def run(self) -> None:
         """Take turns for ever. Ends only by being cancelled."""
-        while True:
+        while not _is_cancelled():
             await self.turn()
             await asyncio.sleep(self._pause())
 
@@ -370,7 +380,7 @@ class Refresher:
                 await self.cache.release(token)
 
     async def _renew(self, token: str) -> None:
-        while True:
+        while not _is_cancelled():
             await asyncio.sleep(self.limits.poll.total_seconds() / 3)
             with contextlib.suppress(CacheError):
                 if not await self.cache.renew(token, self.limits.poll):
