@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -21,9 +21,10 @@ TARGETS = ("processes", "compose", "kubernetes")
 def main(arguments: list[str] | None = None) -> int:
     """0 if every check holds, 1 if one does not or the run is void, 2 if it cannot be played, 130 if it was interrupted."""
     options = _parser().parse_args(arguments)
-    # both, however this was started: a shell lets what it starts in the background ignore an interrupt
-    signal.signal(signal.SIGINT, _interrupt)
-    signal.signal(signal.SIGTERM, _interrupt)
+    for (
+        number
+    ) in _ENDINGS:  # however this was started: a shell lets what it starts in the background ignore an interrupt
+        signal.signal(number, _interrupt)
     try:
         return int(options.act(options))
     except CannotError as error:
@@ -34,7 +35,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
+_ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 def _interrupt(*_: object) -> NoReturn:
+    """Unwind once; what is being undone meanwhile must not be stopped by a second one."""
+    for number in _ENDINGS:
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
@@ -43,6 +50,16 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"loadtest: {message}\n")
+
+
+def _more_than_none(kind: type[int] | type[float]) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        if not 0 < (number := kind(text)) < 1e9:
+            raise ValueError(text)
+        return number
+
+    parse.__name__ = f"{kind.__name__} (more than 0 is allowed)"
+    return parse
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,13 +79,13 @@ def _parser() -> argparse.ArgumentParser:
         "--up", action="store_true", help="bring the target up first, with an upstream that can be broken"
     )
     running.add_argument("--edge", action="store_true", help="with --up on kubernetes: HAProxy in front")
-    running.add_argument("--seconds", type=float, default=60.0, help="at least so long (%(default)g)")
+    running.add_argument("--seconds", type=_more_than_none(float), default=60.0, help="at least so long (%(default)g)")
     running.add_argument("--requests", type=int, default=0, help="at least so many (%(default)s)")
-    running.add_argument("--users", type=int, default=60, help="how many ask (%(default)s)")
+    running.add_argument("--users", type=_more_than_none(int), default=60, help="how many ask (%(default)s)")
     running.add_argument(
-        "--rate", type=float, default=5.0, help="requests a second of each that searches (%(default)g)"
+        "--rate", type=_more_than_none(float), default=5.0, help="requests a second of each that searches (%(default)g)"
     )
-    running.add_argument("--processes", type=int, default=1, help="processes of Locust (%(default)s)")
+    running.add_argument("--processes", type=_more_than_none(int), default=1, help="processes of Locust (%(default)s)")
     running.add_argument("--seed", type=int, default=0, help="of what is left to chance (%(default)s)")
     running.add_argument(
         "--output",
@@ -91,13 +108,16 @@ def _parser() -> argparse.ArgumentParser:
 def _list(_: argparse.Namespace) -> int:
     width = max(map(len, SCENARIOS))
     for scenario in SCENARIOS.values():
-        print(f"{scenario.name:<{width}}  {scenario.about}")
+        print(f"{scenario.name:<{width}}  {scenario.about}{' (on kubernetes)' if scenario.needs else ''}")
     return 0
 
 
 def _run(options: argparse.Namespace) -> int:
     """The worst of what the scenarios came to. One that cannot be played ends the run."""
-    options.output.mkdir(parents=True, exist_ok=True)
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotError(f"the reports cannot be written to {options.output}: {error.strerror}") from None
     with _target(options) as target:
         return max([_play(SCENARIOS[name], target, options) for name in options.scenarios])
 
@@ -120,7 +140,7 @@ def _play(scenario: Scenario, target: Target, options: argparse.Namespace) -> in
         anywhere=options.i_mean_it,
     )
     (folder / "seen.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(seen, requests=[])))
-    return _hand_down(seen, folder, options.requests)
+    return _hand_down(seen, folder)
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -133,16 +153,18 @@ def _report(options: argparse.Namespace) -> int:
         requests = read(folder / "requests.csv")
     except (OSError, msgspec.MsgspecError) as error:
         raise CannotError(f"{folder} holds no run: {error}") from None
-    return _hand_down(msgspec.structs.replace(seen, requests=requests), folder, 0)
+    if seen.scenario not in SCENARIOS:
+        raise CannotError(f"{folder} holds a run of {seen.scenario!r}, which is no scenario here")
+    return _hand_down(msgspec.structs.replace(seen, requests=requests), folder)
 
 
-def _hand_down(seen, folder: Path, requests: int) -> int:  # type: ignore[no-untyped-def] # noqa: ANN001
+def _hand_down(seen, folder: Path) -> int:  # type: ignore[no-untyped-def] # noqa: ANN001
     from loadtest.record import write
     from loadtest.report import page
     from loadtest.verdict import Judged, judge
 
     judged = Judged.of(seen)
-    verdict = judge(judged, SCENARIOS[seen.scenario], requests)
+    verdict = judge(judged, SCENARIOS[seen.scenario])
     write(folder / "requests.csv", judged.requests)
     (folder / "verdict.json").write_bytes(msgspec.json.format(msgspec.json.encode(verdict), indent=2))
     (folder / "report.html").write_text(page(verdict, seen, judged.requests))
@@ -154,8 +176,32 @@ def _hand_down(seen, folder: Path, requests: int) -> int:  # type: ignore[no-unt
     return 0 if verdict.passed else 1
 
 
+def _class_of(target: str) -> type[Target]:
+    """What the name of a target stands for; imported when it is wanted."""
+    if target == "processes":
+        from loadtest.targets.processes import Processes
+
+        return Processes
+    if target == "compose":
+        from loadtest.targets.compose import Compose
+
+        return Compose
+    from loadtest.targets.kubernetes import Kubernetes
+
+    return Kubernetes
+
+
+def _check_verbs(options: argparse.Namespace) -> None:
+    """Raise CannotError for a scenario that breaks what the target does not have, before anything is started."""
+    verbs = vars(_class_of(options.target))
+    for scenario in map(SCENARIOS.__getitem__, options.scenarios):
+        if scenario.needs and scenario.needs not in verbs:
+            raise CannotError(f"{scenario.name} cannot be played on {options.target}, only on kubernetes")
+
+
 @contextmanager
 def _target(options: argparse.Namespace) -> Iterator[Target]:
+    _check_verbs(options)
     with ExitStack() as stack:
         if options.target == "processes":
             from loadtest.targets import processes

@@ -1,5 +1,5 @@
 """A small balancer for replicas that run as plain processes. It does what a Service of a cluster does: it spreads connections, by
-chance, over those that are ready, and looks into nothing that passes through it.
+chance, over those that are ready, looks into nothing that passes through it, and tries nothing twice.
 """
 
 import asyncio
@@ -61,13 +61,10 @@ class Balancer:
         """What stands for one client's connection."""
         return Client(self)
 
-    def candidates(self) -> list[int]:
-        """The ports to try, one after the other: one that was chosen, then the others that are ready."""
+    def chosen(self) -> int | None:
+        """The port for a new connection, if any is ready."""
         ready = [port for port in self.ports if port in self._ready]
-        if not ready:
-            return []
-        first = self._choose(ready)
-        return [first, *(port for port in ready if port != first)]
+        return self._choose(ready) if ready else None
 
     async def _keep_checking(self) -> None:
         while True:
@@ -107,14 +104,16 @@ class Client(asyncio.Protocol):
         self._task = asyncio.ensure_future(self._connect())
 
     async def _connect(self) -> None:
-        loop = asyncio.get_running_loop()
-        for port in self._balancer.candidates():
-            with suppress(OSError):
-                other, _ = await loop.create_connection(lambda: _Replica(self._transport), "127.0.0.1", port)
-                self._other = other
-                other.write(bytes(self._early))
-                return
-        self._transport.abort()
+        loop, port = asyncio.get_running_loop(), self._balancer.chosen()
+        try:
+            if port is None:
+                raise ConnectionRefusedError
+            other, _ = await loop.create_connection(lambda: _Replica(self._transport), "127.0.0.1", port)
+        except OSError:
+            self._transport.abort()
+        else:
+            self._other = other
+            other.write(bytes(self._early))
 
     def data_received(self, data: bytes) -> None:
         if self._other:

@@ -7,7 +7,7 @@ whether they are the ones, so that the service under test cannot tell the tester
 import hashlib
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -104,23 +104,26 @@ class Order:
 
 
 class Vouched:
-    """When the upstream vouched for what it has, and so how old an answer must at least be."""
+    """When the upstream vouched for each catalogue, and so how old an answer from it must at least be.
+
+    *given* are moments and digests, each known to within *sooner* seconds before it; no true age is called false for that.
+    """
 
     SLACK = 1.5
     """Seconds: `Age` counts whole ones, and the upstream's moment is known to a part of one."""
 
-    def __init__(self, moments: Iterable[float], sooner: float = 0.0) -> None:
-        """*moments* are known to within *sooner* seconds before them; whatever they were, no true age is called false."""
-        self._moments, self._sooner = sorted(moments), sooner
+    def __init__(self, given: Iterable[tuple[float, str]], sooner: float = 0.0) -> None:
+        self._moments: dict[str, list[float]] = defaultdict(list)
+        self._sooner = sooner
+        for moment, digest in sorted(given):
+            self._moments[digest[:DIGEST_LENGTH]].append(moment)
 
-    def is_too_young(self, request: Request) -> bool:
-        """Whether its `Age` says less than has passed since the upstream last answered anybody, before it was whole."""
-        place = bisect_right(self._moments, request.done + self._sooner)
-        if request.age < 0 or not place:
-            return False
-        return request.age < request.sent - self._moments[place - 1] - self.SLACK
+    def knows(self, version: str) -> bool:
+        """Whether the upstream ever gave this catalogue."""
+        return digest_of(version) in self._moments
 
-
-def overlapping(requests: Iterable[Request], spells: Sequence[tuple[float, float]]) -> Iterator[Request]:
-    """Those that were in flight in one of *spells*."""
-    return (each for each in requests if any(each.sent <= end and each.done >= begin for begin, end in spells))
+    def is_too_young(self, version: str, age: float, asked: float, answered: float) -> bool:
+        """Whether an answer says less than has passed since the upstream last vouched for its catalogue, before it was whole."""
+        moments = self._moments.get(digest_of(version), [])
+        place = bisect_right(moments, answered + self._sooner)
+        return bool(place) and age < asked - moments[place - 1] - self.SLACK

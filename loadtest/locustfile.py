@@ -29,6 +29,8 @@ __all__ = ["Browser", "Passer", "Revalidator", "Searcher", "Shaped"]
 LATE = 5.0
 """Seconds after which nobody waits any more."""
 
+OK, NOT_MODIFIED = 200, 304
+
 
 class Run:
     """What the users of one process share while a test runs."""
@@ -43,11 +45,12 @@ class Run:
         """Seconds since the run began."""
         return time.monotonic() - self.epoch
 
-    def note(self, request: Request) -> None:
+    def note(self, request: Request) -> Request:
         """A request has ended, and its bytes have been looked at."""
         self.order.note(request)
         if self.writer:
             self.writer.write(request)
+        return request
 
 
 RUN: Run
@@ -85,11 +88,11 @@ def end(**_) -> None:  # noqa: ANN003 - Locust's
         RUN.writer.close()
 
 
-class Searcher(FastHttpUser):
-    """Searches, and keeps its connection as long as the service does."""
+class Caller(FastHttpUser):
+    """Asks at a steady rate. Each kind has a task of its own: Locust would give it those of what it descends from, too."""
 
-    weight = 6
-    kind, headers, slower = "search, kept alive", {}, 1.0
+    abstract = True
+    kind, headers, slower = "", {}, 1.0
     network_timeout = connection_timeout = LATE
 
     def on_start(self) -> None:
@@ -104,70 +107,96 @@ class Searcher(FastHttpUser):
         self.due += self.interval
         return max(0.0, self.due - RUN.now())
 
+    def ask(self, name: str, headers: dict[str, str], held: bytes | None = None) -> None:
+        """Search for *name*, and note what came of it, whatever that is. *held* is what a 304 stands for."""
+        sent = RUN.now()
+        try:
+            with gevent.Timeout(LATE):
+                self._ask(name, headers, held, sent)
+        except gevent.Timeout:
+            self._lost(sent, "late", f"not whole within {LATE:g} s")
+        except Exception as error:
+            self._lost(sent, "unreadable", repr(error))
+
+    def _ask(self, name: str, headers: dict[str, str], held: bytes | None, sent: float) -> None:
+        with self.client.get(
+            f"/{quote(name, safe='')}", name=self.kind, headers=headers, catch_response=True, allow_redirects=False
+        ) as response:
+            request = self._seen(response, sent, held)
+            response.request_meta["response_time"] = request.latency * 1000
+            body = held if request.status == NOT_MODIFIED else response.content
+            judged = RUN.note(request) if request.fault else RUN.oracles.check(request, name, body or b"")
+            if judged and judged.fault:
+                response.failure(f"{judged.fault} {judged.detail}".strip())
+            else:
+                response.success()
+            self.answered(response, body or b"")
+
+    def answered(self, response, body: bytes) -> None:  # noqa: ANN001 - Locust's
+        """Look at an answer, and at the bytes that it stands for."""
+
+    def _seen(self, response, sent: float, held: bytes | None) -> Request:  # noqa: ANN001 - Locust's
+        """What can be said before the bytes are looked at."""
+        replica, version, age = _facts(response.headers or {})
+        fault, detail = _transport_fault(response, held)
+        if not fault and not (replica and version and age >= 0):
+            fault, detail = "says not what it is", f"X-Served-By {replica!r}, Catalogue-Version {version!r}, Age {age}"
+        request = self._request(sent, response.status_code or 0, replica, version, age, fault, detail)
+        return request if fault else RUN.order.judged(request)
+
+    def _lost(self, sent: float, fault: str, detail: str) -> None:
+        RUN.note(self._request(sent, 0, "", "", -1, fault, detail))
+
+    def _request(self, sent: float, *facts: object) -> Request:
+        """A row, as of now."""
+        done, free = RUN.now(), self.free
+        self.free = done
+        due, lag = min(self.due, sent), max(0.0, sent - max(self.due, free))
+        return Request(self.kind, "Connection" not in self.headers, due, sent, done, lag, *facts)
+
+
+def _facts(headers) -> tuple[str, str, int]:  # noqa: ANN001 - geventhttpclient's
+    """What an answer says of itself: the replica, the version, the age; nothing, or -1, where it does not, or says it twice."""
+    said = [headers.get(name, "") for name in ("X-Served-By", "Catalogue-Version", "Age")]
+    replica, version, age = (value if isinstance(value, str) else "" for value in said)
+    return replica, version, int(age) if age.isdecimal() else -1
+
+
+def _transport_fault(response, held: bytes | None) -> tuple[str, str]:  # noqa: ANN001 - Locust's
+    """What went wrong on the way, or with the status. A 304 is for those who hold something."""
+    error, status = response.request_meta["exception"], response.status_code
+    if error is None and (status == OK or (status == NOT_MODIFIED and held is not None)):
+        return "", ""
+    if status and status != OK:
+        return f"status {status}", ""
+    return fault_of(error) if error else ("closed unanswered", "")
+
+
+class Searcher(Caller):
+    """Searches, and keeps its connection as long as the service does."""
+
+    weight = 6
+    kind = "search, kept alive"
+
     @task
     def search(self) -> None:
         """Look for a name, and look at what is found."""
         self.ask(RUN.names.one(), self.headers)
 
-    def ask(self, name: str, headers: dict[str, str]) -> dict[str, str]:
-        """Search for *name*, note what came of it, and give the answer's headers."""
-        sent = RUN.now()
-        with self.client.get(
-            f"/{quote(name, safe='')}", name=self.kind, headers=headers, catch_response=True, allow_redirects=False
-        ) as response:
-            request = self._seen(response, sent)
-            response.request_meta["response_time"] = request.latency * 1000
-            if request.fault:
-                response.failure(f"{request.fault} {request.detail}".strip())
-            else:
-                response.success()
-            if request.fault or request.status == 304:
-                RUN.note(request)
-            else:
-                RUN.oracles.check(request, name, response.content)
-            return dict(response.headers or {})
 
-    def _seen(self, response, sent: float) -> Request:  # noqa: ANN001 - Locust's
-        """What can be said before the bytes are looked at."""
-        headers = response.headers or {}
-        done = RUN.now()
-        fault, detail = _transport_fault(response)
-        request = Request(
-            self.kind,
-            "Connection" not in self.headers,
-            min(self.due, sent),
-            sent,
-            done,
-            max(0.0, sent - max(self.due, self.free)),
-            response.status_code or 0,
-            headers.get("X-Served-By", ""),
-            headers.get("Catalogue-Version", ""),
-            int(headers.get("Age", -1)),
-            fault,
-            detail,
-        )
-        self.free = done
-        return request if fault else RUN.order.judged(request)
-
-
-def _transport_fault(response) -> tuple[str, str]:  # noqa: ANN001 - Locust's
-    """What went wrong on the way, or with the status."""
-    error = response.request_meta["exception"]
-    if response.status_code in (200, 304) and error is None:
-        return "", ""
-    if response.status_code and response.status_code != 200:
-        return f"status {response.status_code}", ""
-    return fault_of(error) if error else ("closed unanswered", "")
-
-
-class Passer(Searcher):
+class Passer(Caller):
     """Comes with a connection of its own for each search."""
 
     weight = 3
     kind, headers = "search, new connection", {"Connection": "close"}
 
+    @task
+    def search(self) -> None:
+        """Search, and leave."""
+        self.ask(RUN.names.one(), self.headers)
 
-class Revalidator(Searcher):
+
+class Revalidator(Caller):
     """Asks again for what it has."""
 
     weight = 2
@@ -176,17 +205,25 @@ class Revalidator(Searcher):
     def on_start(self) -> None:
         """It holds nothing yet."""
         super().on_start()
-        self.name, self.tag = RUN.names.one(), ""
+        self.name, self.tag, self.held = RUN.names.one(), "", b""
 
     @task
     def search(self) -> None:
-        """Ask with the tag of the last answer."""
-        headers = self.ask(self.name, {"If-None-Match": self.tag} if self.tag else {})
-        self.tag = headers.get("ETag") or headers.get("etag") or self.tag
+        """Ask with the tag of the last answer; a 304 says that its bytes are still right."""
+        if self.tag:
+            self.ask(self.name, {"If-None-Match": self.tag}, self.held)
+        else:
+            self.ask(self.name, {})
+
+    def answered(self, response, body: bytes) -> None:  # noqa: ANN001 - Locust's
+        """Hold it."""
+        tag = response.headers.get("ETag", "") if response.headers else ""
+        if response.status_code == OK and isinstance(tag, str):
+            self.tag, self.held = tag, body
 
 
-class Browser(Searcher):
-    """Asks for half of the catalogue at once, compressed."""
+class Browser(Caller):
+    """Asks for a letter, which half of the names have, compressed."""
 
     weight = 1
     kind, headers, slower = "a letter, compressed", {"Accept-Encoding": "gzip"}, 5.0

@@ -19,10 +19,10 @@ _TIMEOUT = 5.0
 class Oracles:
     """Compares bytes with what their version demands. Answers of a version that is not known yet wait until it is.
 
-    `done(request)` is called for each request, with its fault if it has one.
+    `done(request)` is called for each request, with its fault if it has one, and gives it back.
     """
 
-    def __init__(self, host: str, done: Callable[[Request], None]) -> None:
+    def __init__(self, host: str, done: Callable[[Request], Request]) -> None:
         self._host, self._done = host, done
         self._known: OrderedDict[str, Oracle] = OrderedDict()
         self._waiting: dict[str, list[tuple[Request, str, bytes]]] = defaultdict(list)
@@ -31,25 +31,25 @@ class Oracles:
         """The one of the catalogue that answers now. Raises requests.RequestException when nothing does."""
         return self._fetched()
 
-    def check(self, request: Request, name: str, body: bytes) -> None:
-        """Judge the *body* that the search for *name* gave, now or as soon as it can be."""
+    def check(self, request: Request, name: str, body: bytes) -> Request | None:
+        """Judge the *body* that the search for *name* gave, now, or as soon as it can be: then None is given back."""
         digest = digest_of(request.version)
         if oracle := self._known.get(digest):
-            self._judge(oracle, request, name, body)
-            return
+            return self._judge(oracle, request, name, body)
         if digest not in self._waiting:
             gevent.spawn(self._learn, digest)
         self._waiting[digest].append((request, name, body))
+        return None
 
     def give_up(self) -> None:
         """Pass on what still waits, as not checked."""
         for digest in list(self._waiting):
             self._pass_on(digest)
 
-    def _judge(self, oracle: Oracle, request: Request, name: str, body: bytes) -> None:
+    def _judge(self, oracle: Oracle, request: Request, name: str, body: bytes) -> Request:
         if body != oracle.answer(name):
             request = msgspec.structs.replace(request, fault="wrong body", detail=f"for {name!r}, {len(body)} bytes")
-        self._done(request)
+        return self._done(request)
 
     def _learn(self, digest: str) -> None:
         with gevent.Timeout(_PATIENCE, exception=False):

@@ -72,18 +72,17 @@ class Tail:
     """The rows that are added to *path* while somebody else writes it; a row is given once it is whole."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._offset, self._rest = path, 0, ""
+        self._path, self._offset = path, 0
 
     def rows(self) -> Iterator[Request]:
         """Those that came since the last time."""
         if not self._path.exists():
             return
-        with self._path.open(newline="") as file:
+        with self._path.open("rb") as file:
             file.seek(self._offset)
-            text = self._rest + file.read()
-            self._offset = file.tell()
-        *lines, self._rest = text.split("\n")
-        for values in csv.reader(lines):
+            whole, ending, _ = file.read().rpartition(b"\n")
+        self._offset += len(whole) + len(ending)
+        for values in csv.reader(whole.decode().split("\n")):
             if values and tuple(values) != COLUMNS:
                 yield msgspec.convert(dict(zip(COLUMNS, values, strict=True)), Request, strict=False)
 

@@ -3,12 +3,11 @@
 Nothing is left behind: Locust is ended and every fault undone, on an interrupt too.
 """
 
-import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -19,15 +18,18 @@ import msgspec
 from loadtest.nemesis import Fault, Play
 from loadtest.record import Request
 from loadtest.scenarios import Scenario
-from loadtest.targets import CannotError, Ledger, Target, is_this_machine, within
+from loadtest.targets import CannotError, Ledger, NeverError, Target, is_this_machine, within
 from loadtest.users import Generator, Load, Locust, asking
 from loadtest.watching import Observation, Observer, Progress
+
+_NOT_MET = "nothing, since it was not met"
 
 
 class Seen(msgspec.Struct, frozen=True):
     """All that a run saw. Moments are seconds since it began.
 
-    *vouched* says when the upstream gave which digest, if that is known; it may have been *sooner* by so much.
+    *least* is how many requests were asked for, *cut_short* what the scenario waited for in vain. *staged* says that the upstream
+    keeps account, *vouched* when it gave which digest, each perhaps *sooner* by so much. *ended* counts the replicas' ends.
     """
 
     scenario: str
@@ -36,16 +38,20 @@ class Seen(msgspec.Struct, frozen=True):
     host: str
     began: str
     command: str
+    seed: int
+    least: int
     seconds: float
     replicas: int
     poll: float
     requests: list[Request]
     faults: list[Fault]
+    cut_short: str
     observations: list[Observation]
+    staged: bool
     vouched: list[tuple[float, str]] | None
     sooner: float
     generator: Generator
-    restarts: int
+    ended: int
     versions_at_the_end: list[str]
 
 
@@ -67,25 +73,27 @@ def play(
     """
     _check(target, anywhere)
     target.prepare()
-    within(30, "one version on all replicas", lambda: len(_versions(target.host, len(target.replicas()))) == 1)
+    within(
+        30, "one version on all replicas", lambda: len(_versions(target.host, len(target.replicas())) - {_NOT_MET}) == 1
+    )
+    poll, (given, _) = _poll(target.host), _ledger(target, 0.0)
     _clear(folder)
     began, epoch = datetime.now(UTC), time.monotonic()
-    progress = Progress(folder, epoch, tell)
+    progress, observer = Progress(folder, epoch, tell), Observer(target.host, epoch)
     with asking(target.host, folder, epoch, load) as locust:
         within(30, "any requests", lambda: bool(progress.look()) or not locust.lives())
         performance = Play(
             target, seconds, epoch, Random(seed), enough=lambda: len(progress.requests) >= requests, tell=progress.event
         )
-        restarts = target.restarts()
-        observer = Observer(target.host, epoch)
+        before, cpu = target.restarts(), locust.cpu()
+        first = performance.now()
         with observer.running(), progress.running(), _watched(locust, performance):
-            _perform(scenario, performance)
-            agreed = _agreement(target, performance)
-            restarts = target.restarts() - restarts
+            cut_short = _perform(scenario, performance)
+            agreed = _agreement(target, performance, poll)
+            ended = _ended(before, target.restarts())
+        last, cpu = performance.now(), locust.cpu() - cpu
         vouched, sooner = _ledger(target, epoch)
-        cpu = locust.cpu()
     progress.look()
-    _clear(folder)
     return Seen(
         scenario=scenario.name,
         target=target.name,
@@ -93,18 +101,27 @@ def play(
         host=target.host,
         began=began.isoformat(timespec="seconds"),
         command=" ".join(["python -m loadtest", *sys.argv[1:]]),
-        seconds=round(performance.now(), 1),
+        seed=seed,
+        least=requests,
+        seconds=round(last, 1),
         replicas=performance.replicas,
-        poll=_poll(target.host),
+        poll=poll,
         requests=sorted(progress.requests, key=lambda request: request.done),
         faults=performance.faults,
+        cut_short=cut_short,
         observations=observer.observations,
+        staged=given is not None,
         vouched=vouched,
         sooner=round(sooner, 3),
-        generator=Generator(round(cpu, 2), round(performance.now(), 1), load.processes),
-        restarts=restarts,
+        generator=Generator(round(cpu, 2), round(last - first, 1), load.processes),
+        ended=ended,
         versions_at_the_end=sorted(agreed),
     )
+
+
+def _ended(before: dict[str, int], after: dict[str, int]) -> int:
+    """How many times a replica ended: those that are gone, and those that were started anew."""
+    return sum(max(0, after[name] - count) if name in after else 1 for name, count in before.items())
 
 
 def _clear(folder: Path) -> None:
@@ -113,18 +130,20 @@ def _clear(folder: Path) -> None:
         rows.unlink()
 
 
-def _perform(scenario: Scenario, performance: Play) -> None:
-    """The scenario. An interrupt unwinds it once; a second one must not stop what is being undone."""
+def _perform(scenario: Scenario, performance: Play) -> str:
+    """Play it; what did not come about in its time, if something did not."""
     try:
         scenario.play(performance)
-    except KeyboardInterrupt:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-        raise
+    except NeverError as error:
+        return str(error)
+    return ""
 
 
 def _check(target: Target, anywhere: bool) -> None:
-    host = httpx.URL(target.host).host
+    try:
+        host = httpx.URL(target.host).host
+    except httpx.InvalidURL as error:
+        raise CannotError(f"{target.host!r} is no address: {error}") from None
     if not anywhere and not is_this_machine(host):
         raise CannotError(
             f"{host} is not this machine; --i-mean-it sends load there and breaks things there all the same"
@@ -139,7 +158,12 @@ def _check(target: Target, anywhere: bool) -> None:
 
 def _poll(host: str) -> float:
     """Seconds between the polls of a replica, as it says."""
-    return float(httpx.get(f"{host}/v1/catalogue", timeout=5).raise_for_status().json()["poll"])
+    try:
+        return float(httpx.get(f"{host}/v1/catalogue", timeout=5).raise_for_status().json()["poll"])
+    except (httpx.HTTPError, KeyError, TypeError, ValueError) as error:
+        raise CannotError(
+            f"{host} is no Apidex: its /v1/catalogue does not say how often it polls ({error!r})"
+        ) from None
 
 
 @contextmanager
@@ -162,9 +186,8 @@ def _watched(locust: Locust, performance: Play) -> Iterator[None]:
         thread.join()
 
 
-def _agreement(target: Target, performance: Play) -> set[str]:
-    """The versions that the replicas answer with, once they are one, and at the latest two polls and a bit later."""
-    poll = _poll(target.host)
+def _agreement(target: Target, performance: Play, poll: float) -> set[str]:
+    """The versions that all replicas answer with, once they are one, and at the latest two polls and a bit later."""
     until = performance.now() + 2 * poll + 5
     while True:
         versions = _versions(target.host, performance.replicas)
@@ -174,16 +197,15 @@ def _agreement(target: Target, performance: Play) -> set[str]:
 
 
 def _versions(host: str, replicas: int) -> set[str]:
+    """What the replicas answer with; a word for those that were not met."""
     found: dict[str, str] = {}
     for _ in range(40 * replicas):
-        try:
-            answer = httpx.get(f"{host}/Cat", headers={"connection": "close"}, timeout=5)
-        except httpx.TransportError:
-            continue
-        found[answer.headers.get("x-served-by", "")] = answer.headers.get("catalogue-version", "")
+        with suppress(httpx.HTTPError):
+            answer = httpx.get(f"{host}/Cat", headers={"connection": "close"}, timeout=5).raise_for_status()
+            found[answer.headers.get("x-served-by", "")] = answer.headers.get("catalogue-version", "")
         if len(found) >= replicas:
-            break
-    return set(found.values())
+            return set(found.values())
+    return {*found.values(), _NOT_MET}
 
 
 def _ledger(target: Target, epoch: float) -> tuple[list[tuple[float, str]] | None, float]:

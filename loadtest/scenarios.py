@@ -15,7 +15,8 @@ class Scenario:
 
     *failures* says which requests may fail; `none, or in hand` means none where what stands in front asks again, and otherwise
     those that the replica had in hand. *shares* asks for a fair spread, *p99_at_most* bounds p99 during the faults as a multiple
-    of that before, *no_restarts* forbids that a replica ended, *truthful* asks that replicas said it when they were stale.
+    of that before, *no_restarts* forbids that a replica ended, *truthful* asks that replicas told of the upstream's failure.
+    *needs* is the verb that not every target has.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Scenario:
     p99_at_most: float | None = None
     no_restarts: bool = False
     truthful: bool = False
+    needs: str = ""
 
     @property
     def about(self) -> str:
@@ -47,7 +49,7 @@ def rollout(play: Play) -> None:
 
 
 def scale(play: Play) -> None:
-    """From four to two to six to four, again and again."""
+    """To half of the replicas, to half more of them than there were, and back, again and again."""
     before = play.replicas
     play.waits(play.calm)
     try:
@@ -212,11 +214,11 @@ _ALL = (
     Scenario("steady", steady, shares=True),
     Scenario("rollout", rollout),
     Scenario("scale", scale),
-    Scenario("drain-node", drain_node),
-    Scenario("delete-pod", delete_pod),
+    Scenario("drain-node", drain_node, needs="drained"),
+    Scenario("delete-pod", delete_pod, needs="delete"),
     Scenario("crash", crash, failures="none, or in hand"),
     Scenario("pause", pause, failures="none, or in hand"),
-    Scenario("lose-node", lose_node, failures="none after the node is left"),
+    Scenario("lose-node", lose_node, failures="none after the node is left", needs="cut_off"),
     Scenario("redis-down", redis_down, p99_at_most=2.0, no_restarts=True),
     Scenario("redis-empty", redis_empty, p99_at_most=2.0, no_restarts=True),
     Scenario("redis-hang", redis_hang, p99_at_most=2.0, no_restarts=True),

@@ -4,8 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,11 +67,21 @@ def asking(host: str, folder: Path, epoch: float, load: Load) -> Iterator[Locust
     try:
         yield Locust(process, log)
         process.terminate()
-        process.wait(30)
+        _wait(process, 30)
     finally:
-        if process.poll() is None:
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait(10)
+        process.wait(10)
+
+
+def _wait(process: "subprocess.Popen[bytes]", seconds: float) -> None:
+    """Until it and its workers have ended, which may outlive it while their last requests are answered."""
+    until = time.monotonic() + seconds
+    with suppress(ProcessLookupError):
+        while time.monotonic() < until:
+            process.poll()
+            os.killpg(process.pid, 0)
+            time.sleep(0.05)
 
 
 def _cpu(pid: int) -> float:

@@ -17,8 +17,9 @@ _TELL_EVERY = 5.0
 
 
 class Observation(msgspec.Struct, frozen=True):
-    """What a replica said of its catalogue at /v1/catalogue, at a moment of the run."""
+    """What a replica said of its catalogue at /v1/catalogue, *asked* at a moment of the run and whole *at* another."""
 
+    asked: float
     at: float
     replica: str
     version: str
@@ -53,16 +54,19 @@ class Observer:
             thread.join()
 
     def _ask(self) -> None:
+        asked = time.monotonic() - self._epoch
         try:
             answer = httpx.get(f"{self._host}/v1/catalogue", headers={"connection": "close"}, timeout=5)
             said = answer.raise_for_status().json()
-        except (httpx.HTTPError, ValueError):
+        except httpx.HTTPError:
             return  # the users count failures; here is only noted what was said
-        failure = (said["upstream"]["last_failure"] or {}).get("reason", "")
-        at = round(time.monotonic() - self._epoch, 3)
-        self.observations.append(
-            Observation(at, said["served_by"], said["version"], said["state"], said["age"], said["max_age"], failure)
-        )
+        at = time.monotonic() - self._epoch
+        try:
+            failure = (said["upstream"]["last_failure"] or {}).get("reason", "")
+            facts = (said["served_by"], said["version"], said["state"], said["age"], said["max_age"], failure)
+        except (KeyError, TypeError, AttributeError):
+            facts = ("", "", "unreadable", 0.0, 0.0, "")
+        self.observations.append(Observation(round(asked, 3), round(at, 3), *facts))
 
 
 class Progress:

@@ -42,11 +42,15 @@ def seen_of(requests, **other) -> Seen:
         "replicas": 2,
         "poll": 1.0,
         "faults": [],
-        "observations": [],
+        "observations": [Observation(float(at), at + 0.01, "a", "1-a", "fresh", 1.0, 7.5, "") for at in range(10)],
         "vouched": None,
         "sooner": 0.0,
+        "staged": False,
+        "seed": 0,
+        "least": 0,
+        "cut_short": "",
         "generator": Generator(1.0, 10.0),
-        "restarts": 0,
+        "ended": 0,
         "versions_at_the_end": ["1-a"],
     }
     return Seen(requests=sorted(requests, key=lambda request: request.done), **(facts | other))
@@ -92,15 +96,16 @@ def test_an_answer_went_back_if_its_replica_had_shown_a_newer_one_before_it_was_
         assert order.is_behind(request, 1.5) == (request.stamp < max(long_before, default=-1))
 
 
-@pytest.mark.parametrize(("age", "lie"), [(8, False), (9, False), (6, True), (0, True), (-1, False)])
+@pytest.mark.parametrize(("age", "lie"), [(8, False), (9, False), (6, True), (0, True)])
 def test_an_age_is_held_against_when_the_upstream_last_vouched(age, lie):
-    assert Vouched([0.0, 1.0]).is_too_young(request_at(10.0, age=age)) is lie
+    vouched = Vouched([(0.0, "a" * 64), (1.0, "a" * 64), (9.0, "b" * 64)])
+    assert vouched.is_too_young("1-aaaaaaaaaaaa", age, 10.0, 10.1) is lie
 
 
 def test_an_age_is_not_called_false_where_the_upstream_may_have_vouched_sooner():
-    answer = request_at(9.9, age=0)
-    assert Vouched([0.0, 10.0]).is_too_young(answer)
-    assert not Vouched([0.0, 10.0], sooner=0.5).is_too_young(answer)
+    given = [(0.0, "a" * 64), (10.0, "a" * 64)]
+    assert Vouched(given).is_too_young("1-aaaaaaaaaaaa", 0, 9.9, 9.91)
+    assert not Vouched(given, sooner=0.5).is_too_young("1-aaaaaaaaaaaa", 0, 9.9, 9.91)
 
 
 def test_a_row_is_read_once_it_is_whole(tmp_path):
@@ -147,7 +152,7 @@ def test_being_behind_is_no_fault_while_redis_is_away():
 
 
 def test_what_a_dying_replica_had_in_hand_may_be_lost_and_nothing_else():
-    kill = {"faults": [Fault("kill", "kill -9 of a", 5.0, 5.1)], "scenario": "crash"}
+    kill = {"faults": [Fault("kill", "kill -9 of a", 5.0, 5.1)], "scenario": "crash", "ended": 1}
     in_hand = request_at(5.2, status=0, fault="reset", replica="")
     assert verdict_on([*spread_out, in_hand], **kill).passed
     for other in (request_at(8.0, status=0, fault="reset"), request_at(5.2, fault="wrong body")):
@@ -155,6 +160,32 @@ def test_what_a_dying_replica_had_in_hand_may_be_lost_and_nothing_else():
             "failed requests that no dying replica had in hand"
         }
     assert failed_checks(verdict_on([*spread_out, in_hand], by_request=True, **kill)) == {"failed requests"}
+    many = [msgspec.structs.replace(in_hand, sent=5.2 + number / 100) for number in range(60)]
+    assert failed_checks(verdict_on([*spread_out, *many], **kill)) == {"requests lost with one replica"}
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"faults": []},
+        {"faults": [Fault("kill", "kill -9 of a", 5.0, 5.1)], "ended": 0},
+        {"faults": [Fault("kill", "kill -9 of a", 5.0, 5.1)], "ended": 1, "cut_short": "waited in vain for 4 replicas"},
+    ],
+    ids=["nothing was broken", "nobody died", "it was cut short"],
+)
+def test_a_scenario_that_did_not_take_place_proves_nothing(facts):
+    assert failed_checks(verdict_on(spread_out, scenario="crash", **facts)) == {"faults"}
+
+
+def test_a_run_in_which_no_bytes_were_compared_fails():
+    refused = [msgspec.structs.replace(each, status=0, fault="refused") for each in spread_out]
+    assert "answers whose bytes were not compared" in failed_checks(verdict_on(refused))
+
+
+def test_a_lost_node_excuses_what_was_lost_on_the_way_and_nothing_else():
+    cut = {"faults": [Fault("lose-node", "the network of a node is cut", 2.0, 9.0)], "scenario": "lose-node"}
+    assert verdict_on([*spread_out, request_at(5.0, status=0, fault="late")], **cut).passed
+    assert not verdict_on([*spread_out, request_at(5.0, fault="wrong body")], **cut).passed
 
 
 def test_the_time_to_full_strength_is_that_until_all_replicas_answer_again():
@@ -169,7 +200,7 @@ def test_a_spread_that_chance_does_not_explain_fails():
 
 
 def test_replicas_that_call_themselves_fresh_when_they_are_not_fail():
-    said = [Observation(9.0, "a", "1-a", "fresh", 8.0, 7.5, "timeout")]
+    said = [Observation(9.0, 9.1, "a", "1-a", "fresh", 8.0, 7.5, "timeout")]
     facts = {"scenario": "upstream-down", "faults": [Fault("upstream", "gone", 1.0, 9.5)], "vouched": [(1.0, "a" * 64)]}
     assert "replicas that said what was not so" in failed_checks(verdict_on([], observations=said, **facts))
 
@@ -221,7 +252,8 @@ def loadtest(*arguments: str, **environ: str) -> subprocess.CompletedProcess:
         (["run", "crash", "--target", "the-moon"], "invalid choice: 'the-moon'"),
         (["run", "crash", "--target", "compose"], "docker is not installed"),
         (["run", "crash", "--target", "kubernetes"], "kubectl is not installed"),
-        (["run", "drain-node"], "one cannot drain a node of the target 'processes'"),
+        (["run", "drain-node"], "drain-node cannot be played on processes, only on kubernetes"),
+        (["run", "crash", "--rate", "0"], "argument --rate: invalid float (more than 0 is allowed) value: '0'"),
         (["report", "nowhere"], "nowhere holds no run"),
     ],
 )

@@ -3,7 +3,6 @@
 A verb that a target does not have raises `CannotError`, before anything is broken.
 """
 
-import ipaddress
 import shutil
 import socket
 import subprocess
@@ -18,6 +17,10 @@ import msgspec
 
 class CannotError(Exception):
     """What was asked for cannot be done here; the text is one sentence for a person."""
+
+
+class NeverError(CannotError):
+    """What had to come about did not, in its time: the run goes no further, and its verdict says so."""
 
 
 class Replica(msgspec.Struct, frozen=True):
@@ -102,9 +105,9 @@ class Target(ABC):
 
     # what follows from the verbs above
 
-    def restarts(self) -> int:
-        """Of all replicas together."""
-        return sum(replica.restarts for replica in self.replicas())
+    def restarts(self) -> dict[str, int]:
+        """Of each replica that is ready."""
+        return {replica.name: replica.restarts for replica in self.replicas()}
 
     def settle(self, replicas: int, seconds: float = 120.0) -> None:
         """Wait until so many are ready, for so long at most."""
@@ -113,8 +116,8 @@ class Target(ABC):
     @contextmanager
     def upstream(self, mode: str) -> Iterator[None]:
         """The stage's upstream behaves as told while the block runs."""
-        self.ask_upstream("tell", mode)
         try:
+            self.ask_upstream("tell", mode)
             yield
         finally:
             self.ask_upstream("tell", "good")
@@ -125,36 +128,48 @@ class Target(ABC):
 
 
 def within(seconds: float, what: str, holds: Callable[[], bool], pause: float = 0.25) -> None:
-    """Wait until *holds()*. Raises CannotError when it does not, for so long."""
+    """Wait until *holds()*. Raises NeverError when it does not, for so long."""
     until = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > until:
-            raise CannotError(f"waited in vain for {what}: {seconds:g} s")
+            raise NeverError(f"waited in vain for {what}: {seconds:g} s")
         time.sleep(pause)
 
 
 def output_of(*command: str, stdin: str = "", timeout: float = 180.0) -> str:
     """What *command* prints. Raises CannotError with what it complained of.
 
-    It runs apart from the terminal: an interrupt is ours to handle, and must not end half of an undoing.
+    It runs apart from the terminal, and an interrupt waits until it has ended: half of an undoing undoes nothing.
     """
     if not shutil.which(command[0]):
         raise CannotError(f"{command[0]} is not installed")
-    try:
-        done = subprocess.run(  # noqa: S603 - commands of ours
-            command, input=stdin, capture_output=True, text=True, start_new_session=True, timeout=timeout, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise CannotError(f"{' '.join(command[:4])} … did not end within {timeout:g} s") from None
-    if done.returncode:
-        complaint = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
-        raise CannotError(f"{' '.join(command[:6])} … failed: {complaint[-1]}")
-    return done.stdout
+    pipe = subprocess.PIPE
+    with subprocess.Popen(  # noqa: S603 - commands of ours
+        command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    ) as process:
+        interrupted = False
+        try:
+            said, complaint = process.communicate(stdin, timeout)
+        except KeyboardInterrupt:
+            interrupted = True
+            said, complaint = process.communicate(None, timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise CannotError(f"{' '.join(command[:4])} … did not end within {timeout:g} s") from None
+    if interrupted:
+        raise KeyboardInterrupt
+    if process.returncode:
+        lines = (complaint or said).strip().splitlines() or ["no reason given"]
+        raise CannotError(f"{' '.join(command[:6])} … failed: {lines[-1]}")
+    return said
 
 
 def is_this_machine(host: str) -> bool:
-    """Whether *host* is an address of this machine's own."""
+    """Whether *host* has an address of this machine's own: one that can be listened on."""
     try:
-        return ipaddress.ip_address(socket.gethostbyname(host)).is_loopback
-    except OSError:
+        family, kind, _, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as listener:
+            listener.bind(address)
+    except (OSError, UnicodeError):
         return False
+    return True

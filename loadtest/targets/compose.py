@@ -51,8 +51,8 @@ class Compose(Target):
     @contextmanager
     def paused(self, replica: str) -> Iterator[None]:
         """As `Target.paused`."""
-        output_of("docker", "pause", replica)
         try:
+            output_of("docker", "pause", replica)
             yield
         finally:
             output_of("docker", "unpause", replica)
@@ -60,8 +60,8 @@ class Compose(Target):
     @contextmanager
     def without_redis(self) -> Iterator[None]:
         """As `Target.without_redis`."""
-        self._compose("kill", "redis")
         try:
+            self._compose("kill", "redis")
             yield
         finally:
             self._compose("start", "redis")
@@ -69,8 +69,8 @@ class Compose(Target):
     @contextmanager
     def hanging_redis(self) -> Iterator[None]:
         """As `Target.hanging_redis`."""
-        self._compose("pause", "redis")
         try:
+            self._compose("pause", "redis")
             yield
         finally:
             self._compose("unpause", "redis")

@@ -18,18 +18,21 @@ _NEEDED = (
     ("delete", "pods"),
     ("patch", "deployments"),
     ("get", "pods"),
+    ("create", "pods/exec"),
     ("patch", "deployments/scale"),
 )
 
 _SIGNAL = """
 import os, pathlib, sys
-name, number = sys.argv[1], int(sys.argv[2])
+name, number, hit = sys.argv[1], int(sys.argv[2]), False
 for folder in pathlib.Path("/proc").glob("[0-9]*"):
     try:
         if name in (folder / "cgroup").read_text():
             os.kill(int(folder.name), number)
+            hit = True
     except OSError:
         pass
+sys.exit(0 if hit else "no such process")
 """
 
 
@@ -88,7 +91,7 @@ class Kubernetes(Target):
 
     @contextmanager
     def drained(self) -> Iterator[None]:
-        """As `Target.drained`, and then all replicas are spread anew."""
+        """As `Target.drained`."""
         nodes = [replica.node for replica in self.replicas()]
         if len(self._workers()) < 2:
             raise CannotError("this cluster has one node that takes pods: there is nowhere to move to")
@@ -104,8 +107,8 @@ class Kubernetes(Target):
         """As `Target.cut_off`."""
         if not (self._node and self._down and self._up):
             raise CannotError("--node, --node-down and --node-up do not say which node may be cut off, and how")
-        output_of(*self._down)
         try:
+            output_of(*self._down)
             yield
         finally:
             output_of(*self._up)
@@ -114,8 +117,8 @@ class Kubernetes(Target):
     @contextmanager
     def without_redis(self) -> Iterator[None]:
         """As `Target.without_redis`."""
-        self._kubectl("scale", "deployment/redis", "--replicas=0")
         try:
+            self._kubectl("scale", "deployment/redis", "--replicas=0")
             yield
         finally:
             self._kubectl("scale", "deployment/redis", "--replicas=1")
@@ -146,8 +149,8 @@ class Kubernetes(Target):
 
     @contextmanager
     def _stopped(self, pod: dict[str, Any]) -> Iterator[None]:
-        self._signal(pod, 19)
         try:
+            self._signal(pod, 19)
             yield
         finally:
             self._signal(pod, 18)
@@ -254,8 +257,8 @@ def brought_up(edge: bool = False, **how: str) -> Iterator[Kubernetes]:
     folder = STAGE.parent / "edge" if edge else STAGE
     try:
         output_of("kubectl", "apply", "--kustomize", str(folder))
-        for kind, namespace in (("pod/upstream", ASIDE),):
-            output_of("kubectl", "--namespace", namespace, "wait", "--for=condition=Ready", kind, "--timeout=60s")
+        ready = ("wait", "--for=condition=Ready", "pod/upstream", "--timeout=60s")
+        output_of("kubectl", "--namespace", ASIDE, *ready)
         for deployment in ("redis", "apidex", *(["edge"] if edge else [])):
             rollout = ("rollout", "status", f"deployment/{deployment}", "--timeout=120s")
             output_of("kubectl", "--namespace", NAMESPACE, *rollout)

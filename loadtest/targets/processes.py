@@ -25,7 +25,7 @@ class Daemon:
 
     def __init__(self, command: Sequence[str], environ: Mapping[str, str], log: Path) -> None:
         self._command, self._environ, self._log = command, environ, log
-        self.restarts, self._wanted = 0, True
+        self.restarts, self._wanted, self._lock = 0, True, threading.Lock()
         self._begin()
         self._watch = threading.Thread(target=self._keep, daemon=True)
         self._watch.start()
@@ -37,9 +37,10 @@ class Daemon:
 
     def end(self, number: int = signal.SIGTERM, patience: float = 45.0) -> None:
         """Have it end, for good; by force if it does not within *patience* seconds."""
-        self._wanted = False
-        self.send(signal.SIGCONT)
-        self.send(number)
+        with self._lock:
+            self._wanted = False
+            self.send(signal.SIGCONT)
+            self.send(number)
         try:
             self._process.wait(patience)
         except subprocess.TimeoutExpired:
@@ -64,10 +65,11 @@ class Daemon:
             self._process.wait()
             if self._wanted:
                 time.sleep(_RESTART_AFTER)
-            if not self._wanted:
-                return
-            self.restarts += 1
-            self._begin()
+            with self._lock:
+                if not self._wanted:
+                    return
+                self.restarts += 1
+                self._begin()
 
 
 class Processes(Target):
@@ -135,8 +137,8 @@ class Processes(Target):
     @contextmanager
     def without_redis(self) -> Iterator[None]:
         """As `Target.without_redis`."""
-        self._redis.end(signal.SIGKILL)
         try:
+            self._redis.end(signal.SIGKILL)
             yield
         finally:
             self._redis.begin_again()
@@ -160,8 +162,8 @@ class Processes(Target):
 
     @contextmanager
     def _stopped(self, daemon: Daemon) -> Iterator[None]:
-        daemon.send(signal.SIGSTOP)
         try:
+            daemon.send(signal.SIGSTOP)
             yield
         finally:
             daemon.send(signal.SIGCONT)
