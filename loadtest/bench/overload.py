@@ -26,8 +26,8 @@ from loadtest.bench.wrk import drive
 _CLIENTS = 900
 """Connections that requests are spread over.
 
-Fewer than the 1,024 that libuv takes from the kernel at once: while it gets as many as that, it asks for more before it lets tasks
-run, forty-eight times over, and what ASGI answers waits for seconds.
+Fewer than the 1,024 that libuv takes from the kernel at once: while it gets as many as that, it asks for more before it lets
+tasks run, forty-eight times over, and what ASGI answers waits for seconds.
 """
 
 _LATE = 1.0
