@@ -241,7 +241,8 @@ def _foot(verdict: Verdict, seen: Seen) -> str:
     generator = verdict.generator
     return (
         f"<footer><p>Began {escape(verdict.began)}, lasted {verdict.seconds:.0f} s: <code>{escape(verdict.command)}</code> "
-        f"against {escape(verdict.host)}, {seen.replicas} replicas. The load generator used {generator['busy']:.0%} of a core, "
+        f"against {escape(verdict.host)}, {seen.replicas} replicas. The load generator ran or waited to run "
+        f"{generator['busy']:.0%} of the time, "
         f"{generator['cpu_ms_per_request']:.2f} ms a request: its limit here is about {generator['limit_per_second']:.0f} "
         f"requests a second. Nothing was asked twice. {_ages(seen)}</p></footer>"
     )

@@ -85,13 +85,16 @@ def play(
         performance = Play(
             target, seconds, epoch, Random(seed), enough=lambda: len(progress.requests) >= requests, tell=progress.event
         )
-        before, cpu = target.restarts(), locust.cpu()
+        replicas, cpu = target.restarts(), locust.cpu()
         first = performance.now()
         with observer.running(), progress.running(), _watched(locust, performance):
             cut_short = _perform(scenario, performance)
             agreed = _agreement(target, performance, poll)
-            ended = _ended(before, target.restarts())
-        last, cpu = performance.now(), locust.cpu() - cpu
+            ended = _ended(replicas, target.restarts())
+        last, (ran, waited) = (
+            performance.now(),
+            (after - before for before, after in zip(cpu, locust.cpu(), strict=True)),
+        )
         vouched, sooner = _ledger(target, epoch)
     progress.look()
     return Seen(
@@ -113,7 +116,7 @@ def play(
         staged=given is not None,
         vouched=vouched,
         sooner=round(sooner, 3),
-        generator=Generator(round(cpu, 2), round(last - first, 1), load.processes),
+        generator=Generator(round(ran, 2), round(last - first, 1), load.processes, round(waited, 2)),
         ended=ended,
         versions_at_the_end=sorted(agreed),
     )
@@ -188,7 +191,7 @@ def _watched(locust: Locust, performance: Play) -> Iterator[None]:
 
 def _agreement(target: Target, performance: Play, poll: float) -> set[str]:
     """The versions that all replicas answer with, once they are one, and at the latest two polls and a bit later."""
-    until = performance.now() + 2 * poll + 5
+    until = performance.now() + 2 * poll + 10
     while True:
         versions = _versions(target.host, performance.replicas)
         if len(versions) == 1 or performance.now() > until:

@@ -13,7 +13,6 @@ from pathlib import Path
 import msgspec
 
 _LOCUSTFILE = Path(__file__).with_name("locustfile.py")
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -26,11 +25,15 @@ class Load:
 
 
 class Generator(msgspec.Struct, frozen=True):
-    """What the load generator itself had to do: CPU seconds of its processes, over so many seconds."""
+    """What the load generator itself had to do: CPU seconds of its processes, over so many *seconds*.
+
+    *waited* is for how long they were ready to run, and others did.
+    """
 
     cpu: float
     seconds: float
     processes: int = 1
+    waited: float = 0.0
 
 
 class Locust:
@@ -48,9 +51,10 @@ class Locust:
         lines = self._log.read_text(errors="replace").strip().splitlines()
         return lines[-1] if lines else "it said nothing"
 
-    def cpu(self) -> float:
-        """CPU seconds of it and of its workers."""
-        return sum(_cpu(pid) for pid in [self._process.pid, *_children(self._process.pid)])
+    def cpu(self) -> tuple[float, float]:
+        """Seconds for which it and its workers ran, and for which they could have and did not."""
+        figures = [_scheduled(pid) for pid in [self._process.pid, *_children(self._process.pid)]]
+        return sum(ran for ran, _ in figures), sum(waited for _, waited in figures)
 
 
 @contextmanager
@@ -84,12 +88,13 @@ def _wait(process: "subprocess.Popen[bytes]", seconds: float) -> None:
             time.sleep(0.05)
 
 
-def _cpu(pid: int) -> float:
+def _scheduled(pid: int) -> tuple[float, float]:
+    """What the kernel keeps of a process's first thread, which is all of Locust (proc(5), schedstat)."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+        ran, waited, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
+    except (OSError, ValueError):
+        return 0.0, 0.0
+    return int(ran) / 1e9, int(waited) / 1e9
 
 
 def _children(pid: int) -> list[int]:

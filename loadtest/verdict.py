@@ -466,7 +466,8 @@ def _void(run: Judged) -> str:
     """Why nothing can be said of the service, if so."""
     figures = _generator(run)
     if figures["busy"] > _BUSY * max(1, run.seen.generator.processes):
-        return f"Locust used {figures['busy']:.0%} of a core: it was the bottleneck, and the run says nothing of the service."
+        busy = f"{figures['busy']:.0%}"
+        return f"Locust ran or waited to run {busy} of the time: it was the bottleneck, and the run says nothing of the service."
     if figures["sent_late_share"] > _LAG_SHARE:
         return (
             f"{figures['sent_late_share']:.1%} of the requests were sent more than {_LAG * 1000:.0f} ms after they were due, "
@@ -483,7 +484,7 @@ def _generator(run: Judged) -> dict[str, float]:
     return {
         "cpu_ms_per_request": round(per_request * 1000, 3),
         "limit_per_second": round(1 / per_request) * generator.processes if per_request else 0,
-        "busy": round(generator.cpu / generator.seconds, 3) if generator.seconds else 0.0,
+        "busy": round((generator.cpu + generator.waited) / generator.seconds, 3) if generator.seconds else 0.0,
         "sent_late_share": round(late / count, 4) if count else 0.0,
     }
 

@@ -28,7 +28,7 @@ def verdict_on(
     with processes.running(folder, 4, command, balancer) as target:
         seen = play(SCENARIOS[scenario], target, folder, seconds=seconds, load=load or Load(), tell=lambda _: None)
     verdict = judge(Judged.of(seen), SCENARIOS[scenario])
-    print(f"\n{verdict.summary} {verdict.failures}")
+    print(f"\n{verdict.summary} {verdict.failures}", *(check.sentence for check in verdict.checks if not check.passed))
     return verdict
 
 
