@@ -275,3 +275,13 @@ def test_no_load_is_sent_to_another_machine_unless_it_is_meant(tmp_path):
     foreign = SimpleNamespace(host="http://198.51.100.7:8000")
     with pytest.raises(CannotError, match=r"198\.51\.100\.7 is not this machine; --i-mean-it"):
         play(SCENARIOS["steady"], foreign, tmp_path, seconds=1, load=Load())
+
+
+@pytest.mark.parametrize(("slow", "passes"), [(0, True), (4, True), (60, False)])
+def test_p99_may_be_twice_what_it_was_as_surely_as_so_many_requests_can_tell(slow, passes):
+    """Of 250 requests during the fault, *slow* take ten times as long as the slowest before it."""
+    requests = [msgspec.structs.replace(each, done=each.sent + 0.01) for each in spread_out]
+    for place in range(300, 300 + slow):
+        requests[place] = msgspec.structs.replace(requests[place], done=requests[place].sent + 0.1)
+    away = {"faults": [Fault("redis", "Redis has ended", 5.0, 10.0)], "scenario": "redis-down"}
+    assert verdict_on(requests, **away).passed is passes
