@@ -1,6 +1,7 @@
 """`python -m loadtest`: plays a scenario against a target, breaks things on schedule, and hands down a verdict."""
 
 import argparse
+import io
 import os
 import signal
 import socket
@@ -21,6 +22,8 @@ TARGETS = ("processes", "compose", "kubernetes")
 def main(arguments: list[str] | None = None) -> int:
     """0 if every check holds, 1 if one does not or the run is void, 2 if it cannot be played, 130 if it was interrupted."""
     options = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # progress is for now, into a pipe as well
     for (
         number
     ) in _ENDINGS:  # however this was started: a shell lets what it starts in the background ignore an interrupt
