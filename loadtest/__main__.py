@@ -24,9 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # progress is for now, into a pipe as well
-    for (
-        number
-    ) in _ENDINGS:  # however this was started: a shell lets what it starts in the background ignore an interrupt
+    # however this was started: a shell lets what it starts in the background ignore an interrupt
+    for number in _ENDINGS:
         signal.signal(number, _interrupt)
     try:
         return int(options.act(options))

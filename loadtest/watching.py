@@ -16,6 +16,24 @@ _OBSERVE_EVERY = 0.5
 _TELL_EVERY = 5.0
 
 
+@contextmanager
+def _every(seconds: float, act: Callable[[], object]) -> Iterator[None]:
+    """Call *act* again and again, in a thread, while the block runs."""
+    over = threading.Event()
+
+    def run() -> None:
+        while not over.wait(seconds):
+            act()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 class Observation(msgspec.Struct, frozen=True):
     """What a replica said of its catalogue at /v1/catalogue, *asked* at a moment of the run and whole *at* another."""
 
@@ -39,19 +57,8 @@ class Observer:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Asks while the block runs."""
-        over = threading.Event()
-
-        def ask() -> None:
-            while not over.wait(_OBSERVE_EVERY):
-                self._ask()
-
-        thread = threading.Thread(target=ask, daemon=True)
-        thread.start()
-        try:
+        with _every(_OBSERVE_EVERY, self._ask):
             yield
-        finally:
-            over.set()
-            thread.join()
 
     def _ask(self) -> None:
         asked = time.monotonic() - self._epoch
@@ -91,20 +98,12 @@ class Progress:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Tells while the block runs."""
-        over = threading.Event()
-
-        def tell() -> None:
-            while not over.wait(_TELL_EVERY):
-                self.look()
-                self._line()
-
-        thread = threading.Thread(target=tell, daemon=True)
-        thread.start()
-        try:
+        with _every(_TELL_EVERY, self._tell_more):
             yield
-        finally:
-            over.set()
-            thread.join()
+
+    def _tell_more(self) -> None:
+        self.look()
+        self._line()
 
     def _line(self) -> None:
         recent, self._told = self.requests[self._told :], len(self.requests)
