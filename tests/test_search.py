@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from apidex import formats
 from apidex.catalogue import Catalogue, Entry
 from apidex.errors import QueryError
-from apidex.search import FIXED, VOCABULARY_LIMIT, Kind, Rank, Search, Sort, fold, highlights, words
+from apidex.folding import fold, words
+from apidex.search import FIXED, VOCABULARY_LIMIT, Kind, Rank, Search, Sort
 from fakes import entry
 
 # --- relevance, on the real catalogue
@@ -60,74 +61,6 @@ def test_there_are_enough_cases():
 
 def name_of(search: Search, hit) -> str:
     return search.catalogue[hit.position].name
-
-
-# --- folding
-
-
-anything = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=30)
-
-
-@given(anything)
-def test_folding_twice_changes_nothing(text):
-    assert fold(fold(text)) == fold(text)
-
-
-@given(anything)
-def test_the_words_of_a_text_are_all_of_it_that_counts(text):
-    assert "".join(map(fold, words(text))) == fold(text)
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("Pokéapi", "pokeapi"),
-        ("Poke\u0301api", "POKÉAPI"),
-        ("ＪＳＯＮ", "json"),
-        ("Straße", "STRASSE"),
-        ("Łódź", "lodz"),
-        ("Smørrebrød", "smorrebrod"),
-        ("ﬁle", "file"),
-        ("İBB", "ibb"),
-        ("Open-Weather_Map!", "open weather map"),
-        ("½", "12"),
-        ("天気", " 天 気 "),
-    ],
-)
-def test_what_is_typed_alike_folds_alike(one, other):
-    assert fold(one) == fold(other) != ""
-
-
-@pytest.mark.parametrize(
-    ("text", "cut"),
-    [
-        ("JSONPlaceholder", ["JSON", "Placeholder"]),
-        ("OpenWeatherMap", ["Open", "Weather", "Map"]),
-        ("What's on", ["What's", "on"]),
-        ("Poke\u0301mon TCG", ["Poke\u0301mon", "TCG"]),
-        ("IP2Location", ["IP", "2", "Location"]),
-        ("Songlink / Odesli", ["Songlink", "Odesli"]),
-        ("天気API", ["天気", "API"]),
-        ("!?", []),
-    ],
-)
-def test_words_are_cut_where_people_see_them_begin(text, cut):
-    assert words(text) == cut
-
-
-@pytest.mark.parametrize(
-    ("name", "start", "end", "ranges"),
-    [
-        ("Open Weather", 0, 11, [(0, 4), (5, 12)]),
-        ("Pokéapi", 0, 4, [(0, 4)]),
-        ("Poke\u0301mon", 3, 4, [(3, 5)]),
-        ("ﬁle", 1, 3, [(0, 2)]),
-        ("🎉 Weather", 1, 8, [(2, 9)]),
-        ("What's on", 0, 5, [(0, 4), (5, 6)]),
-    ],
-)
-def test_highlights_are_ranges_of_code_points(name, start, end, ranges):
-    assert highlights(name, start, end) == ranges
 
 
 # --- oracles: look at every entry

@@ -1,13 +1,11 @@
-"""Searching as people type: names folded, hits ranked, filters and their counts, and corrections. Pure, and without an await.
+"""Searching as people type: hits ranked, filters and their counts, and corrections. Pure, and without an await.
 
-Two texts are the same when they fold to the same: case, accents, width, spaces and punctuation are left out. All folded names
-stand in one byte string, as in `index`, and beside it a flag for each byte that begins a word. What filters look at is one number
-for each entry, its *kind*: entries of the same category, authentication, HTTPS and CORS are of one kind, and there are few of
-those, so that filters and facets are a matter of kinds and not of entries. Nothing here is a Python object for each entry.
+Names are compared as `folding` has it. All folded names stand in one byte string, as in `index`, and beside it a flag for each
+byte that begins a word. What filters look at is one number for each entry, its *kind*: entries of the same category,
+authentication, HTTPS and CORS are of one kind, and there are few of those, so that filters and facets are a matter of kinds and
+not of entries. Nothing here is a Python object for each entry.
 """
 
-import re
-import unicodedata
 from array import array
 from bisect import bisect_right
 from collections import Counter
@@ -15,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from itertools import accumulate, chain, groupby, islice, pairwise
+from itertools import accumulate, chain, groupby, islice
 from typing import NamedTuple
 
 import msgspec
@@ -25,116 +23,10 @@ from stringzilla import Str
 
 from apidex.catalogue import Bytes, Catalogue, Numbers
 from apidex.errors import QueryError
+from apidex.folding import extend, flat, fold, highlights, pieces, spans
 
 NONE = "none"
 """How a filter calls the authentication of an API that wants none; entries leave it empty."""
-
-# --- folding
-
-_WITHOUT_DECOMPOSITION = {
-    "ł": "l",
-    "ø": "o",
-    "đ": "d",
-    "ð": "d",
-    "ħ": "h",
-    "ŧ": "t",
-    "ı": "i",
-    "æ": "ae",
-    "œ": "oe",
-    "þ": "th",
-}
-"""Letters that people type as others, though Unicode does not say so."""
-
-_KEPT_BELOW = 0x3000
-"""Foldings of characters below this are kept; the many of East Asia are worked out each time."""
-
-
-class _Characters(dict[int, str]):
-    """What each character becomes, for `str.translate`: worked out when it is first met."""
-
-    def __missing__(self, code: int) -> str:
-        becomes = self.of(chr(code))
-        if code < _KEPT_BELOW:
-            self[code] = becomes
-        return becomes
-
-    def of(self, character: str) -> str:
-        """What *character* becomes."""
-        raise NotImplementedError
-
-
-class _Folded(_Characters):
-    def of(self, character: str) -> str:
-        plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", character).casefold())
-        return "".join(_WITHOUT_DECOMPOSITION.get(each, each) for each in plain if _counts(each))
-
-
-def _counts(character: str) -> bool:
-    """Whether *character* takes part in a search: letters, digits, signs that are no ASCII, and no accents or punctuation."""
-    if character.isalnum():
-        return True
-    return not character.isascii() and unicodedata.category(character) in ("Mc", "Sc", "So")
-
-
-class _Shape(_Characters):
-    """What matters where words begin: `A` for upper case, `a` for other letters, `0` for digits.
-
-    Of what is left out, `'` is part of a word (an apostrophe, an accent), and `-` is not.
-    """
-
-    def of(self, character: str) -> str:
-        if not _FOLDED[ord(character)]:
-            return "'" if character in "'’" or unicodedata.category(character)[0] == "M" else "-"
-        if character.isdigit():
-            return "0"
-        return "A" if character.isupper() else "a"
-
-
-_FOLDED, _SHAPE = _Folded(), _Shape()
-
-_A_WORD = re.compile(r"A[A']*(?![a'])|A?[a']*a[a']*|A|0+")
-"""A word in a text's shape: `JSONPlaceholder` is two of them, `open-weather` too, and `Web3` as well."""
-
-
-def fold(text: str) -> str:
-    """What *text* is compared by. Folding twice changes nothing."""
-    return text.translate(_FOLDED)
-
-
-def words(text: str) -> list[str]:
-    """The words of *text*, as they stand in it: cut at spaces, at punctuation, and where case or digits begin."""
-    return [text[start:end] for start, end in _spans(text)]
-
-
-def _spans(text: str) -> list[tuple[int, int]]:
-    return [match.span() for match in _A_WORD.finditer(text.translate(_SHAPE))]
-
-
-def _pieces(query: str) -> list[str]:
-    """The folded words of *query*, each once, cut at spaces and punctuation, but for the word API, which says nothing here."""
-    folded = [fold(query[match.start() : match.end()]) for match in re.finditer("[^-]+", query.translate(_SHAPE))]
-    pieces = list(dict.fromkeys(filter(None, folded)))
-    return [piece for piece in pieces if piece not in ("api", "apis")] or pieces
-
-
-def highlights(name: str, start: int, end: int) -> list[tuple[int, int]]:
-    """Where characters *start* to *end* of the folded *name* stand in it: ranges of its code points, without spaces between."""
-    ranges: list[tuple[int, int]] = []
-    place = 0
-    for at, character in enumerate(name):
-        size = len(fold(character))
-        if size and place < end and place + size > start:
-            _extend(ranges, at)
-        elif not size and ranges and ranges[-1][1] == at and unicodedata.category(character)[0] == "M":
-            _extend(ranges, at)  # an accent belongs to its letter
-        place += size
-    return ranges
-
-
-def _extend(ranges: list[tuple[int, int]], at: int) -> None:
-    """Add one code point, to the last range if it lies behind that."""
-    start = ranges.pop()[0] if ranges and ranges[-1][1] == at else at
-    ranges.append((start, at + 1))
 
 
 # --- what there is to say of a search
@@ -276,8 +168,8 @@ class Search:
         text, begins, starts = bytearray(), bytearray(), array("Q")
         of_kind, kinds = array("I"), dict[Kind, int]()
         for rows in _batches(catalogue):
-            lines, flags = _flat([row.name for row in rows])
-            starts.extend(accumulate([len(line) + 1 for line in lines.split(b"\n")[1:-1]], initial=len(text)))
+            lines, flags, sizes = flat([row.name for row in rows])
+            starts.extend(accumulate(sizes[:-1], initial=len(text)))
             text += lines
             begins += flags
             of_kind.extend([kinds.setdefault(_kind(row), len(kinds)) for row in rows])
@@ -330,9 +222,9 @@ class Search:
         if not needle:
             return [] if query.strip() else range(len(self.catalogue))
         keys = {position: self._key(rank, position) for position, rank in self._ranked(needle)}
-        pieces = _pieces(query)
-        if len(pieces) > 1 or fold(query) != pieces[0]:
-            for position in self._with_all(pieces):
+        asked = pieces(query)
+        if len(asked) > 1 or fold(query) != asked[0]:
+            for position in self._with_all(asked):
                 keys.setdefault(position, self._key(_WORDS, position))
         return list(keys.values())
 
@@ -398,7 +290,7 @@ class Search:
             return Hit(position, None, [])
         rank, places = _RANKS[key >> _POSITION_BITS + _LENGTH_BITS], [needle]
         if rank is Rank.WORDS:
-            places = [piece.encode() for piece in _pieces(query)]
+            places = [piece.encode() for piece in pieces(query)]
         return Hit(position, rank, self._highlights(position, places))
 
     def _highlights(self, position: int, needles: Iterable[bytes]) -> list[tuple[int, int]]:
@@ -413,7 +305,7 @@ class Search:
                 marked.update(range(low, high))
         ranges: list[tuple[int, int]] = []
         for at in sorted(marked):
-            _extend(ranges, at)
+            extend(ranges, at)
         return ranges
 
     # --- filters
@@ -471,12 +363,10 @@ class Search:
         meant = self._nearest(needle)
         if meant is not None:
             return meant
-        pieces = _pieces(query)
-        if len(pieces) > MOST_CORRECTED:
+        asked = pieces(query)
+        if len(asked) > MOST_CORRECTED:
             return None
-        mended = (
-            [piece if self._keys(piece) else self._nearest(piece) for piece in pieces] if len(pieces) > 1 else [None]
-        )
+        mended = [piece if self._keys(piece) else self._nearest(piece) for piece in asked] if len(asked) > 1 else [None]
         words_meant = " ".join(filter(None, mended))
         return words_meant if None not in mended and self._keys(words_meant) else None
 
@@ -495,9 +385,9 @@ class Search:
 
 def _meanings(name: str) -> Iterator[tuple[str, str]]:
     """What people may call *name*: a few of its words in a row, or all of it; folded, and in lower case as it is spelled."""
-    spans = _spans(name)
-    for first, (start, _) in enumerate(spans):
-        for _, end in (*spans[first : first + _MOST_WORDS], spans[-1]):
+    found = spans(name)
+    for first, (start, _) in enumerate(found):
+        for _, end in (*found[first : first + _MOST_WORDS], found[-1]):
             yield fold(name[start:end]), name[start:end].lower()
 
 
@@ -507,23 +397,6 @@ def _batches(catalogue: Catalogue) -> Iterator[list[_Row]]:
     for start in range(0, len(catalogue), _BATCH):
         end = min(start + _BATCH, len(catalogue))
         yield _decode_rows(b"[%b]" % bytes(catalogue.canonical[bounds[start] : bounds[end] - 1]))
-
-
-_MARK, _MARKED = b"\1", _Folded({1: "\1", 10: "\n"})
-_FLAGS = bytes(code == 1 for code in range(256))
-
-
-def _flat(names: Sequence[str]) -> tuple[bytes, bytes]:
-    """The folded *names*, each behind a line feed, and a flag for each byte that begins a word.
-
-    All at once, for each call costs more than what it does: words are marked, what is left out goes, and each mark is then
-    drawn together with the byte behind it.
-    """
-    text = "\n" + "\n".join(names)
-    cuts = [match.start() for match in _A_WORD.finditer(text.translate(_SHAPE))]
-    words_apart = [text[start:end] for start, end in pairwise([0, *cuts, len(text)])]
-    marked = _MARK.decode().join(words_apart).translate(_MARKED).encode()
-    return marked.replace(_MARK, b""), marked.translate(_FLAGS).replace(b"\1\0", b"\1")
 
 
 def _kind(row: _Row) -> Kind:
