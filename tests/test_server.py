@@ -115,6 +115,8 @@ SHORT_OR_LONG = {
     "compressed": "GET /a{} HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n",
     "what the client has": "GET /Cat{} HTTP/1.1\r\nHost: a\r\nIf-None-Match: *\r\n\r\n",
     "a name that is too long": "GET /" + "x" * 300 + "{} HTTP/1.1\r\nHost: a\r\n\r\n",
+    "a probe": "GET /-/livez{} HTTP/1.1\r\nHost: a\r\n\r\n",
+    "whether it is ready": "GET /-/readyz{} HTTP/1.1\r\nHost: a\r\n\r\n",
     "the last on its connection": "GET /Cat{} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
 }
 

@@ -23,11 +23,11 @@ from loadtest.bench.process import free_port, megabytes_held, on_the_clients_cor
 from loadtest.bench.table import table
 from loadtest.bench.wrk import drive
 
-_CLIENTS = 900
+_CLIENTS = 1500
 """Connections that requests are spread over.
 
-Fewer than the 1,024 that libuv takes from the kernel at once: while it gets as many as that, it asks for more before it lets
-tasks run, forty-eight times over, and what ASGI answers waits for seconds.
+More than the 1,024 that libuv takes from the kernel at once: while it gets as many as that, it asks for more before it lets
+tasks run, forty-eight times over, and what ASGI answers waits for seconds. Searches and probes do not go by ASGI.
 """
 
 _LATE = 1.0

@@ -20,6 +20,7 @@ from apidex.hotpath import HotPath
 from apidex.index import Index
 from apidex.metrics import Metrics
 from apidex.prepare import from_upstream
+from apidex.probes import Probes
 from apidex.refresh import Refresher
 from apidex.search import Search
 from apidex.service import Service
@@ -30,11 +31,16 @@ from apidex.upstream import Upstream, upstream_at
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """A replica that runs. *asgi* answers every request, *plain* is what it answers searches without the short cut with."""
+    """A replica that runs.
+
+    *asgi* answers every request, *plain* is what it answers searches without the short cut with. A server that can write an
+    answer at once takes that of *probes*, and `HotPath.at_once`.
+    """
 
     asgi: HotPath
     plain: ASGIApp
     service: Service
+    probes: Probes
 
 
 @asynccontextmanager
@@ -76,9 +82,10 @@ async def create_app(
         service = Service(refresher, metrics, settings.served_by)
         await stack.enter_async_context(_running(refresher))
         await refresher.first_catalogue(settings.start)
-        litestar = await stack.enter_async_context(_deferred(lambda: _litestar(service)))
+        litestar, is_made = await stack.enter_async_context(_deferred(lambda: _litestar(service)))
         plain = Edge(litestar, metrics, settings.served_by)
-        yield App(HotPath(plain, refresher, metrics, settings.served_by, settings.answer_cache), plain, service)
+        hot = HotPath(plain, refresher, metrics, settings.served_by, settings.answer_cache)
+        yield App(hot, plain, service, Probes(service, is_made))
 
 
 _ONE_AT_A_TIME = threading.Lock()
@@ -93,8 +100,8 @@ def _litestar(service: Service) -> ASGIApp:
 
 
 @asynccontextmanager
-async def _deferred(make: Callable[[], ASGIApp]) -> AsyncIterator[ASGIApp]:
-    """An application that is made in a thread while the rest starts; who comes too early waits for it.
+async def _deferred(make: Callable[[], ASGIApp]) -> AsyncIterator[tuple[ASGIApp, Callable[[], bool]]]:
+    """An application that is made in a thread while the rest starts, and whether it is; who comes too early waits for it.
 
     Searches do not need it. Probes do, so a replica is not ready before it is there.
     """
@@ -104,7 +111,7 @@ async def _deferred(make: Callable[[], ASGIApp]) -> AsyncIterator[ASGIApp]:
         await (await asyncio.shield(making))(scope, receive, send)
 
     try:
-        yield app
+        yield app, making.done
     finally:
         await making
 

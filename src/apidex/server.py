@@ -56,6 +56,9 @@ AtOnce = Callable[[bytes, Headers, bool], AtOnceAnswer | None]
 It is told whether it is too busy for what costs more than to turn it away.
 """
 
+Probe = Callable[[bytes], AtOnceAnswer | None]
+"""What answers a GET of a probe's path without waiting, or leaves it to ASGI, and raises nothing."""
+
 TurnAway = Callable[[], AtOnceAnswer]
 """What to say to a request that there is no time for."""
 
@@ -122,7 +125,13 @@ class _Config(uvicorn.Config):
     """What connections look up: the limits, and whether every answer is to be the last on its connection."""
 
     def __init__(
-        self, app: ASGIApp, limits: Limits, random: Random, at_once: AtOnce | None, turn_away: TurnAway | None
+        self,
+        app: ASGIApp,
+        limits: Limits,
+        random: Random,
+        at_once: AtOnce | None,
+        probe: Probe | None,
+        turn_away: TurnAway | None,
     ) -> None:
         super().__init__(
             app,
@@ -137,7 +146,7 @@ class _Config(uvicorn.Config):
             timeout_keep_alive=max(1, round(limits.keep_alive.total_seconds())),
             timeout_graceful_shutdown=max(1, round(limits.receive.total_seconds())),
         )
-        self.limits, self.random, self.at_once, self.turn_away = limits, random, at_once, turn_away
+        self.limits, self.random, self.at_once, self.probe, self.turn_away = limits, random, at_once, probe, turn_away
         self._turns = _Turns(limits.lag.total_seconds() or float("inf"))
         self.draining = False
         self._dated_from: Headers | None = None
@@ -211,11 +220,13 @@ class Connection(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def _answer_at_once(self) -> AtOnceAnswer | None:
-        """The answer to a plain search, or to what there is no time for; None for what is ASGI's."""
+        """The answer to a plain search or a probe, or to what there is no time for; None for what is ASGI's."""
         config, answer = self.config, None
         is_busy = config.is_too_busy(self.loop, self.server_state)
-        if config.at_once is not None and self._is_plain_search():
+        if config.at_once is not None and is_name(self.url) and self._is_plain():
             answer = config.at_once(self.url, self.headers, is_busy)
+        elif config.probe is not None and self.url.startswith(_OPERATIONS) and self._is_plain():
+            answer = config.probe(self.url)
         if answer is None and is_busy and config.turn_away is not None and self._may_be_turned_away():
             return config.turn_away()
         return answer
@@ -223,11 +234,10 @@ class Connection(HttpToolsProtocol):
     def _may_be_turned_away(self) -> bool:
         return not self.url.startswith(_OPERATIONS) and not self._is_by_asgi_still() and not self.transport.is_closing()
 
-    def _is_plain_search(self) -> bool:
-        """Whether a request can be answered at once: a search and no more, with nothing before it that is not yet read."""
+    def _is_plain(self) -> bool:
+        """Whether a request can be answered at once: a GET and no more, with nothing before it that is not yet read."""
         return (
             not self._by_asgi
-            and is_name(self.url)
             and b"?" not in self.url
             and b"#" not in self.url
             and self.parser.get_method() == b"GET"
@@ -310,11 +320,12 @@ class Server(uvicorn.Server):
         *,
         random: Random,
         at_once: AtOnce | None = None,
+        probe: Probe | None = None,
         turn_away: TurnAway | None = None,
         on_listening: Callable[[], None],
         on_ending: Callable[[], None],
     ) -> None:
-        super().__init__(_Config(app, limits, random, at_once, turn_away))
+        super().__init__(_Config(app, limits, random, at_once, probe, turn_away))
         self._on_listening, self._on_ending = on_listening, on_ending
         self._is_hurried = False
 

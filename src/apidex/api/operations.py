@@ -3,30 +3,23 @@
 from http import HTTPStatus
 from typing import Any
 
-import msgspec
 from litestar import Request, Response, get
 from litestar.enums import MediaType
 from prometheus_client.exposition import choose_encoder
 
-from apidex.answers import Problem
 from apidex.api.answering import ServiceDependency
 from apidex.api.problems import described
+from apidex.probes import ALIVE, LIVEZ, READY, READYZ, StatusView, ending
 
 
-class StatusView(msgspec.Struct, frozen=True):
-    """An answer to a probe."""
-
-    status: str
-
-
-@get("/-/livez", summary="Whether the event loop turns", tags=["operations"], operation_id="livez")
+@get(LIVEZ, summary="Whether the event loop turns", tags=["operations"], operation_id="livez")
 async def livez() -> Response[StatusView]:
     """Answer at all: that is the news."""
-    return Response(StatusView("alive"), headers={"cache-control": "no-store"})
+    return Response(ALIVE, headers={"cache-control": "no-store"})
 
 
 @get(
-    "/-/readyz",
+    READYZ,
     summary="Whether this replica wants requests: it holds a catalogue and is not about to end",
     tags=["operations"],
     operation_id="readyz",
@@ -35,8 +28,8 @@ async def livez() -> Response[StatusView]:
 async def readyz(service: ServiceDependency) -> Response[StatusView]:
     """Answer without asking anybody else: what all replicas depend on must not take all of them out at once."""
     if service.draining:
-        raise Problem(503, "This replica is about to end.")
-    return Response(StatusView("ready"), headers={"cache-control": "no-store"})
+        raise ending()
+    return Response(READY, headers={"cache-control": "no-store"})
 
 
 @get(

@@ -38,6 +38,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
             ),
             random=Random(),  # noqa: S311 - spreads connections in time, guards nothing
             at_once=app.asgi.at_once,
+            probe=app.probes.at_once,
             turn_away=app.asgi.turn_away,
             on_listening=lambda: _greet(settings, app, server.address_of(listener)),
             on_ending=lambda: _end(app),
