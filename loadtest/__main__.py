@@ -4,19 +4,25 @@ import argparse
 import io
 import os
 import signal
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
 import msgspec
 
 from loadtest.scenarios import SCENARIOS, Scenario
-from loadtest.targets import CannotError, Target
+from loadtest.targets import CannotError, Target, free_port, is_this_machine
+from loadtest.users import Load
 
 TARGETS = ("processes", "compose", "kubernetes")
+
+_SHAPES = ("steady", "step", "spike", "soak")
+"""Those of `shapes`, which takes Locust and a second to import; a test holds them equal."""
+
+_USUAL = Load()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -81,13 +87,23 @@ def _parser() -> argparse.ArgumentParser:
         "--up", action="store_true", help="bring the target up first, with an upstream that can be broken"
     )
     running.add_argument("--edge", action="store_true", help="with --up on kubernetes: HAProxy in front")
-    running.add_argument("--seconds", type=_more_than_none(float), default=60.0, help="at least so long (%(default)g)")
-    running.add_argument("--requests", type=int, default=0, help="at least so many (%(default)s)")
-    running.add_argument("--users", type=_more_than_none(int), default=60, help="how many ask (%(default)s)")
     running.add_argument(
-        "--rate", type=_more_than_none(float), default=5.0, help="requests a second of each that searches (%(default)g)"
+        "--seconds", type=_more_than_none(float), help="at least so long (60, or as the scenario has it)"
     )
-    running.add_argument("--processes", type=_more_than_none(int), default=1, help="processes of Locust (%(default)s)")
+    running.add_argument("--requests", type=int, default=0, help="at least so many (%(default)s)")
+    running.add_argument("--users", type=_more_than_none(int), default=_USUAL.users, help="how many ask (%(default)s)")
+    running.add_argument(
+        "--rate",
+        type=_more_than_none(float),
+        default=_USUAL.rate,
+        help="requests a second of each that searches (%(default)g)",
+    )
+    running.add_argument(
+        "--shape", choices=_SHAPES, default=_USUAL.shape, help="how many of them, and when (%(default)s)"
+    )
+    running.add_argument(
+        "--processes", type=_more_than_none(int), default=_USUAL.processes, help="processes of Locust (%(default)s)"
+    )
     running.add_argument("--seed", type=int, default=0, help="of what is left to chance (%(default)s)")
     running.add_argument(
         "--output",
@@ -110,8 +126,15 @@ def _parser() -> argparse.ArgumentParser:
 def _list(_: argparse.Namespace) -> int:
     width = max(map(len, SCENARIOS))
     for scenario in SCENARIOS.values():
-        print(f"{scenario.name:<{width}}  {scenario.about}{' (on kubernetes)' if scenario.needs else ''}")
+        able = _able(scenario)
+        only = "" if len(able) == len(TARGETS) else f" (on {' and '.join(able)})"
+        print(f"{scenario.name:<{width}}  {scenario.about}{only}")
     return 0
+
+
+def _able(scenario: Scenario) -> list[str]:
+    """The targets on which it can be played."""
+    return [target for target in TARGETS if not scenario.needs or scenario.needs in vars(_class_of(target))]
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -126,17 +149,17 @@ def _run(options: argparse.Namespace) -> int:
 
 def _play(scenario: Scenario, target: Target, options: argparse.Namespace) -> int:
     from loadtest.run import play  # with what draws and reckons: only where something is played
-    from loadtest.users import Load
 
     print(f"{scenario.name} on {target.name}, {target.host}: {scenario.about}", flush=True)
+    seconds = options.seconds or scenario.seconds
     folder = options.output / f"{scenario.name}-{target.name}"
     folder.mkdir(exist_ok=True)
     seen = play(
         scenario,
         target,
         folder,
-        seconds=options.seconds,
-        load=Load(options.users, options.rate, options.processes),
+        seconds=seconds,
+        load=Load(options.users, options.rate, options.processes, options.shape, seconds),
         seed=options.seed,
         requests=options.requests,
         anywhere=options.i_mean_it,
@@ -161,9 +184,10 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _hand_down(seen, folder: Path) -> int:  # type: ignore[no-untyped-def] # noqa: ANN001
+    from loadtest.judged import Judged
     from loadtest.record import write
     from loadtest.report import page
-    from loadtest.verdict import Judged, judge
+    from loadtest.verdict import judge
 
     judged = Judged.of(seen)
     verdict = judge(judged, SCENARIOS[seen.scenario])
@@ -193,17 +217,26 @@ def _class_of(target: str) -> type[Target]:
     return Kubernetes
 
 
-def _check_verbs(options: argparse.Namespace) -> None:
-    """Raise CannotError for a scenario that breaks what the target does not have, before anything is started."""
-    verbs = vars(_class_of(options.target))
+def _check(options: argparse.Namespace) -> None:
+    """Raise CannotError for what cannot be played there, or must not be, before anything is started."""
+    missing = [name for name in ("locust", "numpy", "scipy", "matplotlib") if not find_spec(name)]
+    if missing:
+        raise CannotError(f"{', '.join(missing)} cannot be imported: pip install 'apidex[loadtest]'")
     for scenario in map(SCENARIOS.__getitem__, options.scenarios):
-        if scenario.needs and scenario.needs not in verbs:
-            raise CannotError(f"{scenario.name} cannot be played on {options.target}, only on kubernetes")
+        if options.target not in _able(scenario):
+            raise CannotError(
+                f"{scenario.name} cannot be played on {options.target}, only on {' or '.join(_able(scenario))}"
+            )
+    if options.target != "kubernetes" and (options.host or options.edge or options.node):
+        raise CannotError(f"--host, --edge and --node are for kubernetes, and say nothing of {options.target}")
+    where = _class_of(options.target).where()
+    if not options.i_mean_it and not is_this_machine(where):
+        raise CannotError(f"{where} is not this machine; --i-mean-it starts and breaks things there all the same")
 
 
 @contextmanager
 def _target(options: argparse.Namespace) -> Iterator[Target]:
-    _check_verbs(options)
+    _check(options)
     with ExitStack() as stack:
         if options.target == "processes":
             from loadtest.targets import processes
@@ -214,7 +247,7 @@ def _target(options: argparse.Namespace) -> Iterator[Target]:
         elif options.target == "compose":
             from loadtest.targets import compose
 
-            brought = options.up and stack.enter_context(compose.brought_up("apidex-loadtest", _free_port()))
+            brought = options.up and stack.enter_context(compose.brought_up("apidex-loadtest", free_port()))
             yield brought or compose.Compose(options.project)
         else:
             from loadtest.targets import kubernetes
@@ -224,11 +257,6 @@ def _target(options: argparse.Namespace) -> Iterator[Target]:
             target = brought or kubernetes.Kubernetes(**how)
             stack.callback(target.close)
             yield target
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 if __name__ == "__main__":

@@ -62,6 +62,9 @@ def options(parser) -> None:  # noqa: ANN001 - Locust's
     parser.add_argument(
         "--shape", choices=list(SHAPES), default="steady", help="How many of the users there are, and when"
     )
+    parser.add_argument(
+        "--shape-time", type=float, default=0.0, help="Seconds that the shape takes; else all of the run"
+    )
     parser.add_argument("--rate", type=float, default=5.0, help="Requests a second of each user that searches")
     parser.add_argument(
         "--record",

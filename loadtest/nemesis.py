@@ -12,12 +12,16 @@ from loadtest.targets import Target
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """Something that was broken: one word, a sentence, and from when to when, in seconds since the run began."""
+    """Something that was broken: one word, a sentence, and from when to when, in seconds since the run began.
+
+    *replicas* is how many there are at full strength from then on.
+    """
 
     kind: str
     what: str
     began: float
     ended: float
+    replicas: int
 
 
 class Play:
@@ -76,12 +80,12 @@ class Play:
         return chosen.name
 
     @contextmanager
-    def fault(self, kind: str, what: str) -> Iterator[None]:
-        """Note that *what* is broken while the block runs."""
+    def fault(self, kind: str, what: str, replicas: int | None = None) -> Iterator[None]:
+        """Note that *what* is broken while the block runs; with so many *replicas*, if they are not as many as at first."""
         began = self.now()
         self._tell(what)
         try:
             yield
         finally:
-            self.faults.append(Fault(kind, what, round(began, 3), round(self.now(), 3)))
+            self.faults.append(Fault(kind, what, round(began, 3), round(self.now(), 3), replicas or self.replicas))
             self._tell(f"over: {what}")

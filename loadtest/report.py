@@ -14,9 +14,11 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
+from loadtest.bounds import Check
+from loadtest.judged import QUANTILES, Cost, Share
 from loadtest.record import Request
 from loadtest.run import Seen
-from loadtest.verdict import QUANTILES, Check, Cost, Share, Verdict
+from loadtest.verdict import Verdict
 
 _STYLE = """
 :root{color-scheme:light dark;--soft:#8884;--good:#1a7f37;--bad:#c62828;--void:#9a6700}

@@ -16,7 +16,7 @@ class Scenario:
     *failures* says which requests may fail; `none, or in hand` means none where what stands in front asks again, and otherwise
     those that the replica had in hand. *shares* asks for a fair spread, *p99_at_most* bounds p99 during the faults as a multiple
     of that before, *no_restarts* forbids that a replica ended, *truthful* asks that replicas told of the upstream's failure.
-    *needs* is the verb that not every target has.
+    *needs* is the verb that not every target has, *seconds* how long it lasts unless told otherwise.
     """
 
     name: str
@@ -27,6 +27,7 @@ class Scenario:
     no_restarts: bool = False
     truthful: bool = False
     needs: str = ""
+    seconds: float = 60.0
 
     @property
     def about(self) -> str:
@@ -55,7 +56,7 @@ def scale(play: Play) -> None:
     try:
         while play.goes_on():
             for replicas in (before // 2, before * 3 // 2, before):
-                with play.fault("scale", f"scaled to {replicas} replicas"):
+                with play.fault("scale", f"scaled to {replicas} replicas", replicas):
                     play.target.scale(replicas)
                 play.waits(play.calm)
     finally:
@@ -139,6 +140,14 @@ def redis_hang(play: Play) -> None:
     play.waits(play.seconds / 3)
 
 
+def redis_cut(play: Play) -> None:
+    """What is sent to Redis is lost on the way, for a third of the time."""
+    play.waits(play.seconds / 3)
+    with play.fault("redis", "Redis is cut off"), play.target.unreachable_redis():
+        play.waits(play.seconds / 3)
+    play.waits(play.seconds / 3)
+
+
 def _upstream(play: Play, mode: str, what: str) -> None:
     play.waits(play.seconds / 3)
     with play.fault("upstream", what), play.target.upstream(mode):
@@ -159,6 +168,14 @@ def upstream_poison(play: Play) -> None:
 def upstream_slow(play: Play) -> None:
     """The upstream gives a byte a second."""
     _upstream(play, "slow", "the upstream gives a byte a second")
+
+
+def upstream_cut(play: Play) -> None:
+    """What is sent to the upstream is lost on the way."""
+    play.waits(play.seconds / 3)
+    with play.fault("upstream", "the upstream is cut off"), play.target.unreachable_upstream():
+        play.waits(max(20.0, play.seconds / 3))
+    play.waits(play.seconds / 3)
 
 
 def everything(play: Play) -> None:
@@ -222,10 +239,12 @@ _ALL = (
     Scenario("redis-down", redis_down, p99_at_most=2.0, no_restarts=True),
     Scenario("redis-empty", redis_empty, p99_at_most=2.0, no_restarts=True),
     Scenario("redis-hang", redis_hang, p99_at_most=2.0, no_restarts=True),
+    Scenario("redis-cut", redis_cut, p99_at_most=2.0, no_restarts=True, needs="unreachable_redis"),
     Scenario("upstream-down", upstream_down, no_restarts=True, truthful=True),
     Scenario("upstream-poison", upstream_poison, no_restarts=True, truthful=True),
     Scenario("upstream-slow", upstream_slow, no_restarts=True, truthful=True),
-    Scenario("everything", everything),
+    Scenario("upstream-cut", upstream_cut, no_restarts=True, truthful=True, needs="unreachable_upstream"),
+    Scenario("everything", everything, seconds=300.0),
 )
 
 SCENARIOS = {scenario.name: scenario for scenario in _ALL}

@@ -1,4 +1,4 @@
-"""How many users there are, and when: `--shape steady|step|spike|soak`.
+"""How many users there are, and when: `--shape steady|step|spike|soak`, drawn out over `--run-time`, or over `--shape-time`.
 
 Each shape is a pure function: it gives a part of `--users`, as a number from 0 to 1, for a part of the run from 0 to 1.
 """
@@ -17,7 +17,7 @@ def steady(_: float) -> float:
 
 def step(part: float) -> float:
     """A quarter of them, a half, three quarters, all."""
-    return (int(part * 4) + 1) / 4
+    return min(4, int(part * 4) + 1) / 4
 
 
 def spike(part: float) -> float:
@@ -34,7 +34,11 @@ SHAPES: dict[str, Shape] = {shape.__name__: shape for shape in (steady, step, sp
 
 
 class Shaped(LoadTestShape):
-    """Locust's users, as many as `--shape` says at each moment. Without a `--run-time` a run is steady, and has no end."""
+    """Locust's users, as many as `--shape` says at each moment.
+
+    After `--run-time` there are none, and the run is over; after `--shape-time` there are as many as at its end. Without either a
+    run is steady, and has no end.
+    """
 
     use_common_options = True
 
@@ -42,8 +46,9 @@ class Shaped(LoadTestShape):
         """As Locust's: users, and users a second; None at the end."""
         options = self.runner.environment.parsed_options
         users, rate = options.num_users or 1, options.spawn_rate or 1
-        shape, length = SHAPES[options.shape], float(options.run_time or 0)
-        if not length:
-            return users, rate
-        part = self.get_run_time() / length
-        return (max(1, round(users * shape(part))), rate) if part < 1 else None
+        shape, run, drawn_out = SHAPES[options.shape], float(options.run_time or 0), options.shape_time
+        now = self.get_run_time()
+        if run and now >= run:
+            return None
+        length = drawn_out or run
+        return max(1, round(users * shape(min(now / length, 1.0)))) if length else users, rate

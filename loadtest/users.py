@@ -17,11 +17,16 @@ _LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 
 @dataclass(frozen=True)
 class Load:
-    """How many ask, and how often each of them: users, and requests a second of a user that searches."""
+    """How many ask, and how often each of them: users, and requests a second of a user that searches.
+
+    *shape* is one of `shapes.SHAPES`, drawn out over *seconds*.
+    """
 
     users: int = 60
     rate: float = 5.0
     processes: int = 1
+    shape: str = "steady"
+    seconds: float = 60.0
 
 
 class Generator(msgspec.Struct, frozen=True):
@@ -64,6 +69,7 @@ def asking(host: str, folder: Path, epoch: float, load: Load) -> Iterator[Locust
     command = [sys.executable, "-m", "locust", "--locustfile", str(_LOCUSTFILE), "--headless", "--host", host]
     command += ["--users", str(load.users), "--spawn-rate", str(load.users), "--rate", str(load.rate), "--only-summary"]
     command += ["--record", str(folder / "rows"), "--epoch", str(epoch), "--stop-timeout", "10"]
+    command += ["--shape", load.shape, "--shape-time", str(load.seconds)]
     command += ["--processes", str(load.processes)] if load.processes > 1 else []
     environ = os.environ | {"PYTHONPATH": str(_LOCUSTFILE.parents[1])}
     with log.open("wb") as output:

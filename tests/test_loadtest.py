@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from loadtest.checks import Oracle, Order, Vouched
+from loadtest.judged import Judged
 from loadtest.nemesis import Fault
 from loadtest.record import Request, Tail, Writer, read
 from loadtest.run import Seen, play
 from loadtest.scenarios import SCENARIOS
 from loadtest.targets import CannotError
 from loadtest.users import Generator, Load
-from loadtest.verdict import Judged, judge
+from loadtest.verdict import judge
 from loadtest.watching import Observation
 
 from apidex.catalogue import Catalogue
@@ -144,15 +145,16 @@ def test_what_only_the_whole_run_shows_is_a_fault(bad, facts, fault):
     assert fault in verdict_on([*good, odd], **facts).failures
 
 
-def test_being_behind_is_no_fault_while_redis_is_away():
+@pytest.mark.parametrize(("kind", "scenario"), [("redis", "redis-down"), ("drain", "drain-node")])
+def test_being_behind_is_no_fault_while_redis_is_away(kind, scenario):
     newer = request_at(1.0, replica="b", version="2-a")
-    away = {"faults": [Fault("redis", "Redis has ended", 0.5, 9.0)], "scenario": "redis-down"}
+    away = {"faults": [Fault(kind, "Redis is away", 0.5, 9.0, 2)], "scenario": scenario}
     assert "behind" in verdict_on([*spread_out, newer]).failures
     assert "behind" not in verdict_on([*spread_out, newer], **away).failures
 
 
 def test_what_a_dying_replica_had_in_hand_may_be_lost_and_nothing_else():
-    kill = {"faults": [Fault("kill", "kill -9 of a", 5.0, 5.1)], "scenario": "crash", "ended": 1}
+    kill = {"faults": [Fault("kill", "kill -9 of a", 5.0, 5.1, 2)], "scenario": "crash", "ended": 1}
     in_hand = request_at(5.2, status=0, fault="reset", replica="")
     assert verdict_on([*spread_out, in_hand], **kill).passed
     for other in (request_at(8.0, status=0, fault="reset"), request_at(5.2, fault="wrong body")):
@@ -168,8 +170,12 @@ def test_what_a_dying_replica_had_in_hand_may_be_lost_and_nothing_else():
     "facts",
     [
         {"faults": []},
-        {"faults": [Fault("kill", "kill -9 of a", 5.0, 5.1)], "ended": 0},
-        {"faults": [Fault("kill", "kill -9 of a", 5.0, 5.1)], "ended": 1, "cut_short": "waited in vain for 4 replicas"},
+        {"faults": [Fault("kill", "kill -9 of a", 5.0, 5.1, 2)], "ended": 0},
+        {
+            "faults": [Fault("kill", "kill -9 of a", 5.0, 5.1, 2)],
+            "ended": 1,
+            "cut_short": "waited in vain for 4 replicas",
+        },
     ],
     ids=["nothing was broken", "nobody died", "it was cut short"],
 )
@@ -183,15 +189,24 @@ def test_a_run_in_which_no_bytes_were_compared_fails():
 
 
 def test_a_lost_node_excuses_what_was_lost_on_the_way_and_nothing_else():
-    cut = {"faults": [Fault("lose-node", "the network of a node is cut", 2.0, 9.0)], "scenario": "lose-node"}
-    assert verdict_on([*spread_out, request_at(5.0, status=0, fault="late")], **cut).passed
-    assert not verdict_on([*spread_out, request_at(5.0, fault="wrong body")], **cut).passed
+    cut = {"faults": [Fault("lose-node", "the network of a node is cut", 2.0, 9.0, 2)], "scenario": "lose-node"}
+    for by_request in (False, True):
+        assert verdict_on([*spread_out, request_at(5.0, status=0, fault="late")], by_request=by_request, **cut).passed
+        for answered in ("wrong body", "status 503"):
+            assert not verdict_on([*spread_out, request_at(5.0, fault=answered)], by_request=by_request, **cut).passed
 
 
 def test_the_time_to_full_strength_is_that_until_all_replicas_answer_again():
     quiet = [request for request in spread_out if request.replica == "a" or not 4.0 < request.done < 7.0]
-    verdict = verdict_on(quiet, scenario="crash", faults=[Fault("kill", "kill -9 of b", 4.0, 4.1)])
+    verdict = verdict_on(quiet, scenario="crash", faults=[Fault("kill", "kill -9 of b", 4.0, 4.1, 2)])
     assert verdict.faults[0].full_strength_after == 3.0
+
+
+def test_full_strength_is_as_many_as_there_are_to_be_from_then_on():
+    quiet = [request for request in spread_out if request.replica == "a" or not 4.0 < request.done < 7.0]
+    scaled = [Fault("scale", "scaled to 1 replicas", 4.0, 4.1, 1), Fault("scale", "scaled to 2 replicas", 6.0, 6.1, 2)]
+    verdict = verdict_on(quiet, scenario="scale", faults=scaled)
+    assert [cost.full_strength_after for cost in verdict.faults] == [0.0, 1.0]
 
 
 def test_a_spread_that_chance_does_not_explain_fails():
@@ -201,7 +216,11 @@ def test_a_spread_that_chance_does_not_explain_fails():
 
 def test_replicas_that_call_themselves_fresh_when_they_are_not_fail():
     said = [Observation(9.0, 9.1, "a", "1-a", "fresh", 8.0, 7.5, "timeout")]
-    facts = {"scenario": "upstream-down", "faults": [Fault("upstream", "gone", 1.0, 9.5)], "vouched": [(1.0, "a" * 64)]}
+    facts = {
+        "scenario": "upstream-down",
+        "faults": [Fault("upstream", "gone", 1.0, 9.5, 2)],
+        "vouched": [(1.0, "a" * 64)],
+    }
     assert "replicas that said what was not so" in failed_checks(verdict_on([], observations=said, **facts))
 
 
@@ -252,6 +271,8 @@ def loadtest(*arguments: str, **environ: str) -> subprocess.CompletedProcess:
         (["run", "crash", "--target", "the-moon"], "invalid choice: 'the-moon'"),
         (["run", "crash", "--target", "compose"], "docker is not installed"),
         (["run", "crash", "--target", "kubernetes"], "kubectl is not installed"),
+        (["run", "redis-cut"], "redis-cut cannot be played on processes, only on compose or kubernetes"),
+        (["run", "steady", "--host", "http://127.0.0.1:1"], "are for kubernetes, and say nothing of processes"),
         (["run", "drain-node"], "drain-node cannot be played on processes, only on kubernetes"),
         (["run", "crash", "--rate", "0"], "argument --rate: invalid float (more than 0 is allowed) value: '0'"),
         (["report", "nowhere"], "nowhere holds no run"),
@@ -271,6 +292,32 @@ def test_every_scenario_is_listed():
     assert [line.split()[0] for line in listed] == list(SCENARIOS)
 
 
+def test_the_shapes_that_can_be_chosen_are_those_that_there_are():
+    """`shapes` imports Locust, which patches what it finds: only in a process of its own."""
+    code = "from loadtest.shapes import SHAPES; from loadtest.__main__ import _SHAPES; assert list(SHAPES) == list(_SHAPES)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("tool", "target", "says"),
+    [
+        ("docker", "compose", "tcp://198.51.100.7:2375"),
+        ("kubectl", "kubernetes", "https://198.51.100.7:6443"),
+    ],
+)
+def test_nothing_is_started_or_broken_on_another_machine_unless_it_is_meant(tmp_path, tool, target, says):
+    fake = tmp_path / tool
+    fake.write_text(f"#!/bin/sh\necho $* >> {tmp_path}/asked\necho {says}\n")
+    fake.chmod(0o755)
+    done = loadtest(
+        "run", "crash", "--target", target, "--up", "--output", str(tmp_path), PATH=f"{tmp_path}:/bin:/usr/bin"
+    )
+    assert done.returncode == 2
+    assert "198.51.100.7 is not this machine; --i-mean-it" in done.stderr
+    assert (tmp_path / "asked").read_text().startswith(("context inspect", "config view"))
+
+
 def test_no_load_is_sent_to_another_machine_unless_it_is_meant(tmp_path):
     foreign = SimpleNamespace(host="http://198.51.100.7:8000")
     with pytest.raises(CannotError, match=r"198\.51\.100\.7 is not this machine; --i-mean-it"):
@@ -283,5 +330,5 @@ def test_p99_may_be_twice_what_it_was_as_surely_as_so_many_requests_can_tell(slo
     requests = [msgspec.structs.replace(each, done=each.sent + 0.01) for each in spread_out]
     for place in range(300, 300 + slow):
         requests[place] = msgspec.structs.replace(requests[place], done=requests[place].sent + 0.1)
-    away = {"faults": [Fault("redis", "Redis has ended", 5.0, 10.0)], "scenario": "redis-down"}
+    away = {"faults": [Fault("redis", "Redis has ended", 5.0, 10.0, 2)], "scenario": "redis-down"}
     assert verdict_on(requests, **away).passed is passes

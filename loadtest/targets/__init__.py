@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import NoReturn
 
+import httpx
 import msgspec
 
 
@@ -48,6 +49,11 @@ class Target(ABC):
     name: str
     host: str
     by_request: bool
+
+    @classmethod
+    def where(cls) -> str:
+        """The host from which such targets are ruled."""
+        return "localhost"
 
     @abstractmethod
     def replicas(self) -> list[Replica]:
@@ -100,6 +106,14 @@ class Target(ABC):
         """The network of a node is gone."""
         self._cannot("cut off a node of")
 
+    def unreachable_redis(self) -> AbstractContextManager[None]:
+        """What is sent to Redis is lost on the way, and so are its answers."""
+        self._cannot("cut off Redis from")
+
+    def unreachable_upstream(self) -> AbstractContextManager[None]:
+        """The same of the upstream."""
+        self._cannot("cut off the upstream from")
+
     def _cannot(self, what: str, *_: object) -> NoReturn:
         raise CannotError(f"one cannot {what} the target {self.name!r}: it has none")
 
@@ -134,6 +148,20 @@ def within(seconds: float, what: str, holds: Callable[[], bool], pause: float = 
         if time.monotonic() > until:
             raise NeverError(f"waited in vain for {what}: {seconds:g} s")
         time.sleep(pause)
+
+
+def free_port() -> int:
+    """A port that nobody listens on just now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def answers(host: str) -> bool:
+    """Whether somebody answers at *host*, and is ready."""
+    try:
+        return httpx.get(f"{host}/-/readyz", timeout=2).is_success
+    except httpx.HTTPError:
+        return False
 
 
 def output_of(*command: str, stdin: str = "", timeout: float = 180.0) -> str:

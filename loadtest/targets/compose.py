@@ -4,11 +4,13 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from loadtest.targets import CannotError, Replica, Target, output_of
 
 ROOT = Path(__file__).parents[2]
 FILES = ("--file", str(ROOT / "compose.yaml"))
+HAND = ROOT / "loadtest/stage/hand.py"
 STAGE = (*FILES, "--file", str(ROOT / "loadtest/stage/compose.yaml"))
 
 
@@ -24,6 +26,12 @@ class Compose(Target):
         self._image = self._containers("api")[0]["Image"]
         self._replicas = len(self._containers("api"))
 
+    @classmethod
+    def where(cls) -> str:
+        """As `Target.where`: the host of the engine that Docker's context names, which mostly is a socket on this one."""
+        engine = urlsplit(output_of("docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}").strip())
+        return "localhost" if engine.scheme in ("unix", "npipe") else engine.hostname or engine.geturl()
+
     def replicas(self) -> list[Replica]:
         """As `Target.replicas`."""
         return [
@@ -35,8 +43,7 @@ class Compose(Target):
     def kill(self, replica: str) -> None:
         """As `Target.kill`: from outside of the container, whose first process takes no SIGKILL from within, and not by
         `docker kill`, after which Docker would not start it again."""
-        pid = json.loads(output_of("docker", "inspect", "--format", "{{json .State.Pid}}", replica))
-        self._signal("KILL", pid)
+        self._handle(output_of("docker", "inspect", "--format", "{{.Id}}", replica).strip(), "signal", "9")
 
     def roll_out(self) -> None:
         """As `Target.roll_out`: compose restarts all of them at the same time."""
@@ -81,16 +88,41 @@ class Compose(Target):
 
     def ask_upstream(self, *words: str) -> str:
         """As `Target.ask_upstream`."""
+        self._refuse_without_stage()
+        return self._compose("exec", "--no-TTY", "upstream", "python3", "/stage/upstream.py", *words)
+
+    @contextmanager
+    def unreachable_redis(self) -> Iterator[None]:
+        """As `Target.unreachable_redis`."""
+        with self._cut("redis"):
+            yield
+
+    @contextmanager
+    def unreachable_upstream(self) -> Iterator[None]:
+        """As `Target.unreachable_upstream`."""
+        self._refuse_without_stage()
+        with self._cut("upstream"):
+            yield
+
+    def _refuse_without_stage(self) -> None:
         if not self._staged:
             raise CannotError(
                 "this compose project follows an upstream of its own; `--up` brings one that can be broken"
             )
-        return self._compose("exec", "--no-TTY", "upstream", "python3", "/stage/upstream.py", *words)
 
-    def _signal(self, name: str, pid: int) -> None:
-        code = f"import os, signal; os.kill({pid}, signal.SIG{name})"
-        apart = ("--rm", "--pid", "host", "--user", "0", "--entrypoint", "python3")
-        output_of("docker", "run", *apart, self._image, "-c", code)
+    @contextmanager
+    def _cut(self, service: str) -> Iterator[None]:
+        (container,) = self._inspected(service)
+        try:
+            self._handle(container["Id"], "cut")
+            yield
+        finally:
+            self._handle(container["Id"], "mend")
+
+    def _handle(self, container: str, verb: str, *more: str) -> None:
+        """Do to a container what `hand.py` can, from beside it."""
+        apart = ("--rm", "--privileged", "--pid", "host", "--user", "0", "--entrypoint", "python3")
+        output_of("docker", "run", *apart, self._image, "-c", HAND.read_text(), verb, container, *more)
 
     def _up(self, *more: str) -> None:
         scale = ("--scale", f"api={self._replicas}")

@@ -3,37 +3,30 @@
 import json
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from loadtest.targets import CannotError, Replica, Target, output_of, within
+from loadtest.targets import CannotError, Replica, Target, answers, output_of, within
 
 NAMESPACE, ASIDE = "apidex", "apidex-loadtest"
 STAGE = Path(__file__).parents[1] / "stage"
+HAND = STAGE / "hand.py"
 
 _PODS = "app.kubernetes.io/name in (apidex, redis, edge)"
 _NEEDED = (
-    ("delete", "pods"),
-    ("patch", "deployments"),
-    ("get", "pods"),
-    ("create", "pods/exec"),
-    ("patch", "deployments/scale"),
+    (NAMESPACE, "get", "pods"),
+    (NAMESPACE, "delete", "pods"),
+    (NAMESPACE, "patch", "deployments"),
+    (NAMESPACE, "patch", "deployments/scale"),
+    (NAMESPACE, "create", "pods/exec"),
+    (ASIDE, "create", "pods"),
+    (ASIDE, "create", "pods/exec"),
+    (ASIDE, "delete", "pods"),
 )
-
-_SIGNAL = """
-import os, pathlib, sys
-name, number, hit = sys.argv[1], int(sys.argv[2]), False
-for folder in pathlib.Path("/proc").glob("[0-9]*"):
-    try:
-        if name in (folder / "cgroup").read_text():
-            os.kill(int(folder.name), number)
-            hit = True
-    except OSError:
-        pass
-sys.exit(0 if hit else "no such process")
-"""
+_NEEDED_TO_DRAIN = ((NAMESPACE, "create", "pods/eviction"), (NAMESPACE, "patch", "nodes"))
 
 
 class Kubernetes(Target):
@@ -42,13 +35,19 @@ class Kubernetes(Target):
     name = "kubernetes"
 
     def __init__(self, host: str = "", node: str = "", down: str = "", up: str = "") -> None:
-        for verb, what in _NEEDED:
-            if self._allowed(verb, what) != "yes":
-                raise CannotError(f"this user of the cluster may not {verb} {what} in the namespace {NAMESPACE}")
+        self._refuse_without_permission(_NEEDED)
         self._node, self._down, self._up = node, shlex.split(down), shlex.split(up)
         self.by_request = bool(self._listed("deployments", "app.kubernetes.io/name=edge"))
         self.host = host or self._address()
         self._wanted = self._number("apidex")
+
+    @classmethod
+    def where(cls) -> str:
+        """As `Target.where`: the host of the server that kubectl's context names."""
+        server = output_of(
+            "kubectl", "config", "view", "--minify", "--output", "jsonpath={.clusters[0].cluster.server}"
+        )
+        return urlsplit(server).hostname or server
 
     def replicas(self) -> list[Replica]:
         """As `Target.replicas`."""
@@ -64,7 +63,7 @@ class Kubernetes(Target):
 
     def kill(self, replica: str) -> None:
         """As `Target.kill`: from its node, since a container's first process takes no SIGKILL from within."""
-        self._signal(json.loads(self._kubectl("get", "pod", replica, "--output", "json")), 9)
+        self._handle(self._pod(replica), "signal", "9")
 
     def delete(self, replica: str) -> None:
         """As `Target.delete`."""
@@ -86,12 +85,13 @@ class Kubernetes(Target):
     @contextmanager
     def paused(self, replica: str) -> Iterator[None]:
         """As `Target.paused`."""
-        with self._stopped(json.loads(self._kubectl("get", "pod", replica, "--output", "json"))):
+        with self._handled(self._pod(replica), ("signal", "19"), ("signal", "18")):
             yield
 
     @contextmanager
     def drained(self) -> Iterator[None]:
         """As `Target.drained`."""
+        self._refuse_without_permission(_NEEDED_TO_DRAIN)
         nodes = [replica.node for replica in self.replicas()]
         if len(self._workers()) < 2:
             raise CannotError("this cluster has one node that takes pods: there is nowhere to move to")
@@ -128,7 +128,21 @@ class Kubernetes(Target):
     def hanging_redis(self) -> Iterator[None]:
         """As `Target.hanging_redis`."""
         (pod,) = self._listed("pods", "app.kubernetes.io/name=redis")
-        with self._stopped(pod):
+        with self._handled(pod, ("signal", "19"), ("signal", "18")):
+            yield
+
+    @contextmanager
+    def unreachable_redis(self) -> Iterator[None]:
+        """As `Target.unreachable_redis`."""
+        (pod,) = self._listed("pods", "app.kubernetes.io/name=redis")
+        with self._handled(pod, ("cut",), ("mend",)):
+            yield
+
+    @contextmanager
+    def unreachable_upstream(self) -> Iterator[None]:
+        """As `Target.unreachable_upstream`."""
+        self._refuse_without_stage()
+        with self._handled(self._pod("upstream", ASIDE), ("cut",), ("mend",)):
             yield
 
     def empty_redis(self) -> None:
@@ -137,36 +151,43 @@ class Kubernetes(Target):
 
     def ask_upstream(self, *words: str) -> str:
         """As `Target.ask_upstream`."""
-        if not self._listed("pods", "app.kubernetes.io/name=upstream", ASIDE):
-            raise CannotError(
-                "this cluster's Apidex follows an upstream of its own; `--up` brings one that can be broken"
-            )
+        self._refuse_without_stage()
         return self._kubectl("exec", "upstream", "--", "python3", "/stage/upstream.py", *words, namespace=ASIDE)
 
     def _is_whole(self) -> bool:
         pods = self._listed("pods", "app.kubernetes.io/name=apidex")
         return len(pods) == self._wanted and all(map(_is_ready, pods))
 
+    def _refuse_without_stage(self) -> None:
+        if not self._listed("pods", "app.kubernetes.io/name=upstream", ASIDE):
+            raise CannotError(
+                "this cluster's Apidex follows an upstream of its own; `--up` brings one that can be broken"
+            )
+
     @contextmanager
-    def _stopped(self, pod: dict[str, Any]) -> Iterator[None]:
+    def _handled(self, pod: dict[str, Any], breaking: tuple[str, ...], mending: tuple[str, ...]) -> Iterator[None]:
         try:
-            self._signal(pod, 19)
+            self._handle(pod, *breaking)
             yield
         finally:
-            self._signal(pod, 18)
+            self._handle(pod, *mending)
 
     def prepare(self) -> None:
-        """As `Target.prepare`: a pod on each node, through which signals can be sent."""
+        """As `Target.prepare`: a pod on each node, through which `hand.py` acts."""
         there = {pod["metadata"]["name"] for pod in self._listed("pods", "", ASIDE)}
         for node in self._workers():
             if f"hand-{node}" not in there:
                 self._lay_a_hand_on(node)
 
-    def _signal(self, pod: dict[str, Any], number: int) -> None:
-        """Send a signal to the pod's processes, through the hand on its node."""
-        identity = pod["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2]
-        script = ("python3", "-c", _SIGNAL, identity, str(number))
+    def _handle(self, pod: dict[str, Any], verb: str, *more: str) -> None:
+        """Do to the pod's container what `hand.py` can, through the hand on its node."""
+        container = pod["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2]
+        script = ("python3", "-c", HAND.read_text(), verb, container, *more)
         self._kubectl("exec", f"hand-{pod['spec']['nodeName']}", "--", *script, namespace=ASIDE)
+
+    def _pod(self, name: str, namespace: str = NAMESPACE) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self._kubectl("get", "pod", name, "--output", "json", namespace=namespace))
+        return found
 
     def _lay_a_hand_on(self, node: str) -> None:
         spec = {
@@ -224,9 +245,14 @@ class Kubernetes(Target):
             raise CannotError("the Service apidex has no address; --host says where it can be reached")
         return f"http://{address}:{service['spec']['ports'][0]['port']}"
 
-    def _allowed(self, verb: str, what: str) -> str:
+    def _refuse_without_permission(self, needed: Iterable[tuple[str, str, str]]) -> None:
+        for namespace, verb, what in needed:
+            if self._allowed(namespace, verb, what) != "yes":
+                raise CannotError(f"this user of the cluster may not {verb} {what} in the namespace {namespace}")
+
+    def _allowed(self, namespace: str, verb: str, what: str) -> str:
         try:
-            return self._kubectl("auth", "can-i", verb, what).strip()
+            return self._kubectl("auth", "can-i", verb, what, namespace=namespace).strip()
         except CannotError as error:
             if str(error).endswith("no"):
                 return "no"
@@ -262,7 +288,9 @@ def brought_up(edge: bool = False, **how: str) -> Iterator[Kubernetes]:
         for deployment in ("redis", "apidex", *(["edge"] if edge else [])):
             rollout = ("rollout", "status", f"deployment/{deployment}", "--timeout=120s")
             output_of("kubectl", "--namespace", NAMESPACE, *rollout)
-        yield _with_an_address(how)
+        target = _with_an_address(how)
+        within(30, f"an answer from {target.host}", lambda: answers(target.host))
+        yield target
     finally:
         output_of("kubectl", "delete", "namespace", NAMESPACE, ASIDE, "--ignore-not-found", "--timeout=120s")
 

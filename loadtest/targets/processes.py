@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from socket import create_connection, create_server
+from socket import create_connection
 
 from loadtest.balancer import Balancer
-from loadtest.targets import CannotError, Replica, Target, output_of, within
+from loadtest.targets import CannotError, Replica, Target, free_port, output_of, within
 
 _STAGE = Path(__file__).parents[1] / "stage"
 SERVE = (sys.executable, "-m", "apidex", "serve")
@@ -80,7 +80,7 @@ class Processes(Target):
     def __init__(self, folder: Path, balancer: Balancer, command: Sequence[str]) -> None:
         self._folder, self._balancer, self._command = folder, balancer, command
         self._replicas: dict[str, tuple[Daemon, int]] = {}
-        self._upstream_port, self._control_port, self._redis_port = (_free_port() for _ in range(3))
+        self._upstream_port, self._control_port, self._redis_port = (free_port() for _ in range(3))
         self._numbers = iter(range(1, 10_000))
 
     def open(self, replicas: int) -> None:
@@ -169,7 +169,7 @@ class Processes(Target):
             daemon.send(signal.SIGCONT)
 
     def _add(self) -> None:
-        name, port = f"replica-{next(self._numbers)}", _free_port()
+        name, port = f"replica-{next(self._numbers)}", free_port()
         self._replicas[name] = (self._daemon(name, (*self._command, "--port", str(port)), APIDEX_SERVED_BY=name), port)
         self._balancer.ports = [*self._balancer.ports, port]
 
@@ -225,11 +225,6 @@ def _redis_command(port: int, folder: Path) -> tuple[str, ...]:
             str(folder),
         )
     return (sys.executable, str(_STAGE / "fake_redis.py"), str(port))
-
-
-def _free_port() -> int:
-    with create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def _listens(port: int) -> bool:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 from loadtest.balancer import Balancer, Client
+from loadtest.judged import Judged
 from loadtest.run import play
 from loadtest.scenarios import SCENARIOS
 from loadtest.targets import processes
 from loadtest.users import Load
-from loadtest.verdict import Judged, Verdict, judge
+from loadtest.verdict import Verdict, judge
 
 from conftest import ROOT
 
