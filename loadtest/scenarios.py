@@ -141,7 +141,7 @@ def redis_hang(play: Play) -> None:
 
 
 def redis_cut(play: Play) -> None:
-    """What is sent to Redis is lost on the way, for a third of the time."""
+    """What Redis says is lost on the way, for a third of the time."""
     play.waits(play.seconds / 3)
     with play.fault("redis", "Redis is cut off"), play.target.unreachable_redis():
         play.waits(play.seconds / 3)
@@ -171,10 +171,10 @@ def upstream_slow(play: Play) -> None:
 
 
 def upstream_cut(play: Play) -> None:
-    """What is sent to the upstream is lost on the way."""
+    """What the upstream says is lost on the way, for longer than a replica waits for it."""
     play.waits(play.seconds / 3)
     with play.fault("upstream", "the upstream is cut off"), play.target.unreachable_upstream():
-        play.waits(max(20.0, play.seconds / 3))
+        play.waits(max(40.0, play.seconds / 3))
     play.waits(play.seconds / 3)
 
 

@@ -1,6 +1,6 @@
 """All benchmarks, or some of them: figures and ratios, losses included. They judge no run by them.
 
-    python -m loadtest.bench [--short] [--write] [--upstream FILE] [contenders] [start] [growth] [overload]
+    python -m loadtest.bench [--short] [--write] [--upstream FILE] [contenders] [start] [growth] [overload] [fleet]
 
 It takes the real catalogue at ../shared/data/public-apis, or the starter catalogue where that is not at hand.
 """
@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import apidex
-from loadtest.bench import compare, growth, overload, start
+from loadtest.bench import compare, fleet, growth, overload, start
 from loadtest.bench.process import MissingToolError
 
 _ROOT = Path(__file__).parents[2]
@@ -53,11 +53,16 @@ def _overload(plan: Plan) -> str:
     return overload.overload(short=plan.short)
 
 
+def _fleet(plan: Plan) -> str:
+    return fleet.fleet(10_000 if plan.short else 1_000_000)
+
+
 PARTS: dict[str, Callable[[Plan], str]] = {
     "contenders": _contenders,
     "start": _start,
     "growth": _growth,
     "overload": _overload,
+    "fleet": _fleet,
 }
 
 

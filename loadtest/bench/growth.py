@@ -109,12 +109,12 @@ def _row(it: Grown) -> list[str]:
 def _measured(count: int) -> Grown:
     with TemporaryDirectory() as name, ExitStack() as stack:
         folder, url, port = Path(name), stack.enter_context(redis_server()), free_port()
-        first, second = _offer(entries(count)), _offer(_changed(entries(count)))
+        first, second = offer_of(entries(count)), offer_of(changed(entries(count)))
         paths = own_words(count)
-        _publish(url, first)
+        publish(url, first)
         began = time.perf_counter()
-        replica = Contender(stack.enter_context(_replica(url, port)), port)
-        start = _until(port, first.digest, began)
+        replica = Contender(stack.enter_context(serving(url, port)), port)
+        start = until(port, first.digest, began)
         search = drive(replica, paths, {}, 2, folder)
         memory = megabytes_held(replica.pid)
         before = drive(replica, paths[:20], {}, _SECONDS, folder, connections=1)
@@ -135,14 +135,14 @@ def _words(count: int) -> list[str]:
     return list(dict.fromkeys(item.name.split()[-2] for item in islice(entries(count), 60_000) if " " in item.name))
 
 
-def _changed(items: Iterable[Entry]) -> Iterator[Entry]:
+def changed(items: Iterable[Entry]) -> Iterator[Entry]:
     """The same, but that every hundredth entry says something else."""
     for number, item in enumerate(items):
         yield msgspec.structs.replace(item, description="changed") if number % 100 == 0 else item
 
 
 @dataclass(frozen=True, slots=True)
-class _Offer:
+class Offer:
     """A catalogue that is ready to be published."""
 
     digest: str
@@ -151,13 +151,14 @@ class _Offer:
     payload: bytes
 
 
-def _offer(items: Iterable[Entry]) -> _Offer:
+def offer_of(items: Iterable[Entry]) -> Offer:
+    """The catalogue of *items*, as a replica publishes it."""
     catalogue = Catalogue.of(items)
     payload = wire.to_bytes(Parsed(catalogue, Report("publicapis", len(catalogue))))
-    return _Offer(catalogue.digest, len(catalogue.canonical), len(catalogue), payload)
+    return Offer(catalogue.digest, len(catalogue.canonical), len(catalogue), payload)
 
 
-def _publish(url: str, offer: _Offer) -> None:
+def publish(url: str, offer: Offer) -> None:
     """Put it into Redis, as a replica does."""
 
     async def publish() -> None:
@@ -173,20 +174,21 @@ def _publish(url: str, offer: _Offer) -> None:
 
 def publish_many(url: str, count: int) -> str:
     """Put a catalogue of *count* entries into Redis; its digest."""
-    offer = _offer(entries(count))
-    _publish(url, offer)
+    offer = offer_of(entries(count))
+    publish(url, offer)
     return offer.digest
 
 
 @contextmanager
 def replica_at(url: str, port: int, digest: str) -> Iterator[int]:
-    """A replica that answers from the catalogue with this digest, as it ships but for the limits of size."""
-    with _replica(url, port) as pid:
-        _until(port, digest, time.perf_counter())
+    """A replica that answers from the catalogue with this digest."""
+    with serving(url, port) as pid:
+        until(port, digest, time.perf_counter())
         yield pid
 
 
-def _replica(url: str, port: int) -> AbstractContextManager[int]:
+def serving(url: str, port: int) -> AbstractContextManager[int]:
+    """A replica, as it ships but for the limits of size, that has just been started."""
     environ = {
         "APIDEX_PORT": str(port),
         "APIDEX_REDIS_URL": url,
@@ -199,7 +201,7 @@ def _replica(url: str, port: int) -> AbstractContextManager[int]:
     return running([sys.executable, "-m", "apidex", "serve"], **environ)
 
 
-def _until(port: int, digest: str, began: float) -> float:
+def until(port: int, digest: str, began: float) -> float:
     """Seconds since *began* until the replica answers from the catalogue with this digest."""
     wait_for(port, "/-/readyz")
     while msgspec.json.decode(answer(port, "/v1/catalogue").body)["digest"] != digest:
@@ -208,14 +210,14 @@ def _until(port: int, digest: str, began: float) -> float:
 
 
 def _adoption(
-    replica: Contender, paths: list[str], url: str, offer: _Offer, folder: Path
+    replica: Contender, paths: list[str], url: str, offer: Offer, folder: Path
 ) -> tuple[float, Measured, float]:
     """Publish while requests come: seconds until the replica answers from it, those requests, and its peak of memory."""
     took: list[float] = []
 
     def publish() -> None:
-        _publish(url, offer)
-        took.append(_until(replica.port, offer.digest, time.perf_counter()))
+        publish(url, offer)
+        took.append(until(replica.port, offer.digest, time.perf_counter()))
 
     thread = Thread(target=publish)
     with peak_of(replica.pid) as peak:

@@ -107,7 +107,7 @@ class Target(ABC):
         self._cannot("cut off a node of")
 
     def unreachable_redis(self) -> AbstractContextManager[None]:
-        """What is sent to Redis is lost on the way, and so are its answers."""
+        """What Redis says is lost on the way."""
         self._cannot("cut off Redis from")
 
     def unreachable_upstream(self) -> AbstractContextManager[None]:
