@@ -10,6 +10,8 @@ import msgspec
 import pytest
 
 from apidex.cli import main
+from apidex.commands import source
+from apidex.errors import UpstreamError
 from fakes import publicapis
 from processes import http_server, replica
 
@@ -245,6 +247,28 @@ def test_help_has_examples(command, capsys):
         main([*command.split(), "--help"])
     assert end.value.code == 0
     assert "examples:\n  " in capsys.readouterr().out
+
+
+def test_without_a_network_the_starter_catalogue_is_searched_and_says_so(file, capsys, monkeypatch):
+    def out_of_reach(settings):
+        raise UpstreamError("connect", "the upstream cannot be reached")
+
+    monkeypatch.setattr(source, "fetch", out_of_reach)
+    assert main(["search", "cat"]) == 0
+    said = capsys.readouterr()
+    assert "Cat Facts" in said.out
+    assert said.err.startswith("apidex: the upstream cannot be reached; searched are the ")
+    assert main(["search", "cat", "--upstream", "http://127.0.0.1:1/entries"]) == 1, (
+        "whoever names an upstream means it"
+    )
+
+
+def test_help_says_what_each_command_is_for(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    for command in ("serve Answer searches", "search Find APIs", "catalogue Fetch", "mcp Offer search", "doctor Check"):
+        assert command in said
 
 
 @pytest.mark.real

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any
 
 from apidex import __version__
@@ -128,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(name: str, about: str) -> argparse.ArgumentParser:
-        command: argparse.ArgumentParser = _command(commands.add_parser, name, name, about)
+        command: argparse.ArgumentParser = _command(partial(commands.add_parser, help=about), name, name, about)
         for setting in _SETTING_OPTIONS[name]:
             _add_setting(command, setting)
         return command

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from apidex.answers import Problem, name_of
 from apidex.catalogue import Entry
-from apidex.commands.source import fetch, progress, read
+from apidex.commands.source import progress, to_search
 from apidex.errors import SettingsError, UpstreamError
 from apidex.index import Index
 from apidex.results import HitView, Page, SearchView, answer
@@ -47,7 +47,7 @@ def search(wish: Wish, settings: Settings) -> int:
         raise SettingsError("WORD: nothing is asked for; allowed are words, or a filter such as --category Weather")
     if not 1 <= wish.limit <= MOST:
         raise SettingsError(f"--limit: {wish.limit} is not allowed; allowed is a whole number from 1 to {MOST}")
-    body = _asked(wish.url, wish) if wish.url else _looked(wish, settings)
+    body = _asked(wish.url, wish) if wish.url is not None else _looked(wish, settings)
     found = _decoded(body, SearchView, wish.url)
     if wish.as_json:
         sys.stdout.write(body.decode() + "\n")
@@ -63,10 +63,10 @@ def search_exactly(wish: Wish, settings: Settings) -> int:
     path = _check(wish.text)
     if not wish.text:
         raise SettingsError("WORD: it is empty; allowed are 1 to 256 characters")
-    if wish.url:
+    if wish.url is not None:
         body = _got(f"{wish.url.rstrip('/')}/{path.replace('.', '%2E')}", wish.url)
     else:
-        catalogue = read(settings, fetch(settings).body).catalogue
+        catalogue = to_search(settings)
         body = catalogue.select(Index.build(catalogue.names()).find(wish.text))
     entries = _decoded(body, list[Entry], wish.url)
     if wish.as_json:
@@ -91,7 +91,7 @@ def _check(text: str) -> str:
 
 
 def _looked(wish: Wish, settings: Settings) -> bytes:
-    catalogue = read(settings, fetch(settings).body).catalogue
+    catalogue = to_search(settings)
     searched = Search.build(catalogue)
     page = Page(wish.text, searched.filters(wish.asked), Sort(wish.sort), 0, wish.limit)
     return msgspec.json.encode(answer(searched, catalogue.digest[:12], page))
@@ -131,7 +131,7 @@ def _decoded(body: bytes, shape: type[T], url: str | None) -> T:
     try:
         return msgspec.json.decode(body, type=shape)
     except msgspec.DecodeError:
-        what = "a list of entries" if shape is not SearchView else "a page of hits"
+        what = "list of entries" if shape is not SearchView else "page of hits"
         raise UpstreamError("service", f"what answers at {url} is no Apidex: it gave no {what}") from None
 
 

@@ -4,7 +4,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from apidex import formats, server
+from apidex import formats, server, starter
+from apidex.catalogue import Catalogue
+from apidex.errors import UpstreamError
 from apidex.formats import Parsed
 from apidex.settings import Settings
 from apidex.upstream import Fetched, upstream_at
@@ -29,6 +31,21 @@ def read(settings: Settings, body: bytes) -> Parsed:
     """The catalogue of an upstream's answer. Raises CatalogueError."""
     with progress("Reading it"):
         return formats.parse(body, None if settings.upstream_format == "auto" else settings.upstream_format)
+
+
+def to_search(settings: Settings) -> Catalogue:
+    """The upstream's catalogue, or the starter catalogue where there is no network, and says so.
+
+    Raises ApidexError where an upstream that was named gives none.
+    """
+    try:
+        return read(settings, fetch(settings).body).catalogue
+    except UpstreamError as error:
+        if settings.upstream != Settings().upstream:
+            raise
+        catalogue = starter.load()[0].catalogue
+        print(f"apidex: {error}; searched are the {len(catalogue)} APIs that Apidex brings along", file=sys.stderr)
+        return catalogue
 
 
 @contextmanager
