@@ -161,7 +161,7 @@ def offer_of(items: Iterable[Entry]) -> Offer:
 def publish(url: str, offer: Offer) -> None:
     """Put it into Redis, as a replica does."""
 
-    async def publish() -> None:
+    async def put() -> None:
         timeout = timedelta(seconds=5)
         async with cache_at(url, password="", ca="", prefix="apidex", timeout=timeout, limit=_LIMIT) as cache:
             head = await cache.read()
@@ -169,7 +169,7 @@ def publish(url: str, offer: Offer) -> None:
             if not await cache.publish(copy, offer.payload, head.copy.stamp if head.copy else None):
                 raise RuntimeError("the fence refused the catalogue")
 
-    asyncio.run(publish())
+    asyncio.run(put())
 
 
 def publish_many(url: str, count: int) -> str:
@@ -215,11 +215,11 @@ def _adoption(
     """Publish while requests come: seconds until the replica answers from it, those requests, and its peak of memory."""
     took: list[float] = []
 
-    def publish() -> None:
+    def adopt() -> None:
         publish(url, offer)
         took.append(until(replica.port, offer.digest, time.perf_counter()))
 
-    thread = Thread(target=publish)
+    thread = Thread(target=adopt)
     with peak_of(replica.pid) as peak:
         thread.start()
         measured = drive(replica, paths, {}, _SECONDS, folder, connections=1)
