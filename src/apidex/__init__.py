@@ -3,7 +3,7 @@
 upstream -> catalogue -> wire -> Redis -> wire -> catalogue -> index -> snapshot -> HTTP
 
 catalogue, formats/, index, snapshot       pure: entries, upstream formats, finding names, what is answered from
-search, results, changes                   pure: searching as people type; what that answers; what has changed since
+folding, search, results, changes          pure: names as people type them; searching; what that answers; what has changed since
 wire, validators                           pure: a catalogue as bytes for other replicas; what to ask an upstream again with
 freshness, clock, starter                  ages and limits; the time that tests can move; the catalogue of the first seconds
 bygone                                     what the dead api.publicapis.org understood by its parameters
@@ -11,7 +11,7 @@ errors, settings                           the exception tree; the environment, 
 prepare                                    bytes to catalogue and index; a large one in a process apart
 upstream, cache                            I/O: the network or a file, to bytes; the fleet's copy in Redis
 refresh                                    the meeting place: holds the current Snapshot, and replaces it
-answers, answer_cache                      what an answer says of itself; those given before
+answers, answer_cache, probes              what an answer says of itself; those given before; those that must not wait
 api/, docs_page, edge, hotpath, asgi       Litestar's handlers; their page; what is around them; the short cut for GET /{name}
 app, service, server, logs, metrics        the wiring, and what it makes; uvicorn; structlog; prometheus_client
 page/                                      the page for browsers: HTML, style and script
