@@ -14,13 +14,11 @@ from typing import NoReturn
 import msgspec
 
 from loadtest.scenarios import SCENARIOS, Scenario
+from loadtest.shapes import SHAPES
 from loadtest.targets import CannotError, Target, free_port, is_this_machine
 from loadtest.users import Load
 
 TARGETS = ("processes", "compose", "kubernetes")
-
-_SHAPES = ("steady", "step", "spike", "soak")
-"""Those of `shapes`, which takes Locust and a second to import; a test holds them equal."""
 
 _USUAL = Load()
 
@@ -99,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         help="requests a second of each that searches (%(default)g)",
     )
     running.add_argument(
-        "--shape", choices=_SHAPES, default=_USUAL.shape, help="how many of them, and when (%(default)s)"
+        "--shape", choices=list(SHAPES), default=_USUAL.shape, help="how many of them, and when (%(default)s)"
     )
     running.add_argument(
         "--processes", type=_more_than_none(int), default=_USUAL.processes, help="processes of Locust (%(default)s)"

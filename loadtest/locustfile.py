@@ -15,14 +15,14 @@ from random import random
 from urllib.parse import quote
 
 import gevent
-from locust import FastHttpUser, events, task
+from locust import FastHttpUser, LoadTestShape, events, task
 
 from loadtest.checks import Order
 from loadtest.client import OneTry, fault_of
 from loadtest.names import Names
 from loadtest.oracles import Oracles
 from loadtest.record import Request, Writer
-from loadtest.shapes import SHAPES, Shaped
+from loadtest.shapes import SHAPES
 
 __all__ = ["Browser", "Passer", "Revalidator", "Searcher", "Shaped"]
 
@@ -89,6 +89,27 @@ def end(**_) -> None:  # noqa: ANN003 - Locust's
     RUN.oracles.give_up()
     if RUN.writer:
         RUN.writer.close()
+
+
+class Shaped(LoadTestShape):
+    """Locust's users, as many as `--shape` says at each moment.
+
+    After `--run-time` there are none, and the run is over; after `--shape-time` there are as many as at its end. Without either a
+    run is steady, and has no end.
+    """
+
+    use_common_options = True
+
+    def tick(self) -> tuple[int, float] | None:
+        """As Locust's: users, and users a second; None at the end."""
+        options = self.runner.environment.parsed_options
+        users, rate = options.num_users or 1, options.spawn_rate or 1
+        shape, run, drawn_out = SHAPES[options.shape], float(options.run_time or 0), options.shape_time
+        now = self.get_run_time()
+        if run and now >= run:
+            return None
+        length = drawn_out or run
+        return max(1, round(users * shape(min(now / length, 1.0)))) if length else users, rate
 
 
 class Caller(FastHttpUser):

@@ -4,7 +4,6 @@ Nothing is left behind: Locust is ended and every fault undone, on an interrupt 
 """
 
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,7 +19,7 @@ from loadtest.record import Request
 from loadtest.scenarios import Scenario
 from loadtest.targets import CannotError, Ledger, NeverError, Target, is_this_machine, within
 from loadtest.users import Generator, Load, Locust, asking
-from loadtest.watching import Observation, Observer, Progress
+from loadtest.watching import Observation, Observer, Progress, every
 
 _NOT_MET = "nothing, since it was not met"
 
@@ -172,21 +171,13 @@ def _poll(host: str) -> float:
 @contextmanager
 def _watched(locust: Locust, performance: Play) -> Iterator[None]:
     """Have the performance fail if Locust ends before it does."""
-    over = threading.Event()
 
     def watch() -> None:
-        while not over.wait(0.5):
-            if not locust.lives():
-                performance.fail(CannotError(f"Locust ended before the run did: {locust.complaint()}"))
-                return
+        if not locust.lives():
+            performance.fail(CannotError(f"Locust ended before the run did: {locust.complaint()}"))
 
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
+    with every(0.5, watch):
         yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def _agreement(target: Target, performance: Play, poll: float) -> set[str]:

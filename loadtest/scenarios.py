@@ -1,6 +1,7 @@
 """What is broken, when, and what must hold all the same. A scenario is a few lines that act through a `Play`."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -115,12 +116,18 @@ def lose_node(play: Play) -> None:
     play.waits(play.calm)
 
 
+def _for_a_third(play: Play, kind: str, what: str, broken: AbstractContextManager[None], at_least: float = 0.0) -> None:
+    """Quiet, *broken*, and quiet again, a third of the time each; broken for so many seconds *at_least*."""
+    third = play.seconds / 3
+    play.waits(third)
+    with play.fault(kind, what), broken:
+        play.waits(max(at_least, third))
+    play.waits(third)
+
+
 def redis_down(play: Play) -> None:
     """Redis has ended, for a third of the time, and comes back with nothing."""
-    play.waits(play.seconds / 3)
-    with play.fault("redis", "Redis has ended"), play.target.without_redis():
-        play.waits(play.seconds / 3)
-    play.waits(play.seconds / 3)
+    _for_a_third(play, "redis", "Redis has ended", play.target.without_redis())
 
 
 def redis_empty(play: Play) -> None:
@@ -134,25 +141,16 @@ def redis_empty(play: Play) -> None:
 
 def redis_hang(play: Play) -> None:
     """Redis takes connections and answers nothing, for a third of the time."""
-    play.waits(play.seconds / 3)
-    with play.fault("redis", "Redis hangs"), play.target.hanging_redis():
-        play.waits(play.seconds / 3)
-    play.waits(play.seconds / 3)
+    _for_a_third(play, "redis", "Redis hangs", play.target.hanging_redis())
 
 
 def redis_cut(play: Play) -> None:
     """What Redis says is lost on the way, for a third of the time."""
-    play.waits(play.seconds / 3)
-    with play.fault("redis", "Redis is cut off"), play.target.unreachable_redis():
-        play.waits(play.seconds / 3)
-    play.waits(play.seconds / 3)
+    _for_a_third(play, "redis", "Redis is cut off", play.target.unreachable_redis())
 
 
 def _upstream(play: Play, mode: str, what: str) -> None:
-    play.waits(play.seconds / 3)
-    with play.fault("upstream", what), play.target.upstream(mode):
-        play.waits(max(20.0, play.seconds / 3))
-    play.waits(play.seconds / 3)
+    _for_a_third(play, "upstream", what, play.target.upstream(mode), at_least=20.0)
 
 
 def upstream_down(play: Play) -> None:
@@ -172,10 +170,7 @@ def upstream_slow(play: Play) -> None:
 
 def upstream_cut(play: Play) -> None:
     """What the upstream says is lost on the way, for longer than a replica waits for it."""
-    play.waits(play.seconds / 3)
-    with play.fault("upstream", "the upstream is cut off"), play.target.unreachable_upstream():
-        play.waits(max(40.0, play.seconds / 3))
-    play.waits(play.seconds / 3)
+    _for_a_third(play, "upstream", "the upstream is cut off", play.target.unreachable_upstream(), at_least=40.0)
 
 
 def everything(play: Play) -> None:

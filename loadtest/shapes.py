@@ -5,8 +5,6 @@ Each shape is a pure function: it gives a part of `--users`, as a number from 0 
 
 from collections.abc import Callable
 
-from locust import LoadTestShape
-
 Shape = Callable[[float], float]
 
 
@@ -31,24 +29,3 @@ def soak(part: float) -> float:
 
 
 SHAPES: dict[str, Shape] = {shape.__name__: shape for shape in (steady, step, spike, soak)}
-
-
-class Shaped(LoadTestShape):
-    """Locust's users, as many as `--shape` says at each moment.
-
-    After `--run-time` there are none, and the run is over; after `--shape-time` there are as many as at its end. Without either a
-    run is steady, and has no end.
-    """
-
-    use_common_options = True
-
-    def tick(self) -> tuple[int, float] | None:
-        """As Locust's: users, and users a second; None at the end."""
-        options = self.runner.environment.parsed_options
-        users, rate = options.num_users or 1, options.spawn_rate or 1
-        shape, run, drawn_out = SHAPES[options.shape], float(options.run_time or 0), options.shape_time
-        now = self.get_run_time()
-        if run and now >= run:
-            return None
-        length = drawn_out or run
-        return max(1, round(users * shape(min(now / length, 1.0)))) if length else users, rate

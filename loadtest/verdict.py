@@ -48,7 +48,8 @@ class Verdict(msgspec.Struct, frozen=True):
 def judge(run: Judged, scenario: Scenario) -> Verdict:
     """The verdict on a run of *scenario*."""
     seen = run.seen
-    void = _void(run)
+    generator = _generator(run)
+    void = _void(generator, seen.generator.processes)
     held = list(checks(run, scenario, void))
     passed = all(check.passed for check in held)
     failures = Counter(request.fault for request in run.requests if request.fault)
@@ -76,14 +77,13 @@ def judge(run: Judged, scenario: Scenario) -> Verdict:
             "new connections": shares(run.requests, kept_alive=False),
             "kept-alive connections": shares(run.requests, kept_alive=True),
         },
-        generator=_generator(run),
+        generator=generator,
     )
 
 
-def _void(run: Judged) -> str:
+def _void(figures: dict[str, float], processes: int) -> str:
     """Why nothing can be said of the service, if so."""
-    figures = _generator(run)
-    if figures["busy"] > _BUSY * max(1, run.seen.generator.processes):
+    if figures["busy"] > _BUSY * max(1, processes):
         busy = f"{figures['busy']:.0%}"
         return f"Locust ran or waited to run {busy} of the time: it was the bottleneck, and the run says nothing of the service."
     if figures["sent_late_share"] > _LAG_SHARE:

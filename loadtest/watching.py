@@ -17,7 +17,7 @@ _TELL_EVERY = 5.0
 
 
 @contextmanager
-def _every(seconds: float, act: Callable[[], object]) -> Iterator[None]:
+def every(seconds: float, act: Callable[[], object]) -> Iterator[None]:
     """Call *act* again and again, in a thread, while the block runs."""
     over = threading.Event()
 
@@ -57,7 +57,7 @@ class Observer:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Asks while the block runs."""
-        with _every(_OBSERVE_EVERY, self._ask):
+        with every(_OBSERVE_EVERY, self._ask):
             yield
 
     def _ask(self) -> None:
@@ -98,7 +98,7 @@ class Progress:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Tells while the block runs."""
-        with _every(_TELL_EVERY, self._tell_more):
+        with every(_TELL_EVERY, self._tell_more):
             yield
 
     def _tell_more(self) -> None:

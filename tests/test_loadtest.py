@@ -1,5 +1,6 @@
 """What the load tests reckon with: rows, order, ages, shares, costs, and what cannot be played. No load here."""
 
+import re
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from loadtest.nemesis import Fault
 from loadtest.record import Request, Tail, Writer, read
 from loadtest.run import Seen, play
 from loadtest.scenarios import SCENARIOS
+from loadtest.shapes import SHAPES
 from loadtest.targets import CannotError
 from loadtest.users import Generator, Load
 from loadtest.verdict import judge
@@ -293,10 +295,9 @@ def test_every_scenario_is_listed():
 
 
 def test_the_shapes_that_can_be_chosen_are_those_that_there_are():
-    """`shapes` imports Locust, which patches what it finds: only in a process of its own."""
-    code = "from loadtest.shapes import SHAPES; from loadtest.__main__ import _SHAPES; assert list(SHAPES) == list(_SHAPES)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
-    assert done.returncode == 0, done.stderr
+    refused = loadtest("run", "steady", "--shape", "ragged")
+    assert refused.returncode == 2
+    assert re.findall(r"'(\w+)'", refused.stderr.partition("choose from")[2]) == list(SHAPES)
 
 
 @pytest.mark.parametrize(
