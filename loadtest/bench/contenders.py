@@ -19,8 +19,9 @@ import structlog
 from apidex import formats
 from apidex.catalogue import plain
 from loadtest.bench import textbook
-from loadtest.bench.process import Answer, answer, free_port, running, tool, wait_for
+from loadtest.bench.process import Answer, answer, running, tool, wait_for
 from loadtest.bench.workload import Kind, kinds
+from loadtest.targets import free_port
 
 APIDEX, FLOODED, REPLAY, LEAN = "Apidex", "Apidex, flooded", "bare uvicorn", "bare uvicorn, two headers"
 

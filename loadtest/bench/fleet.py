@@ -6,10 +6,11 @@ from contextlib import ExitStack
 from redis import Redis
 
 from loadtest.bench.contenders import redis_server
-from loadtest.bench.growth import changed, offer_of, publish, serving, until
+from loadtest.bench.growth import Offer, changed, offer_of, publish, serving, until
 from loadtest.bench.many import entries
-from loadtest.bench.process import free_port, megabytes_held, peak_of
+from loadtest.bench.process import megabytes_held, peak_of
 from loadtest.bench.table import table
+from loadtest.targets import free_port
 
 REPLICAS = 4
 
@@ -20,23 +21,25 @@ def fleet(count: int) -> str:
     with ExitStack() as stack:
         url = stack.enter_context(redis_server())
         redis, ports = Redis.from_url(url), [free_port() for _ in range(REPLICAS)]
-        rows = []
         publish(url, first)
         began, sent = time.perf_counter(), _sent(redis)
         pids = [stack.enter_context(serving(url, port)) for port in ports]
-        peaks = [stack.enter_context(peak_of(pid)) for pid in pids]
-        for what, offered in (("started", first), ("adopted", second)):
-            if offered is second:
-                peaks = [stack.enter_context(peak_of(pid)) for pid in pids]
-                began, sent = time.perf_counter(), _sent(redis)
-                publish(url, second)
-            seconds = max(until(port, offered.digest, began) for port in ports)
-            read = (_sent(redis) - sent) / len(offered.payload) / REPLICAS
-            held, most = (max(measured) for measured in (map(megabytes_held, pids), (peak() for peak in peaks)))
-            size = offered.size / 1e6
-            rows.append([what, f"{seconds:.1f}", f"{held:.0f}", f"{most:.0f}", f"{most / size:.2f}", f"{read:.2f}"])
+        rows = [["started", *_taken(first, ports, pids, began, redis, sent)]]
+        began, sent = time.perf_counter(), _sent(redis)
+        publish(url, second)
+        rows.append(["adopted", *_taken(second, ports, pids, began, redis, sent)])
     head = ["four replicas on one core", "all of them after, s", "memory of each, MB", "peak of each, MB", "× JSON"]
     return f"{count:,} entries.\n\n" + table([*head, "payload read by each, times"], rows)
+
+
+def _taken(offer: Offer, ports: list[int], pids: list[int], began: float, redis: "Redis", sent: int) -> list[str]:
+    """What it costs until all answer from *offer*; Redis had *sent* so many bytes before."""
+    with ExitStack() as watched:
+        peaks = [watched.enter_context(peak_of(pid)) for pid in pids]
+        seconds = max(until(port, offer.digest, began) for port in ports)
+        held, most = max(map(megabytes_held, pids)), max(peak() for peak in peaks)
+    read = (_sent(redis) - sent) / len(offer.payload) / len(ports)
+    return [f"{seconds:.1f}", f"{held:.0f}", f"{most:.0f}", f"{most / (offer.size / 1e6):.2f}", f"{read:.2f}"]
 
 
 def _sent(redis: "Redis") -> int:

@@ -25,9 +25,10 @@ from apidex.formats import Parsed, Report
 from apidex.validators import NONE
 from loadtest.bench.contenders import Contender, redis_server
 from loadtest.bench.many import entries
-from loadtest.bench.process import answer, discard, free_port, megabytes_held, peak_of, running, wait_for
+from loadtest.bench.process import answer, discard, megabytes_held, peak_of, running, wait_for
 from loadtest.bench.table import table
 from loadtest.bench.wrk import Measured, drive
+from loadtest.targets import free_port
 
 SIZES = (1000, 10_000, 100_000, 1_000_000)
 

@@ -19,9 +19,10 @@ import uvloop
 
 from loadtest.bench.contenders import Contender, redis_server
 from loadtest.bench.growth import own_words, publish_many, replica_at
-from loadtest.bench.process import free_port, megabytes_held, on_the_clients_core, peak_of
+from loadtest.bench.process import megabytes_held, on_the_clients_core, peak_of
 from loadtest.bench.table import table
 from loadtest.bench.wrk import drive
+from loadtest.targets import free_port
 
 _CLIENTS = 1500
 """Connections that requests are spread over.

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 from shutil import which
-from socket import create_server
 from threading import Event, Thread
 
 PATIENCE = 60.0
@@ -112,12 +111,6 @@ def peak_of(pid: int) -> Iterator[Callable[[], float]]:
     finally:
         ended.set()
         watcher.join()
-
-
-def free_port() -> int:
-    """A port that nobody listens on just now."""
-    with create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ import time
 from collections import Counter
 from http.client import OK
 
-from loadtest.bench.process import answer, cpu_seconds, free_port, megabytes, running, wait_for
+from loadtest.bench.process import answer, cpu_seconds, megabytes, running, wait_for
 from loadtest.bench.table import table
+from loadtest.targets import free_port
 
 _SERVED = """
 from apidex.lean import without_terminals

@@ -14,6 +14,8 @@ from loadtest.targets import CannotError, Replica, Target, answers, output_of, w
 NAMESPACE, ASIDE = "apidex", "apidex-loadtest"
 STAGE = Path(__file__).parents[1] / "stage"
 HAND = STAGE / "hand.py"
+_STOPPED, _CUT_OFF = (("signal", "19"), ("signal", "18")), (("cut",), ("mend",))
+"""What `hand.py` is told, first to break something and then to mend it."""
 
 _PODS = "app.kubernetes.io/name in (apidex, redis, edge)"
 _NEEDED = (
@@ -85,7 +87,7 @@ class Kubernetes(Target):
     @contextmanager
     def paused(self, replica: str) -> Iterator[None]:
         """As `Target.paused`."""
-        with self._handled(self._pod(replica), ("signal", "19"), ("signal", "18")):
+        with self._handled(self._pod(replica), *_STOPPED):
             yield
 
     @contextmanager
@@ -128,21 +130,21 @@ class Kubernetes(Target):
     def hanging_redis(self) -> Iterator[None]:
         """As `Target.hanging_redis`."""
         (pod,) = self._listed("pods", "app.kubernetes.io/name=redis")
-        with self._handled(pod, ("signal", "19"), ("signal", "18")):
+        with self._handled(pod, *_STOPPED):
             yield
 
     @contextmanager
     def unreachable_redis(self) -> Iterator[None]:
         """As `Target.unreachable_redis`."""
         (pod,) = self._listed("pods", "app.kubernetes.io/name=redis")
-        with self._handled(pod, ("cut",), ("mend",)):
+        with self._handled(pod, *_CUT_OFF):
             yield
 
     @contextmanager
     def unreachable_upstream(self) -> Iterator[None]:
         """As `Target.unreachable_upstream`."""
         self._refuse_without_stage()
-        with self._handled(self._pod("upstream", ASIDE), ("cut",), ("mend",)):
+        with self._handled(self._pod("upstream", ASIDE), *_CUT_OFF):
             yield
 
     def empty_redis(self) -> None:

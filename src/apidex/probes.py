@@ -37,8 +37,8 @@ class Probes:
         self._service, self._is_whole = service, is_whole
         common = common_headers(service.served_by)
         self._said = {
-            view: (HTTPStatus.OK, lines_of([NO_STORE, *_entity(view), *common]), msgspec.json.encode(view))
-            for view in (ALIVE, READY)
+            route: (HTTPStatus.OK, lines_of([NO_STORE, *_entity(view), *common]), msgspec.json.encode(view))
+            for route, view in ((LIVEZ, ALIVE), (READYZ, READY))
         }
         problem = ending()
         body = problem.body()
@@ -49,7 +49,7 @@ class Probes:
         route = _ROUTES.get(raw_path)
         if route is None or not self._is_whole():
             return None
-        said = self._said[ALIVE] if route is LIVEZ else self._ending if self._service.draining else self._said[READY]
+        said = self._ending if route == READYZ and self._service.draining else self._said[route]
         self._service.metrics.route(route).answered(said[0], 0.0)
         return said
 
