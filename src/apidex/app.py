@@ -110,8 +110,11 @@ async def _deferred(make: Callable[[], ASGIApp]) -> AsyncIterator[tuple[ASGIApp,
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await (await asyncio.shield(making))(scope, receive, send)
 
+    def is_made() -> bool:
+        return making.done() and not making.cancelled() and making.exception() is None
+
     try:
-        yield app, making.done
+        yield app, is_made
     finally:
         await making
 
