@@ -18,7 +18,7 @@ class Recorded:
     """Sends on what an application sends, and keeps it."""
 
     def __init__(self, send) -> None:
-        self._send, self.messages = send, []
+        self._send, self.messages, self.began = send, [], time.monotonic()
 
     async def __call__(self, message) -> None:
         self.messages.append(message)
@@ -42,8 +42,14 @@ class Faulty:
         await self.app(scope, receive, send)
 
 
+def _with_age(message, age: bytes):
+    """*message*, which calls the answer so old if it has its headers."""
+    headers = message.get("headers", ())
+    return message | {"headers": [(k, age if k.lower() == b"age" else v) for k, v in headers]} if headers else message
+
+
 class Stale(Faulty):
-    """Gives an answer again that it gave under the version before, once."""
+    """Gives an answer again that it gave under the version before, once, and says how old it is by now."""
 
     def __init__(self, app) -> None:
         super().__init__(app)
@@ -55,8 +61,9 @@ class Stale(Faulty):
             return await self.app(scope, receive, send)
         if self.newest != self.first and (old := self.given.get(scope["raw_path"])):
             self.given.clear()
+            age = b"%d" % (int(old.header(b"age")) + round(time.monotonic() - old.began))
             for message in old.messages:
-                await send(message)
+                await send(_with_age(message, age))
             return None
         seen = Recorded(send)
         await self.app(scope, receive, seen)
@@ -72,12 +79,7 @@ class Young(Faulty):
 
     async def answer(self, scope, receive, send) -> None:
         async def lie(message) -> None:
-            headers = message.get("headers", ())
-            await send(
-                message | {"headers": [(k, b"0" if k.lower() == b"age" else v) for k, v in headers]}
-                if headers
-                else message
-            )
+            await send(_with_age(message, b"0"))
 
         await self.app(scope, receive, lie)
 
