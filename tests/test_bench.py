@@ -122,3 +122,22 @@ def test_all_contenders_give_the_same_answers_and_are_put_side_by_side(data):
     assert done.returncode == 0, done.stderr
     for name in ("Apidex", "nginx, files", "bare uvicorn", "textbook: Redis", "textbook: upstream", "12 hits, 304"):
         assert name in done.stdout
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ("start", "imports of"),
+        ("growth", "others beside it, p99 ms"),
+        ("overload", "turned away, a second"),
+        ("fleet", "payload read by each, times"),
+    ],
+)
+def test_each_part_measures(part, said):
+    for program in ("wrk", "redis-server"):
+        if which(program) is None:
+            pytest.skip(f"there is no {program} on this machine (Debian: apt-get install {program})")
+    done = bench("--short", part)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert said in done.stdout

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apidex.catalogue import NAME_LIMIT, Catalogue, Entry, check, has_control, without_controls
+from apidex.catalogue import NAME_LIMIT, TEXT_LIMIT, Catalogue, Entry, Sheet, check, has_control, without_controls
 from apidex.errors import CatalogueError, EntryError
 from fakes import entry
 
@@ -36,7 +36,7 @@ def test_a_selection_is_the_json_list_of_what_was_selected(given_entries, data):
 def test_the_digest_is_that_of_the_canonical_bytes_and_those_make_the_same_catalogue(given_entries):
     catalogue = Catalogue.of(given_entries)
     assert catalogue.digest == hashlib.sha256(msgspec.json.encode(given_entries)).hexdigest()
-    assert Catalogue.from_canonical(catalogue.canonical).digest == catalogue.digest
+    assert Catalogue.from_canonical(Sheet(catalogue.canonical)).digest == catalogue.digest
 
 
 def test_another_order_is_another_catalogue():
@@ -48,6 +48,7 @@ def test_another_order_is_another_catalogue():
     [
         pytest.param(b"", id="nothing"),
         pytest.param(b"[]", id="no entries"),
+        pytest.param(b"[ ]", id="a space"),
         pytest.param(b"{}", id="no list"),
         pytest.param(b"[1]", id="no entry"),
         pytest.param(b"\xff\xfe", id="no text"),
@@ -61,7 +62,45 @@ def test_another_order_is_another_catalogue():
 )
 def test_bytes_that_are_not_canonical_are_refused(canonical):
     with pytest.raises(CatalogueError):
-        Catalogue.from_canonical(canonical)
+        Catalogue.from_canonical(Sheet(canonical))
+
+
+LONGEST = [
+    pytest.param({"name": "é" * NAME_LIMIT}, {"name": "é" * (NAME_LIMIT + 1)}, id="name"),
+    pytest.param({"description": "é" * TEXT_LIMIT}, {"description": "é" * (TEXT_LIMIT + 1)}, id="text"),
+    pytest.param({"name": "\u200b"}, {"name": "\u2003"}, id="blank"),
+    pytest.param({"name": "Zero\u200bwidth"}, {"name": "Line\u0085feed"}, id="control"),
+]
+
+
+@pytest.mark.parametrize(("allowed", "refused"), LONGEST)
+def test_an_entry_is_checked_wherever_it_stands_among_many(allowed, refused):
+    many = [entry(f"Filler {number}") for number in range(1000)]
+    place = 700
+    fine = Catalogue.of([*many[:place], msgspec.structs.replace(many[0], **allowed), *many[place:]])
+    assert Catalogue.from_canonical(Sheet(fine.canonical)).digest == fine.digest
+    spoilt = [*many[:place], msgspec.structs.replace(many[0], **refused), *many[place:]]
+    with pytest.raises(EntryError):
+        Catalogue.of(spoilt)
+    with pytest.raises(CatalogueError):
+        Catalogue.from_canonical(Sheet(msgspec.json.encode(spoilt)))
+
+
+@given(st.lists(entries, min_size=1))
+def test_paper_is_told_of_each_entry_once_in_order(given_entries):
+    written, read = Noted(), Noted(msgspec.json.encode(given_entries))
+    Catalogue.of(given_entries, written)
+    Catalogue.from_canonical(read)
+    assert written.entries == read.entries == given_entries
+
+
+class Noted(Sheet):
+    def __init__(self, *data):
+        super().__init__(*data)
+        self.entries = []
+
+    def note(self, entries):
+        self.entries += entries
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import apidex
 from loadtest.bench import compare, fleet, growth, overload, start
-from loadtest.bench.process import MissingToolError
+from loadtest.bench.process import MissingToolError, on_the_clients_core
 
 _ROOT = Path(__file__).parents[2]
 _REAL = _ROOT.parent / "shared/data/public-apis/README.md"
@@ -72,7 +72,8 @@ def main() -> int:
     plan = Plan(given.upstream.resolve(), given.short, given.write)
     try:
         for part in given.parts or PARTS:
-            said = f"{_circumstances(plan, part)}\n\n{PARTS[part](plan)}"
+            with on_the_clients_core():
+                said = f"{_circumstances(plan, part)}\n\n{PARTS[part](plan)}"
             print(f"## {part}\n\n{said}", flush=True)
             if plan.write:
                 _PAGE.write_text(_with(_PAGE.read_text(), part, said))

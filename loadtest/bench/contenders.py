@@ -19,7 +19,7 @@ import structlog
 from apidex import formats
 from apidex.catalogue import plain
 from loadtest.bench import textbook
-from loadtest.bench.process import Answer, answer, running, tool, wait_for
+from loadtest.bench.process import CLIENT_CORE, Answer, answer, running, tool, wait_for
 from loadtest.bench.workload import Kind, kinds
 from loadtest.targets import free_port
 
@@ -157,7 +157,8 @@ def _stage(folder: Path, upstream: Path, redis_url: str) -> Stage:
 @contextmanager
 def redis_server() -> Iterator[str]:
     port = free_port()
-    with running([tool("redis-server", "redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]):
+    command = [tool("redis-server", "redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    with running(command, CLIENT_CORE):
         client = redis.Redis(port=port)
         while not _listens(client):
             pass

@@ -6,7 +6,7 @@ The catalogues are those of `many`. They are put into a Redis as a replica would
 import asyncio
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,9 +25,10 @@ from apidex.formats import Parsed, Report
 from apidex.validators import NONE
 from loadtest.bench.contenders import Contender, redis_server
 from loadtest.bench.many import entries
-from loadtest.bench.process import answer, discard, megabytes_held, peak_of, running, wait_for
+from loadtest.bench.process import answer, discard, give_way, megabytes_held, peak_of, running, wait_for
+from loadtest.bench.steady import Waits, ask
 from loadtest.bench.table import table
-from loadtest.bench.wrk import Measured, drive
+from loadtest.bench.wrk import drive
 from loadtest.targets import free_port
 
 SIZES = (1000, 10_000, 100_000, 1_000_000)
@@ -48,10 +49,12 @@ class Grown:
     search_us: float
     start_s: float
     adopt_s: float
+    adopt_busy_s: float
     memory: float
     peak: float
     p99_ms: float
     p99_adopting_ms: float
+    longest_ms: float
     wide_s: float
     beside_wide_ms: float
     memory_of_wide: float
@@ -64,10 +67,7 @@ def growth(sizes: tuple[int, ...]) -> list[Grown]:
 
 def shown(grown: list[Grown]) -> str:
     """The table."""
-    head = ["entries", "JSON, MB", "in Redis, MB", "search, µs CPU", "command to answer, s", "adopted after, s"]
-    head += ["memory, MB", "× JSON", "peak while adopting, MB", "× JSON", "p99, ms", "while adopting, ms"]
-    head += ["widest answer, s", "others beside it, p99 ms", "memory more, MB"]
-    return table(head, [_row(it) for it in grown])
+    return table([*_COLUMNS], [[show(it) for show in _COLUMNS.values()] for it in grown])
 
 
 def plot(grown: list[Grown], file: Path) -> None:
@@ -98,13 +98,26 @@ _CURVES = {
 """What the plot shows, by the name of the figure."""
 
 
-def _row(it: Grown) -> list[str]:
-    return [
-        *(f"{it.count:,}", f"{it.json:.1f}", f"{it.payload:.2f}", f"{it.search_us:,.0f}", f"{it.start_s:.2f}"),
-        *(f"{it.adopt_s:.2f}", f"{it.memory:.0f}", f"{it.memory / it.json:.2f}", f"{it.peak:.0f}"),
-        *(f"{it.peak / it.json:.2f}", f"{it.p99_ms:.2f}", f"{it.p99_adopting_ms:.2f}"),
-        *(f"{it.wide_s:.2f}", f"{it.beside_wide_ms:.2f}", f"{it.memory_of_wide:.0f}"),
-    ]
+_COLUMNS: dict[str, Callable[[Grown], str]] = {
+    "entries": lambda it: f"{it.count:,}",
+    "JSON, MB": lambda it: f"{it.json:.1f}",
+    "in Redis, MB": lambda it: f"{it.payload:.2f}",
+    "search, µs CPU": lambda it: f"{it.search_us:,.0f}",
+    "command to answer, s": lambda it: f"{it.start_s:.2f}",
+    "adopted after, s": lambda it: f"{it.adopt_s:.2f}",
+    "under requests, s": lambda it: f"{it.adopt_busy_s:.2f}",
+    "memory, MB": lambda it: f"{it.memory:.0f}",
+    "memory × JSON": lambda it: f"{it.memory / it.json:.2f}",
+    "peak while adopting, MB": lambda it: f"{it.peak:.0f}",
+    "peak × JSON": lambda it: f"{it.peak / it.json:.2f}",
+    "p99, ms": lambda it: f"{it.p99_ms:.2f}",
+    "while adopting, ms": lambda it: f"{it.p99_adopting_ms:.2f}",
+    "longest, ms": lambda it: f"{it.longest_ms:.1f}",
+    "widest answer, s": lambda it: f"{it.wide_s:.2f}",
+    "others beside it, p99 ms": lambda it: f"{it.beside_wide_ms:.2f}",
+    "memory more, MB": lambda it: f"{it.memory_of_wide:.0f}",
+}
+"""What the table shows, and how."""
 
 
 def _measured(count: int) -> Grown:
@@ -118,12 +131,14 @@ def _measured(count: int) -> Grown:
         start = until(port, first.digest, began)
         search = drive(replica, paths, {}, 2, folder)
         memory = megabytes_held(replica.pid)
-        before = drive(replica, paths[:20], {}, _SECONDS, folder, connections=1)
-        adopted, meanwhile, peak = _adoption(replica, paths[:20], url, second, folder)
-        wide, beside, more = _wide(replica, paths[:20], folder)
+        before = ask(port, paths[:20], _SECONDS)
+        busy, meanwhile, peak = _adoption(replica, paths[:20], url, second)
+        publish(url, first)
+        adopted = until(port, first.digest, time.perf_counter())
+        wide, beside, more = _wide(replica, paths[:20])
         return Grown(
-            *(count, first.size / 1e6, len(first.payload) / 1e6, search.cpu, start, adopted, memory, peak),
-            *(before.p99, meanwhile.p99, wide, beside, more),
+            *(count, first.size / 1e6, len(first.payload) / 1e6, search.cpu, start, adopted, busy, memory, peak),
+            *(before.p99, meanwhile.p99, meanwhile.longest, wide, beside, more),
         )
 
 
@@ -210,36 +225,38 @@ def until(port: int, digest: str, began: float) -> float:
     return time.perf_counter() - began
 
 
-def _adoption(
-    replica: Contender, paths: list[str], url: str, offer: Offer, folder: Path
-) -> tuple[float, Measured, float]:
-    """Publish while requests come: seconds until the replica answers from it, those requests, and its peak of memory."""
+def _adoption(replica: Contender, paths: list[str], url: str, offer: Offer) -> tuple[float, Waits, float]:
+    """Publish while requests come: seconds until the replica answers from it, the first requests, and its peak of memory."""
     took: list[float] = []
 
-    def adopt() -> None:
-        publish(url, offer)
-        took.append(until(replica.port, offer.digest, time.perf_counter()))
+    def wait() -> None:
+        give_way()
+        took.append(until(replica.port, offer.digest, published))
 
-    thread = Thread(target=adopt)
+    thread = Thread(target=wait)
+    publish(url, offer)
+    published = time.perf_counter()
     with peak_of(replica.pid) as peak:
         thread.start()
-        measured = drive(replica, paths, {}, _SECONDS, folder, connections=1)
-        thread.join()
-    return took[0], measured, peak()
+        waits = ask(replica.port, paths, _SECONDS)
+        while thread.is_alive():
+            ask(replica.port, paths, 1)
+    return took[0], waits, peak()
 
 
-def _wide(replica: Contender, paths: list[str], folder: Path) -> tuple[float, float, float]:
+def _wide(replica: Contender, paths: list[str]) -> tuple[float, float, float]:
     """Ask for what most names have, while other requests come: seconds that it takes, the p99 of the others, memory more."""
     took: list[float] = []
 
-    def ask() -> None:
+    def read() -> None:
+        give_way()
         began = time.perf_counter()
         discard(replica.port, "/a")
         took.append(time.perf_counter() - began)
 
-    thread, before = Thread(target=ask), megabytes_held(replica.pid)
+    thread, before = Thread(target=read), megabytes_held(replica.pid)
     with peak_of(replica.pid) as peak:
         thread.start()
-        measured = drive(replica, paths, {}, _SECONDS, folder, connections=1)
+        waits = ask(replica.port, paths, _SECONDS)
         thread.join()
-    return took[0], measured.p99, max(0.0, peak() - before)
+    return took[0], waits.p99, max(0.0, peak() - before)

@@ -19,7 +19,7 @@ import uvloop
 
 from loadtest.bench.contenders import Contender, redis_server
 from loadtest.bench.growth import own_words, publish_many, replica_at
-from loadtest.bench.process import megabytes_held, on_the_clients_core, peak_of
+from loadtest.bench.process import megabytes_held, peak_of
 from loadtest.bench.table import table
 from loadtest.bench.wrk import drive
 from loadtest.targets import free_port
@@ -137,7 +137,6 @@ def overload(*, short: bool) -> str:
         paths = own_words(count)
         peak = drive(replica, paths, {}, max(2, seconds // 2), Path(name), may_fail=True)
         memory = megabytes_held(replica.pid)
-        stack.enter_context(on_the_clients_core())
         rows = []
         for times in (0.5, 1, 2, 3):
             with peak_of(replica.pid) as most:

@@ -1,6 +1,7 @@
 """What a process has used, from /proc: CPU time, and memory."""
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -45,17 +46,22 @@ def on_the_clients_core() -> Iterator[None]:
         os.sched_setaffinity(0, cores)
 
 
+def give_way() -> None:
+    """Let this thread wait for its core while anything else wants it, such as what makes the requests."""
+    os.setpriority(os.PRIO_PROCESS, 0, 19)
+
+
 @contextmanager
-def running(command: Sequence[str], **environ: str) -> Iterator[int]:
-    """A process on the server's core, with these variables added to a clean environment; its number."""
+def running(command: Sequence[str], /, core: int = SERVER_CORE, **environ: str) -> Iterator[int]:
+    """A process on one core, with these variables added to a clean environment; its number."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("APIDEX_")}
     with subprocess.Popen(  # noqa: S603 - commands of ours
-        pinned(SERVER_CORE, command), env=clean | environ, stdout=subprocess.DEVNULL
+        pinned(core, command), env=clean | environ, stdout=subprocess.DEVNULL
     ) as process:
         try:
             yield process.pid
         finally:
-            process.terminate()
+            process.send_signal(signal.SIGINT)  # after SIGTERM, a replica drains
 
 
 def cpu_seconds(pid: int) -> float:
@@ -67,7 +73,7 @@ def cpu_seconds(pid: int) -> float:
 def megabytes(pid: int, line: str = "VmRSS") -> float:
     """Resident memory of a process: now, or with `VmHWM` the most that it ever was."""
     status = Path(f"/proc/{pid}/status").read_text()
-    return int(next(row for row in status.splitlines() if row.startswith(f"{line}:")).split()[1]) / 1024
+    return int(next(row for row in status.splitlines() if row.startswith(f"{line}:")).split()[1]) * 1024 / 1e6
 
 
 def megabytes_held(pid: int) -> float:
@@ -79,7 +85,7 @@ def megabytes_held(pid: int) -> float:
             shared.update(_shared(process))
         except (FileNotFoundError, ProcessLookupError, StopIteration):  # it has just ended
             continue
-    return own + sum(shared.values()) / 2**20
+    return own + sum(shared.values()) / 1e6
 
 
 def _shared(pid: int) -> Iterator[tuple[int, int]]:
@@ -101,6 +107,7 @@ def peak_of(pid: int) -> Iterator[Callable[[], float]]:
     most, ended = [0.0], Event()
 
     def watch() -> None:
+        give_way()
         while not ended.wait(0.03):
             most[0] = max(most[0], megabytes_held(pid))
 

@@ -8,7 +8,7 @@ wire, validators                           pure: a catalogue as bytes for other 
 freshness, clock, starter                  ages and limits; the time that tests can move; the catalogue of the first seconds
 bygone                                     what the dead api.publicapis.org understood by its parameters
 errors, settings                           the exception tree; the environment, read once
-prepare                                    bytes to catalogue and index; a large one in a process apart
+prepare, memory                            bytes to catalogue and index; a large one in a process apart, in memory that both see
 upstream, cache                            I/O: the network or a file, to bytes; the fleet's copy in Redis
 refresh                                    the meeting place: holds the current Snapshot, and replaces it
 answers, answer_cache, probes              what an answer says of itself; those given before; those that must not wait

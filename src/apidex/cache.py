@@ -18,6 +18,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from apidex.errors import CacheError, SettingsError
+from apidex.memory import Memory
 from apidex.upstream import without_password
 from apidex.validators import Validators
 from apidex.wire import WIRE_VERSION
@@ -27,13 +28,17 @@ T = TypeVar("T")
 _PAYLOAD_PATIENCE = 10
 """A payload may take this many times as long as all else."""
 
-_PART = 2**20
-"""Longer payloads are read in parts of so many bytes."""
+_WHOLE, _PART = 2**20, 2**18
+"""Payloads of more bytes than the first are read in parts of the second."""
 
 _LONGEST_BACK_OFF = 86_400.0
 
 _DIGITS = 16
 """No number that a replica writes has more."""
+
+
+Payload = bytes | Memory
+"""What stands for a catalogue: a long one in memory that the process which prepares it can be shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,7 @@ class Cache(Protocol):
         """What there is, without the payload."""
         ...
 
-    async def load(self) -> tuple[Head, bytes | None]:
+    async def load(self) -> tuple[Head, Payload | None]:
         """What there is with the payload that belongs to it, both of one moment; None for a payload that is not there."""
         ...
 
@@ -208,12 +213,12 @@ class RedisCache:
         time, fields = await self._asked(pipeline.execute(raise_on_error=False))
         return _head_of(time, fields)
 
-    async def load(self) -> tuple[Head, bytes | None]:
+    async def load(self) -> tuple[Head, Payload | None]:
         """As `Cache.load`. A payload that is too long, or of another type, is none."""
         length = await self._asked(self._client.strlen(self._payload), missing=("type",))
         if length is not None and length > self._limit:
             raise CacheError("too_large", f"the payload in Redis has {length} bytes; at most {self._limit} are loaded")
-        if length is not None and length > _PART:
+        if length is not None and length > _WHOLE:
             return await self._load_in_parts(length)
         pipeline = self._client.pipeline(transaction=True)
         pipeline.time()
@@ -222,16 +227,16 @@ class RedisCache:
         time, fields, payload = await self._asked(pipeline.execute(raise_on_error=False), patience=_PAYLOAD_PATIENCE)
         return _head_of(time, fields), payload if isinstance(payload, bytes) else None
 
-    async def _load_in_parts(self, length: int) -> tuple[Head, bytes | None]:
+    async def _load_in_parts(self, length: int) -> tuple[Head, Payload | None]:
         """As `load`, so that neither Redis nor this event loop is held up by a large payload."""
         before = await self.read()
-        parts = bytearray()
+        parts = Memory()
         for start in range(0, length, _PART):
             part = self._client.getrange(self._payload, start, start + _PART - 1)
-            parts += await self._asked(part, patience=_PAYLOAD_PATIENCE)
+            parts.write(await self._asked(part, patience=_PAYLOAD_PATIENCE))
         head = await self.read()
         if _version(head) == _version(before):
-            return head, bytes(parts)
+            return head, parts
         return await self.load()  # another has published meanwhile, which does not happen often
 
     async def publish(self, copy: Copy, payload: bytes, expected: int | None) -> bool:

@@ -9,7 +9,7 @@ import unicodedata
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import accumulate, islice
+from itertools import accumulate, chain, islice
 from typing import Annotated, Any, Protocol
 
 import msgspec
@@ -23,7 +23,7 @@ NAME_LIMIT = 256
 TEXT_LIMIT = 4096
 """The longest description, link or other text of an entry, in characters."""
 
-Bytes = bytes | memoryview
+Bytes = bytes | bytearray | memoryview
 """Bytes of this process, or in memory that it shares."""
 
 Numbers = array | memoryview  # type: ignore[type-arg] # evaluated, and array takes no argument at run time before 3.12
@@ -97,8 +97,17 @@ def check(entry: Entry) -> Entry:
     return entry
 
 
+def _check_all(entries: list[Entry], longest: int) -> None:
+    """As `check` for each of them, all at once unless one looks suspicious. The longest takes *longest* bytes as JSON."""
+    names = [entry.name for entry in entries]
+    suspicious = longest > TEXT_LIMIT or max(map(len, names), default=0) > NAME_LIMIT
+    if suspicious or not all(map(str.strip, names)) or has_control("".join(names)):
+        for entry in entries:
+            check(entry)
+
+
 class Paper(Protocol):
-    """What bytes are written on, one after the other, to be read as a whole: an `io.BytesIO`, or memory that is shared."""
+    """What a catalogue is written on, its bytes one after the other, to be read as a whole."""
 
     def write(self, data: bytes, /) -> int:
         """Add *data*."""
@@ -107,6 +116,17 @@ class Paper(Protocol):
     def getvalue(self) -> Bytes:
         """All that was written."""
         ...
+
+    def note(self, entries: list[Entry], /) -> None:
+        """Learn what some of the bytes say. Every entry is in one such call, in order, once it was checked."""
+        ...
+
+
+class Sheet(io.BytesIO):
+    """Paper of this process, on which nothing is noted besides."""
+
+    def note(self, entries: list[Entry], /) -> None:
+        """As `Paper.note`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,22 +148,25 @@ class Catalogue:
 
         Raises CatalogueError when there are none.
         """
-        paper, account = paper or io.BytesIO(), _Account()
+        paper, account = paper or Sheet(), _Account()
         paper.write(b"[")
         for batch in _batches(entries):
             comma = b"," if len(account.bounds) > 1 else b""
             paper.write(comma + account.enter(batch))
+            paper.note(batch)
         paper.write(b"]")
         return cls(paper.getvalue(), *account.closed(paper.getvalue()))
 
     @classmethod
-    def from_canonical(cls, canonical: Bytes) -> "Catalogue":
-        """Return the catalogue whose canonical bytes these are. Raises CatalogueError when they are not canonical."""
-        account = _Account()
+    def from_canonical(cls, paper: Paper) -> "Catalogue":
+        """Return the catalogue whose canonical bytes are on *paper*. Raises CatalogueError when they are not canonical."""
+        account, canonical = _Account(), paper.getvalue()
         try:
             for piece in _pieces(canonical):
-                if account.enter(_decode_entries(b"[%b]" % piece)) != piece:
+                batch = _decode_entries(b"[%b]" % piece)
+                if account.enter(batch) != piece:
                     raise CatalogueError("unreadable", "these bytes hold a catalogue, but not in its canonical form")
+                paper.note(batch)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise CatalogueError("unreadable", f"these are no canonical bytes of a catalogue: {error}") from None
         except EntryError as error:
@@ -180,8 +203,11 @@ class Catalogue:
 
     def each_entry(self) -> Iterator[Entry]:
         """As `entries`, some at a time."""
-        for piece in self._in_pieces():
-            yield from _decode_entries(piece)
+        return chain.from_iterable(self.batches())
+
+    def batches(self) -> Iterator[list[Entry]]:
+        """All entries, some in each list."""
+        return map(_decode_entries, self._in_pieces())
 
     def _in_pieces(self) -> Iterator[bytes]:
         """JSON lists of some entries each, which are all of them together."""
@@ -199,7 +225,8 @@ class _Account:
 
     def enter(self, entries: list[Entry]) -> bytes:
         """Note some more of them; their JSON, with commas between. Raises EntryError for one that is not allowed."""
-        encoded = [_encode(check(entry)) for entry in entries]
+        encoded = [_encode(entry) for entry in entries]
+        _check_all(entries, max(map(len, encoded), default=0))
         ends = accumulate([len(entry) + 1 for entry in encoded], initial=self.bounds[-1])
         self.bounds.extend(islice(ends, 1, None))
         self._categories.update([entry.category for entry in entries])

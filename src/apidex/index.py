@@ -9,10 +9,24 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import accumulate, islice
 
 from stringzilla import Str
 
 from apidex.catalogue import Numbers
+
+
+class Draft:
+    """The text and the starts of an index in the making."""
+
+    def __init__(self) -> None:
+        self.text, self.starts = bytearray(), array("Q", [0])
+
+    def add(self, names: Iterable[str]) -> None:
+        """Put *names* behind those that are there."""
+        lines = [b"\n%b" % name.encode() for name in names]
+        self.starts.extend(islice(accumulate(map(len, lines), initial=len(self.text)), 1, None))
+        self.text += b"".join(lines)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,17 +39,9 @@ class Index:
     @classmethod
     def build(cls, names: Iterable[str]) -> "Index":
         """Return the index of *names*, whose positions are what searches give back."""
-        text, starts = cls.flat(names)
-        return cls(Str(text), starts)
-
-    @staticmethod
-    def flat(names: Iterable[str]) -> "tuple[bytes, array[int]]":
-        """The text and the starts that an index of *names* is."""
-        text, starts = bytearray(), array("Q", [0])
-        for name in names:
-            text += b"\n%b" % name.encode()
-            starts.append(len(text))
-        return bytes(text), starts
+        draft = Draft()
+        draft.add(names)
+        return cls(Str(bytes(draft.text)), draft.starts)
 
     def find(self, name: str, begin: int = 0, most: int | None = None) -> list[int]:
         """The positions of all names that contain *name*, case-sensitive, in order. None is left out, at any length.

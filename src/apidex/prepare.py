@@ -5,30 +5,29 @@ answer nobody; the other one has an interpreter of its own, and leaves what it m
 flat (the canonical bytes, the names as they are and folded, and where each begins), so that nothing is left to be done here.
 """
 
-import io
-import mmap
 import os
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
-from typing import BinaryIO
 
 import msgspec
 from stringzilla import Str
 
 from apidex import formats, wire
-from apidex.catalogue import Catalogue, Numbers
+from apidex.catalogue import Bytes, Catalogue, Entry, Numbers, Paper, Sheet
 from apidex.errors import CatalogueError, WireError
 from apidex.formats import Parsed, Report
+from apidex.index import Draft as IndexDraft
 from apidex.index import Index
+from apidex.memory import Memory
+from apidex.search import Draft as SearchDraft
 from apidex.search import Kind, Search
 
 APART_FROM = 2**20
 """Fewer bytes are read in this process: that takes no longer than to start another."""
 
-_NICE = 10
-"""Whoever answers searches goes before whoever prepares."""
+_NICE = 19
+"""Whoever answers searches goes before whoever prepares. Between sessions it means nothing to Linux (sched(7), autogroup)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ class _FromUpstream(msgspec.Struct, frozen=True, tag=True):
 
     format_name: str | None
 
-    def read(self, data: memoryview, paper: "io.BytesIO | _Paper") -> Parsed:
+    def read(self, data: memoryview, paper: Paper) -> Parsed:
         return formats.parse(data, self.format_name, paper)
 
 
@@ -54,7 +53,7 @@ class _FromPayload(msgspec.Struct, frozen=True, tag=True):
 
     limit: int
 
-    def read(self, data: memoryview, paper: "io.BytesIO | _Paper") -> Parsed:
+    def read(self, data: memoryview, paper: Paper) -> Parsed:
         return wire.from_bytes(data, self.limit, paper)
 
 
@@ -66,16 +65,31 @@ def from_upstream(body: bytes, format_name: str | None = None) -> Prepared:
     return _prepare(_FromUpstream(format_name), body)
 
 
-def from_payload(payload: bytes, limit: int) -> Prepared:
-    """Read what another replica published. Raises WireError, as `wire.from_bytes` does."""
+def from_payload(payload: bytes | Memory, limit: int) -> Prepared:
+    """Read what another replica published, which is used up. Raises WireError, as `wire.from_bytes` does."""
     return _prepare(_FromPayload(limit), payload)
 
 
-def _prepare(job: _Job, data: bytes) -> Prepared:
+def _prepare(job: _Job, data: bytes | Memory) -> Prepared:
     if len(data) >= APART_FROM:
         return _apart(job, data)
-    parsed = job.read(memoryview(data), io.BytesIO())
-    return Prepared(parsed, Index.build(parsed.catalogue.each_name()), Search.build(parsed.catalogue))
+    draft = _Draft(Sheet())
+    parsed = job.read(data.getvalue() if isinstance(data, Memory) else memoryview(data), draft)
+    index = Index(Str(draft.index.text), draft.index.starts)
+    return Prepared(parsed, index, Search.of(parsed.catalogue, *draft.search.closed()))
+
+
+class _Draft:
+    """Paper on which both indexes of a catalogue grow together with it, so that each entry is decoded once."""
+
+    def __init__(self, paper: Sheet | Memory) -> None:
+        self.write, self.getvalue = paper.write, paper.getvalue
+        self.index, self.search = IndexDraft(), SearchDraft()
+
+    def note(self, entries: list[Entry], /) -> None:
+        """As `Paper.note`."""
+        self.index.add([entry.name for entry in entries])
+        self.search.add(entries)
 
 
 # --- apart: what the two processes tell each other
@@ -106,25 +120,32 @@ _decode_answer = msgspec.json.Decoder(_Made | _Refused).decode
 _decode_job = msgspec.json.Decoder(_Job).decode
 
 
-def _apart(job: _Job, data: bytes) -> Prepared:
+def _apart(job: _Job, data: bytes | Memory) -> Prepared:
     """Have *job* done by another process. Raises what it raised."""
-    with _memory() as given, _memory() as made:
-        given.write(data)
-        given.flush()
-        command = [sys.executable, "-m", "apidex.prepare", str(given.fileno()), str(made.fileno())]
-        done = subprocess.run(  # noqa: S603 - this module
-            [*command, msgspec.json.encode(job).decode()],
-            pass_fds=(given.fileno(), made.fileno()),
-            stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for the one that answers
-            check=False,
-        )
-        if done.returncode:
-            raise RuntimeError(f"the process that prepares a catalogue ended with {done.returncode}")
-        answer = _decode_answer(done.stdout)
-        if isinstance(answer, _Refused):
-            raise answer.error()
-        return _over(answer, memoryview(mmap.mmap(made.fileno(), 0, access=mmap.ACCESS_READ)))
+    given, made = data if isinstance(data, Memory) else _holding(data), Memory()
+    shown = (given.descriptor, made.descriptor)
+    process = subprocess.Popen(  # noqa: S603 - this module
+        [sys.executable, "-m", "apidex.prepare", *map(str, shown), msgspec.json.encode(job).decode()],
+        pass_fds=shown,
+        stdout=subprocess.PIPE,
+        process_group=0,  # Ctrl-C is for the one that answers; no session of its own, or _NICE means nothing
+    )
+    os.setpriority(os.PRIO_PROCESS, process.pid, _NICE)
+    given.close()  # so that it is gone once the other one has read it
+    with process:
+        said, _ = process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"the process that prepares a catalogue ended with {process.returncode}")
+    answer = _decode_answer(said)
+    if isinstance(answer, _Refused):
+        raise answer.error()
+    return _over(answer, made.getvalue_to_keep())
+
+
+def _holding(data: bytes) -> Memory:
+    memory = Memory()
+    memory.write(data)
+    return memory
 
 
 def _over(made: _Made, memory: memoryview) -> Prepared:
@@ -136,53 +157,28 @@ def _over(made: _Made, memory: memoryview) -> Prepared:
     return Prepared(Parsed(catalogue, made.report), Index(Str(names), starts.cast("Q")), search)
 
 
-def _memory() -> BinaryIO:
-    """A file that is nowhere but in memory, where the system has such."""
-    if hasattr(os, "memfd_create"):
-        return os.fdopen(os.memfd_create("apidex"), "w+b")
-    return tempfile.TemporaryFile()
-
-
-class _Paper:
-    """A file to write on in turn and to read back without copying it. Stands for an io.BytesIO."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.write = file.write
-
-    def getvalue(self) -> memoryview:
-        """All that was written."""
-        self._file.flush()
-        return memoryview(mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ))
-
-    def add(self, part: "bytes | Numbers") -> tuple[int, int]:
-        """Write *part* where a number may begin; where it lies."""
-        start = self._file.seek(-self._file.tell() % 8, os.SEEK_CUR)
-        return start, start + self.write(memoryview(part).cast("B"))
-
-
-def _answer(job: _Job, given: int, made: int) -> _Made | _Refused:
-    data = memoryview(mmap.mmap(given, 0, access=mmap.ACCESS_READ))
-    with os.fdopen(made, "w+b") as file:
-        paper = _Paper(file)
-        try:
-            parsed = job.read(data, paper)
-        except CatalogueError as error:
-            return _Refused(False, error.reason, str(error))
-        except WireError as error:
-            return _Refused(True, error.kind, str(error))
-        catalogue = parsed.catalogue
-        text, starts = Index.flat(catalogue.each_name())
-        folded, begins, starts_of_folded, of_kind, kinds = Search.flat(catalogue)
-        flat: list[bytes | Numbers] = [catalogue.bounds, text, starts, folded, begins, starts_of_folded, of_kind]
-        parts = [(0, len(catalogue.canonical)), *map(paper.add, flat)]
-        return _Made(parsed.report, catalogue.digest, catalogue.categories, kinds, parts)
+def _answer(job: _Job, given: Memory, made: Memory) -> _Made | _Refused:
+    draft = _Draft(made)
+    try:
+        parsed = job.read(given.getvalue(), draft)
+    except CatalogueError as error:
+        return _Refused(False, error.reason, str(error))
+    except WireError as error:
+        return _Refused(True, error.kind, str(error))
+    catalogue = parsed.catalogue
+    folded, begins, starts_of_folded, of_kind, kinds = draft.search.closed()
+    names, starts = draft.index.text, draft.index.starts
+    flat: list[Bytes | Numbers] = [of_kind, starts_of_folded, begins, folded, starts, names, catalogue.bounds]
+    del draft, folded, begins, starts_of_folded, of_kind, names, starts
+    places = [(0, len(catalogue.canonical))]
+    while flat:  # each of them is let go of once it is written
+        places.append(made.add(flat.pop()))
+    return _Made(parsed.report, catalogue.digest, catalogue.categories, kinds, places)
 
 
 def _main() -> None:
-    os.nice(_NICE)
     given, made, job = sys.argv[1:]
-    sys.stdout.buffer.write(msgspec.json.encode(_answer(_decode_job(job), int(given), int(made))))
+    sys.stdout.buffer.write(msgspec.json.encode(_answer(_decode_job(job), Memory(int(given)), Memory(int(made)))))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from typing import Protocol, TypeVar
 import structlog
 
 from apidex import wire
-from apidex.cache import Cache, Copy, Head
+from apidex.cache import Cache, Copy, Head, Payload
 from apidex.catalogue import Catalogue
 from apidex.clock import Clock
 from apidex.errors import ApidexError, CacheError, CatalogueError, UpstreamError, WireError
@@ -283,7 +283,7 @@ class Refresher:
         self._adopt(replace(theirs, shared=True), "redis")
         return head
 
-    async def _unpack(self, copy: Copy, payload: bytes | None) -> Prepared:
+    async def _unpack(self, copy: Copy, payload: Payload | None) -> Prepared:
         if payload is None:
             raise WireError("missing", "there is no payload beside the small hash")
         prepared = await self._offload(from_payload, payload, self._limit)

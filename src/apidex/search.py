@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from itertools import accumulate, chain, groupby, islice
+from operator import attrgetter
 from typing import NamedTuple
 
 import msgspec
@@ -21,7 +22,7 @@ from rapidfuzz import process
 from rapidfuzz.distance import OSA
 from stringzilla import Str
 
-from apidex.catalogue import Bytes, Catalogue, Numbers
+from apidex.catalogue import Bytes, Catalogue, Entry, Numbers
 from apidex.errors import QueryError
 from apidex.folding import extend, flat, fold, highlights, pieces, spans
 
@@ -100,9 +101,6 @@ _POSITION_BITS, _LENGTH_BITS = 40, 20
 _POSITION = (1 << _POSITION_BITS) - 1
 """A hit is one number while it is sorted: rank, length of the folded name in bytes, position."""
 
-_BATCH = 512
-"""Entries that are decoded at a time."""
-
 
 VOCABULARY_LIMIT = 20_000
 """Corrections are made for catalogues of at most this many entries: all that a name may be called is too much for larger ones."""
@@ -116,19 +114,42 @@ SHORTEST_CORRECTED, LONG = 4, 8
 _MOST_WORDS = 4
 
 
-class _Row(
-    msgspec.Struct,
-    gc=False,
-    rename={"name": "API", "auth": "Auth", "https": "HTTPS", "cors": "Cors", "category": "Category"},
-):
-    name: str
-    auth: str
-    https: bool
-    cors: str
-    category: str
+class Draft:
+    """What `Search.of` takes, in the making: see there."""
+
+    def __init__(self) -> None:
+        self.text, self.begins, self.starts, self.of_kind = bytearray(), bytearray(), array("Q"), array("I")
+        self._kinds = _Kinds()
+
+    def add(self, entries: Sequence[Entry]) -> None:
+        """Fold the names of *entries*, behind those that are there, and note their kinds."""
+        lines, flags, sizes = flat([entry.name for entry in entries])
+        self.starts.extend(accumulate(sizes[:-1], initial=len(self.text)))
+        self.text += lines
+        self.begins += flags
+        self.of_kind.extend(map(self._kinds.__getitem__, map(_said_of_kind, entries)))
+
+    def closed(self) -> "tuple[bytearray, bytearray, array[int], array[int], list[Kind]]":
+        """The text, what begins in it, the starts, the kind of each entry, and the kinds. Nothing can be added then."""
+        self.starts.append(len(self.text))
+        self.text += b"\n"
+        return self.text, self.begins, self.starts, self.of_kind, list(self._kinds.numbers)
 
 
-_decode_rows = msgspec.json.Decoder(list[_Row]).decode
+_said_of_kind = attrgetter("category", "auth", "https", "cors")
+
+
+class _Kinds(dict[tuple[str, str, bool, str], int]):
+    """The number of a kind, by what entries say of it: worked out when one is first met."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[Kind, int] = {}
+
+    def __missing__(self, said: tuple[str, str, bool, str]) -> int:
+        category, auth, https, cors = said
+        kind = Kind(category, auth or NONE, "true" if https else "false", cors)
+        self[said] = self.numbers.setdefault(kind, len(self.numbers))
+        return self[said]
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,32 +171,20 @@ class Search:
     @classmethod
     def build(cls, catalogue: Catalogue) -> "Search":
         """Fold every name, and note every kind."""
-        return cls.of(catalogue, *cls.flat(catalogue))
+        draft = Draft()
+        for entries in catalogue.batches():
+            draft.add(entries)
+        return cls.of(catalogue, *draft.closed())
 
     @classmethod
     def of(
         cls, catalogue: Catalogue, text: Bytes, begins: Bytes, starts: Numbers, of_kind: Numbers, kinds: list[Kind]
     ) -> "Search":
-        """What `flat` made of *catalogue*, here or elsewhere, ready to be searched."""
+        """What a Draft of *catalogue* came to, here or elsewhere, ready to be searched."""
         vocabulary = dict[str, str]()
         if len(catalogue) <= VOCABULARY_LIMIT:
             vocabulary.update(chain.from_iterable(map(_meanings, catalogue.each_name())))
         return cls(catalogue, Str(text), begins, starts, kinds, of_kind, vocabulary)
-
-    @staticmethod
-    def flat(catalogue: Catalogue) -> "tuple[bytes, bytes, array[int], array[int], list[Kind]]":
-        """The text, what begins in it, the starts, the kind of each entry, and the kinds."""
-        text, begins, starts = bytearray(), bytearray(), array("Q")
-        of_kind, kinds = array("I"), dict[Kind, int]()
-        for rows in _batches(catalogue):
-            lines, flags, sizes = flat([row.name for row in rows])
-            starts.extend(accumulate(sizes[:-1], initial=len(text)))
-            text += lines
-            begins += flags
-            of_kind.extend([kinds.setdefault(_kind(row), len(kinds)) for row in rows])
-        starts.append(len(text))
-        text += b"\n"
-        return bytes(text), bytes(begins), starts, of_kind, list(kinds)
 
     @property
     def size(self) -> int:
@@ -389,18 +398,6 @@ def _meanings(name: str) -> Iterator[tuple[str, str]]:
     for first, (start, _) in enumerate(found):
         for _, end in (*found[first : first + _MOST_WORDS], found[-1]):
             yield fold(name[start:end]), name[start:end].lower()
-
-
-def _batches(catalogue: Catalogue) -> Iterator[list[_Row]]:
-    """What is searched and filtered of every entry, decoded some at a time."""
-    bounds = catalogue.bounds
-    for start in range(0, len(catalogue), _BATCH):
-        end = min(start + _BATCH, len(catalogue))
-        yield _decode_rows(b"[%b]" % bytes(catalogue.canonical[bounds[start] : bounds[end] - 1]))
-
-
-def _kind(row: _Row) -> Kind:
-    return Kind(row.category, row.auth or NONE, "true" if row.https else "false", row.cors)
 
 
 def _facet(values: Mapping[str, int]) -> list[Facet]:

@@ -5,12 +5,10 @@ part of every key in Redis, so that releases that write differently do not meet;
 skip members they do not know, and new members have defaults.
 """
 
-import io
-
 import msgspec
 import zstandard
 
-from apidex.catalogue import Bytes, Catalogue, Paper
+from apidex.catalogue import Bytes, Catalogue, Paper, Sheet
 from apidex.errors import CatalogueError, WireError
 from apidex.formats.report import Parsed, Report
 
@@ -27,7 +25,7 @@ class _Envelope(msgspec.Struct, frozen=True):
     digest: str
     report: Report
     size: int
-    canonical: bytes
+    canonical: memoryview  # which spares a copy of it
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -38,7 +36,8 @@ def to_bytes(parsed: Parsed) -> bytes:
     """The payload that stands for *parsed* in Redis."""
     canonical = parsed.catalogue.canonical
     compressed = zstandard.ZstdCompressor(level=_LEVEL).compress(canonical)
-    return _encode(_Envelope(WIRE_VERSION, parsed.catalogue.digest, parsed.report, len(canonical), compressed))
+    envelope = (WIRE_VERSION, parsed.catalogue.digest, parsed.report, len(canonical), memoryview(compressed))
+    return _encode(_Envelope(*envelope))
 
 
 def from_bytes(payload: Bytes, limit: int, paper: Paper | None = None) -> Parsed:
@@ -56,7 +55,7 @@ def from_bytes(payload: Bytes, limit: int, paper: Paper | None = None) -> Parsed
         raise WireError("version", f"the payload is of wire version {envelope.wire}, not {WIRE_VERSION}")
     if envelope.size > limit:
         raise WireError("too_large", f"the catalogue has {envelope.size} bytes; at most {limit} are taken")
-    catalogue = _catalogue(envelope, paper or io.BytesIO())
+    catalogue = _catalogue(envelope, paper or Sheet())
     if catalogue.digest != envelope.digest:
         raise WireError("digest", f"the payload holds {catalogue.digest[:12]}, and calls it {envelope.digest[:12]}")
     return Parsed(catalogue, envelope.report)
@@ -65,7 +64,7 @@ def from_bytes(payload: Bytes, limit: int, paper: Paper | None = None) -> Parsed
 def _catalogue(envelope: _Envelope, paper: Paper) -> Catalogue:
     try:
         _inflate(envelope, paper)
-        return Catalogue.from_canonical(paper.getvalue())
+        return Catalogue.from_canonical(paper)
     except zstandard.ZstdError as error:
         raise WireError("damaged", f"the payload cannot be inflated: {error}") from None
     except CatalogueError as error:
