@@ -259,15 +259,15 @@ def test_a_queue_stands_where_one_long_turn_follows_another(monkeypatch):
         callback(*arguments)
         return said
 
-    assert not turn(0.6), "one turn that was held up"
-    said = [turn(0.3) for _ in range(5)]
+    assert not turn(0.3), "one turn that was held up"
+    said = [turn(0.15) for _ in range(5)]
     assert said == sorted(said), "once it stands, it stands"
     assert said[0] is False
     assert said[-1] is True
     assert not turn(0.05)
     assert not turn(0.3), "a quick turn has cleared it"
     now[0] += 3600
-    assert not turn(0.6), "nobody asked for an hour"
+    assert not turn(0.3), "nobody asked for an hour"
 
 
 def test_what_costs_no_more_than_to_turn_it_away_is_answered_however_busy(large, upstream):

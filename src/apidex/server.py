@@ -90,7 +90,7 @@ class Limits:
 class _Turns:
     """How long the turns of the event loop are, which is how long what it reads last in one has waited at least.
 
-    One long turn is a process that was held up, and no more; a queue stands where turns have been longer than *lag* for twenty
+    One long turn is a process that was held up, and no more; a queue stands where turns have been longer than *lag* for ten
     times that (the idea is CoDel's, RFC 8289). A loop does not tell when a turn begins. A callback that is left with it is called
     in the next turn; as long as it was not, the turn goes on. A hundred times a second is often enough, and costs nothing beside
     thousands of requests.
@@ -99,7 +99,7 @@ class _Turns:
     _OFTEN = 0.01
 
     def __init__(self, lag: float) -> None:
-        self._lag, self._patience = lag, 20 * lag
+        self._lag, self._patience = lag, 10 * lag
         self._left_at: float | None = None
         self._called_at = self._quick_at = float("-inf")
 

@@ -151,7 +151,7 @@ class Settings:
     lag: timedelta = _setting(
         timedelta(seconds=0.05),
         _seconds(0, 60),
-        "How long requests may wait for their turn, twenty times over, before others get a 503; 0 for as long as it takes.",
+        "How long requests may wait for their turn, ten times over, before others get a 503; 0 for as long as it takes.",
     )
     concurrency: int = _setting(
         1000, _integer(1, 10**6), "How many answers may be in the making, wide ones to slow clients too, before a 503."
