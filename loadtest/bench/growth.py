@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from apidex import wire
+from apidex import prepare, wire
 from apidex.cache import Copy, cache_at
 from apidex.catalogue import Catalogue, Entry
 from apidex.formats import Parsed, Report
@@ -46,6 +46,7 @@ class Grown:
     count: int
     json: float
     payload: float
+    build_s: float
     search_us: float
     start_s: float
     adopt_s: float
@@ -78,7 +79,7 @@ def plot(grown: list[Grown], file: Path) -> None:
     mpl.rcParams.update({"svg.hashsalt": "apidex", "svg.fonttype": "none", "font.size": 9})
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, len(_CURVES), figsize=(15, 3.2), layout="constrained")
+    figure, axes = pyplot.subplots(1, len(_CURVES), figsize=(15, 3), layout="constrained")
     counts = [it.count for it in grown]
     for axis, (title, name) in zip(axes, _CURVES.items(), strict=True):
         axis.plot(counts, [getattr(it, name) for it in grown], marker="o", color="#1f5fa8")
@@ -90,6 +91,7 @@ def plot(grown: list[Grown], file: Path) -> None:
 
 _CURVES = {
     "search, µs CPU": "search_us",
+    "built in, s": "build_s",
     "command to answer, s": "start_s",
     "adopted after, s": "adopt_s",
     "memory, MB": "memory",
@@ -102,6 +104,7 @@ _COLUMNS: dict[str, Callable[[Grown], str]] = {
     "entries": lambda it: f"{it.count:,}",
     "JSON, MB": lambda it: f"{it.json:.1f}",
     "in Redis, MB": lambda it: f"{it.payload:.2f}",
+    "built in, s": lambda it: f"{it.build_s:.2f}",
     "search, µs CPU": lambda it: f"{it.search_us:,.0f}",
     "command to answer, s": lambda it: f"{it.start_s:.2f}",
     "adopted after, s": lambda it: f"{it.adopt_s:.2f}",
@@ -124,7 +127,7 @@ def _measured(count: int) -> Grown:
     with TemporaryDirectory() as name, ExitStack() as stack:
         folder, url, port = Path(name), stack.enter_context(redis_server()), free_port()
         first, second = offer_of(entries(count)), offer_of(changed(entries(count)))
-        paths = own_words(count)
+        paths, build = own_words(count), _build(first)
         publish(url, first)
         began = time.perf_counter()
         replica = Contender(stack.enter_context(serving(url, port)), port)
@@ -137,7 +140,7 @@ def _measured(count: int) -> Grown:
         adopted = until(port, first.digest, time.perf_counter())
         wide, beside, more = _wide(replica, paths[:20])
         return Grown(
-            *(count, first.size / 1e6, len(first.payload) / 1e6, search.cpu, start, adopted, busy, memory, peak),
+            *(count, first.size / 1e6, len(first.payload) / 1e6, build, search.cpu, start, adopted, busy, memory, peak),
             *(before.p99, meanwhile.p99, meanwhile.longest, wide, beside, more),
         )
 
@@ -172,6 +175,13 @@ def offer_of(items: Iterable[Entry]) -> Offer:
     catalogue = Catalogue.of(items)
     payload = wire.to_bytes(Parsed(catalogue, Report("publicapis", len(catalogue))))
     return Offer(catalogue.digest, len(catalogue.canonical), len(catalogue), payload)
+
+
+def _build(offer: Offer) -> float:
+    """Seconds from the payload to what a replica answers from."""
+    began = time.perf_counter()
+    prepare.from_payload(offer.payload, _LIMIT)
+    return time.perf_counter() - began
 
 
 def publish(url: str, offer: Offer) -> None:

@@ -148,7 +148,7 @@ class Catalogue:
 
         Raises CatalogueError when there are none.
         """
-        paper, account = paper or Sheet(), _Account()
+        paper, account = Sheet() if paper is None else paper, _Account()
         paper.write(b"[")
         for batch in _batches(entries):
             comma = b"," if len(account.bounds) > 1 else b""

@@ -55,7 +55,7 @@ def from_bytes(payload: Bytes, limit: int, paper: Paper | None = None) -> Parsed
         raise WireError("version", f"the payload is of wire version {envelope.wire}, not {WIRE_VERSION}")
     if envelope.size > limit:
         raise WireError("too_large", f"the catalogue has {envelope.size} bytes; at most {limit} are taken")
-    catalogue = _catalogue(envelope, paper or Sheet())
+    catalogue = _catalogue(envelope, Sheet() if paper is None else paper)
     if catalogue.digest != envelope.digest:
         raise WireError("digest", f"the payload holds {catalogue.digest[:12]}, and calls it {envelope.digest[:12]}")
     return Parsed(catalogue, envelope.report)
