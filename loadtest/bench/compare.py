@@ -11,6 +11,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 from loadtest.bench.contenders import APIDEX, FLOODED, LEAN, REPLAY, Bench, contenders, headers_of
+from loadtest.bench.process import wait_until_idle
 from loadtest.bench.table import table
 from loadtest.bench.workload import Kind
 from loadtest.bench.wrk import CONNECTIONS, Measured, drive
@@ -53,6 +54,7 @@ def _turn(kind: Kind, bench: Bench, folder: Path, figures: Figures) -> None:
             continue
         headers = headers_of(kind, contender.port)
         measured = drive(contender, kind.paths, headers, _SLOW.get(name, 1), folder)
+        wait_until_idle(contender.pid)  # whose last requests are not the next one's concern
         figures[kind.title, APIDEX if name == FLOODED else name].append(measured)
 
 

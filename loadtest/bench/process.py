@@ -17,6 +17,9 @@ PATIENCE = 60.0
 
 SERVER_CORE, CLIENT_CORE = 0, 1
 
+_IDLE, _LITTLE = 0.1, 0.1
+"""A process is idle when it takes less than this share of its core for so many seconds."""
+
 
 class MissingToolError(Exception):
     """A program that a benchmark needs is not installed; says what to install."""
@@ -68,6 +71,16 @@ def cpu_seconds(pid: int) -> float:
     """CPU time of a process and its children, all threads that live, to the microsecond."""
     spent = sum(int(words[0]) for process in _family(pid) for words in _lines(process, "schedstat"))
     return spent / 1e9
+
+
+def wait_until_idle(pid: int) -> None:
+    """Wait until a process has done what was still asked of it. Raises TimeoutError if it goes on for too long."""
+    until, before = time.monotonic() + PATIENCE, float("-inf")
+    while (spent := cpu_seconds(pid)) - before > _IDLE * _LITTLE:
+        if time.monotonic() > until:
+            raise TimeoutError(f"process {pid} is not idle after {PATIENCE:g} s")
+        before = spent
+        time.sleep(_IDLE)
 
 
 def megabytes(pid: int, line: str = "VmRSS") -> float:
