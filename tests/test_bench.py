@@ -113,11 +113,16 @@ def test_a_tool_that_is_missing_is_named_with_the_package_that_has_it(tmp_path):
     assert done.stderr == "There is no redis-server on this machine: apt-get install redis-server\n"
 
 
+def need(*programs: str) -> None:
+    """Skip unless they are there; Debian's packages are called like them."""
+    for program in programs:
+        if which(program) is None and which(program, path="/usr/sbin") is None:
+            pytest.skip(f"there is no {program} on this machine (Debian: apt-get install {program})")
+
+
 @pytest.mark.real
 def test_all_contenders_give_the_same_answers_and_are_put_side_by_side(data):
-    for program, package in (("nginx", "nginx"), ("wrk", "wrk"), ("redis-server", "redis-server")):
-        if which(program) is None and which(program, path="/usr/sbin") is None:
-            pytest.skip(f"there is no {program} on this machine (Debian: apt-get install {package})")
+    need("nginx", "wrk", "redis-server")
     done = bench("--short", "contenders")
     assert done.returncode == 0, done.stderr
     for name in ("Apidex", "nginx, files", "bare uvicorn", "textbook: Redis", "textbook: upstream", "12 hits, 304"):
@@ -135,9 +140,7 @@ def test_all_contenders_give_the_same_answers_and_are_put_side_by_side(data):
     ],
 )
 def test_each_part_measures(part, said):
-    for program in ("wrk", "redis-server"):
-        if which(program) is None:
-            pytest.skip(f"there is no {program} on this machine (Debian: apt-get install {program})")
+    need("wrk", "redis-server")
     done = bench("--short", part)
     assert (done.returncode, done.stderr) == (0, "")
     assert said in done.stdout

@@ -96,7 +96,7 @@ class _Draft:
 
 
 class _Made(msgspec.Struct, tag=True):
-    """What was made, and where it lies: the canonical bytes, their bounds; the names, their starts; and as `Search.flat`."""
+    """What was made, and where it lies: the canonical bytes, their bounds; the names, their starts; what `Search.of` takes."""
 
     report: Report
     digest: str
@@ -130,9 +130,9 @@ def _apart(job: _Job, data: bytes | Memory) -> Prepared:
         stdout=subprocess.PIPE,
         process_group=0,  # Ctrl-C is for the one that answers; no session of its own, or _NICE means nothing
     )
-    os.setpriority(os.PRIO_PROCESS, process.pid, _NICE)
-    given.close()  # so that it is gone once the other one has read it
     with process:
+        os.setpriority(os.PRIO_PROCESS, process.pid, _NICE)
+        given.close()  # so that it is gone once the other one has read it
         said, _ = process.communicate()
     if process.returncode:
         raise RuntimeError(f"the process that prepares a catalogue ended with {process.returncode}")
@@ -160,7 +160,7 @@ def _over(made: _Made, memory: memoryview) -> Prepared:
 def _answer(job: _Job, given: Memory, made: Memory) -> _Made | _Refused:
     draft = _Draft(made)
     try:
-        parsed = job.read(given.getvalue(), draft)
+        parsed = job.read(_taken(given), draft)
     except CatalogueError as error:
         return _Refused(False, error.reason, str(error))
     except WireError as error:
@@ -174,6 +174,13 @@ def _answer(job: _Job, given: Memory, made: Memory) -> _Made | _Refused:
     while flat:  # each of them is let go of once it is written
         places.append(made.add(flat.pop()))
     return _Made(parsed.report, catalogue.digest, catalogue.categories, kinds, places)
+
+
+def _taken(memory: Memory) -> memoryview:
+    """What lies in *memory*, for as long as it is being read."""
+    view = memory.getvalue()
+    memory.close()
+    return view
 
 
 def _main() -> None:
