@@ -38,7 +38,7 @@ COPY --from=build /opt/apidex /opt/apidex
 
 # The base image comes without the standard library's bytecode, and a read-only root cannot keep it: what the service and the
 # health check import is compiled here, once, rather than at every start.
-RUN ["python3", "-c", "import apidex.commands.serve, http.client"]
+RUN ["python3", "-c", "import apidex.cli.serve, http.client"]
 ENV PYTHONDONTWRITEBYTECODE=1
 
 # A container's loopback address is reached by nobody else.

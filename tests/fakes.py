@@ -9,11 +9,11 @@ from datetime import timedelta
 
 import msgspec
 
-from apidex.cache import Copy, Head
-from apidex.catalogue import Entry
+from apidex.catalogue.catalogue import Entry
 from apidex.errors import CacheError, UpstreamError
-from apidex.upstream import Fetched, NotModified
-from apidex.validators import Validators
+from apidex.replication.store import Copy, Head
+from apidex.replication.upstream import Fetched, NotModified
+from apidex.replication.validators import Validators
 
 WINTER = 1_800_000_000.0
 """A moment in January 2027."""
@@ -110,7 +110,7 @@ class FakeRedis:
 
 
 class FakeCache:
-    """The contract of `apidex.cache.Cache`, without a network: test_cache.py holds it to the same as a real Redis."""
+    """The contract of `apidex.replication.store.Cache`, without a network: test_store.py holds it to the same as a real Redis."""
 
     url = "redis://fake"
 

@@ -21,7 +21,7 @@ from loadtest.bench.process import MissingToolError, on_the_clients_core
 
 _ROOT = Path(__file__).parents[2]
 _REAL = _ROOT.parent / "shared/data/public-apis/README.md"
-_STARTER = Path(apidex.__file__).with_name("starter.json")
+_STARTER = Path(apidex.__file__).with_name("catalogue") / "starter.json"
 _PAGE, _PLOT = _ROOT / "docs/speed.md", _ROOT / "docs/growth.svg"
 
 

@@ -16,8 +16,8 @@ import msgspec
 import redis
 import structlog
 
-from apidex import formats
-from apidex.catalogue import plain
+from apidex.catalogue import formats
+from apidex.catalogue.catalogue import plain
 from loadtest.bench import textbook
 from loadtest.bench.process import CLIENT_CORE, Answer, answer, running, tool, wait_for
 from loadtest.bench.workload import Kind, kinds

@@ -18,11 +18,12 @@ from urllib.parse import quote
 
 import msgspec
 
-from apidex import prepare, wire
-from apidex.cache import Copy, cache_at
-from apidex.catalogue import Catalogue, Entry
-from apidex.formats import Parsed, Report
-from apidex.validators import NONE
+from apidex.catalogue import codec
+from apidex.catalogue.catalogue import Catalogue, Entry
+from apidex.catalogue.formats import Parsed, Report
+from apidex.indexing import builder
+from apidex.replication.store import Copy, cache_at
+from apidex.replication.validators import NONE
 from loadtest.bench.contenders import Contender, redis_server
 from loadtest.bench.many import entries
 from loadtest.bench.process import answer, discard, give_way, megabytes_held, peak_of, running, wait_for
@@ -173,14 +174,14 @@ class Offer:
 def offer_of(items: Iterable[Entry]) -> Offer:
     """The catalogue of *items*, as a replica publishes it."""
     catalogue = Catalogue.of(items)
-    payload = wire.to_bytes(Parsed(catalogue, Report("publicapis", len(catalogue))))
+    payload = codec.to_bytes(Parsed(catalogue, Report("publicapis", len(catalogue))))
     return Offer(catalogue.digest, len(catalogue.canonical), len(catalogue), payload)
 
 
 def _build(offer: Offer) -> float:
     """Seconds from the payload to what a replica answers from."""
     began = time.perf_counter()
-    prepare.from_payload(offer.payload, _LIMIT)
+    builder.from_payload(offer.payload, _LIMIT)
     return time.perf_counter() - began
 
 

@@ -20,18 +20,18 @@ from typing import Any, cast
 import uvloop
 from uvicorn.server import ServerState
 
-from apidex import starter
-from apidex.answers import IDENTITY, entity_tag
 from apidex.app import starter_snapshot
-from apidex.asgi import Receive, Scope, Send
-from apidex.cache import Cache
-from apidex.freshness import Limits
-from apidex.hotpath import HotPath
-from apidex.metrics import Metrics
-from apidex.refresh import Refresher
-from apidex.server import Connection, Server
-from apidex.server import Limits as ConnectionLimits
-from apidex.upstream import Upstream
+from apidex.catalogue import starter
+from apidex.http.asgi import Receive, Scope, Send
+from apidex.http.fast_path import HotPath
+from apidex.http.metrics import Metrics
+from apidex.http.responses import IDENTITY, entity_tag
+from apidex.replication.freshness import Limits
+from apidex.replication.refresher import Refresher
+from apidex.replication.store import Cache
+from apidex.replication.upstream import Upstream
+from apidex.server.lifecycle import Connection, Server
+from apidex.server.lifecycle import Limits as ConnectionLimits
 
 COUNT = 1000
 

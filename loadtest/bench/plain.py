@@ -6,16 +6,17 @@ python -m loadtest.bench.plain
 import os
 from random import Random
 
-from apidex import logs, server
+from apidex import event_loop, logs
 from apidex.app import create_app
+from apidex.server import lifecycle
 from apidex.settings import Settings
 
 
 async def _serve(settings: Settings) -> None:
-    with server.listen(settings.host, settings.port) as listener:
+    with lifecycle.listen(settings.host, settings.port) as listener:
         async with create_app(settings) as app:
-            limits = server.Limits(settings.drain, settings.keep_alive, settings.connection_age, settings.receive)
-            replica = server.Server(
+            limits = lifecycle.Limits(settings.drain, settings.keep_alive, settings.connection_age, settings.receive)
+            replica = lifecycle.Server(
                 app.plain, limits, random=Random(), on_listening=lambda: None, on_ending=lambda: None
             )
             await replica.serve([listener])
@@ -25,7 +26,7 @@ def main() -> None:
     """Serve until ended."""
     settings = Settings.from_env(os.environ)
     logs.configure("json", "error", settings.served_by)
-    server.run(lambda: _serve(settings))
+    event_loop.run(lambda: _serve(settings))
 
 
 if __name__ == "__main__":

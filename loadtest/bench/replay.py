@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import uvicorn
 
-from apidex.asgi import ASGIApp, Receive, Scope, Send
+from apidex.http.asgi import ASGIApp, Receive, Scope, Send
 
 Answers = dict[bytes, tuple[int, list[tuple[bytes, bytes]], bytes]]
 

@@ -12,10 +12,10 @@ from loadtest.bench.table import table
 from loadtest.targets import free_port
 
 _SERVED = """
-from apidex.lean import without_terminals
+from apidex.cli.lazy_imports import without_terminals
 with without_terminals():
-    import apidex.commands.serve
-from apidex.api import litestar_app
+    import apidex.cli.serve
+from apidex.http.routes import litestar_app
 """
 """What a replica imports."""
 

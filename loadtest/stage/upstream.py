@@ -20,7 +20,7 @@ from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 
-from apidex.formats import parse
+from apidex.catalogue.formats import parse
 
 MODES = ("good", "gone", "slow", "poison")
 
@@ -30,7 +30,7 @@ _BYTE_EVERY = 1.0
 
 def catalogue(number: int) -> list[dict[str, object]]:
     """The entries of the *number*-th edition: one description differs from the edition before."""
-    starter = json.loads(files("apidex").joinpath("starter.json").read_bytes())["entries"]
+    starter = json.loads(files("apidex.catalogue").joinpath("starter.json").read_bytes())["entries"]
     entries = [entry | {"API": f"{entry['API']} / {copy}"} for copy in range(1, _COPIES + 1) for entry in starter]
     entries[number % len(entries)]["Description"] = f"This is edition {number}."
     return entries

@@ -2,6 +2,6 @@
 
 import sys
 
-from apidex.cli import main
+from apidex.cli.main import main
 
 sys.exit(main())

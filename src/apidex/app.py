@@ -10,23 +10,23 @@ from dataclasses import dataclass
 from random import Random
 from typing import cast
 
-from apidex import starter
-from apidex.asgi import ASGIApp, Receive, Scope, Send
-from apidex.cache import Cache, RedisCache, cache_at
-from apidex.clock import Clock, SystemClock
-from apidex.edge import Edge
-from apidex.freshness import Limits
-from apidex.hotpath import HotPath
-from apidex.index import Index
-from apidex.metrics import Metrics
-from apidex.prepare import from_upstream
-from apidex.probes import Probes
-from apidex.refresh import Refresher
-from apidex.search import Search
-from apidex.service import Service
+from apidex.catalogue import starter
+from apidex.http.asgi import ASGIApp, Receive, Scope, Send
+from apidex.http.context import Service
+from apidex.http.fast_path import HotPath
+from apidex.http.metrics import Metrics
+from apidex.http.middleware import Edge
+from apidex.http.probes import Probes
+from apidex.indexing.builder import from_upstream
+from apidex.replication.clock import Clock, SystemClock
+from apidex.replication.freshness import Limits
+from apidex.replication.refresher import Refresher
+from apidex.replication.snapshot import Snapshot
+from apidex.replication.store import Cache, RedisCache, cache_at
+from apidex.replication.upstream import Upstream, upstream_at
+from apidex.search.names import Index
+from apidex.search.ranking import Search
 from apidex.settings import Settings
-from apidex.snapshot import Snapshot
-from apidex.upstream import Upstream, upstream_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ _ONE_AT_A_TIME = threading.Lock()
 
 def _litestar(service: Service) -> ASGIApp:
     with _ONE_AT_A_TIME:
-        from apidex.api import litestar_app  # takes longer than all else together; see _deferred
+        from apidex.http.routes import litestar_app  # takes longer than all else together; see _deferred
 
         return cast(ASGIApp, litestar_app(service))
 

@@ -9,8 +9,9 @@ from random import Random
 
 import uvicorn
 
-from apidex import logs, server
+from apidex import logs
 from apidex.app import create_app
+from apidex.server import lifecycle
 from apidex.settings import Settings
 
 
@@ -120,7 +121,7 @@ FAULTS = {"stale": Stale, "young": Young, "late": Late, "wrong": Wrong, "abrupt"
 
 async def main(fault: str, settings: Settings) -> None:
     logs.configure("json", "info", settings.served_by)
-    with server.listen(settings.host, settings.port) as listener:
+    with lifecycle.listen(settings.host, settings.port) as listener:
         async with create_app(settings) as app:
             faulty = FAULTS[fault](app.asgi)
             if fault == "abrupt":
@@ -130,8 +131,8 @@ async def main(fault: str, settings: Settings) -> None:
             def ends() -> None:
                 app.service.draining = True
 
-            limits = server.Limits(settings.drain, settings.keep_alive, settings.connection_age, settings.receive)
-            await server.Server(faulty, limits, random=Random(), on_listening=lambda: None, on_ending=ends).serve(
+            limits = lifecycle.Limits(settings.drain, settings.keep_alive, settings.connection_age, settings.receive)
+            await lifecycle.Server(faulty, limits, random=Random(), on_listening=lambda: None, on_ending=ends).serve(
                 [listener]
             )
 

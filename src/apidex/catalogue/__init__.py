@@ -1,0 +1,1 @@
+"""What a catalogue is, and the formats it is read from. Pure."""

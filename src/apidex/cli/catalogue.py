@@ -1,0 +1,55 @@
+"""`apidex catalogue`: what the upstream has, and what reading it came to."""
+
+import sys
+
+import msgspec
+from rich.console import Console
+from rich.text import Text
+
+from apidex.catalogue.formats import Parsed
+from apidex.catalogue.formats.report import Remarks
+from apidex.cli.source import fetch, read
+from apidex.settings import Settings
+from apidex.urls import without_password
+
+_SHOWN = 10
+
+
+def show(settings: Settings, *, as_json: bool) -> int:
+    """Fetch, read, and print the report. Raises UpstreamError, or CatalogueError when the catalogue would be refused."""
+    fetched = fetch(settings)
+    parsed = read(settings, fetched.body)
+    if as_json:
+        sys.stdout.write(_as_json(parsed, settings) + "\n")
+    else:
+        _as_text(parsed, settings, len(fetched.body))
+    return 0
+
+
+def _as_json(parsed: Parsed, settings: Settings) -> str:
+    catalogue = parsed.catalogue
+    summary = {
+        "source": without_password(settings.upstream),
+        "digest": catalogue.digest,
+        "entries": len(catalogue),
+        "categories": catalogue.categories,
+    }
+    return msgspec.json.encode(summary | msgspec.to_builtins(parsed.report)).decode()
+
+
+def _as_text(parsed: Parsed, settings: Settings, size: int) -> None:
+    catalogue, report, console = parsed.catalogue, parsed.report, Console(soft_wrap=True, highlight=False)
+    console.print(Text(f"{without_password(settings.upstream)} ({report.format}, {size} bytes)"))
+    console.print(
+        Text(f"{len(catalogue)} entries in {catalogue.categories} categories, digest {catalogue.digest[:12]}")
+    )
+    for what, remarks in (("repaired", report.repaired), ("rejected", report.rejected), ("ignored", report.ignored)):
+        _remarks(console, what, remarks)
+
+
+def _remarks(console: Console, what: str, remarks: Remarks) -> None:
+    console.print(Text(f"{remarks.total} rows {what}"))
+    for remark in remarks.first[:_SHOWN]:
+        console.print(Text(f"  row {remark.row}: {remark.name}: {remark.reason}"))
+    if remarks.total > _SHOWN:
+        console.print(Text(f"  … and {remarks.total - _SHOWN} more (--json lists the first {len(remarks.first)})"))

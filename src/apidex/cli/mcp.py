@@ -1,0 +1,254 @@
+"""`apidex mcp`: the catalogue as tools for an AI application, by the Model Context Protocol over standard input and output.
+
+The tools ask what everybody asks, `/v1/search` and `/v1/categories`: of the service at a URL, or of a replica inside this process
+that follows the upstream and listens on no port. So there is one search, and one wording of what is allowed.
+"""
+
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from inspect import cleandoc
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import httpx
+from mcp.server import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.tools import Tool
+from mcp.types import ToolAnnotations
+from pydantic import ConfigDict, Field, ValidationError
+from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
+
+from apidex import __version__, event_loop, logs
+from apidex.app import create_app
+from apidex.catalogue.catalogue import NAME_LIMIT
+from apidex.errors import SettingsError
+from apidex.settings import Settings
+from apidex.urls import without_password
+
+_INSTRUCTIONS = (
+    "A catalogue of public web APIs: what each offers, where its documentation is, which authentication it wants, whether it is "
+    "served over HTTPS, and whether web pages of other sites may call it (CORS). Use it to find an API for a task, rather than "
+    "one from memory that may be gone. Names are searched, not descriptions: for a topic, look into its category."
+)
+_FIRST_CATALOGUE = timedelta(seconds=10)
+"""How long the upstream may take before the starter catalogue has to do; those who start a server wait longer than probes."""
+
+_READS_ONLY = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
+_ABOUT_ENTRY = "Each with API (its name), Description, Auth (empty for none), HTTPS, Cors, Link and Category"
+
+
+def serve_tools(settings: Settings, url: str | None) -> int:
+    """Answer on standard output until standard input ends. Raises SettingsError for a *url* that is none of a service."""
+    logs.configure(settings.log_format, settings.log_level, settings.served_by, stream=sys.stderr)
+    if url is not None:
+        _check(url)
+    # A thread waits for input, and nothing but input wakes it. Ctrl-C ends the process itself: there is nothing to put away.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    async def main() -> None:
+        async with _asking(settings, url) as client:
+            await mcp_server(Tools(client)).run_stdio_async()
+
+    event_loop.run(main)
+    return 0
+
+
+def _check(url: str) -> None:
+    try:
+        parts, _ = urlsplit(url), httpx.URL(url)  # what the one overlooks, the other does not
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except (ValueError, httpx.InvalidURL):
+        usable = False
+    if not usable:
+        text = f"--url: {url!r} is not allowed; allowed is the URL of a service, such as http://127.0.0.1:8000"
+        raise SettingsError(text)
+
+
+@asynccontextmanager
+async def _asking(settings: Settings, url: str | None) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the service at *url*, or of a replica in this process that is told to nobody."""
+    if url is not None:
+        async with httpx.AsyncClient(base_url=url, timeout=10) as client:
+            yield client
+        return
+    alone = replace(settings, redis_url="", start=_FIRST_CATALOGUE)
+    async with create_app(alone) as app:
+        transport = httpx.ASGITransport(app=app.asgi)
+        async with httpx.AsyncClient(transport=transport, base_url="http://apidex") as client:
+            yield client
+
+
+class Apis(TypedDict):
+    """APIs that were found."""
+
+    apis: Annotated[list[dict[str, Any]], Field(description=_ABOUT_ENTRY)]
+
+
+class Meant(Apis):
+    """What may have been meant, and what that finds."""
+
+    query: str
+
+
+class Found(Apis):
+    """A page of what was found."""
+
+    total: Annotated[int, Field(description="How many there are, on all pages")]
+    next_offset: Annotated[int | None, Field(description="The offset of the next page, if there is one")]
+    did_you_mean: Annotated[Meant | None, Field(description="Another spelling, where nothing was found")]
+    catalogue: Annotated[str, Field(description="The version of the catalogue, and whether it is only the starter one")]
+
+
+class Category(TypedDict):
+    """A category, and how many APIs it has."""
+
+    name: str
+    entries: int
+
+
+class Categories(TypedDict):
+    """All categories, in alphabetical order."""
+
+    categories: list[Category]
+
+
+class Tools:
+    """What an AI application can do with the catalogue that *client* asks. Each raises ToolError, which says what is allowed."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+        self._where = without_password(str(client.base_url))
+
+    async def search(
+        self,
+        query: Annotated[
+            str,
+            Field(
+                description="A part of the name, such as `open weather`; empty for every API that the filters let through",
+                max_length=NAME_LIMIT,
+            ),
+        ] = "",
+        category: Annotated[
+            list[str], Field(description="Only APIs of one of these categories, as the tool `categories` lists them")
+        ] = [],  # noqa: B006 - it is read only, and the schema shows it
+        auth: Annotated[
+            list[str],
+            Field(
+                description="Only APIs that want one of these: `none` (no authentication), `apiKey`, `OAuth`",
+                examples=[["none"]],
+            ),
+        ] = [],  # noqa: B006
+        https: Annotated[bool | None, Field(description="Only APIs that are served over HTTPS, or are not")] = None,
+        cors: Annotated[
+            list[Literal["yes", "no", "unknown"]],
+            Field(description="Only APIs that web pages of other sites may call (`yes`), or not"),
+        ] = [],  # noqa: B006
+        limit: Annotated[int, Field(description="The most APIs to answer at once", ge=1, le=100)] = 20,
+        offset: Annotated[int, Field(description="How many to leave out before the first", ge=0, le=10**9)] = 0,
+    ) -> Found:
+        """Find public APIs by name, by filters, or by both: the best match first, case and spaces do not matter.
+
+        Every filter must be met; several values of one filter are alternatives. For a topic rather than a name, leave the query
+        empty and choose a category.
+        """
+        filters = {"category": category, "auth": auth, "cors": cors}
+        if https is not None:
+            filters["https"] = [str(https).lower()]
+        view, version = await self._ask("/v1/search", q=query, limit=limit, offset=offset, **filters)
+        following = offset + len(view["hits"])
+        meant = view["did_you_mean"]
+        return {
+            "apis": _entries(view),
+            "total": view["total"],
+            "next_offset": following if view["hits"] and following < view["total"] else None,
+            "did_you_mean": {"apis": _entries(meant), "query": meant["query"]} if meant else None,
+            "catalogue": version,
+        }
+
+    async def get(
+        self, name: Annotated[str, Field(description="The name of the API", min_length=1, max_length=NAME_LIMIT)]
+    ) -> Apis:
+        """Look up an API by its whole name; case and spaces do not matter. Several APIs may have the same name."""
+        view, _ = await self._ask("/v1/search", q=name, limit=100)
+        same = [hit["entry"] for hit in view["hits"] if hit["rank"] == "exact"]
+        if not same:
+            near = _entries(view) or _entries(view["did_you_mean"] or {"hits": []})
+            names = ", ".join(dict.fromkeys(entry["API"] for entry in near[:5]))
+            hint = (
+                f"Near it are: {names}."
+                if names
+                else "Use the tool `search` with a part of the name, or with a category."
+            )
+            raise ToolError(f"No API is called {name!r}. {hint}")
+        return {"apis": [entry for entry in same if entry["API"] == name] or same}
+
+    async def categories(self) -> Categories:
+        """List the categories of the catalogue, with the number of APIs in each: what `search` takes as `category`."""
+        view, _ = await self._ask("/v1/categories")
+        return {"categories": view["categories"]}
+
+    async def _ask(self, path: str, **parameters: Any) -> tuple[Any, str]:  # noqa: ANN401 - as many kinds as there are
+        """The answer of the service, and the version of the catalogue that it is from."""
+        try:
+            response = await self._client.get(path, params=parameters)
+        except httpx.HTTPError as error:
+            raise ToolError(
+                f"The service at {self._where} gave no answer: {str(error) or type(error).__name__}"
+            ) from None
+        try:
+            answer = response.json()
+            if response.is_error:
+                raise ToolError(answer["detail"])
+            version = response.headers["catalogue-version"]
+        except (ValueError, KeyError, TypeError):
+            raise ToolError(f"What answers at {self._where} is no Apidex.") from None
+        bundled = "detail=bundled" in response.headers.get("cache-status", "")
+        return answer, f"{version} (only the starter catalogue; the whole one could not be had)" if bundled else version
+
+
+def _entries(view: dict[str, Any]) -> list[dict[str, Any]]:
+    return [hit["entry"] for hit in view["hits"]]
+
+
+def mcp_server(tools: Tools) -> MCPServer:
+    """A server that offers *tools*."""
+    offered = [_Tool.of(function) for function in (tools.search, tools.get, tools.categories)]
+    return MCPServer(
+        "apidex",
+        title="Apidex",
+        version=__version__,
+        instructions=_INSTRUCTIONS,
+        tools=offered,
+    )
+
+
+class _Tool(Tool):
+    """A tool that refuses arguments which it does not have, where the SDK would drop them, and says so in a sentence."""
+
+    @classmethod
+    def of(cls, function: Callable[..., Any]) -> Tool:
+        """*function* as a tool, described by its docstring."""
+        made = cls.from_function(function, description=cleandoc(function.__doc__ or ""), annotations=_READS_ONLY)
+        arguments = made.fn_metadata.arg_model
+        strict: Any = type(arguments.__name__, (arguments,), {"model_config": ConfigDict(extra="forbid")})
+        made.fn_metadata.arg_model, made.parameters = strict, strict.model_json_schema()
+        return made
+
+    async def run(self, arguments: dict[str, Any], context: Any, convert_result: bool = False) -> Any:  # noqa: ANN401 - the SDK's
+        """Call the function. Raises ToolError."""
+        try:
+            return await super().run(arguments, context, convert_result)
+        except ToolError as error:
+            if not isinstance(error.__cause__, ValidationError):
+                raise
+            wrong = [_sentence(each["loc"], each["msg"]) for each in error.__cause__.errors()]
+            names = ", ".join(self.parameters["properties"]) or "none"
+            raise ToolError(f"{' '.join(wrong)} The arguments of {self.name} are: {names}.") from error.__cause__
+
+
+def _sentence(place: Sequence[int | str], wrong: str) -> str:
+    return f"{'.'.join(map(str, place))}: {wrong}."

@@ -1,0 +1,19 @@
+"""The event loop that every command runs on."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+
+def run(main: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever main gives back
+    """Run the coroutine function *main* on uvloop, or on asyncio where there is none."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(main())
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop

@@ -1,0 +1,61 @@
+"""Answers to probes, given at once: who does not answer them is ended, and a queue of searches is no reason for that.
+
+They say to the byte what Litestar's handlers of the same routes say (a test compares them).
+"""
+
+from collections.abc import Callable
+from http import HTTPStatus
+
+import msgspec
+
+from apidex.http.context import Service
+from apidex.http.responses import JSON, Problem, common_headers, lines_of, problem_headers
+
+LIVEZ, READYZ = "/-/livez", "/-/readyz"
+
+NO_STORE = (b"cache-control", b"no-store")
+
+
+class StatusView(msgspec.Struct, frozen=True):
+    """An answer to a probe."""
+
+    status: str
+
+
+ALIVE, READY = StatusView("alive"), StatusView("ready")
+
+
+def ending() -> Problem:
+    """What a replica that is about to end says when it is asked whether it is ready."""
+    return Problem(503, "This replica is about to end.")
+
+
+class Probes:
+    """Answers for *service*, as soon as it *is_whole*: before, whoever asks waits with all others, at ASGI's door."""
+
+    def __init__(self, service: Service, is_whole: Callable[[], bool]) -> None:
+        self._service, self._is_whole = service, is_whole
+        common = common_headers(service.served_by)
+        self._said = {
+            route: (HTTPStatus.OK, lines_of([NO_STORE, *_entity(view), *common]), msgspec.json.encode(view))
+            for route, view in ((LIVEZ, ALIVE), (READYZ, READY))
+        }
+        problem = ending()
+        body = problem.body()
+        self._ending = (problem.status, lines_of([*problem_headers(body), *common]), body)
+
+    def at_once(self, raw_path: bytes) -> tuple[int, bytes, bytes] | None:
+        """Status, lines of the head, and body; None for what is no probe."""
+        route = _ROUTES.get(raw_path)
+        if route is None or not self._is_whole():
+            return None
+        said = self._ending if route == READYZ and self._service.draining else self._said[route]
+        self._service.metrics.route(route).answered(said[0], 0.0)
+        return said
+
+
+_ROUTES = {route.encode(): route for route in (LIVEZ, READYZ)}
+
+
+def _entity(view: StatusView) -> list[tuple[bytes, bytes]]:
+    return [(b"content-type", JSON), (b"content-length", b"%d" % len(msgspec.json.encode(view)))]

@@ -1,0 +1,152 @@
+"""`/v1/catalogue`: what answers come from, and how this replica stands with the upstream and the fleet."""
+
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, Response, get
+
+from apidex.catalogue.formats.report import Remark, Remarks
+from apidex.http.context import Service
+from apidex.http.routes.answering import UNCHANGED, ServiceDependency, about_now
+from apidex.replication.clock import iso
+from apidex.replication.freshness import State
+from apidex.replication.refresher import Failure, Refresher
+
+
+class RemarksView(msgspec.Struct, frozen=True):
+    """Rows of the upstream's answer that were not plain: how many, and the first of them with the reason for each."""
+
+    total: int
+    first: list[Remark]
+
+
+class FailureView(msgspec.Struct, frozen=True):
+    """The last time that the upstream, or Redis, gave nothing usable: one word, a sentence, and when."""
+
+    reason: str
+    detail: str
+    at: str
+
+
+class UpstreamView(msgspec.Struct, frozen=True):
+    """What this replica's asking of the upstream has come to: how each time ended, and why some failed."""
+
+    url: str
+    refreshes: dict[str, int]
+    failures: dict[str, int]
+    failed_in_a_row: int
+    last_failure: FailureView | None
+    next_refresh_in: float
+
+
+class RedisView(msgspec.Struct, frozen=True):
+    """How this replica stands with the fleet's one copy. `shared` says that it answers from that copy."""
+
+    url: str
+    reachable: bool
+    shared: bool
+    adoptions: dict[str, int]
+    publications: dict[str, int]
+    leases: dict[str, int]
+    errors: dict[str, int]
+    last_error: FailureView | None
+
+
+class CatalogueView(msgspec.Struct, frozen=True):
+    """The catalogue that this replica answers from. Ages and times to wait are in seconds."""
+
+    version: Annotated[
+        str, msgspec.Meta(description="Order and identity in one word, as in the header Catalogue-Version")
+    ]
+    stamp: Annotated[int, msgspec.Meta(description="Its order among the catalogues of the fleet, in milliseconds")]
+    digest: Annotated[str, msgspec.Meta(description="SHA-256 of its canonical bytes")]
+    state: State
+    age: Annotated[float, msgspec.Meta(description="Time since the upstream last vouched for it")]
+    checked_at: str
+    max_age: float
+    poll: Annotated[float, msgspec.Meta(description="Time between two looks at Redis")]
+    source: str
+    format: str
+    entries: int
+    categories: int
+    rows: Annotated[
+        int, msgspec.Meta(description="Rows that the upstream's answer had; the rejected ones are no entries")
+    ]
+    repaired: RemarksView
+    rejected: RemarksView
+    ignored: RemarksView
+    upstream: UpstreamView
+    redis: RedisView
+    served_by: str
+
+
+@get(
+    "/v1/catalogue",
+    summary="The catalogue that answers come from: its age, its origin, and what was refused or repaired",
+    tags=["catalogue"],
+    operation_id="catalogue",
+    responses=UNCHANGED,
+)
+async def catalogue(request: Request[Any, Any, Any], service: ServiceDependency) -> Response[CatalogueView]:
+    """Answer with everything that is known of the current catalogue."""
+    return about_now(request, service, _catalogue_view(service))
+
+
+def _catalogue_view(service: Service) -> CatalogueView:
+    refresher, current = service.refresher, service.refresher.current
+    report, age = current.report, round(refresher.age(), 3)
+    return CatalogueView(
+        version=current.version,
+        stamp=current.stamp,
+        digest=current.catalogue.digest,
+        state=refresher.state(),
+        age=age,
+        checked_at=iso(refresher.clock.wall() - age),
+        max_age=refresher.limits.max_age.total_seconds(),
+        poll=refresher.limits.poll.total_seconds(),
+        source=current.source,
+        format=report.format,
+        entries=len(current.catalogue),
+        categories=current.catalogue.categories,
+        rows=report.rows,
+        repaired=_remarks_view(report.repaired),
+        rejected=_remarks_view(report.rejected),
+        ignored=_remarks_view(report.ignored),
+        upstream=_upstream_view(refresher),
+        redis=_redis_view(refresher),
+        served_by=service.served_by,
+    )
+
+
+def _remarks_view(remarks: Remarks) -> RemarksView:
+    return RemarksView(remarks.total, remarks.first)
+
+
+def _upstream_view(refresher: Refresher) -> UpstreamView:
+    ledger = refresher.ledger
+    return UpstreamView(
+        url=refresher.upstream.source,
+        refreshes=dict(+ledger.refreshes),
+        failures=dict(+ledger.failures),
+        failed_in_a_row=ledger.failed_in_a_row,
+        last_failure=_failure_view(ledger.last_failure),
+        next_refresh_in=round(refresher.next_refresh_in(), 3),
+    )
+
+
+def _redis_view(refresher: Refresher) -> RedisView:
+    ledger = refresher.ledger
+    return RedisView(
+        url=refresher.cache.url,
+        reachable=ledger.redis_reachable,
+        shared=refresher.current.shared,
+        adoptions=dict(+ledger.adoptions),
+        publications=dict(+ledger.publications),
+        leases=dict(+ledger.leases),
+        errors=dict(+ledger.redis_errors),
+        last_error=_failure_view(ledger.last_redis_error),
+    )
+
+
+def _failure_view(failure: Failure | None) -> FailureView | None:
+    return FailureView(failure.reason, failure.text, iso(failure.at)) if failure else None

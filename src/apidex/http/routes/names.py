@@ -1,0 +1,56 @@
+"""`GET /{name}` by the textbook: the source of the OpenAPI document, and what the short cut in `hotpath` must equal."""
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, Response, get
+from litestar.exceptions import NotFoundException
+from litestar.openapi import ResponseSpec
+from litestar.params import Parameter
+
+from apidex.catalogue.catalogue import NAME_LIMIT, Entry
+from apidex.http.responses import is_name, name_of
+from apidex.http.routes.answering import UNCHANGED, ServiceDependency, from_catalogue
+from apidex.http.routes.parameters import NO_CONTROLS
+from apidex.http.routes.problems import described
+
+NAME = Parameter(
+    description="What the name is to contain",
+    schema_extra={"minLength": 1, "maxLength": NAME_LIMIT, "pattern": NO_CONTROLS},
+)
+
+
+@get(
+    "/{name:str}",
+    summary="Find every API whose name contains a string",
+    description=(
+        "Case-sensitive, complete, in the order of the catalogue; an empty list where there is none. Any character can be "
+        "searched, percent-encoded where a URL needs it: `/Songlink%20%2F%20Odesli`."
+    ),
+    tags=["search"],
+    operation_id="search_by_name",
+    responses={
+        200: ResponseSpec(list[Entry], description="The entries", generate_examples=False),
+        **UNCHANGED,
+        **described(
+            HTTPStatus.BAD_REQUEST, "A name that nothing can have: too long, with control characters, or no UTF-8"
+        ),
+    },
+)
+async def search_by_name(
+    request: Request[Any, Any, Any],
+    service: ServiceDependency,
+    name: Annotated[str, NAME],  # noqa: ARG001 - stands for the route; what was asked is in the undecoded path
+) -> Response[bytes]:
+    """Answer by the textbook: look at every entry, encode those that match."""
+    raw_path = request.scope["raw_path"]
+    if not is_name(raw_path):  # Litestar takes /Cat/ for /Cat
+        raise NotFoundException
+    wanted = name_of(raw_path)
+
+    def body() -> bytes:
+        entries = service.refresher.current.catalogue.entries()
+        return msgspec.json.encode([entry for entry in entries if wanted in entry.name])
+
+    return from_catalogue(request, service, body)

@@ -1,0 +1,46 @@
+"""For those who run it: probes and metrics."""
+
+from http import HTTPStatus
+from typing import Any
+
+from litestar import Request, Response, get
+from litestar.enums import MediaType
+from prometheus_client.exposition import choose_encoder
+
+from apidex.http.probes import ALIVE, LIVEZ, READY, READYZ, StatusView, ending
+from apidex.http.routes.answering import ServiceDependency
+from apidex.http.routes.problems import described
+
+
+@get(LIVEZ, summary="Whether the event loop turns", tags=["operations"], operation_id="livez")
+async def livez() -> Response[StatusView]:
+    """Answer at all: that is the news."""
+    return Response(ALIVE, headers={"cache-control": "no-store"})
+
+
+@get(
+    READYZ,
+    summary="Whether this replica wants requests: it holds a catalogue and is not about to end",
+    tags=["operations"],
+    operation_id="readyz",
+    responses=described(HTTPStatus.SERVICE_UNAVAILABLE, "It is about to end"),
+)
+async def readyz(service: ServiceDependency) -> Response[StatusView]:
+    """Answer without asking anybody else: what all replicas depend on must not take all of them out at once."""
+    if service.draining:
+        raise ending()
+    return Response(READY, headers={"cache-control": "no-store"})
+
+
+@get(
+    "/-/metrics",
+    media_type=MediaType.TEXT,
+    summary="Metrics for Prometheus",
+    tags=["operations"],
+    operation_id="metrics",
+)
+async def metrics(request: Request[Any, Any, Any], service: ServiceDependency) -> Response[bytes]:
+    """Answer in the format that the scraper asks for."""
+    encode, content_type = choose_encoder(request.headers.get("accept", ""))
+    headers = {"cache-control": "no-store", "content-type": content_type}
+    return Response(encode(service.metrics.registry), headers=headers)

@@ -1,0 +1,109 @@
+"""What `/` answers: to a browser a page to search in, and to the rest an index of the API.
+
+The page's files stand in `apidex/page/`. They are sent as one document, with the style and the script inside it and the hash of
+each in the Content-Security-Policy; see decision 8.
+"""
+
+import base64
+import functools
+import hashlib
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, get
+from litestar.datastructures.headers import Accept
+from litestar.openapi import ResponseSpec
+from litestar.openapi.spec import OpenAPIMediaType, Operation, Schema
+
+from apidex import __version__
+from apidex.http.context import Service
+from apidex.http.responses import joined
+from apidex.http.routes.answering import UNCHANGED, ServiceDependency, about_now, base, of_release
+
+
+class IndexView(msgspec.Struct, frozen=True):
+    """What there is to ask here."""
+
+    service: str
+    version: str
+    about: str
+    entries: int
+    catalogue: str
+    search: str
+    example: str
+    docs: str
+    openapi: str
+
+
+@dataclass
+class _AsPageToo(Operation):
+    """What Litestar makes the OpenAPI document of: the answer may be HTML as well."""
+
+    def __post_init__(self) -> None:
+        html = OpenAPIMediaType(schema=Schema(type="string"))  # type: ignore[arg-type]
+        self.responses["200"].content["text/html"] = html  # type: ignore[index, union-attr]
+
+
+@get(
+    "/",
+    summary="What there is to ask here",
+    description="A page to search in where `Accept` likes `text/html` best, as browsers do.",
+    tags=["catalogue"],
+    operation_id="index",
+    operation_class=_AsPageToo,
+    responses={200: ResponseSpec(IndexView, description="The addresses", generate_examples=False), **UNCHANGED},
+)
+async def index(request: Request[Any, Any, Any], service: ServiceDependency) -> Response[Any]:
+    """Answer with the page, or with the addresses of everything else."""
+    accept = Accept(joined(request.scope["headers"], b"accept").decode("latin-1"))
+    if accept.best_match(["application/json", "text/html"], default="application/json") == "text/html":
+        page = the_page()
+        headers = [(b"content-security-policy", page.policy.encode())]
+        return of_release(request, page.document, content_type=b"text/html; charset=utf-8", further=headers)
+    return about_now(request, service, _index_view(service, base(request)), varies=True)
+
+
+def _index_view(service: Service, address: str) -> IndexView:
+    return IndexView(
+        service="apidex",
+        version=__version__,
+        about="Which public APIs have this in their name?",
+        entries=len(service.refresher.current.catalogue),
+        catalogue=f"{address}/v1/catalogue",
+        search=f"{address}/{{name}}",
+        example=f"{address}/Cat",
+        docs=f"{address}/-/docs",
+        openapi=f"{address}/-/openapi.json",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The page as it is sent, and the Content-Security-Policy that lets it do what it does and nothing else."""
+
+    document: bytes
+    policy: str
+
+
+@functools.cache
+def the_page() -> Page:
+    """The page, put together from its files when it is first asked for."""
+    html, style, script = (_file(name) for name in ("page.html", "page.css", "page.js"))
+    html = html.replace('<link rel="stylesheet" href="page.css">', f"<style>{style}</style>")
+    html = html.replace('<script type="module" src="page.js"></script>', f'<script type="module">{script}</script>')
+    policy = (
+        f"default-src 'none'; script-src {_source(script)}; style-src {_source(style)}; connect-src 'self'; img-src data:; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+    )
+    return Page(html.encode(), policy)
+
+
+def _file(name: str) -> str:
+    return (resources.files("apidex.http.ui") / name).read_text(encoding="utf-8")
+
+
+def _source(text: str) -> str:
+    """How a policy names the one script or style that it allows (Content Security Policy 3, section 2.3.1)."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

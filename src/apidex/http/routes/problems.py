@@ -1,0 +1,61 @@
+"""Errors, as problem documents (RFC 9457): their shape, and how whatever a handler raises becomes one."""
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+from litestar.openapi import ResponseSpec
+
+from apidex.http.responses import ALLOW, FAULT, PROBLEM_JSON, Problem
+
+log = structlog.get_logger("apidex.api")
+
+_SEE = "All paths are listed at /-/docs."
+
+
+class ProblemDocument(msgspec.Struct, frozen=True):
+    """An error (RFC 9457). Some problems have further members, such as the limit that was passed."""
+
+    title: str
+    status: int
+    detail: str
+
+
+def described(status: HTTPStatus, text: str) -> dict[int, ResponseSpec]:
+    return {
+        status: ResponseSpec(
+            ProblemDocument, description=text, media_type=PROBLEM_JSON.decode(), generate_examples=False
+        )
+    }
+
+
+def problem(_: Request[Any, Any, Any], problem: Problem) -> Response[bytes]:
+    headers = {"cache-control": "no-store", "content-type": PROBLEM_JSON.decode()}
+    return Response(problem.body(), status_code=problem.status, media_type=PROBLEM_JSON.decode(), headers=headers)
+
+
+def http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    details = {
+        404: f"There is nothing at this path. A name is searched by a path of one segment, where a / is written %2F. {_SEE}",
+        405: f"{request.method} is not allowed here; allowed are {ALLOW}.",
+    }
+    response = problem(request, Problem(error.status_code, details.get(error.status_code, error.detail)))
+    if error.headers and "allow" in error.headers:
+        response.headers["allow"] = ALLOW
+    return response
+
+
+def fault(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    log.error("request.broken", path=request.scope["path"], exc_info=error)
+    return problem(request, Problem(500, FAULT))
+
+
+EXCEPTION_HANDLERS: dict[int | type[Exception], Callable[[Request[Any, Any, Any], Any], Response[bytes]]] = {
+    Problem: problem,
+    HTTPException: http_exception,
+    Exception: fault,
+}

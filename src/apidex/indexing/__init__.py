@@ -1,0 +1,1 @@
+"""From bytes to a catalogue that can be searched."""

@@ -1,0 +1,1 @@
+"""Keeping one catalogue fresh, and the same on all replicas."""

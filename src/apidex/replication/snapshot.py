@@ -1,0 +1,80 @@
+"""What a replica answers from: one catalogue, its index, and how old it is. Pure; `refresh` replaces it, others read it.
+
+Beside it stand the few that were answered from before, for those who are in the middle of reading them.
+"""
+
+from dataclasses import dataclass
+
+from apidex.catalogue.catalogue import Catalogue
+from apidex.catalogue.formats import Parsed, Report
+from apidex.replication.validators import NONE, Validators
+from apidex.search.names import Index
+from apidex.search.ranking import Search
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """One catalogue with its index: immutable, replaced in one assignment.
+
+    *stamp* orders snapshots, in milliseconds. *checked* is the moment, on the steady clock, at which the upstream last
+    vouched for the catalogue; from it all ages are counted. *validators* are the upstream's. *vetted* says that who fetched it
+    knew how many entries there were before, and *shared* that this is the fleet's copy, as far as this replica knows.
+    """
+
+    catalogue: Catalogue
+    index: Index
+    search: Search
+    report: Report
+    stamp: int
+    source: str
+    checked: float
+    validators: Validators = NONE
+    bundled: bool = False
+    vetted: bool = False
+    shared: bool = False
+
+    @property
+    def parsed(self) -> Parsed:
+        """What it was made of, fit to be handed to another replica."""
+        return Parsed(self.catalogue, self.report)
+
+    @property
+    def version(self) -> str:
+        """Order and identity in one word: `<stamp>-<start of the digest>`."""
+        return f"{self.stamp}-{self.catalogue.digest[:12]}"
+
+    def has_content_of(self, version: str) -> bool:
+        """Whether *version* names the same entries, under whichever stamp."""
+        return self.version.partition("-")[2] == version.partition("-")[2]
+
+    def age(self, steady: float) -> float:
+        """Seconds since the upstream vouched for it; never less than 0."""
+        return max(0.0, steady - self.checked)
+
+
+EARLIER_COUNT, EARLIER_BYTES = 4, 64 * 2**20
+"""How many catalogues are held after they were replaced, and how much memory they may take together."""
+
+
+class Earlier:
+    """Snapshots that were answered from before, for pages and comparisons that began then. Bounded in number and in bytes."""
+
+    def __init__(self, count: int = EARLIER_COUNT, limit: int = EARLIER_BYTES) -> None:
+        self._count, self._limit = count, limit
+        self._held: list[Snapshot] = []
+
+    def keep(self, snapshot: Snapshot) -> None:
+        """Hold *snapshot*, and let go of the oldest ones that there is no room for; of itself, if it is too large."""
+        self._held = [held for held in self._held if held.catalogue.digest != snapshot.catalogue.digest]
+        self._held.append(snapshot)
+        while len(self._held) > self._count or sum(map(_size, self._held)) > self._limit:
+            self._held.pop(0)
+
+    def find(self, version: str) -> Snapshot | None:
+        """The one with the content that *version* names, if it is still held."""
+        return next((held for held in self._held if held.has_content_of(version)), None)
+
+
+def _size(snapshot: Snapshot) -> int:
+    names: int = snapshot.index.text.nbytes
+    return len(snapshot.catalogue.canonical) + names + snapshot.search.size

@@ -1,0 +1,214 @@
+"""Asking the upstream: a URL in, bytes out. Knows no format, and decides nothing about what a failure means."""
+
+import asyncio
+import email.utils
+import stat
+import time
+import zlib
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+import httpx
+
+from apidex.errors import SettingsError, UpstreamError
+from apidex.replication.validators import NONE, Validators
+from apidex.urls import without_password
+
+_REDIRECTS = 5
+_INFLATE_STEP = 2**16
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A whole answer, decompressed."""
+
+    body: bytes
+    validators: Validators
+
+
+@dataclass(frozen=True, slots=True)
+class NotModified:
+    """The upstream has what it had when it gave these validators."""
+
+    validators: Validators
+
+
+class Upstream(Protocol):
+    """Where catalogues come from."""
+
+    @property
+    def source(self) -> str:
+        """Its URL, without user and password."""
+        ...
+
+    async def fetch(self, validators: Validators) -> Fetched | NotModified:
+        """Ask for the catalogue, unless it is the one of *validators*. Raises UpstreamError; ends within its time-out."""
+        ...
+
+
+@asynccontextmanager
+async def upstream_at(url: str, timeout: timedelta, limit: int) -> AsyncIterator[Upstream]:
+    """Open the upstream at *url*: `https:`, `http:` or `file:`. Raises SettingsError for a file that cannot be read.
+
+    *limit* is the largest answer, in bytes, that is taken.
+    """
+    if urlsplit(url).scheme == "file":
+        yield FileUpstream(url, limit)
+        return
+    async with httpx.AsyncClient(
+        follow_redirects=True,
+        max_redirects=_REDIRECTS,
+        timeout=timeout.total_seconds(),
+        headers={"user-agent": "apidex", "accept-encoding": "gzip"},
+    ) as client:
+        yield HttpUpstream(client, url, timeout, limit)
+
+
+class HttpUpstream:
+    """An upstream behind HTTP, asked with the validators that it gave."""
+
+    def __init__(self, client: httpx.AsyncClient, url: str, timeout: timedelta, limit: int) -> None:
+        self.source = without_password(url)
+        self._client, self._url, self._timeout, self._limit = client, url, timeout, limit
+
+    async def fetch(self, validators: Validators) -> Fetched | NotModified:
+        """As `Upstream.fetch`."""
+        try:
+            async with asyncio.timeout(self._timeout.total_seconds()):
+                return await self._fetch(validators)
+        except (TimeoutError, httpx.TimeoutException):
+            seconds = f"{self._timeout.total_seconds():g}"
+            raise UpstreamError("timeout", f"the upstream did not answer whole within {seconds} s") from None
+        except httpx.TooManyRedirects:
+            raise UpstreamError("redirect", f"the upstream redirected more than {_REDIRECTS} times") from None
+        except httpx.ConnectError as error:
+            raise UpstreamError("connect", f"the upstream cannot be reached: {_reason(error)}") from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise UpstreamError("broken", f"the upstream's answer broke off: {_reason(error)}") from None
+
+    async def _fetch(self, validators: Validators) -> Fetched | NotModified:
+        async with self._client.stream("GET", self._url, headers=_conditions(validators)) as response:
+            hops = [hop.url.scheme for hop in (*response.history, response)]
+            if ("https", "http") in pairwise(hops):
+                raise UpstreamError("redirect", "the upstream redirected from https to http")
+            if response.status_code == httpx.codes.NOT_MODIFIED and validators != NONE:
+                return NotModified(validators)
+            if response.status_code != httpx.codes.OK:
+                raise UpstreamError("status", _status_text(response), _retry_after(response))
+            given = Validators(response.headers.get("etag", ""), response.headers.get("last-modified", ""))
+            return Fetched(await self._body(response), given)
+
+    async def _body(self, response: httpx.Response) -> bytes:
+        inflate = _Inflate(response.headers.get("content-encoding", "").strip().lower())
+        body = bytearray()
+        async for chunk in response.aiter_raw():
+            for piece in inflate.pieces(chunk):
+                body += piece
+                if len(body) > self._limit:
+                    raise _too_large(self._limit)
+        inflate.finish()
+        return bytes(body)
+
+
+class _Inflate:
+    """Decompression in bounded steps, so that a small answer cannot fill the memory before it is measured."""
+
+    def __init__(self, encoding: str) -> None:
+        if encoding not in ("", "identity", "gzip", "x-gzip"):
+            raise UpstreamError(
+                "encoding", f"the upstream answered in the encoding {encoding[:40]!r}; gzip was asked for"
+            )
+        self._stream = zlib.decompressobj(wbits=31) if "gzip" in encoding else None
+
+    def pieces(self, chunk: bytes) -> Iterator[bytes]:
+        if self._stream is None:
+            yield chunk
+            return
+        try:
+            while chunk:
+                if (
+                    self._stream.eof
+                ):  # a file may have several members (RFC 1952, section 2.2); what else follows is nothing
+                    if not chunk.startswith(_GZIP_MAGIC):
+                        return
+                    self._stream = zlib.decompressobj(wbits=31)
+                yield self._stream.decompress(chunk, _INFLATE_STEP)
+                chunk = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
+        except zlib.error as error:
+            raise UpstreamError("encoding", f"the upstream's gzip stream is damaged: {error}") from None
+
+    def finish(self) -> None:
+        if self._stream is not None and not self._stream.eof:
+            raise UpstreamError("broken", "the upstream's gzip stream broke off")
+
+
+class FileUpstream:
+    """An upstream that is a file; its size and time of change are its validator."""
+
+    def __init__(self, url: str, limit: int) -> None:
+        parts = urlsplit(url)
+        self.source, self._limit = url, limit
+        self._path = Path(unquote(parts.netloc + parts.path))
+        try:
+            with self._path.open("rb"):
+                regular = stat.S_ISREG(self._path.stat().st_mode)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise SettingsError(
+                f"the upstream {url!r} cannot be read: {reason}; allowed is a file that exists"
+            ) from None
+        if not regular:
+            raise SettingsError(f"the upstream {url!r} is no file; allowed is a file that exists")
+
+    async def fetch(self, validators: Validators) -> Fetched | NotModified:
+        """As `Upstream.fetch`."""
+        return await asyncio.to_thread(self._read, validators)
+
+    def _read(self, validators: Validators) -> Fetched | NotModified:
+        try:
+            state = self._path.stat()
+            given = Validators(etag=f"{state.st_mtime_ns}-{state.st_size}-{state.st_ino}")
+            if given == validators:
+                return NotModified(validators)
+            with self._path.open("rb") as file:
+                body = file.read(self._limit + 1)
+        except OSError as error:
+            raise UpstreamError("file", f"the upstream's file cannot be read: {error.strerror}") from None
+        if len(body) > self._limit:
+            raise _too_large(self._limit)
+        return Fetched(body, given)
+
+
+def _conditions(validators: Validators) -> dict[str, str]:
+    given = {"if-none-match": validators.etag, "if-modified-since": validators.last_modified}
+    return {name: value for name, value in given.items() if value and value.isascii()}
+
+
+def _too_large(limit: int) -> UpstreamError:
+    return UpstreamError("too_large", f"the upstream's answer is larger than {limit} bytes")
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip() or type(error).__name__
+
+
+def _status_text(response: httpx.Response) -> str:
+    return f"the upstream answered {response.status_code} {response.reason_phrase}".rstrip()
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    """Seconds until the upstream wants to be asked again (RFC 9110, section 10.2.3), if it says so."""
+    text = response.headers.get("retry-after", "").strip()
+    if text.isdecimal():
+        return float(text)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None

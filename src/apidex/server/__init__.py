@@ -1,0 +1,1 @@
+"""uvicorn as Apidex runs it: connections, overload, and an end at which no request is lost."""

@@ -1,0 +1,142 @@
+"""A catalogue keeps its entries as they came, in order, and is known by its digest."""
+
+import hashlib
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apidex.catalogue.catalogue import (
+    NAME_LIMIT,
+    TEXT_LIMIT,
+    Catalogue,
+    Sheet,
+    check,
+    has_control,
+    without_controls,
+)
+from apidex.errors import CatalogueError, EntryError
+from fakes import entry
+from strategies import entries
+
+
+@given(st.lists(entries, min_size=1))
+def test_entries_come_back_as_they_went_in(given_entries):
+    catalogue = Catalogue.of(given_entries)
+    assert catalogue.entries() == given_entries
+    assert catalogue.names() == [item.name for item in given_entries]
+    assert [catalogue[i] for i in range(len(catalogue))] == given_entries
+    assert catalogue.categories == len({item.category for item in given_entries})
+
+
+@given(st.lists(entries, min_size=1), st.data())
+def test_a_selection_is_the_json_list_of_what_was_selected(given_entries, data):
+    catalogue = Catalogue.of(given_entries)
+    chosen = data.draw(st.lists(st.integers(0, len(given_entries) - 1), unique=True).map(sorted))
+    assert catalogue.select(chosen) == msgspec.json.encode([given_entries[i] for i in chosen])
+
+
+@given(st.lists(entries, min_size=1))
+def test_the_digest_is_that_of_the_canonical_bytes_and_those_make_the_same_catalogue(given_entries):
+    catalogue = Catalogue.of(given_entries)
+    assert catalogue.digest == hashlib.sha256(msgspec.json.encode(given_entries)).hexdigest()
+    assert Catalogue.from_canonical(Sheet(catalogue.canonical)).digest == catalogue.digest
+
+
+def test_another_order_is_another_catalogue():
+    assert Catalogue.of([entry("a"), entry("b")]).digest != Catalogue.of([entry("b"), entry("a")]).digest
+
+
+@pytest.mark.parametrize(
+    "canonical",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"[]", id="no entries"),
+        pytest.param(b"[ ]", id="a space"),
+        pytest.param(b"{}", id="no list"),
+        pytest.param(b"[1]", id="no entry"),
+        pytest.param(b"\xff\xfe", id="no text"),
+        pytest.param(b"[" * 100_000, id="too deep"),
+        pytest.param(Catalogue.of([entry("a")]).canonical[:-5], id="truncated"),
+        pytest.param(Catalogue.of([entry("a")]).canonical.replace(b",", b", "), id="white space"),
+        pytest.param(
+            Catalogue.of([entry("a")]).canonical.replace(b'"API":"a"', b'"API":"a\\n"'), id="control character"
+        ),
+    ],
+)
+def test_bytes_that_are_not_canonical_are_refused(canonical):
+    with pytest.raises(CatalogueError):
+        Catalogue.from_canonical(Sheet(canonical))
+
+
+LONGEST = [
+    pytest.param({"name": "é" * NAME_LIMIT}, {"name": "é" * (NAME_LIMIT + 1)}, id="name"),
+    pytest.param({"description": "é" * TEXT_LIMIT}, {"description": "é" * (TEXT_LIMIT + 1)}, id="text"),
+    pytest.param({"name": "\u200b"}, {"name": "\u2003"}, id="blank"),
+    pytest.param({"name": "Zero\u200bwidth"}, {"name": "Line\u0085feed"}, id="control"),
+]
+
+
+@pytest.mark.parametrize(("allowed", "refused"), LONGEST)
+def test_an_entry_is_checked_wherever_it_stands_among_many(allowed, refused):
+    many = [entry(f"Filler {number}") for number in range(1000)]
+    place = 700
+    fine = Catalogue.of([*many[:place], msgspec.structs.replace(many[0], **allowed), *many[place:]])
+    assert Catalogue.from_canonical(Sheet(fine.canonical)).digest == fine.digest
+    spoilt = [*many[:place], msgspec.structs.replace(many[0], **refused), *many[place:]]
+    with pytest.raises(EntryError):
+        Catalogue.of(spoilt)
+    with pytest.raises(CatalogueError):
+        Catalogue.from_canonical(Sheet(msgspec.json.encode(spoilt)))
+
+
+@given(st.lists(entries, min_size=1))
+def test_paper_is_told_of_each_entry_once_in_order(given_entries):
+    written, read = Noted(), Noted(msgspec.json.encode(given_entries))
+    Catalogue.of(given_entries, written)
+    Catalogue.from_canonical(read)
+    assert written.entries == read.entries == given_entries
+
+
+class Noted(Sheet):
+    def __init__(self, *data):
+        super().__init__(*data)
+        self.entries = []
+
+    def note(self, entries):
+        self.entries += entries
+
+
+@pytest.mark.parametrize(
+    ("item", "reason"),
+    [
+        (entry(""), "no name"),
+        (entry(" \u3000"), "no name"),
+        (entry("x" * (NAME_LIMIT + 1)), "257 characters"),
+        (entry("a\nb"), "control"),
+        (entry("a\x85b"), "control"),
+        (entry("a", description="x" * 5000), "5000 characters"),
+    ],
+)
+def test_an_entry_that_nobody_could_find_is_not_allowed(item, reason):
+    with pytest.raises(EntryError, match=reason):
+        check(item)
+
+
+def test_every_other_character_is_allowed_in_a_name():
+    for name in (
+        "x" * NAME_LIMIT,
+        " PatentsView ",
+        "Songlink / Odesli",
+        "What's on the menu?",
+        "İBB™ 🎉",
+        "a\u200bb",
+        '"<b>\\',
+    ):
+        assert check(entry(name)).name == name
+        assert not has_control(name)
+
+
+def test_control_characters_become_spaces_and_all_else_stays():
+    assert without_controls(" a\tb\x00c\x9fd\u00a0 ") == " a b c d\u00a0 "

@@ -1,0 +1,192 @@
+"""Each format is told by its content, read row by row, and reported on."""
+
+import msgspec
+import pytest
+
+from apidex.catalogue.catalogue import plain
+from apidex.catalogue.formats import FORMATS, parse
+from apidex.errors import CatalogueError
+
+HEAD = "## Index\n\n### Animals\nAPI | Description | Auth | HTTPS | CORS |\n|:---|:---|:---|:---|:---|\n"
+
+
+def rows_of(*lines: str):
+    return parse((HEAD + "\n".join(lines)).encode())
+
+
+def test_the_real_readme_gives_the_entries_that_the_old_service_would_have_given(data, real_entries):
+    parsed = parse((data / "README.md").read_bytes())
+    assert [plain(item) for item in parsed.catalogue.entries()] == real_entries
+    assert len(parsed.catalogue) == 1695
+    assert parsed.catalogue.categories == 51
+
+
+def test_the_real_readme_is_reported_on(data):
+    report = parse((data / "README.md").read_bytes()).report
+    assert (report.format, report.rows) == ("markdown", 1695)
+    assert (report.repaired.total, report.rejected.total) == (83, 0)
+    assert [remark.name for remark in report.ignored.first] == [
+        "IPstack", "Marketstack", "Weatherstack", "Numverify", "Fixer", "Aviationstack",
+        "Zenserp", "Filestack", "Screenshotlayer", "Exchangerate Host", "Mailboxlayer",
+    ]  # fmt: skip
+
+
+def test_both_shapes_of_the_real_catalogue_are_the_same_catalogue(data):
+    digests = {parse((data / name).read_bytes()).catalogue.digest for name in ("README.md", "entries.json")}
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "expected", "remark"),
+    [
+        ("| [A](http://a) | d | `apiKey` | Yes | No |", ("A", "d", "apiKey", True, "no", "http://a"), None),
+        ("| [A](http://a) | d | No | No | Unknown |", ("A", "d", "", False, "unknown", "http://a"), None),
+        ("| [A](http://a) | d | `No` | Yes | Yes | |", ("A", "d", "", True, "yes", "http://a"), "6 cells"),
+        ("| [A](http://a) | d | No | Yes | No | Yes", ("A", "d", "", True, "no", "http://a"), "left out: 'Yes'"),
+        ("[A](http://a) | d | No | Yes | No", ("A", "d", "", True, "no", "http://a"), None),
+        ("| [A](http://a) | d | No | Yes |", ("A", "d", "", True, "unknown", "http://a"), "no cell for CORS"),
+        ("| [A](http://a) | d | No | Maybe | Perhaps |", ("A", "d", "", False, "unknown", "http://a"), "HTTPS 'Maybe'"),
+        (r"| [A \| B](http://a) | x \| y | No | Yes | No |", ("A | B", "x | y", "", True, "no", "http://a"), None),
+        ("| [A (b)](http://a/(b)) | d | No | Yes | No |", ("A (b)", "d", "", True, "no", "http://a/(b)"), None),
+        ("| A | d | No | Yes | No |", ("A", "d", "", True, "no", ""), "no link"),
+        ("| [A\tB](http://a) | d | No | Yes | No |", ("A B", "d", "", True, "no", "http://a"), "control characters"),
+    ],
+)
+def test_a_row_of_markdown_is_read_and_repaired(line, expected, remark):
+    parsed = rows_of(line)
+    item = parsed.catalogue[0]
+    assert (item.name, item.description, item.auth, item.https, item.cors, item.link) == expected
+    assert item.category == "Animals"
+    reasons = [found.reason for found in parsed.report.repaired.first]
+    assert (remark is None and not reasons) or remark in reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("| [A](http://a) | d |", "2 cells, not 5"),
+        ("| | d | No | Yes | No |", "no name"),
+        (f"| {'x' * 300} | d | No | Yes | No |", "300 c"),
+    ],
+)
+def test_a_row_of_markdown_that_cannot_be_read_is_reported_with_its_line(line, reason):
+    report = rows_of("| [A](http://a) | d | No | Yes | No |", line).report
+    assert [(remark.row, reason in remark.reason) for remark in report.rejected.first] == [(7, True)]
+
+
+def test_rows_outside_the_tables_of_entries_are_ignored():
+    before = "### Ads\nAPI | Description | Auth | HTTPS | CORS\n---|---|---|---|---\n| [Ad](http://a) | d | No | Yes | No |\n\n"
+    other = "\n\n### More\n| API | Description | Call this API |\n|:---|:---|:---|\n| [Ad2](http://a) | d | [Run](http://b) |\n"
+    parsed = parse((before + HEAD + "| [A](http://a) | d | No | Yes | No |" + other).encode())
+    assert parsed.catalogue.names() == ["A"]
+    assert [remark.name for remark in parsed.report.ignored.first] == ["Ad", "Ad2"]
+
+
+@pytest.mark.parametrize(
+    ("item", "reason"),
+    [
+        (1, "a number, not an object"),
+        (None, "null, not an object"),
+        ({"API": 7}, "'API' is a number"),
+        ({"API": "A", "Link": ["x"]}, "'Link' is a list"),
+        ({"API": ""}, "no name"),
+        ({}, "no name"),
+    ],
+)
+def test_an_item_of_the_old_services_shape_that_cannot_be_read_is_reported(item, reason):
+    body = msgspec.json.encode({"entries": [{"API": "B", "HTTPS": True, "Link": "x"}, item]})
+    remark = parse(body).report.rejected.first[0]
+    assert remark.row == 2
+    assert reason in remark.reason
+
+
+def test_apis_guru_gives_an_entry_for_each_api():
+    document = {
+        "a.example": {
+            "preferred": "2",
+            "versions": {
+                "1": {"info": {"title": "Old"}},
+                "2": {
+                    "info": {"title": "A", "description": "First.\n\nSecond.", "x-apisguru-categories": ["media", "x"]},
+                    "externalDocs": {"url": "https://a.example/docs"},
+                    "swaggerUrl": "https://api.example/a.json",
+                },
+            },
+        },
+        "b.example:c": {"versions": {"1": {"info": {"contact": {"url": "http://b.example"}}}}},
+        "broken": {"versions": {"1": {}}},
+    }
+    parsed = parse(msgspec.json.encode(document))
+    first, second = parsed.catalogue.entries()
+    assert (first.name, first.description, first.category) == ("A", "First.", "media")
+    assert (first.link, first.auth, first.https, first.cors) == ("https://a.example/docs", "unknown", True, "unknown")
+    assert (second.name, second.link, second.https, second.category) == (
+        "b.example:c",
+        "http://b.example",
+        False,
+        "uncategorized",
+    )
+    assert [remark.name for remark in parsed.report.rejected.first] == ["broken"]
+
+
+@pytest.mark.parametrize(
+    ("body", "reason", "text"),
+    [
+        (b"", "format", "it is empty"),
+        (b"<!DOCTYPE html><title>502</title>", "format", "an HTML page"),
+        (b"hello", "format", "some other text"),
+        (b"\xff\xfe\x00", "format", "no UTF-8"),
+        (b'{"entries": [', "format", "begins like JSON"),
+        (b"[" * 200_000, "format", "JSON"),
+        (b'{"count": 0}', "format", "some other JSON"),
+        (b'{"entries": "none"}', "format", "some other JSON"),
+        (b'{"entries": []}', "empty", "no entries"),
+        (b'{"count": 0, "entries": null}', "empty", "no entries"),
+        (b'{"entries": [1, 2, {"API": "A", "Link": "x", "HTTPS": true}]}', "unreadable", "2 of 3 rows"),
+        (b'{"a": {"versions": {}}}', "unreadable", "1 of 1 rows"),
+        (HEAD.encode(), "empty", "no entries"),
+    ],
+)
+def test_what_is_no_catalogue_is_refused_with_its_reason(body, reason, text):
+    with pytest.raises(CatalogueError, match=text) as refusal:
+        parse(body)
+    assert refusal.value.reason == reason
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_format_that_is_asked_for_is_not_guessed(name):
+    with pytest.raises(CatalogueError, match=f"not the format {name!r}"):
+        parse(b"# nothing", name)
+
+
+def test_a_byte_order_mark_does_no_harm():
+    assert parse(b'\xef\xbb\xbf{"entries": [{"API": "A", "HTTPS": true}]}').catalogue.names() == ["A"]
+
+
+@pytest.mark.parametrize("character", "\u2028\u2029\x85\x0b\x0c\x1c")
+def test_only_line_feeds_part_rows(character):
+    parsed = rows_of(
+        f"| [Foo{character}Bar](http://x/) | d{character}e | No | Yes | No |\r", "| [B](http://b) | d | No | Yes | No |"
+    )
+    first, second = parsed.catalogue.names()
+    assert first in (f"Foo{character}Bar", "Foo Bar")
+    assert second == "B"
+
+
+@pytest.mark.parametrize(
+    "line", ["|-" + " " * 10**6 + "x", "| [" + "](x" * 300_000 + " |", "|" * 10**6, "[" * 10**6, "|\\" * 10**6]
+)
+def test_no_line_is_so_long_that_it_takes_for_ever(line):
+    """Each of these took minutes or hours where a pattern went back and forth over it."""
+    assert "A" in rows_of("| [A](http://a) | d | No | Yes | No |", line).catalogue.names()
+
+
+@pytest.mark.parametrize("preferred", [["x"], {}, None, 7])
+def test_a_preferred_version_that_makes_no_sense_is_overlooked(preferred):
+    document = {"a": {"preferred": preferred, "versions": {"1": {"info": {"title": "A"}}}}}
+    assert parse(msgspec.json.encode(document)).catalogue.names() == ["A"]
+
+
+def test_remarks_are_short_however_long_what_they_speak_of_is():
+    report = rows_of("| [A](http://a) | d | No | Yes | No | " + "x" * 10**6 + " |").report
+    assert len(report.repaired.first[0].reason) < 300

@@ -1,0 +1,28 @@
+"""The starter catalogue is worth having, and is our own."""
+
+import difflib
+
+from apidex.catalogue import starter
+
+
+def test_it_has_enough_to_be_of_use():
+    parsed, as_of = starter.load()
+    assert len(parsed.catalogue) >= 200
+    assert parsed.catalogue.categories >= 20
+    assert parsed.report.repaired.total == parsed.report.rejected.total == 0
+    assert as_of > 1_700_000_000
+
+
+def test_no_entry_stands_twice_and_each_has_a_link():
+    entries = starter.load()[0].catalogue.entries()
+    assert len({(item.name, item.link) for item in entries}) == len(entries)
+    assert all(item.link.startswith(("https://", "http://")) and item.description for item in entries)
+
+
+def test_its_words_are_its_own(real_entries):
+    theirs = {item["Description"].casefold() for item in real_entries}
+    by_name = {item["API"]: item["Description"] for item in real_entries}
+    for item in starter.load()[0].catalogue.entries():
+        assert item.description.casefold() not in theirs, item
+        likeness = difflib.SequenceMatcher(None, item.description, by_name.get(item.name, "")).ratio()
+        assert likeness < 0.8, item

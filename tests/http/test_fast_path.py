@@ -1,0 +1,174 @@
+"""The short cut gives to the byte what Litestar's handler gives, and both give what looking at every entry gives."""
+
+import asyncio
+import gzip
+from dataclasses import replace
+
+import msgspec
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apidex.http import fast_path
+from conftest import client_of, refreshed, running_app
+from fakes import FakeClock, FakeUpstream
+
+NAMES = [
+    "Cat Facts",
+    "Cats",
+    "Cats",
+    "Songlink / Odesli",
+    "What's on the menu?",
+    "Pokéapi",
+    "İBB 🎉",
+    "100% & <b>",
+    "a" * 256,
+]
+NAMES += [f"Filler {number} with a longer name" for number in range(40)]
+
+name = st.sampled_from(NAMES).flatmap(
+    lambda whole: st.tuples(st.integers(0, len(whole) - 1), st.integers(1, 12)).map(
+        lambda cut: whole[cut[0] : cut[0] + cut[1]]
+    )
+) | st.text(min_size=1, max_size=300)
+raw_byte = st.integers(1, 255).map(lambda byte: f"%{byte:02X}")
+path = name.map(lambda text: "/" + "".join(f"%{b:02x}" for b in text.encode("utf-8", "replace"))) | st.lists(
+    raw_byte, min_size=1, max_size=5
+).map(lambda parts: "/" + "".join(parts))
+headers = st.fixed_dictionaries(
+    {},
+    optional={
+        "accept-encoding": st.sampled_from(["gzip", "zstd", "gzip, zstd;q=0.5", "identity", "*", "br", "zstd;q=0, *"]),
+        "if-none-match": st.sampled_from(["*", '"x"', "ETAG", 'W/ETAG, "y"']),
+    },
+)
+
+
+def answers_from_both(method: str, path: str, headers: dict) -> list:
+    async def ask():
+        got = []
+        async with running_app(FakeUpstream(*NAMES), FakeClock()) as app:
+            for asgi in (app.asgi, app.asgi, app.plain):
+                async with client_of(asgi) as client:
+                    if "ETAG" in headers.get("if-none-match", ""):
+                        tag = (await client.get("/Cat", headers=headers)).headers["etag"]
+                        headers["if-none-match"] = headers["if-none-match"].replace("ETAG", tag)
+                    async with client.stream(method, path, headers=headers) as response:
+                        raw = b"".join([chunk async for chunk in response.aiter_raw()])
+                    got.append((response.status_code, sorted(response.headers.multi_items()), raw))
+        return got
+
+    import asyncio
+
+    return asyncio.run(ask())
+
+
+@given(method=st.sampled_from(["GET", "GET", "HEAD"]), path=path, headers=headers)
+def test_the_short_cut_equals_litestar_and_both_equal_a_naive_scan(method, path, headers):
+    first, again, plain = answers_from_both(method, path, dict(headers))
+    assert first == plain
+    assert again == plain
+    status, _, raw = plain
+    if status == 200 and method == "GET":
+        from urllib.parse import unquote
+
+        found = [item["API"] for item in msgspec.json.decode(decoded(plain))]
+        assert found == [candidate for candidate in NAMES if unquote(path[1:]) in candidate]
+    elif method == "HEAD":
+        assert raw == b""
+
+
+def decoded(answer) -> bytes:
+    _, headers, raw = answer
+    encoding = dict(headers).get("content-encoding")
+    if encoding == "gzip":
+        return gzip.decompress(raw)
+    return zstandard.ZstdDecompressor().decompress(raw) if encoding == "zstd" else raw
+
+
+@pytest.mark.parametrize(("encoding", "is_used"), [("gzip", True), ("zstd", True), ("identity", False)])
+async def test_a_long_answer_is_compressed_and_its_tag_is_its_own(client, upstream, app, encoding, is_used):
+    upstream.has(*NAMES)
+    await refreshed(app)
+    plain = await client.get("/Filler", headers={"accept-encoding": "identity"})
+    response = await client.get("/Filler", headers={"accept-encoding": encoding})
+    assert (response.headers.get("content-encoding") == encoding) is is_used
+    assert (response.headers["etag"] != plain.headers["etag"]) is is_used
+    assert response.headers["vary"] == "accept-encoding"
+
+
+async def test_a_short_answer_is_sent_as_it_is(client):
+    response = await client.get("/Cats", headers={"accept-encoding": "gzip"})
+    assert "content-encoding" not in response.headers
+
+
+async def test_tags_are_a_matter_of_the_catalogue_and_not_of_the_replica_or_the_time(upstream):
+    tags = set()
+    for seconds in (0, 1000):
+        clock = FakeClock()
+        clock.passes(seconds)
+        async with running_app(upstream, clock, served_by=f"replica-{seconds}") as app, client_of(app.asgi) as client:
+            tags.add((await client.get("/Cat")).headers["etag"])
+    assert len(tags) == 1
+
+
+async def test_a_new_catalogue_is_answered_from_at_once_and_old_tags_are_worth_nothing(client, upstream, app):
+    before = await client.get("/Cat")
+    upstream.has("Catamaran", "Dogs", "Birds")
+    await refreshed(app)
+    after = await client.get("/Cat", headers={"if-none-match": before.headers["etag"]})
+    assert [item["API"] for item in after.json()] == ["Catamaran"]
+    assert after.headers["catalogue-version"] > before.headers["catalogue-version"]
+    assert after.headers["etag"] != before.headers["etag"]
+
+
+async def test_an_answer_given_before_has_the_age_of_this_moment(client, clock):
+    assert (await client.get("/Cat")).headers["age"] == "0"
+    clock.passes(61.5)
+    response = await client.get("/Cat")
+    assert response.headers["age"] == "61"
+    assert response.headers["cache-status"] == "redis; hit; ttl=11099, apidex; hit; ttl=11099"
+    assert (await client.get("/Cat", headers={"if-none-match": response.headers["etag"]})).headers["age"] == "61"
+
+
+async def test_a_fault_of_ours_is_a_problem_document_and_logged(client, app, capsys):
+    app.service.refresher.current = replace(app.service.refresher.current, index=None)
+    response = await client.get("/Cat")
+    assert response.status_code == 500
+    assert response.json()["detail"] == "A fault in Apidex; its log has more."
+    assert "request.broken" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip", "zstd"])
+@pytest.mark.parametrize("path", ["/Filler", "/a", "/i"])
+async def test_a_wide_answer_comes_in_pieces_that_are_the_whole(monkeypatch, clock, encoding, path):
+    monkeypatch.setattr(fast_path, "WIDE", 9)
+    monkeypatch.setattr(fast_path, "_PIECE", 7)
+    async with running_app(FakeUpstream(*NAMES), clock) as app, client_of(app.asgi) as client:
+        response = await client.get(path, headers={"accept-encoding": encoding})
+        async with client_of(app.plain) as plain:
+            whole = await plain.get(path, headers={"accept-encoding": encoding})
+        head = await client.head(path, headers={"accept-encoding": encoding})
+    assert response.json() == whole.json()
+    assert len(response.json()) > 9
+    assert "content-length" not in response.headers
+    assert response.headers["etag"] == head.headers["etag"]
+    assert response.headers.get("content-encoding", "identity") == encoding
+    assert head.content == b""
+
+
+async def test_others_are_answered_between_the_pieces_of_a_wide_answer(monkeypatch, clock):
+    monkeypatch.setattr(fast_path, "WIDE", 9)
+    monkeypatch.setattr(fast_path, "_PIECE", 1)
+    order = []
+
+    async def ask(app, path, label):
+        async def send(message):
+            order.append(label)
+
+        await app.asgi({"type": "http", "method": "GET", "raw_path": path, "headers": []}, None, send)
+
+    async with running_app(FakeUpstream(*NAMES), clock) as app:
+        await asyncio.gather(ask(app, b"/Filler", "wide"), ask(app, b"/Cat", "narrow"))
+    assert order.index("narrow") < order.count("wide") / 2

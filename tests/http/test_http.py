@@ -1,0 +1,219 @@
+"""The HTTP interface as a client meets it."""
+
+import re
+
+import pytest
+
+from apidex.catalogue.catalogue import NAME_LIMIT
+from conftest import client_of, refreshed, running_app
+
+EVERYWHERE = {
+    "x-served-by": "replica-1",
+    "access-control-allow-origin": "*",
+    "access-control-expose-headers": "*",
+    "x-content-type-options": "nosniff",
+}
+V1 = ["/v1/search?q=cat", "/v1/suggest?q=cat", "/v1/categories", "/v1/entries", "/v1/entries?format=csv"]
+READABLE = ["/Cat", "/", "/v1/catalogue", *V1, "/-/livez", "/-/readyz", "/-/docs", "/-/openapi.json"]
+READABLE += ["/publicapis/entries", "/publicapis/categories", "/publicapis/health"]
+
+
+async def test_a_search_answers_the_entries_whose_name_contains_it(client):
+    response = await client.get("/Cat")
+    assert response.headers["content-type"] == "application/json"
+    assert [item["API"] for item in response.json()] == ["Cat Facts", "Cats"]
+    assert list(response.json()[0]) == ["API", "Description", "Auth", "HTTPS", "Cors", "Link", "Category"]
+    assert (await client.get("/cat")).json() == []
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("/Songlink%20%2F%20Odesli", ["Songlink / Odesli"]),
+        ("/%2F", ["Songlink / Odesli"]),
+        ("/What's%20on%20the%20menu%3F", ["What's on the menu?"]),
+        ("/Pok%C3%A9", ["Pokéapi"]),
+        *((f"/{word}", []) for word in ("health", "metrics", "docs", "v1", "-", "openapi.json", "favicon.ico", "%23")),
+    ],
+)
+async def test_nothing_hides_a_search(client, path, names):
+    response = await client.get(path)
+    assert response.status_code == 200
+    assert [item["API"] for item in response.json()] == names
+
+
+async def test_an_answer_says_all_that_it_should(client, clock):
+    clock.passes(5)
+    headers = (await client.get("/Cat")).headers
+    assert EVERYWHERE.items() <= dict(headers).items()
+    assert re.fullmatch(r'"[0-9a-f]{32}"', headers["etag"])
+    assert headers["age"] == "5"
+    assert headers["cache-control"] == "public, max-age=11160, stale-while-revalidate=300, stale-if-error=604800"
+    assert headers["cache-status"] == "redis; hit; ttl=11155, apidex; hit; ttl=11155"
+    assert re.fullmatch(r"\d{13}-[0-9a-f]{12}", headers["catalogue-version"])
+
+
+async def test_what_the_client_holds_already_is_not_sent_again(client):
+    first = await client.get("/Cat")
+    again = await client.get("/Cat", headers={"if-none-match": f'"other", {first.headers["etag"]}'})
+    assert (again.status_code, again.content) == (304, b"")
+    for name in ("etag", "cache-control", "vary", "catalogue-version", "x-served-by"):
+        assert again.headers[name] == first.headers[name]
+
+
+@pytest.mark.parametrize("path", READABLE)
+async def test_head_says_what_get_says(client, path):
+    got, head = await client.get(path), await client.head(path)
+    assert head.status_code == got.status_code == 200
+    assert head.content == b""
+    assert dict(head.headers) == dict(got.headers)
+
+
+@pytest.mark.parametrize("path", READABLE)
+async def test_any_web_page_may_read(client, path):
+    response = await client.options(
+        path, headers={"origin": "https://a.example", "access-control-request-method": "GET"}
+    )
+    assert response.status_code == 204
+    assert response.headers["access-control-allow-methods"] == "GET, HEAD, OPTIONS"
+    assert response.headers["access-control-allow-origin"] == "*"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/" + "x" * (NAME_LIMIT + 1), 400),
+        ("GET", "/a%00", 400),
+        ("HEAD", "/a%1F", 400),
+        ("GET", "/%C3", 400),
+        ("POST", "/x", 405),
+        ("DELETE", "/v1/catalogue", 405),
+        ("PUT", "/", 405),
+        ("GET", "/a/b", 404),
+        ("GET", "/Cat/", 404),
+        ("GET", "/v1/", 404),
+        ("GET", "/-/nothing", 404),
+        ("POST", "/a/b", 404),
+        ("OPTIONS", "/a/b", 404),
+        ("GET", "/a%2Fb/c", 404),
+    ],
+)
+async def test_a_wrong_request_gets_a_problem_document(client, method, path, status):
+    response = await client.request(method, path)
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    assert EVERYWHERE.items() <= dict(response.headers).items()
+    assert ("allow" in response.headers) is (status == 405)
+    if method != "HEAD":
+        assert response.json()["status"] == status
+        assert response.json()["detail"].endswith(".")
+
+
+async def test_a_name_that_is_too_long_is_told_the_limit(client):
+    assert (await client.get("/" + "x" * 300)).json()["limit"] == NAME_LIMIT
+
+
+async def test_a_fault_of_ours_is_a_problem_document_without_its_insides(client, app, monkeypatch):
+    monkeypatch.setattr(type(app.service.refresher), "state", lambda self: 1 / 0)
+    response = await client.get("/v1/catalogue")
+    assert response.status_code == 500
+    assert response.headers["content-type"] == "application/problem+json"
+    assert "Zero" not in response.text
+
+
+async def test_the_catalogue_is_described(client, upstream, clock):
+    clock.passes(2)
+    view = (await client.get("/v1/catalogue")).json()
+    assert view["version"] == f"{view['stamp']}-{view['digest'][:12]}"
+    assert (view["state"], view["age"], view["max_age"]) == ("fresh", 2.0, 11160.0)
+    assert (view["entries"], view["categories"], view["rows"]) == (6, 1, 6)
+    assert view["source"] == view["upstream"]["url"] == upstream.source
+    assert view["upstream"]["refreshes"] == {"changed": 1}
+    assert view["redis"]["publications"] == {"published": 1}
+    assert (view["redis"]["reachable"], view["redis"]["shared"]) == (True, True)
+    assert view["checked_at"].endswith("Z")
+
+
+async def test_what_was_refused_is_described(client, upstream, app):
+    upstream.sends(b"<!doctype html>Bad gateway")
+    await refreshed(app)
+    view = (await client.get("/v1/catalogue")).json()["upstream"]
+    assert view["failures"] == {"format": 1}
+    assert view["failed_in_a_row"] == 1
+    assert view["last_failure"]["reason"] == "format"
+    assert "HTML page" in view["last_failure"]["detail"]
+
+
+async def test_the_starter_catalogue_is_called_what_it_is(upstream, clock):
+    upstream.goes_down()
+    async with running_app(upstream, clock) as app, client_of(app.asgi) as client:
+        assert (await client.get("/v1/catalogue")).json()["state"] == "bundled"
+        response = await client.get("/GitHub")
+        assert response.json()
+        assert response.headers["cache-control"] == "no-cache"
+        assert response.headers["cache-status"] == "apidex; hit; detail=bundled"
+
+
+async def test_a_replica_that_is_about_to_end_is_alive_but_not_ready(client, app):
+    assert (await client.get("/-/readyz")).status_code == 200
+    app.service.draining = True
+    response = await client.get("/-/readyz")
+    assert (response.status_code, response.json()["status"]) == (503, 503)
+    assert (await client.get("/-/livez")).status_code == 200
+    assert (await client.get("/Cat")).status_code == 200
+
+
+async def test_probes_do_not_ask_the_upstream(client, upstream):
+    upstream.goes_down()
+    asked = len(upstream.asked)
+    assert (await client.get("/-/readyz")).status_code == 200
+    assert len(upstream.asked) == asked
+
+
+async def test_the_openapi_document_lists_every_path(client):
+    document = (await client.get("/-/openapi.json")).json()
+    v1 = {f"/v1/{what}" for what in ("search", "suggest", "categories", "entries", "changes", "catalogue")}
+    expected = {"/{name}", "/", *v1, "/-/livez", "/-/readyz", "/-/metrics", "/-/docs", "/-/openapi.json"}
+    expected |= {f"/publicapis/{path}" for path in ("entries", "random", "categories", "health")}
+    assert expected == set(document["paths"])
+    assert document["paths"]["/{name}"]["get"]["parameters"][0]["schema"]["maxLength"] == NAME_LIMIT
+
+
+async def test_the_openapi_document_describes_every_parameter_and_every_answer(client):
+    document = (await client.get("/-/openapi.json")).json()
+    for path, item in document["paths"].items():
+        for parameter in item["get"].get("parameters", ()):
+            assert parameter["description"], (path, parameter["name"])
+        for status, answer in item["get"]["responses"].items():
+            assert answer["description"], (path, status)
+    names = [parameter["name"] for parameter in document["paths"]["/v1/search"]["get"]["parameters"]]
+    assert names == ["q", "category", "auth", "https", "cors", "sort", "limit", "offset", "version"]
+
+
+async def test_the_docs_page_loads_nothing_from_anywhere(client):
+    response = await client.get("/-/docs")
+    assert response.headers["content-type"].startswith("text/html")
+    assert not re.findall(r"<(?:script|link|img|iframe|object)\b|@import|url\(|\bsrc=", response.text)
+    assert response.headers["content-security-policy"].startswith("default-src 'none'")
+    for path in ("/{name}", "/v1/catalogue", "/-/readyz"):
+        assert path in response.text
+    assert "curl &#x27;http://apidex/v1/search?q=open+weather&#x27;" in response.text
+    assert "<td>integer, 1 to 100; 20 if left out<td>" in response.text
+    assert "<td>yes, no, unknown; may be repeated<td>" in response.text
+
+
+@pytest.mark.parametrize("host", ["x:99999999", "x:abc", "[", "u@h", ""])
+@pytest.mark.parametrize("path", ["/", "/-/docs"])
+async def test_a_host_that_makes_no_sense_makes_links_relative(client, path, host):
+    response = await client.get(path, headers={"host": host})
+    assert response.status_code == 200
+    assert f"http://{host}/v1" not in response.text
+    if path == "/":
+        assert response.json()["catalogue"] == "/v1/catalogue"
+
+
+async def test_several_lines_of_a_header_are_one_list(client):
+    for path in ("/Cat", "/v1/catalogue"):
+        tag = (await client.get(path)).headers["etag"]
+        headers = [("if-none-match", '"x"'), ("if-none-match", tag)]
+        assert (await client.get(path, headers=headers)).status_code == 304

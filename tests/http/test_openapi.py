@@ -1,0 +1,81 @@
+"""A running service keeps what its OpenAPI document promises: Schemathesis asks all that is allowed there, and what is not.
+
+All checks are on: no 5xx, no status, content type or body that is not documented, all that is allowed accepted, all else refused
+with a 4xx, other methods with a 405 that lists the right ones. Those about signing in find nothing to do here. Whatever is in the
+document is asked, so that a new path needs no line here.
+"""
+
+import os
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+
+from apidex.catalogue.catalogue import Catalogue
+from fakes import entry
+from processes import replica
+
+SECONDS = 20
+"""How long it may ask; the service and Schemathesis together use about as much CPU."""
+
+SCHEMATHESIS = Path(sysconfig.get_path("scripts")) / "schemathesis"
+
+
+NAMES = ["Cat Facts", "Songlink / Odesli", "Pokéapi", "<script>alert(1)</script>", "100% & more?#", "İBB 🎉"]
+VALUES = {"category": ["Animals", "Science & Math"], "auth": ["none", "apiKey"]}
+"""What filters may say is known where the catalogue is, as its version is; the document cannot know it, and is told here."""
+
+
+@pytest.fixture
+def catalogue(tmp_path) -> str:
+    """A file with entries of all VALUES, and with names that hold what breaks links, pages and queries."""
+    kinds = [(category, auth) for category in VALUES["category"] for auth in ("", "apiKey")]
+    entries = [entry(name, category=category, auth=auth) for name in NAMES for category, auth in kinds]
+    path = tmp_path / "entries.json"
+    path.write_bytes(b'{"count":%d,"entries":%b}' % (len(entries), Catalogue.of(entries).canonical))
+    return path.as_uri()
+
+
+CONFIGURATION = """
+[checks]
+negative_data_rejection.expected-statuses = ["400", "404", "405", "410"]
+"""
+"""A version that is none of this catalogue is gone, as far as a replica can tell."""
+
+
+def of_this_catalogue(document: dict, version: str) -> dict:
+    known = VALUES | {"version": [version], "since": [version]}
+    for item in document["paths"].values():
+        for parameter in item["get"].get("parameters", ()):
+            schema = parameter["schema"].get("items", parameter["schema"])
+            is_text = "maxLength" in schema  # of which anything may be a part, as under /publicapis
+            if parameter["name"] in known and not is_text:
+                schema["enum"] = known[parameter["name"]]
+    return document
+
+
+def test_schemathesis_finds_nothing(catalogue, tmp_path):
+    with replica("--upstream", catalogue) as process:
+        document = httpx.get(f"{process.url}/-/openapi.json").json()
+        document = of_this_catalogue(document, process.catalogue()["version"])
+        (tmp_path / "openapi.json").write_bytes(msgspec.json.encode(document))
+        (tmp_path / "schemathesis.toml").write_text(CONFIGURATION)
+        command = [SCHEMATHESIS, "run", "openapi.json", "--url", process.url, "--checks", "all"]
+        command += ["--max-time", str(SECONDS), "--continue-on-failure"]
+        command += ["--report", "json", "--report-json-path", "report.json"]
+        environ = os.environ | {"NO_COLOR": "1", "COLUMNS": "120"}
+        run = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=10 * SECONDS)
+    assert run.returncode == 0, run.stdout + run.stderr
+    report = msgspec.json.decode((tmp_path / "report.json").read_bytes())
+    operations = [f"{method.upper()} {path}" for path, item in document["paths"].items() for method in item]
+    assert report["operations"]["tested"] == len(operations)
+    assert {name: warnings for name, warnings in report["warnings"].items() if warnings} == {}
+    never_accepted = [
+        name
+        for name in operations
+        if not sum(phase["accepted"] for phase in report["valid_rates"].get(name, {}).values())
+    ]
+    assert never_accepted == []

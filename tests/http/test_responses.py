@@ -1,0 +1,105 @@
+"""Names, encodings and validators are taken from requests as the standards say."""
+
+import gzip
+
+import pytest
+import zstandard
+
+from apidex.http.responses import GZIP, IDENTITY, ZSTD, Problem, is_name, name_of, negotiate, unchanged
+
+
+@pytest.mark.parametrize(
+    ("header", "encoding"),
+    [
+        (b"", IDENTITY),
+        (b"gzip", GZIP),
+        (b"GZip", GZIP),
+        (b"zstd", ZSTD),
+        (b"gzip, deflate, br, zstd", ZSTD),
+        (b"gzip;q=1, zstd;q=0.5", GZIP),
+        (b"gzip;q=0.5, zstd;q=0.5", ZSTD),
+        (b"*", ZSTD),
+        (b"*;q=0.1, zstd;q=0", GZIP),
+        (b"zstd;q=0, gzip;q=0", IDENTITY),
+        (b"gzip;q=0.2, identity;q=0.9", IDENTITY),
+        (b"identity", IDENTITY),
+        (b"br", IDENTITY),
+        (b"gzip;q=2", IDENTITY),
+        (b"gzip ; q = 0.5", GZIP),
+        (b"gzip;q=x, ,;;", IDENTITY),
+        (b"\xff\x00", IDENTITY),
+    ],
+)
+def test_the_encoding_is_the_one_that_the_client_likes_best(header, encoding):
+    assert negotiate(header) is encoding
+
+
+def test_what_is_encoded_can_be_decoded_and_is_the_same_each_time():
+    body = b"Cat Facts " * 500
+    assert gzip.decompress(GZIP.encode(body)) == body
+    assert zstandard.ZstdDecompressor().decompress(ZSTD.encode(body)) == body
+    assert GZIP.encode(body) == GZIP.encode(body)
+    assert IDENTITY.encode(body) == body
+    assert len({GZIP.suffix, ZSTD.suffix, IDENTITY.suffix}) == 3
+
+
+@pytest.mark.parametrize(
+    ("header", "held"),
+    [
+        (b'"b"', b'"b"'),
+        (b'W/"b"', b'"b"'),
+        (b'"x", "a" ,"b"', b'"a"'),
+        (b'"x","b"', b'"b"'),
+        (b"*", b'"a"'),
+        (b" * ", b'"a"'),
+        (b'"x"', None),
+        (b"b", None),
+        (b'"x,b"', None),
+        (b"", None),
+    ],
+)
+def test_a_client_holds_an_answer_whose_tag_it_sends(header, held):
+    assert unchanged(header, (b'"a"', b'"b"')) == held
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        (b"/Cat", "Cat"),
+        (b"/Songlink%20%2F%20Odesli", "Songlink / Odesli"),
+        (b"/Pok%C3%A9", "Poké"),
+        ("/Poké".encode(), "Poké"),
+        (b"/a+b", "a+b"),
+        (b"/%2e%2E", ".."),
+        (b"/%", "%"),
+        (b"/%zz", "%zz"),
+        (b"/" + b"x" * 256, "x" * 256),
+        ("/" + "é" * 256, "é" * 256),
+    ],
+)
+def test_a_path_of_one_segment_is_a_name(path, name):
+    raw = path if isinstance(path, bytes) else path.encode()
+    assert is_name(raw)
+    assert name_of(raw) == name
+
+
+@pytest.mark.parametrize("path", [b"/", b"", b"//", b"/Cat/", b"/a/b", b"*", b"//a"])
+def test_every_other_path_is_none(path):
+    assert not is_name(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "detail"),
+    [
+        (b"/%ff", "no valid UTF-8: byte 0"),
+        (b"/%ED%A0%80", "no valid UTF-8"),
+        (b"/x%00", "control characters"),
+        (b"/x%C2%85", "control characters"),
+        (b"/%0A", "control characters"),
+        (b"/" + b"x" * 257, "257 characters; at most 256"),
+    ],
+)
+def test_a_name_that_nothing_can_have_is_a_problem(path, detail):
+    with pytest.raises(Problem, match=detail) as problem:
+        name_of(path)
+    assert problem.value.status == 400

@@ -1,0 +1,311 @@
+"""Searching over HTTP: `/v1/search`, `suggest`, `categories`, `entries` and `changes`, as a client meets them."""
+
+import csv
+import io
+
+import msgspec
+import pytest
+
+from apidex.replication.snapshot import EARLIER_COUNT
+from conftest import client_of, refreshed, running_app
+from fakes import FakeClock, FakeRedis, FakeUpstream, entry
+
+ENTRIES = [
+    entry("Pokéapi", category="Games", description='"Gotta", catch\nthem <script>alert(1)</script>'),
+    entry("OpenWeatherMap", category="Weather", auth="apiKey", cors="unknown"),
+    entry("weather-api", category="Weather", cors="no", https=False),
+    entry("Weatherbit", category="Weather", auth="apiKey"),
+    entry("GitHub", category="Development", auth="OAuth", cors="no"),
+    entry("<b>Bold</b>", category="Games"),
+]
+
+
+def sends(upstream, *entries) -> None:
+    upstream.sends(msgspec.json.encode({"count": len(entries), "entries": entries}))
+
+
+@pytest.fixture
+def upstream() -> FakeUpstream:
+    upstream = FakeUpstream()
+    sends(upstream, *ENTRIES)
+    return upstream
+
+
+def names_of(answer) -> list[str]:
+    return [hit["entry"]["API"] for hit in answer.json()["hits"]]
+
+
+async def test_a_search_answers_all_that_it_promises(client):
+    response = await client.get("/v1/search", params={"q": "weather", "auth": "APIKEY", "limit": 1})
+    answer = response.json()
+    assert response.headers["content-type"] == "application/json"
+    assert answer["version"] == response.headers["catalogue-version"]
+    assert answer == {
+        "query": "weather",
+        "version": answer["version"],
+        "total": 2,
+        "limit": 1,
+        "offset": 0,
+        "sort": "relevance",
+        "hits": [{"entry": msgspec.to_builtins(ENTRIES[3]), "rank": "prefix", "highlights": [[0, 7]]}],
+        "facets": {
+            "category": [{"value": "Weather", "count": 2}],
+            "auth": [{"value": "apiKey", "count": 2}, {"value": "none", "count": 1}],
+            "https": [{"value": "true", "count": 2}],
+            "cors": [{"value": "unknown", "count": 1}, {"value": "yes", "count": 1}],
+        },
+        "did_you_mean": None,
+    }
+
+
+async def test_a_correction_stands_beside_the_answer_and_not_in_it(client):
+    answer = (await client.get("/v1/search?q=githb")).json()
+    assert (answer["total"], answer["hits"]) == (0, [])
+    assert (answer["did_you_mean"]["query"], answer["did_you_mean"]["total"]) == ("github", 1)
+    assert answer["did_you_mean"]["hits"][0]["entry"]["API"] == "GitHub"
+    assert (await client.get("/v1/search?q=githb&cors=yes")).json()["did_you_mean"] is None
+
+
+@pytest.mark.parametrize("query", ["", "?q=", "?q=%20"])
+async def test_nothing_asked_for_is_everything_in_the_catalogues_order(client, query):
+    answer = await client.get(f"/v1/search{query}")
+    assert names_of(answer) == [each.name for each in ENTRIES]
+    assert {hit["rank"] for hit in answer.json()["hits"]} == {None}
+
+
+async def test_sorting(client):
+    assert names_of(await client.get("/v1/search?q=weather&sort=catalogue")) == [each.name for each in ENTRIES[1:4]]
+    by_name = ["<b>Bold</b>", "GitHub", "OpenWeatherMap", "Pokéapi", "weather-api", "Weatherbit"]
+    assert names_of(await client.get("/v1/search?sort=name")) == by_name
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        ("search?q=" + "x" * 10_000, "a value of 10000 characters is not allowed; allowed is up to 256 characters"),
+        ("search?q=a%00b", "none of them a control character"),
+        ("search?q=%C3", "no valid UTF-8"),
+        ("search?q=a&q=b", "is given 2 times; once is allowed"),
+        ("search?limit=-1", "limit: '-1' is not allowed; allowed is a whole number from 1 to 100"),
+        ("search?limit=0", "from 1 to 100"),
+        ("search?limit=101", "from 1 to 100"),
+        ("search?limit=1e9", "limit: '1e9' is not allowed"),
+        ("search?limit=", "limit: '' is not allowed"),
+        ("search?limit=%C2%B2", "from 1 to 100"),
+        ("search?limit=" + "9" * 5000, "a value of 5000 characters is not allowed"),
+        ("search?offset=-1", "offset: '-1' is not allowed; allowed is a whole number from 0"),
+        ("search?cors=maybe", "cors: 'maybe' is not allowed; allowed is one of yes, no, unknown"),
+        ("search?https=1", "one of true, false"),
+        ("search?sort=best", "one of relevance, name, catalogue"),
+        ("search?category=Cats", "category: 'Cats' is not allowed; allowed are Development, Games, Weather"),
+        ("search?category=", "category: '' is not allowed"),
+        ("search?auth=key", "auth: 'key' is not allowed; allowed are apiKey, none, OAuth"),
+        ("search?version=1", "allowed is a version as the header Catalogue-Version names it"),
+        ("search?query=cat", "There is no parameter 'query' here; allowed are q, category, auth"),
+        ("search?" + "&".join(["cors=yes"] * 101), "too many parameters; at most 100"),
+        ("suggest?limit=21", "from 1 to 20"),
+        ("suggest?cors=yes", "There is no parameter 'cors' here; allowed are q, limit"),
+        ("categories?q=a", "There is no parameter 'q' here; none is allowed"),
+        ("entries?format=xml", "one of json, ndjson, csv"),
+        ("entries?limit=5", "There is no parameter 'limit' here"),
+        ("changes", "The parameter since is missing"),
+        ("changes?since=yesterday", "since: 'yesterday' is not allowed"),
+    ],
+)
+async def test_what_is_asked_wrongly_is_told_what_is_allowed(client, question, said):
+    response = await client.get(f"/v1/{question}")
+    assert response.status_code == 400
+    assert response.headers["content-type"] == "application/problem+json"
+    assert said in response.json()["detail"]
+    assert len(response.content) < 1000
+
+
+async def test_an_offset_past_the_end_is_an_empty_page_with_the_true_total(client):
+    answer = await client.get("/v1/search?q=weather&offset=1000000000")
+    assert (answer.json()["total"], answer.json()["hits"]) == (3, [])
+    assert set(answer.links) == {"first", "prev", "last"}
+
+
+# --- pages
+
+
+async def pages(client, url: str) -> tuple[list[str], int]:
+    """Follow the links to the end; the names on all pages, and how many pages there were."""
+    names, count = [], 0
+    while url:
+        answer = await client.get(url)
+        assert answer.status_code == 200, answer.text
+        names += names_of(answer)
+        count += 1
+        url = answer.links.get("next", {}).get("url")
+    return names, count
+
+
+async def test_links_lead_through_all_pages(client):
+    everything = names_of(await client.get("/v1/search?sort=name&limit=100"))
+    assert await pages(client, "/v1/search?sort=name&limit=4") == (everything, 2)
+    last = (await client.get("/v1/search?limit=4")).links["last"]["url"]
+    answer = await client.get(last)
+    assert (answer.json()["offset"], len(answer.json()["hits"])) == (4, 2)
+    assert answer.links["prev"]["url"] == answer.links["first"]["url"]
+    assert not (await client.get("/v1/search?limit=6")).links
+
+
+async def test_links_keep_what_was_asked(client):
+    answer = await client.get("/v1/search?q=Weather%20%26&auth=apikey&auth=none&limit=2")
+    assert (await client.get(answer.links["next"]["url"])).json()["total"] == answer.json()["total"] == 3
+
+
+async def test_pages_go_on_across_a_refresh(client, upstream, app):
+    first = await client.get("/v1/search?limit=4")
+    sends(upstream, entry("Newcomer"), *ENTRIES[:4])
+    await refreshed(app)
+    second = await client.get(first.links["next"]["url"])
+    assert names_of(first) + names_of(second) == [each.name for each in ENTRIES]
+    assert second.json()["version"] == second.headers["catalogue-version"] == first.json()["version"]
+    assert names_of(await client.get("/v1/search?limit=1")) == ["Newcomer"]
+
+
+async def test_only_the_last_few_versions_are_held_and_the_others_are_gone(client, upstream, app):
+    versions = []
+    for number in range(EARLIER_COUNT + 2):
+        sends(upstream, *ENTRIES, entry(f"Newcomer {number}"))
+        await refreshed(app)
+        versions.append((await client.get("/v1/search")).json()["version"])
+    for version in versions[1:]:
+        assert (await client.get(f"/v1/search?version={version}")).json()["version"] == version
+    gone = await client.get(f"/v1/search?version={versions[0]}")
+    assert gone.status_code == 410
+    assert gone.headers["content-type"] == "application/problem+json"
+    assert gone.json()["version"] == versions[-1]
+    assert (await client.get(f"/v1/changes?since={versions[0]}")).status_code == 410
+
+
+async def test_the_same_content_under_another_stamp_is_served(client):
+    version = (await client.get("/v1/search")).json()["version"]
+    answer = await client.get(f"/v1/search?version=1-{version.partition('-')[2]}")
+    assert answer.json()["version"] == version
+
+
+@pytest.mark.parametrize("goes_first", [0, 1])
+async def test_replicas_of_which_one_has_refreshed_give_every_entry_once_or_say_that_they_cannot(upstream, goes_first):
+    clock = FakeClock()
+    redis = FakeRedis(clock)
+    async with (
+        running_app(upstream, clock, redis, served_by="one") as one,
+        running_app(upstream, clock, redis, served_by="two") as two,
+        client_of(one.asgi) as client_one,
+        client_of(two.asgi) as client_two,
+    ):
+        sends(upstream, *reversed(ENTRIES), entry("Newcomer"))
+        await refreshed(one)  # the other has not looked at Redis yet
+        clients = [client_one, client_two][:: 1 if goes_first == 0 else -1]
+        first = await clients[0].get("/v1/search?limit=4")
+        second = await clients[1].get(first.links["next"]["url"])
+        if (
+            goes_first == 0
+        ):  # the version that only the first has: the other one says so, and goes on when it has looked
+            assert second.status_code == 410
+            await two.service.refresher.turn()
+            second = await clients[1].get(first.links["next"]["url"])
+        names = names_of(first) + names_of(second)
+        assert len(names) == len(set(names)) == first.json()["total"]
+
+
+# --- conditional requests
+
+
+@pytest.mark.parametrize("path", ["search?q=weather", "suggest?q=we", "categories", "entries", "entries?format=csv"])
+async def test_what_the_client_holds_already_is_not_sent_again(client, upstream, app, path):
+    first = await client.get(f"/v1/{path}")
+    held = {"if-none-match": first.headers["etag"]}
+    again = await client.get(f"/v1/{path}", headers=held)
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["etag"] == first.headers["etag"]
+    sends(upstream, *ENTRIES[1:])
+    await refreshed(app)
+    assert (await client.get(f"/v1/{path}", headers=held)).status_code == 200
+
+
+async def test_what_is_asked_wrongly_is_wrong_whatever_the_client_holds(client):
+    response = await client.get("/v1/search?cors=maybe", headers={"if-none-match": "*"})
+    assert response.status_code == 400
+
+
+# --- the others
+
+
+async def test_suggestions(client):
+    answer = (await client.get("/v1/suggest?q=WEA&limit=2")).json()
+    assert answer["suggestions"] == [
+        {"name": "weather-api", "highlights": [[0, 3]]},
+        {"name": "Weatherbit", "highlights": [[0, 3]]},
+    ]
+    assert (await client.get("/v1/suggest")).json()["suggestions"] == []
+
+
+async def test_categories(client):
+    answer = (await client.get("/v1/categories")).json()
+    assert answer["count"] == 3
+    assert answer["categories"][1:] == [{"name": "Games", "entries": 2}, {"name": "Weather", "entries": 3}]
+
+
+@pytest.mark.parametrize(
+    ("query", "accept", "content_type"),
+    [
+        ("", "*/*", "application/json"),
+        ("", "text/html", "application/json"),
+        ("", "text/csv", "text/csv; charset=utf-8"),
+        ("", "text/csv;q=inf", "application/json"),
+        ("", "application/x-ndjson, application/json;q=0.5", "application/x-ndjson"),
+        ("", "application/x-ndjson;q=0.5, application/json", "application/json"),
+        ("?format=csv", "application/json", "text/csv; charset=utf-8"),
+        ("?format=NDJSON", "text/csv", "application/x-ndjson"),
+    ],
+)
+async def test_all_entries_come_in_the_format_that_was_asked_for(client, query, accept, content_type):
+    response = await client.get(f"/v1/entries{query}", headers={"accept": accept})
+    assert response.headers["content-type"] == content_type
+    assert response.headers["vary"] == "accept, accept-encoding"
+    assert rows_of(response) == [each.name for each in ENTRIES]
+
+
+def rows_of(response) -> list[str]:
+    if response.headers["content-type"].startswith("text/csv"):
+        return [row["API"] for row in csv.DictReader(io.StringIO(response.text, newline=""))]
+    if response.headers["content-type"] == "application/x-ndjson":
+        return [msgspec.json.decode(line)["API"] for line in response.content.splitlines()]
+    return [each["API"] for each in response.json()]
+
+
+async def test_csv_holds_everything_whatever_characters_there_are(client):
+    response = await client.get("/v1/entries?format=csv")
+    rows = list(csv.DictReader(io.StringIO(response.text, newline="")))
+    read = [row | {"HTTPS": row["HTTPS"] == "true"} for row in rows]
+    current = (await client.get("/v1/entries")).json()
+    assert read == current
+    assert rows[2]["HTTPS"] == "false"
+
+
+async def test_entries_are_filtered_like_a_search(client):
+    response = await client.get("/v1/entries?category=weather&auth=none&auth=OAuth")
+    assert rows_of(response) == ["weather-api"]
+
+
+async def test_formats_of_one_url_have_tags_of_their_own(client):
+    tags = {(await client.get("/v1/entries", headers={"accept": kind})).headers["etag"] for kind in ("*/*", "text/csv")}
+    assert len(tags) == 2
+
+
+async def test_changes_since_a_version(client, upstream, app):
+    since = (await client.get("/v1/search")).json()["version"]
+    changed = entry("GitHub", category="Development", auth="apiKey", cors="no")
+    sends(upstream, *ENTRIES[:4], changed, entry("Newcomer", link="https://new.example/"))
+    await refreshed(app)
+    answer = (await client.get(f"/v1/changes?since={since}")).json()
+    assert (answer["since"], answer["version"] > since) == (since, True)
+    assert [each["API"] for each in answer["added"]] == ["Newcomer"]
+    assert [each["API"] for each in answer["removed"]] == ["<b>Bold</b>"]
+    assert [(each["before"]["Auth"], each["after"]["Auth"]) for each in answer["changed"]] == [("OAuth", "apiKey")]
+    nothing = (await client.get(f"/v1/changes?since={answer['version']}")).json()
+    assert (nothing["added"], nothing["removed"], nothing["changed"]) == ([], [], [])

@@ -1,0 +1,154 @@
+"""The benchmarks ask what they say, and say what they lack."""
+
+import os
+import subprocess
+import sys
+from shutil import which
+
+import pytest
+from loadtest.bench.instructions import Count, excess
+from loadtest.bench.many import entries, write
+from loadtest.bench.table import table
+from loadtest.bench.workload import kinds
+from msgspec.structs import replace
+
+from apidex.catalogue import formats
+from apidex.catalogue.catalogue import Catalogue
+from conftest import ROOT
+
+
+@pytest.fixture(scope="module")
+def asked(real_entries):
+    names = [entry["API"] for entry in real_entries]
+    return names, {kind.title: kind for kind in kinds(names)}
+
+
+def hits(names: list[str], wanted: str) -> int:
+    return sum(wanted in name for name in names)
+
+
+@pytest.mark.parametrize(
+    ("title", "low", "high"),
+    [
+        ("a miss, never seen", 0, 0),
+        ("1 hit, never seen", 1, 1),
+        ("12 hits, never seen", 11, 13),
+        ("12 hits, seen", 11, 13),
+        ("12 hits, 304", 11, 13),
+        ("12 hits, gzip, seen", 11, 13),
+        ("200 hits, seen", 150, 250),
+        ("Zipf mix of all names", 1, 200),
+    ],
+)
+def test_a_kind_asks_for_names_with_as_many_hits_as_it_says(asked, title, low, high):
+    names, by_title = asked
+    assert {hits(names, wanted) for wanted in set(by_title[title].names)} <= set(range(low, high + 1))
+
+
+def test_every_run_asks_the_same_and_new_names_are_asked_by_one_kind_only(asked):
+    names, by_title = asked
+    again = kinds(names)
+    assert [kind.names for kind in again] == [kind.names for kind in by_title.values()]
+    pools = [set(kind.names) for kind in again[:-1]]
+    assert len(set.union(*pools)) == sum(map(len, pools))
+
+
+def test_the_zipf_mix_asks_for_some_names_often_and_for_most_of_them_now_and_then(asked):
+    names, by_title = asked
+    drawn = by_title["Zipf mix of all names"].names
+    counts = sorted((drawn.count(name) for name in set(drawn)), reverse=True)
+    assert counts[0] > 10 * counts[20]
+    assert len(counts) > 0.9 * len(set(names))
+
+
+def test_a_table_is_markdown_and_lines_up():
+    assert table(["µs", "Apidex"], [["a miss", "1"]]) == (
+        "| µs     | Apidex |\n| ------ | -----: |\n| a miss |      1 |\n"
+    )
+
+
+COUNT = Count(
+    "Python",
+    1000,
+    {"memcpy": 500, "bisect": 100},
+    {"apidex.http.fast_path.at_once": 40, "apidex.search.names.find": 30},
+)
+
+
+def test_an_excess_of_instructions_is_told_with_the_functions_that_it_comes_from():
+    slower = Count(
+        "Python",
+        1060,
+        {"memcpy": 500, "bisect": 160},
+        {"apidex.http.fast_path.at_once": 40, "apidex.search.names.find": 39},
+    )
+    assert excess(slower, COUNT) == (
+        "1,000 hot requests take 1,060 instructions, 6.0% more than the budget of 1,000.\n"
+        "  Python's own instructions in apidex.search.names.find: +9 to 39\n"
+        "  the processor's in bisect: +60 to 160"
+    )
+
+
+@pytest.mark.parametrize("total", [900, 1000, 1050])
+def test_what_is_within_the_margin_is_no_excess(total):
+    assert excess(replace(COUNT, total=total), COUNT) == ""
+
+
+def test_a_catalogue_of_any_size_is_the_same_at_every_run_and_has_no_name_twice():
+    items = list(entries(5000))
+    assert items == list(entries(5000))
+    assert len({item.name for item in items}) == 5000
+    assert sum("a" in item.name for item in items) > 3000
+
+
+def test_a_large_catalogue_is_what_an_upstream_could_send(tmp_path):
+    write(3000, tmp_path / "many.json")
+    parsed = formats.parse((tmp_path / "many.json").read_bytes())
+    assert len(parsed.catalogue) == 3000
+    assert parsed.report.repaired.total == 0
+    assert parsed.catalogue.digest == Catalogue.of(entries(3000)).digest
+
+
+def bench(*arguments: str, **environ: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "loadtest.bench", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=os.environ | environ, capture_output=True, text=True, timeout=300)
+
+
+def test_a_tool_that_is_missing_is_named_with_the_package_that_has_it(tmp_path):
+    (tmp_path / "taskset").symlink_to(which("taskset"))
+    done = bench("--short", "contenders", PATH=str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr == "There is no redis-server on this machine: apt-get install redis-server\n"
+
+
+def need(*programs: str) -> None:
+    """Skip unless they are there; Debian's packages are called like them."""
+    for program in programs:
+        if which(program) is None and which(program, path="/usr/sbin") is None:
+            pytest.skip(f"there is no {program} on this machine (Debian: apt-get install {program})")
+
+
+@pytest.mark.real
+def test_all_contenders_give_the_same_answers_and_are_put_side_by_side(data):
+    need("nginx", "wrk", "redis-server")
+    done = bench("--short", "contenders")
+    assert done.returncode == 0, done.stderr
+    for name in ("Apidex", "nginx, files", "bare uvicorn", "textbook: Redis", "textbook: upstream", "12 hits, 304"):
+        assert name in done.stdout
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ("start", "imports of"),
+        ("growth", "others beside it, p99 ms"),
+        ("overload", "turned away, a second"),
+        ("fleet", "payload read by each, times"),
+    ],
+)
+def test_each_part_measures(part, said):
+    need("wrk", "redis-server")
+    done = bench("--short", part)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert said in done.stdout

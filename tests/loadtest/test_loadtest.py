@@ -1,0 +1,342 @@
+"""What the load tests reckon with: rows, order, ages, shares, costs, and what cannot be played. No load here."""
+
+import re
+import socket
+import subprocess
+import sys
+import threading
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from loadtest.__main__ import main
+from loadtest.checks import Oracle, Order, Vouched
+from loadtest.judged import Judged
+from loadtest.nemesis import Fault
+from loadtest.record import Request, Tail, Writer, read
+from loadtest.run import Seen, play
+from loadtest.scenarios import SCENARIOS
+from loadtest.shapes import SHAPES
+from loadtest.targets import CannotError, compose, kubernetes
+from loadtest.users import Generator, Load
+from loadtest.verdict import judge
+from loadtest.watching import Observation
+
+from apidex.catalogue.catalogue import Catalogue
+from conftest import ROOT
+from fakes import entry
+
+
+def request_at(sent: float, took: float = 0.01, **other) -> Request:
+    facts = {"kind": "search", "kept_alive": True, "due": sent, "lag": 0.0, "status": 200, "replica": "a"}
+    return Request(sent=sent, done=sent + took, **(facts | other))
+
+
+def seen_of(requests, **other) -> Seen:
+    facts = {
+        "scenario": "steady",
+        "target": "processes",
+        "by_request": False,
+        "host": "http://127.0.0.1:1",
+        "began": "2026-11-24T00:00:00+00:00",
+        "command": "python -m loadtest",
+        "seconds": 10.0,
+        "replicas": 2,
+        "poll": 1.0,
+        "faults": [],
+        "observations": [Observation(float(at), at + 0.01, "a", "1-a", "fresh", 1.0, 7.5, "") for at in range(10)],
+        "vouched": None,
+        "sooner": 0.0,
+        "staged": False,
+        "seed": 0,
+        "least": 0,
+        "cut_short": "",
+        "generator": Generator(1.0, 10.0),
+        "ended": 0,
+        "versions_at_the_end": ["1-a"],
+    }
+    return Seen(requests=sorted(requests, key=lambda request: request.done), **(facts | other))
+
+
+def verdict_on(requests, scenario: str = "steady", **other):
+    return judge(Judged.of(seen_of(requests, scenario=scenario, **other)), SCENARIOS[scenario])
+
+
+def failed_checks(verdict) -> set[str]:
+    return {check.name for check in verdict.checks if not check.passed}
+
+
+spread_out = [
+    request_at(number / 50, replica="ab"[number % 2], kept_alive=number % 4 < 2, version="1-a") for number in range(500)
+]
+
+
+def test_the_right_answer_is_cut_from_the_catalogue_that_its_digest_names():
+    catalogue = Catalogue.of([entry("Cat Facts"), entry("Dogs"), entry("Cats", description="“x”")])
+    oracle = Oracle(catalogue.canonical)
+    assert catalogue.digest.startswith(oracle.digest)
+    assert msgspec.json.decode(oracle.answer("Cat")) == [msgspec.to_builtins(catalogue[i]) for i in (0, 2)]
+    assert oracle.answer("no such") == b"[]"
+
+
+answers = st.lists(
+    st.tuples(st.floats(0, 10), st.floats(0, 3), st.sampled_from("ab"), st.integers(0, 5)), min_size=1, max_size=30
+)
+
+
+@given(answers)
+def test_an_answer_went_back_if_its_replica_had_shown_a_newer_one_before_it_was_asked(found):
+    requests = [request_at(sent, took, replica=who, version=f"{stamp}-x") for sent, took, who, stamp in found]
+    order = Order()
+    for request in requests:
+        order.note(request)
+    for request in requests:
+        before = [each for each in requests if each.done < request.sent]
+        own = [each.stamp for each in before if each.replica == request.replica]
+        assert order.went_back(request) == (request.stamp < max(own, default=-1))
+        long_before = [each.stamp for each in requests if each.done < request.sent - 1.5]
+        assert order.is_behind(request, 1.5) == (request.stamp < max(long_before, default=-1))
+
+
+@pytest.mark.parametrize(("age", "lie"), [(8, False), (9, False), (6, True), (0, True)])
+def test_an_age_is_held_against_when_the_upstream_last_vouched(age, lie):
+    vouched = Vouched([(0.0, "a" * 64), (1.0, "a" * 64), (9.0, "b" * 64)])
+    assert vouched.is_too_young("1-aaaaaaaaaaaa", age, 10.0, 10.1) is lie
+
+
+def test_an_age_is_not_called_false_where_the_upstream_may_have_vouched_sooner():
+    given = [(0.0, "a" * 64), (10.0, "a" * 64)]
+    assert Vouched(given).is_too_young("1-aaaaaaaaaaaa", 0, 9.9, 9.91)
+    assert not Vouched(given, sooner=0.5).is_too_young("1-aaaaaaaaaaaa", 0, 9.9, 9.91)
+
+
+def test_a_row_is_read_once_it_is_whole(tmp_path):
+    path = tmp_path / "rows.csv"
+    rows = Writer(path)
+    rows.write(request_at(1.0, detail='a "quoted", text'))
+    rows.close()
+    text = path.read_text()
+    path.write_text(text[:-5])
+    tail = Tail(path)
+    assert list(tail.rows()) == []
+    path.write_text(text)
+    assert list(tail.rows()) == read(path) == [request_at(1.0, detail='a "quoted", text')]
+
+
+def test_a_run_without_a_fault_passes():
+    verdict = verdict_on(spread_out)
+    assert failed_checks(verdict) == set()
+    assert verdict.passed
+    assert verdict.summary.startswith("Passed. Broken: nothing. Failed: 0 of 500 requests.")
+
+
+@pytest.mark.parametrize(
+    ("bad", "facts", "fault"),
+    [
+        ({"version": "2-a", "replica": "b"}, {}, "behind"),
+        ({"version": "0-z"}, {"vouched": [(-1.0, "a" * 64)]}, "bad catalogue"),
+        ({"version": "1-a", "age": 1}, {"vouched": [(-1.0, "a" * 64)]}, "false age"),
+    ],
+)
+def test_what_only_the_whole_run_shows_is_a_fault(bad, facts, fault):
+    facts = {"vouched": None} | facts
+    digest = "1-aaaaaaaaaaaa" if facts["vouched"] else "1-a"
+    good = [msgspec.structs.replace(request, version=digest, age=-1) for request in spread_out]
+    odd = request_at(5.0, **({"version": digest} | bad | ({"version": digest} if fault == "false age" else {})))
+    assert fault in verdict_on([*good, odd], **facts).failures
+
+
+@pytest.mark.parametrize(("kind", "scenario"), [("redis", "redis-down"), ("drain", "drain-node")])
+def test_being_behind_is_no_fault_while_redis_is_away(kind, scenario):
+    newer = request_at(1.0, replica="b", version="2-a")
+    away = {"faults": [Fault(kind, "Redis is away", 0.5, 9.0, 2)], "scenario": scenario}
+    assert "behind" in verdict_on([*spread_out, newer]).failures
+    assert "behind" not in verdict_on([*spread_out, newer], **away).failures
+
+
+def test_what_a_dying_replica_had_in_hand_may_be_lost_and_nothing_else():
+    kill = {"faults": [Fault("kill", "kill -9 of a", 5.0, 5.1, 2)], "scenario": "crash", "ended": 1}
+    in_hand = request_at(5.2, status=0, fault="reset", replica="")
+    assert verdict_on([*spread_out, in_hand], **kill).passed
+    for other in (request_at(8.0, status=0, fault="reset"), request_at(5.2, fault="wrong body")):
+        assert failed_checks(verdict_on([*spread_out, other], **kill)) == {
+            "failed requests that no dying replica had in hand"
+        }
+    assert failed_checks(verdict_on([*spread_out, in_hand], by_request=True, **kill)) == {"failed requests"}
+    many = [msgspec.structs.replace(in_hand, sent=5.2 + number / 100) for number in range(60)]
+    assert failed_checks(verdict_on([*spread_out, *many], **kill)) == {"requests lost with one replica"}
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"faults": []},
+        {"faults": [Fault("kill", "kill -9 of a", 5.0, 5.1, 2)], "ended": 0},
+        {
+            "faults": [Fault("kill", "kill -9 of a", 5.0, 5.1, 2)],
+            "ended": 1,
+            "cut_short": "waited in vain for 4 replicas",
+        },
+    ],
+    ids=["nothing was broken", "nobody died", "it was cut short"],
+)
+def test_a_scenario_that_did_not_take_place_proves_nothing(facts):
+    assert failed_checks(verdict_on(spread_out, scenario="crash", **facts)) == {"faults"}
+
+
+def test_a_run_in_which_no_bytes_were_compared_fails():
+    refused = [msgspec.structs.replace(each, status=0, fault="refused") for each in spread_out]
+    assert "answers whose bytes were not compared" in failed_checks(verdict_on(refused))
+
+
+def test_a_lost_node_excuses_what_was_lost_on_the_way_and_nothing_else():
+    cut = {"faults": [Fault("lose-node", "the network of a node is cut", 2.0, 9.0, 2)], "scenario": "lose-node"}
+    for by_request in (False, True):
+        assert verdict_on([*spread_out, request_at(5.0, status=0, fault="late")], by_request=by_request, **cut).passed
+        for answered in ("wrong body", "status 503"):
+            assert not verdict_on([*spread_out, request_at(5.0, fault=answered)], by_request=by_request, **cut).passed
+
+
+def test_the_time_to_full_strength_is_that_until_all_replicas_answer_again():
+    quiet = [request for request in spread_out if request.replica == "a" or not 4.0 < request.done < 7.0]
+    verdict = verdict_on(quiet, scenario="crash", faults=[Fault("kill", "kill -9 of b", 4.0, 4.1, 2)])
+    assert verdict.faults[0].full_strength_after == 3.0
+
+
+def test_full_strength_is_as_many_as_there_are_to_be_from_then_on():
+    quiet = [request for request in spread_out if request.replica == "a" or not 4.0 < request.done < 7.0]
+    scaled = [Fault("scale", "scaled to 1 replicas", 4.0, 4.1, 1), Fault("scale", "scaled to 2 replicas", 6.0, 6.1, 2)]
+    verdict = verdict_on(quiet, scenario="scale", faults=scaled)
+    assert [cost.full_strength_after for cost in verdict.faults] == [0.0, 1.0]
+
+
+def test_a_spread_that_chance_does_not_explain_fails():
+    uneven = [msgspec.structs.replace(each, replica="ab"[number % 5 == 0]) for number, each in enumerate(spread_out)]
+    assert "spread of new connections" in failed_checks(verdict_on(uneven))
+
+
+def test_replicas_that_call_themselves_fresh_when_they_are_not_fail():
+    said = [Observation(9.0, 9.1, "a", "1-a", "fresh", 8.0, 7.5, "timeout")]
+    facts = {
+        "scenario": "upstream-down",
+        "faults": [Fault("upstream", "gone", 1.0, 9.5, 2)],
+        "vouched": [(1.0, "a" * 64)],
+    }
+    assert "replicas that said what was not so" in failed_checks(verdict_on([], observations=said, **facts))
+
+
+def test_a_run_whose_generator_was_busy_is_void():
+    verdict = verdict_on(spread_out, generator=Generator(9.5, 10.0))
+    assert verdict.void
+    assert not verdict.passed
+
+
+def test_a_request_is_sent_once():
+    """geventhttpclient alone would ask again, eleven times, where a connection is closed unanswered."""
+    asked = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def close_unanswered() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                asked.append(connection.recv(4096))
+                connection.close()
+
+        threading.Thread(target=close_unanswered, daemon=True).start()
+        code = (
+            "import gevent.monkey; gevent.monkey.patch_all()\n"
+            "from geventhttpclient.url import URL\n"
+            "from loadtest.client import OneTry, fault_of\n"
+            f"url = URL('http://127.0.0.1:{server.getsockname()[1]}/')\n"
+            "try: OneTry().get_client(url).request('GET', '/x')\n"
+            "except BaseException as error: print(fault_of(error)[0])\n"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=30)
+        server.shutdown(socket.SHUT_RDWR)
+    assert done.stdout.strip() in ("closed unanswered", "reset"), done.stderr
+    assert len(asked) == 1
+
+
+def loadtest(*arguments: str, **environ: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "loadtest", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environ, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "earthquake"], "invalid choice: 'earthquake'"),
+        (["run", "crash", "--target", "the-moon"], "invalid choice: 'the-moon'"),
+        (["run", "crash", "--target", "compose"], "docker is not installed"),
+        (["run", "crash", "--target", "kubernetes"], "kubectl is not installed"),
+        (["run", "redis-cut"], "redis-cut cannot be played on processes, only on compose or kubernetes"),
+        (["run", "steady", "--host", "http://127.0.0.1:1"], "are for kubernetes, and say nothing of processes"),
+        (["run", "drain-node"], "drain-node cannot be played on processes, only on kubernetes"),
+        (["run", "crash", "--rate", "0"], "argument --rate: invalid float (more than 0 is allowed) value: '0'"),
+        (["report", "nowhere"], "nowhere holds no run"),
+    ],
+)
+def test_what_cannot_be_played_is_said_in_a_sentence(tmp_path, arguments, said):
+    output = ["--output", str(tmp_path)] if arguments[0] == "run" else []
+    done = loadtest(*arguments, *output, PATH=str(tmp_path))
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert done.stderr.startswith("loadtest: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_every_scenario_is_listed():
+    listed = loadtest("list").stdout.splitlines()
+    assert [line.split()[0] for line in listed] == list(SCENARIOS)
+
+
+def test_the_shapes_that_can_be_chosen_are_those_that_there_are():
+    refused = loadtest("run", "steady", "--shape", "ragged")
+    assert refused.returncode == 2
+    assert re.findall(r"\w+", refused.stderr.partition("choose from")[2]) == list(SHAPES)
+
+
+@pytest.mark.parametrize(
+    ("target", "says", "asked"),
+    [
+        (compose, "tcp://198.51.100.7:2375", "docker context inspect"),
+        (kubernetes, "https://198.51.100.7:6443", "kubectl config view"),
+    ],
+    ids=["compose", "kubernetes"],
+)
+def test_nothing_is_started_or_broken_on_another_machine_unless_it_is_meant(
+    tmp_path, monkeypatch, capsys, target, says, asked
+):
+    commands = []
+
+    def output_of(*command, **_):
+        commands.append(" ".join(command))
+        return says
+
+    monkeypatch.setattr(target, "output_of", output_of)
+    monkeypatch.setattr("signal.signal", lambda *_: None)  # pytest's own stay
+    name = target.__name__.rpartition(".")[2]
+    assert main(["run", "crash", "--target", name, "--up", "--output", str(tmp_path)]) == 2
+    assert "198.51.100.7 is not this machine; --i-mean-it" in capsys.readouterr().err
+    assert [command.startswith(asked) for command in commands] == [True]
+
+
+def test_no_load_is_sent_to_another_machine_unless_it_is_meant(tmp_path):
+    foreign = SimpleNamespace(host="http://198.51.100.7:8000")
+    with pytest.raises(CannotError, match=r"198\.51\.100\.7 is not this machine; --i-mean-it"):
+        play(SCENARIOS["steady"], foreign, tmp_path, seconds=1, load=Load())
+
+
+@pytest.mark.parametrize(("slow", "passes"), [(0, True), (4, True), (60, False)])
+def test_p99_may_be_twice_what_it_was_as_surely_as_so_many_requests_can_tell(slow, passes):
+    """Of 250 requests during the fault, *slow* take ten times as long as the slowest before it."""
+    requests = [msgspec.structs.replace(each, done=each.sent + 0.01) for each in spread_out]
+    for place in range(300, 300 + slow):
+        requests[place] = msgspec.structs.replace(requests[place], done=requests[place].sent + 0.1)
+    away = {"faults": [Fault("redis", "Redis has ended", 5.0, 10.0, 2)], "scenario": "redis-down"}
+    assert verdict_on(requests, **away).passed is passes

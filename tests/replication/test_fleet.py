@@ -1,0 +1,395 @@
+"""Situations of a fleet: several replicas, one Redis, one upstream, and what goes wrong between them. No network, no waiting."""
+
+import uuid
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+import structlog
+
+from apidex.catalogue import codec, formats
+from apidex.errors import CacheError
+from apidex.replication.clock import SystemClock
+from apidex.replication.freshness import State
+from apidex.replication.store import cache_at
+from conftest import client_of, running_app
+from fakes import FakeCache, FakeClock, FakeRedis, FakeUpstream, publicapis
+from refreshers import HOUR, refresher_of
+
+POLL = 5
+
+
+class Fleet:
+    """Replicas whose turns a test takes; each has a calendar of its own, and all have one steady time."""
+
+    def __init__(self, size: int = 4) -> None:
+        self.clock = FakeClock()
+        self.redis = FakeRedis(self.clock)
+        self.upstream = FakeUpstream()
+        self.replicas = [refresher_of(self.upstream, self.clock, self.redis, seed=number) for number in range(size)]
+
+    async def polls(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.clock.passes(POLL)
+            for replica in self.replicas:
+                await replica.turn()
+
+    async def lives(self, seconds: float, step: float = 60) -> None:
+        for _ in range(int(seconds / step)):
+            self.clock.passes(step)
+            for replica in self.replicas:
+                await replica.turn()
+
+    @property
+    def versions(self) -> set[str]:
+        return {replica.current.version for replica in self.replicas}
+
+    @property
+    def names(self) -> set[str]:
+        return {replica.current.catalogue.names()[0] for replica in self.replicas}
+
+
+@pytest.fixture
+async def fleet() -> Fleet:
+    fleet = Fleet()
+    await fleet.polls(2)
+    assert len(fleet.versions) == 1
+    assert len(fleet.upstream.asked) == 1
+    return fleet
+
+
+async def test_the_upstream_is_asked_once_for_all_in_each_interval(fleet):
+    await fleet.lives(10 * HOUR, step=POLL * 12)
+    assert len(fleet.upstream.asked) in (10, 11)
+    assert {replica.state() for replica in fleet.replicas} == {State.FRESH}
+
+
+async def test_a_changed_upstream_is_everywhere_within_two_polls(fleet):
+    fleet.upstream.has("New", *"abcde")
+    fleet.clock.passes(HOUR)
+    await fleet.polls(2)
+    assert fleet.names == {"New"}
+    assert len(fleet.versions) == 1
+
+
+async def test_ages_are_the_same_whoever_fetched(fleet):
+    fleet.clock.passes(100)
+    assert {round(replica.age()) for replica in fleet.replicas} == {110 - POLL}
+    late = refresher_of(fleet.upstream, fleet.clock, fleet.redis)
+    await late.turn()
+    assert round(late.age()) == 105
+    assert late.ledger.refreshes.total() == 0
+
+
+async def test_a_304_moves_no_payload(fleet):
+    payload = fleet.redis.payload
+    fleet.clock.passes(HOUR)
+    await fleet.polls(2)
+    assert fleet.redis.payload is payload
+    assert sum(replica.ledger.refreshes["not_modified"] for replica in fleet.replicas) == 1
+    assert all(replica.age() <= 2 * POLL for replica in fleet.replicas)
+
+
+async def test_an_empty_redis_is_refilled_without_asking_the_upstream(fleet):
+    before = fleet.versions
+    fleet.redis.flush()
+    await fleet.polls()
+    assert {fleet.redis.copy.version} == before == fleet.versions
+    assert len(fleet.upstream.asked) == 1
+
+
+async def test_an_older_copy_in_redis_takes_nobody_back(fleet):
+    old = fleet.redis.copy, fleet.redis.payload
+    fleet.upstream.has("New", *"abcde")
+    fleet.clock.passes(HOUR)
+    await fleet.polls(2)
+    new = fleet.versions
+    fleet.redis.copy, fleet.redis.payload = old
+    await fleet.polls(2)
+    assert fleet.versions == new == {fleet.redis.copy.version}
+
+
+@pytest.mark.parametrize(
+    ("damage", "kind"),
+    [
+        (lambda payload: payload[:-3], "damaged"),
+        (lambda payload: b"", "damaged"),
+        (lambda payload: None, "missing"),
+        (lambda payload: codec.to_bytes(formats.parse(publicapis("Other"))), "digest"),
+        (lambda payload: payload.replace(b"\xa4wire\x01", b"\xa4wire\x02"), "version"),
+    ],
+)
+async def test_a_payload_that_cannot_be_read_is_a_miss_and_is_put_right_by_those_who_have_it(fleet, damage, kind):
+    before = fleet.versions
+    fleet.redis.payload = damage(fleet.redis.payload)
+    newcomer = refresher_of(fleet.upstream, fleet.clock, fleet.redis)
+    fleet.redis.retry_at = fleet.redis.now() + HOUR  # so that the newcomer cannot help itself
+    await newcomer.turn()
+    assert newcomer.ledger.redis_errors[kind] == 1
+    assert newcomer.state() is State.BUNDLED
+    await fleet.polls()
+    await newcomer.turn()
+    assert {newcomer.current.version} == before == fleet.versions
+
+
+async def test_a_payload_that_cannot_be_read_leaves_a_replica_what_it_has(fleet):
+    before = fleet.versions
+    copy = fleet.redis.copy
+    fleet.redis.copy = replace(copy, stamp=copy.stamp + 1, digest="0" * 64, checked_at=fleet.redis.now())
+    await fleet.polls(2)
+    assert len(fleet.versions) == 1
+    assert {version.partition("-")[2] for version in fleet.versions} == {
+        version.partition("-")[2] for version in before
+    }
+    assert fleet.redis.copy.digest == copy.digest
+    assert len(fleet.upstream.asked) == 1
+
+
+async def test_a_payload_that_is_too_long_leaves_a_replica_what_it_has(fleet, monkeypatch):
+    async def load(self):
+        raise CacheError("too_large", "1 GB")
+
+    newer = replace(fleet.redis.copy, stamp=fleet.redis.copy.stamp + 1, digest="0" * 64, checked_at=fleet.redis.now())
+    fleet.redis.copy = newer
+    monkeypatch.setattr(FakeCache, "load", load)
+    before = fleet.versions
+    await fleet.polls(2)
+    assert fleet.versions == before
+    assert all(replica.ledger.redis_errors["too_large"] for replica in fleet.replicas)
+
+
+@pytest.mark.parametrize("kind", ["connect", "timeout", "oom", "loading", "readonly"])
+async def test_redis_is_gone_for_hours_and_each_asks_the_upstream_once_in_an_interval(fleet, kind):
+    fleet.redis.goes_down(kind)
+    asked = len(fleet.upstream.asked)
+    await fleet.lives(10 * HOUR)
+    assert 4 * 8 <= len(fleet.upstream.asked) - asked <= 4 * 10
+    assert {replica.state() for replica in fleet.replicas} == {State.FRESH}
+    fleet.redis.comes_back()
+    await fleet.polls(2)
+    assert len(fleet.versions) == 1
+
+
+async def test_redis_is_gone_for_hours_and_the_upstream_too_and_nobody_asks_more_often(fleet):
+    fleet.redis.goes_down()
+    fleet.upstream.goes_down()
+    asked = len(fleet.upstream.asked)
+    await fleet.lives(10 * HOUR)
+    assert len(fleet.upstream.asked) - asked <= 4 * 10
+    assert {replica.state() for replica in fleet.replicas} == {State.STALE}
+
+
+async def test_replicas_that_parted_agree_on_what_was_fetched_last(fleet):
+    """Each has fetched something else while Redis was away; the last one wins, whatever the calendars said."""
+    fleet.redis.goes_down()
+    for hours, replica, name in zip((2, -1, 0, 0.5), fleet.replicas, ("A", "B", "C", "D"), strict=True):
+        fleet.clock.passes(2 * HOUR)
+        fleet.clock.is_set(hours * HOUR)
+        fleet.upstream.has(name, *"abcde")
+        await replica.turn()
+        await replica.turn()
+        fleet.clock.is_set(-hours * HOUR)
+    assert fleet.names == {"A", "B", "C", "D"}
+    fleet.redis.comes_back()
+    await fleet.polls(2)
+    assert fleet.names == {"D"}
+    assert len(fleet.versions) == 1
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        lambda upstream: upstream.goes_down("connect"),
+        lambda upstream: upstream.goes_down("timeout"),
+        lambda upstream: upstream.goes_down("status"),
+        lambda upstream: upstream.sends(b"garbage"),
+        lambda upstream: upstream.has("half", "of"),
+    ],
+)
+async def test_the_fleets_tries_at_a_broken_upstream_follow_one_back_off(fleet, trouble):
+    before = fleet.versions
+    trouble(fleet.upstream)
+    fleet.clock.passes(HOUR)
+    asked = len(fleet.upstream.asked)
+    await fleet.polls(12)  # a minute: 2, 4, 8, 16, 32 seconds
+    assert 3 <= len(fleet.upstream.asked) - asked <= 7
+    assert fleet.versions == before
+    await fleet.lives(10 * HOUR)
+    assert len(fleet.upstream.asked) - asked <= 7 + 8 + 20
+    fleet.upstream.has("New", *"abcde")
+    await fleet.lives(1.1 * HOUR)
+    assert fleet.names == {"New"}
+
+
+async def test_a_429_with_retry_after_is_heard_by_all(fleet):
+    fleet.upstream.goes_down("status", retry_after=1800)
+    fleet.clock.passes(HOUR)
+    await fleet.lives(1700)
+    assert len(fleet.upstream.asked) == 2
+    await fleet.lives(300)
+    assert len(fleet.upstream.asked) == 3
+
+
+async def test_both_are_down_at_the_start_and_the_real_one_comes_when_either_is_back():
+    for comes_back in ("redis", "upstream"):
+        fleet = Fleet()
+        fleet.redis.goes_down()
+        fleet.upstream.goes_down()
+        await fleet.polls(3)
+        assert {replica.state() for replica in fleet.replicas} == {State.BUNDLED}
+        if comes_back == "upstream":
+            fleet.upstream.has("Real", *"abcde")
+        else:
+            parsed = formats.parse(publicapis("Real", *"abcde"))
+            other = Fleet(1)
+            other.upstream.has("Real", *"abcde")
+            await other.polls()
+            fleet.redis.copy, fleet.redis.payload = other.redis.copy, codec.to_bytes(parsed)
+            fleet.redis.comes_back()
+        await fleet.polls(12)
+        assert fleet.names == {"Real"}, comes_back
+
+
+async def test_a_cold_replica_that_took_half_a_catalogue_does_not_infect_the_others(fleet):
+    before = fleet.versions
+    fleet.redis.flush()
+    fleet.upstream.has("half", "of")
+    cold = refresher_of(fleet.upstream, fleet.clock, fleet.redis)
+    await cold.turn()
+    assert fleet.redis.copy.entries == 2
+    await fleet.polls(2)
+    await cold.turn()
+    names = {replica.current.catalogue.names()[0] for replica in [*fleet.replicas, cold]}
+    assert names == {"Cat Facts"}
+    assert {version.partition("-")[2] for version in fleet.versions} == {
+        version.partition("-")[2] for version in before
+    }
+
+
+async def test_a_redis_whose_clock_was_set_back_makes_no_age_negative_and_stops_no_refresh(fleet, monkeypatch):
+    now = fleet.redis.now
+    monkeypatch.setattr(fleet.redis, "now", lambda: now() - HOUR)
+    await fleet.polls(2)
+    assert all(0 <= replica.age() <= 25 for replica in fleet.replicas)
+    fleet.upstream.has("New", *"abcde")
+    await fleet.lives(1.1 * HOUR)
+    assert fleet.names == {"New"}
+
+
+@pytest.mark.parametrize("ahead", [HOUR, -HOUR])
+async def test_a_calendar_that_is_off_by_an_hour_changes_no_age_and_no_order(fleet, ahead):
+    class Skewed(FakeClock):
+        def steady(self):
+            return fleet.clock.steady()
+
+        def wall(self):
+            return fleet.clock.wall() + ahead
+
+    skewed = refresher_of(fleet.upstream, Skewed(), fleet.redis)
+    fleet.replicas.append(skewed)
+    await fleet.polls()
+    for name in "ABC":
+        fleet.upstream.has(name, *"vwxyz")
+        fleet.clock.passes(HOUR)
+        await skewed.turn() if name == "B" else None
+        await fleet.polls(2)
+        assert fleet.names == {name}
+        assert len(fleet.versions) == 1
+        assert max(replica.age() for replica in fleet.replicas) - min(replica.age() for replica in fleet.replicas) < 1
+
+
+async def test_every_replica_answers_a_search_with_the_same_bytes_and_tag():
+    clock = FakeClock()
+    redis, upstream = FakeRedis(clock), FakeUpstream()
+    async with (
+        running_app(upstream, clock, redis, served_by="one") as one,
+        running_app(upstream, clock, redis, served_by="two", start=timedelta(seconds=5)) as two,
+        client_of(one.asgi) as first,
+        client_of(two.asgi) as second,
+    ):
+        for path in ("/Cat", "/o", "/nothing"):
+            answers = [await client.get(path) for client in (first, second)]
+            assert answers[0].content == answers[1].content
+            headers = [dict(answer.headers) for answer in answers]
+            assert {name.pop("x-served-by") for name in headers} == {"one", "two"}
+            assert headers[0] == headers[1]
+    assert len(upstream.asked) == 1
+
+
+async def test_trouble_with_redis_is_logged_once_and_so_is_its_end(fleet):
+    with structlog.testing.capture_logs() as logs:
+        fleet.redis.goes_down("oom")
+        await fleet.polls(10)
+        fleet.redis.goes_down("connect")
+        await fleet.polls(10)
+        fleet.redis.comes_back()
+        await fleet.polls(10)
+    events = [(entry["event"], entry.get("kind")) for entry in logs]
+    one_each = [("redis.failed", "oom"), ("redis.failed", "connect"), ("redis.reached", None)]
+    assert sorted(events, key=str) == sorted(one_each * len(fleet.replicas), key=str)
+
+
+async def test_a_replica_that_slept_while_the_catalogue_shrank_in_steps_takes_nobody_back(fleet):
+    """Each step kept more than half; for the sleeper, both together do not."""
+    *others, sleeper = fleet.replicas
+    fleet.replicas = others
+    for names in ("abcd", "abc", "ab"):
+        fleet.upstream.has(*names)
+        fleet.clock.passes(HOUR)
+        await fleet.polls(2)
+        assert fleet.names == {"a"}
+    assert {len(replica.current.catalogue) for replica in others} == {2}
+    await sleeper.turn()
+    assert sleeper.current.version in fleet.versions
+    await fleet.polls(2)
+    assert {len(replica.current.catalogue) for replica in others} == {2}
+
+
+async def test_replicas_that_hold_different_shares_for_enough_do_not_fight(fleet):
+    fleet.replicas[0]._keep_share = 0.9
+    fleet.upstream.has("a", "b", "c", "d")
+    await fleet.lives(3 * HOUR)
+    published = sum(replica.ledger.publications["published"] for replica in fleet.replicas)
+    assert published <= 3
+    assert len(fleet.versions) == 1
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda client, key: client.hdel(key, "digest"),
+        lambda client, key: client.hset(key, "entries", "abc"),
+        lambda client, key: client.hset(key, "stamp", "abc"),
+        lambda client, key: client.hset(key, "failures", "abc"),
+        lambda client, key: client.hset(key, "checked_at", "1" + "0" * 400),
+        lambda client, key: client.hset(key, b"\xff\xfe", "x"),
+        lambda client, key: client.hset(key, "source", b"\xff"),
+        lambda client, key: client.rename(key, "elsewhere"),
+    ],
+)
+async def test_a_small_hash_that_no_replica_wrote_is_replaced_once_and_nobody_asks_the_upstream(damage):
+    clock, upstream = SystemClock(), FakeUpstream()
+    async with cache_at(
+        "", password="", ca="", prefix=uuid.uuid4().hex, timeout=timedelta(seconds=1), limit=10**6
+    ) as cache:
+        refresher = refresher_of(upstream, clock, None, cache=cache)
+        await refresher.turn()
+        before = refresher.current.version
+        await damage(cache._client, cache._head)
+        for _ in range(4):
+            await refresher.turn()
+        copy = (await cache.read()).copy
+    assert (copy.version, refresher.current.version) == (before, before)
+    assert len(upstream.asked) == 1
+    assert refresher.ledger.publications == {"published": 2, "fenced": 0, "failed": 0}
+
+
+async def test_a_lease_without_an_end_and_a_back_off_without_one_do_not_stop_the_fleet():
+    async with cache_at(
+        "", password="", ca="", prefix=uuid.uuid4().hex, timeout=timedelta(seconds=1), limit=10**6
+    ) as cache:
+        await cache._client.set(cache._lease, "x")
+        assert await cache.lease("mine", timedelta(seconds=1))
+        await cache._client.hset(cache._head, "retry_at", "9999999999999999")
+        head = await cache.read()
+        assert head.retry_at - head.now <= 86_400

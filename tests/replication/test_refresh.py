@@ -1,0 +1,242 @@
+"""The Refresher keeps the Snapshot as fresh as the upstream allows, and keeps it whatever the upstream does."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from apidex.replication.freshness import State
+from apidex.replication.refresher import Refresher
+from conftest import running_app
+from fakes import FakeCache, FakeClock, FakeRedis, FakeUpstream, publicapis
+from refreshers import HOUR, refresher_of
+
+
+@pytest.fixture
+def redis(clock) -> FakeRedis:
+    return FakeRedis(clock)
+
+
+@pytest.fixture
+def refresher(upstream, clock, redis) -> Refresher:
+    return refresher_of(upstream, clock, redis)
+
+
+async def refreshed(refresher) -> None:
+    refresher.clock.passes(HOUR)
+    await refresher.turn()
+
+
+async def test_before_the_first_turn_it_has_the_starter_catalogue_and_says_so(refresher):
+    assert refresher.state() is State.BUNDLED
+    assert len(refresher.current.catalogue) >= 200
+
+
+async def test_a_catalogue_is_adopted_and_published(refresher, upstream, clock, redis):
+    await refresher.turn()
+    assert refresher.state() is State.FRESH
+    assert refresher.current.catalogue.names()[0] == "Cat Facts"
+    assert refresher.current.source == upstream.source
+    assert refresher.current.stamp == int(clock.wall() * 1000)
+    assert redis.copy.version == refresher.current.version
+    assert refresher.next_refresh_in() == HOUR
+
+
+async def test_a_turn_before_it_is_time_asks_nobody_but_redis(refresher, upstream, clock):
+    await refresher.turn()
+    for _ in range(10):
+        clock.passes(5)
+        await refresher.turn()
+    assert len(upstream.asked) == 1
+
+
+async def test_a_catalogue_grows_old_and_is_fresh_again_when_the_upstream_vouches_for_it(refresher, upstream, clock):
+    await refresher.turn()
+    first = refresher.current
+    clock.passes(HOUR + 1)
+    assert (refresher.age(), refresher.state()) == (HOUR + 1, State.FRESH)
+    clock.passes(HOUR)
+    assert refresher.state() is State.STALE
+    await refresher.turn()
+    assert upstream.asked[1] != upstream.asked[0]
+    assert (refresher.age(), refresher.state()) == (0, State.FRESH)
+    assert refresher.current.version == first.version
+    assert refresher.current.index is first.index
+    assert +refresher.ledger.refreshes == {"changed": 1, "not_modified": 1}
+
+
+async def test_the_same_catalogue_in_other_bytes_keeps_its_version(refresher, upstream):
+    await refresher.turn()
+    first = refresher.current
+    upstream.sends(publicapis(*first.catalogue.names()) + b"\n")
+    await refreshed(refresher)
+    assert refresher.ledger.refreshes["unchanged"] == 1
+    assert refresher.current.version == first.version
+    assert refresher.age() == 0
+
+
+async def test_stamps_rise_even_when_the_calendar_is_set_back(refresher, upstream, clock):
+    stamps = []
+    for name in ("A", "B", "C"):
+        upstream.has(name, "X")
+        await refreshed(refresher)
+        stamps.append(refresher.current.stamp)
+        clock.is_set(-2 * HOUR)
+    assert stamps == sorted(set(stamps))
+
+
+async def test_ages_do_not_care_about_the_calendar(refresher, clock):
+    await refresher.turn()
+    clock.passes(10)
+    clock.is_set(HOUR * 24)
+    assert refresher.age() == 10
+
+
+@pytest.mark.parametrize("redis_is_there", [True, False])
+@pytest.mark.parametrize(
+    ("break_it", "outcome", "reason"),
+    [
+        (lambda upstream: upstream.goes_down("connect"), "failed", "connect"),
+        (lambda upstream: upstream.goes_down("status"), "failed", "status"),
+        (lambda upstream: upstream.sends(b"<!doctype html>"), "refused", "format"),
+        (lambda upstream: upstream.sends(b'{"entries": []}'), "refused", "empty"),
+        (lambda upstream: upstream.sends(b'{"entries": [1, 2]}'), "refused", "unreadable"),
+        (lambda upstream: upstream.has("Cats", "Dogs"), "refused", "shrunk"),
+    ],
+)
+async def test_an_answer_of_no_use_leaves_the_catalogue_as_it_was(
+    refresher, upstream, clock, redis, break_it, outcome, reason, redis_is_there
+):
+    if not redis_is_there:
+        redis.goes_down()
+    await refresher.turn()
+    before, published = refresher.current.version, redis.copy
+    break_it(upstream)
+    clock.passes(0.2 * HOUR)
+    await refreshed(refresher)
+    assert refresher.current.version == before
+    assert refresher.ledger.refreshes[outcome] == 1
+    assert +refresher.ledger.failures == {reason: 1}
+    assert refresher.ledger.last_failure.at == clock.wall()
+    assert refresher.age() == 1.2 * HOUR
+    assert redis.copy == published, "nothing bad is published"
+
+
+async def test_half_of_the_entries_is_enough(refresher, upstream):
+    await refresher.turn()
+    upstream.has("A", "B", "C")
+    await refreshed(refresher)
+    assert refresher.current.catalogue.names() == ["A", "B", "C"]
+
+
+async def test_the_starter_catalogue_is_no_measure_for_the_upstreams(refresher, upstream):
+    upstream.has("A")
+    await refresher.turn()
+    assert refresher.current.catalogue.names() == ["A"]
+
+
+async def test_what_was_refused_is_not_taken_for_known(refresher, upstream, clock):
+    """A 304 after a refusal would vouch for bytes that are not here."""
+    await refresher.turn()
+    upstream.sends(b"<html>")
+    for _ in range(3):
+        await refreshed(refresher)
+    assert len(set(upstream.asked[1:])) == 1
+    assert refresher.ledger.refreshes["refused"] == 3
+
+
+async def test_tries_grow_rarer_while_the_upstream_is_down_and_are_forgiven_when_it_is_back(refresher, upstream, clock):
+    upstream.goes_down()
+    waits = []
+    for _ in range(15):
+        await refresher.turn()
+        waits.append(refresher.next_refresh_in())
+        clock.passes(waits[-1])
+    assert waits[0] <= 2
+    assert waits[8] > 100
+    assert all(HOUR / 2 <= wait <= HOUR for wait in waits[12:])
+    upstream.has("A")
+    await refresher.turn()
+    assert refresher.ledger.failed_in_a_row == 0
+    assert refresher.next_refresh_in() == HOUR
+
+
+@pytest.mark.parametrize("redis_is_there", [True, False])
+async def test_an_upstream_that_asks_for_patience_gets_it(refresher, upstream, redis, redis_is_there):
+    if not redis_is_there:
+        redis.goes_down()
+    upstream.goes_down("status", retry_after=600)
+    await refresher.turn()
+    assert refresher.next_refresh_in() == 600
+
+
+async def test_a_fault_of_ours_is_one_failure_and_not_the_end(upstream, clock, redis):
+    def broken(body):
+        raise ZeroDivisionError
+
+    refresher = refresher_of(upstream, clock, redis, prepare=broken)
+    await refresher.turn()
+    assert +refresher.ledger.failures == {"internal": 1}
+    assert refresher.state() is State.BUNDLED
+    assert refresher.next_refresh_in() > 0, "a fault must not hammer the upstream"
+
+
+async def test_the_start_waits_for_the_upstream_but_not_for_long():
+    upstream, clock = FakeUpstream(), FakeClock()
+    upstream.hangs()
+    async with asyncio.timeout(5), running_app(upstream, clock, start=timedelta(seconds=0.05)) as app:
+        assert app.service.refresher.state() is State.BUNDLED
+    assert len(upstream.asked) == 1
+
+
+async def test_the_task_asks_again_when_it_is_time(upstream, clock):
+    async with running_app(upstream, clock, refresh=timedelta(seconds=1), poll=timedelta(seconds=0.05)):
+        async with asyncio.timeout(5):
+            while len(upstream.asked) < 3:
+                clock.passes(0.5)
+                await asyncio.sleep(0.02)
+
+
+async def test_a_cancellation_that_a_redis_client_loses_ends_the_prolonging_of_the_lease_all_the_same(clock, redis):
+    """As asyncio.wait_for does before Python 3.12: cancelled when it has a result already, it gives that."""
+    prolonging = asyncio.Event()
+
+    class LosesCancellation(FakeCache):
+        async def renew(self, token, ttl) -> bool:
+            is_first = not prolonging.is_set()
+            prolonging.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                if not is_first:
+                    raise
+            return True
+
+    class Waits(FakeUpstream):
+        async def fetch(self, validators):
+            await prolonging.wait()
+            return await super().fetch(validators)
+
+    refresher = refresher_of(Waits(), clock, redis, cache=LosesCancellation(redis), poll=0.05)
+    done, _ = await asyncio.wait({asyncio.create_task(refresher.turn())}, timeout=5)
+    assert done, "the turn does not end"
+    assert refresher.state() is State.FRESH
+
+
+@pytest.mark.parametrize("away", [True, False], ids=["Redis was away", "Redis was empty"])
+async def test_while_the_upstream_hangs_a_replica_takes_what_another_has(clock, away):
+    redis, well, hanging = FakeRedis(clock), FakeUpstream(), FakeUpstream()
+    hanging.hangs()
+    if away:
+        redis.goes_down()
+    late = {"poll": timedelta(seconds=0.05), "start": timedelta(0), "upstream_timeout": timedelta(hours=1)}
+    async with running_app(hanging, clock, redis, **late) as app:
+        async with asyncio.timeout(5):
+            while not hanging.asked:
+                await asyncio.sleep(0.01)
+        redis.comes_back()
+        redis.held_until = 0.0  # a holder of the lease waits for the upstream that hangs
+        async with asyncio.timeout(5), running_app(well, clock, redis) as other:
+            while app.service.refresher.current.version != other.service.refresher.current.version:
+                await asyncio.sleep(0.01)
+        assert app.service.refresher.state() is State.FRESH

@@ -1,0 +1,321 @@
+"""Thousands of fleets live through seeded faults, in virtual time, and keep their promises.
+
+A failing seed is printed; `pytest tests/replication/test_simulation.py --seed N` plays that one again, with its story.
+"""
+
+import asyncio
+import logging
+import selectors
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from random import Random
+
+import pytest
+import structlog
+
+from apidex.app import starter_snapshot
+from apidex.errors import CacheError, UpstreamError
+from apidex.indexing.builder import from_upstream
+from apidex.replication.freshness import Limits
+from apidex.replication.refresher import Refresher
+from apidex.replication.upstream import Fetched, NotModified
+from apidex.replication.validators import Validators
+from fakes import FakeCache, FakeClock, FakeRedis, publicapis
+
+SEEDS = 2_000
+REPLICAS = 3
+POLL, REFRESH = 5.0, 20.0
+CHAOS, CALM = 70.0, 40.0
+SLACK = 1.0
+"""Seconds that the steps of one turn take together when nothing is wrong."""
+
+LIMITS = Limits(timedelta(seconds=REFRESH), timedelta(seconds=POLL), timedelta(0), timedelta(0))
+STARTER = starter_snapshot(FakeClock())
+
+
+class _Jump(selectors.SelectSelector):
+    """Does not wait for time to pass, but moves it."""
+
+    def select(self, timeout=None):
+        assert timeout is not None, "everybody waits for nothing"
+        self.now += max(timeout, 0)
+        return super().select(0)
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop whose hours take milliseconds."""
+
+    def __init__(self) -> None:
+        self.selector = _Jump()
+        self.selector.now = 1_000.0
+        super().__init__(self.selector)
+
+    def time(self) -> float:
+        return self.selector.now
+
+
+class SimulatedClock(FakeClock):
+    """Steady time is the loop's; the calendar is off by *skew*."""
+
+    def __init__(self, loop: VirtualLoop, skew: float = 0.0) -> None:
+        super().__init__()
+        self.loop, self.skew = loop, skew
+
+    def steady(self) -> float:
+        return self.loop.time()
+
+    def wall(self) -> float:
+        return self._wall + self.loop.time() + self.skew
+
+
+class World:
+    """Everything that a fleet depends on, and what befalls it."""
+
+    def __init__(self, seed: int, loop: VirtualLoop) -> None:
+        self.random = Random(seed)
+        self.loop = loop
+        self.redis = FakeRedis(SimulatedClock(loop))
+        self.upstream_version = 1
+        self.upstream_is = "well"
+        self.fetches: list[float] = []
+        self.replicas = [Replica(self, number) for number in range(REPLICAS)]
+        self.story: list[str] = []
+        self.broken: list[str] = []
+        self.lossy = True
+
+    def tells(self, text: str) -> None:
+        self.story.append(f"{self.loop.time() - 1_000:7.2f} {text}")
+
+    async def befalls(self) -> None:
+        """Faults, one after the other and over each other, until it is calm."""
+        end = self.loop.time() + CHAOS
+        while self.loop.time() < end:
+            await asyncio.sleep(self.random.expovariate(1 / 4))
+            self.strike()
+        self.recovers()
+
+    def strike(self) -> None:
+        random, replica = self.random, self.random.choice(self.replicas)
+        spell = random.uniform(0.5, 20)
+        faults = {
+            "upstream changes": self.changes,
+            "upstream fails": lambda: setattr(
+                self, "upstream_is", random.choice(["well", "well", "down", "hanging", "garbage", "half"])
+            ),
+            "redis goes": lambda: self.redis.goes_down(random.choice(["connect", "timeout", "oom"])),
+            "redis is back": self.redis.comes_back,
+            "redis is back, empty": lambda: (self.redis.flush(), self.redis.comes_back()),
+            "payload is damaged": lambda: setattr(
+                self.redis, "payload", self.redis.payload and self.redis.payload[:-3]
+            ),
+            f"{replica} is paused for {spell:.1f}": lambda: replica.pauses(spell),
+            f"{replica} dies": replica.dies,
+            f"{replica} has another calendar": lambda: setattr(
+                replica.clock, "skew", random.choice([0.0, 3_600.0, -3_600.0])
+            ),
+        }
+        what = random.choice(list(faults))
+        self.tells(what)
+        faults[what]()
+
+    def changes(self) -> None:
+        self.upstream_version += 1
+
+    def recovers(self) -> None:
+        self.tells("all is well")
+        self.upstream_is, self.lossy = "well", False
+        self.redis.comes_back()
+        for replica in self.replicas:
+            replica.paused_until = 0.0
+
+
+class Replica:
+    """One process: it can be paused and killed, and is started anew."""
+
+    def __init__(self, world: World, number: int) -> None:
+        self.world, self.number = world, number
+        self.clock = SimulatedClock(world.loop)
+        self.paused_until = 0.0
+        self.lives = 0
+
+    def __str__(self) -> str:
+        return f"replica {self.number}"
+
+    def starts(self) -> None:
+        self.lives += 1
+        self.refresher = WatchedRefresher(self)
+        self.task = self.world.loop.create_task(self.refresher.run())
+
+    def expect(self, holds: bool, otherwise: str) -> None:
+        """A turn survives its own faults, so what must not be is kept for the end."""
+        if not holds:
+            self.world.tells(f"{self}: {otherwise}")
+            self.world.broken.append(f"{self}: {otherwise}")
+
+    def ends(self) -> None:
+        self.expect(not self.refresher.ledger.failures["internal"], f"a fault: {self.refresher.ledger.last_failure}")
+        self.expect(not self.task.done(), "the task has ended")
+        self.task.cancel()
+
+    def dies(self) -> None:
+        self.ends()
+        self.starts()
+
+    def pauses(self, seconds: float) -> None:
+        self.paused_until = self.world.loop.time() + seconds
+
+    async def breath(self, lossy_at: float) -> bool:
+        """Some milliseconds, or a pause; whether it was so long that an answer came too late."""
+        began = self.world.loop.time()
+        await asyncio.sleep(self.world.random.uniform(0, 0.02))
+        while self.paused_until > self.world.loop.time():
+            await asyncio.sleep(0.25)
+        lost = self.world.lossy and self.world.random.random() < lossy_at
+        return lost or self.world.loop.time() - began > 0.5
+
+
+class SimulatedCache(FakeCache):
+    """Answers late, or not at all, before or after the deed."""
+
+    def __init__(self, replica: Replica) -> None:
+        super().__init__(replica.world.redis)
+        self.replica = replica
+
+    async def reach(self, verb: str) -> None:
+        lost = await self.replica.breath(0.01)
+        error = self.redis.error
+        if error and error.kind == "oom" and verb in ("read", "load", "renew", "release", "drop"):
+            error = None
+        if error or lost:
+            raise error or CacheError("timeout", "lost on the way there")
+
+    async def come_back(self, verb: str) -> None:
+        if await self.replica.breath(0.02):
+            raise CacheError("timeout", "lost on the way back")
+
+
+class SimulatedUpstream:
+    source = "https://upstream.example/"
+
+    def __init__(self, replica: Replica) -> None:
+        self.replica = replica
+
+    async def fetch(self, validators: Validators):
+        world = self.replica.world
+        world.fetches.append(world.loop.time())
+        version, mood = world.upstream_version, world.upstream_is
+        if mood == "hanging":
+            await asyncio.sleep(7)
+            raise UpstreamError("timeout", "it hangs")
+        await asyncio.sleep(world.random.choice([0.05, 0.3, 3.0]))
+        await self.replica.breath(0)
+        if mood == "down":
+            raise UpstreamError("status", "503", world.random.choice([None, 4.0]))
+        tag = f'"{version}"'
+        if mood == "well" and validators.etag == tag:
+            return NotModified(validators)
+        names = {"well": [f"version {version}", *"abcdef"], "half": ["a"]}
+        body = publicapis(*names[mood]) if mood in names else b"<html>"
+        return Fetched(body, Validators(etag=tag if mood == "well" else ""))
+
+
+async def at_once(function, /, *arguments):
+    return function(*arguments)
+
+
+def version_of(snapshot) -> int:
+    first = snapshot.catalogue[0].name
+    return int(first.split()[1]) if first.startswith("version ") else 0
+
+
+class WatchedRefresher(Refresher):
+    """Fails the moment that it takes something back."""
+
+    def __init__(self, replica: Replica) -> None:
+        self.replica = replica
+        super().__init__(
+            SimulatedCache(replica),
+            SimulatedUpstream(replica),
+            replace(STARTER, checked=replica.clock.steady() - 10_000),
+            prepare=from_upstream,
+            limits=LIMITS,
+            keep_share=0.5,
+            limit=10**6,
+            clock=replica.clock,
+            random=replica.world.random,
+            offload=at_once,
+        )
+
+    @property
+    def current(self):
+        return self._watched
+
+    @current.setter
+    def current(self, snapshot) -> None:
+        before = self.__dict__.get("_watched", snapshot)
+        if before.version != snapshot.version:
+            self.replica.world.tells(
+                f"{self.replica}: {version_of(before)} -> {version_of(snapshot)} ({snapshot.version})"
+            )
+            self.replica.expect(snapshot.stamp > before.stamp, "a stamp fell, or stands for two catalogues")
+            self.replica.expect(version_of(snapshot) >= version_of(before), "the catalogue went back")
+        self.replica.expect(bool(snapshot.index.find("a")), "a search would find nothing")
+        self._watched = snapshot
+
+
+async def live(world: World) -> None:
+    for replica in world.replicas:
+        replica.starts()
+    await world.befalls()
+    calm = world.loop.time()
+    await asyncio.sleep(2 * POLL + SLACK)  # not longer where the upstream hangs: the polls go on meanwhile
+    for _ in range(int((CALM - 2 * POLL - SLACK) / POLL)):
+        await asyncio.sleep(POLL)
+        agree(world)
+    for replica in world.replicas:
+        replica.ends()
+    assert not world.broken
+    budget(world, calm)
+
+
+def agree(world: World) -> None:
+    versions = {str(replica): replica.refresher.current.version for replica in world.replicas}
+    copy = world.redis.copy
+    published_just_now = copy is not None and world.redis.now() - copy.checked_at < POLL + 4 + SLACK
+    assert len(set(versions.values())) == 1 or published_just_now, f"no agreement: {versions}"
+
+
+def budget(world: World, calm: float) -> None:
+    """Never more than each life alone would have asked, and in the calm no more than one life does."""
+    lives = sum(replica.lives for replica in world.replicas)
+    assert len(world.fetches) <= lives * ((CHAOS + CALM) / REFRESH + 5), "the upstream was asked too often"
+    later = [moment for moment in world.fetches if moment > calm + 2 * POLL + 10]
+    assert len(later) <= (CALM - 2 * POLL - 10) / REFRESH + 1, f"the upstream was asked {len(later)} times in the calm"
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    yield
+    structlog.configure(**before)
+
+
+def simulate(seed: int) -> None:
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        world = World(seed, runner.get_loop())
+        try:
+            runner.run(live(world))
+        except BaseException as error:
+            error.add_note(f"--seed {seed}\n" + "\n".join(world.story))
+            raise
+
+
+@pytest.mark.parametrize("part", range(10))
+def test_fleets_keep_their_promises_through_seeded_faults(part, request):
+    seed = request.config.getoption("--seed")
+    with quiet():
+        for number in range(part, SEEDS, 10) if seed is None else [seed] if part == 0 else []:
+            simulate(number)

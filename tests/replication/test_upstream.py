@@ -1,0 +1,186 @@
+"""Asking an upstream on a real socket: whatever it does, there is an answer or an UpstreamError, in time and in bounds."""
+
+import gzip
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import httpx
+import pytest
+
+import fakes
+from apidex.errors import SettingsError, UpstreamError
+from apidex.replication.upstream import Fetched, HttpUpstream, NotModified, upstream_at
+from apidex.replication.validators import Validators
+from apidex.urls import without_password
+from fakes import answers, bomb, wire_server
+
+LIMIT = 2**20
+NONE = Validators()
+
+
+async def fetch(url: str, validators: Validators = NONE, timeout: float = 5):
+    async with upstream_at(url, timedelta(seconds=timeout), LIMIT) as upstream:
+        return await upstream.fetch(validators)
+
+
+async def failure(behave, timeout: float = 5) -> UpstreamError:
+    async with wire_server() as wire:
+        wire.behaves = behave
+        with pytest.raises(UpstreamError) as error:
+            await fetch(wire.url, timeout=timeout)
+        return error.value
+
+
+GZIP = {"content_encoding": "gzip"}
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b"hello", {}),
+        (gzip.compress(b"hello", mtime=0), GZIP),
+        (gzip.compress(b"he", mtime=0) + gzip.compress(b"llo", mtime=0), GZIP),
+        (gzip.compress(b"hello", mtime=0) + b"garbage", GZIP),
+    ],
+)
+async def test_an_answer_comes_whole_and_decompressed_with_its_validators(body, headers):
+    async with wire_server() as wire:
+        wire.behaves = answers(body, etag='"1"', last_modified="yesterday", **headers)
+        assert await fetch(wire.url) == Fetched(b"hello", Validators('"1"', "yesterday"))
+        assert b"accept-encoding: gzip\r\n" in wire.heads[0].lower()
+        assert b"if-none-match" not in wire.heads[0].lower()
+
+
+async def test_it_is_asked_again_with_the_validators_that_it_gave():
+    async with wire_server() as wire:
+        wire.behaves = answers(b"", "304 Not Modified")
+        validators = Validators('"1"', "yesterday")
+        assert await fetch(wire.url, validators) == NotModified(validators)
+        head = wire.heads[0].lower()
+        assert b'if-none-match: "1"' in head
+        assert b"if-modified-since: yesterday" in head
+
+
+async def test_a_redirect_is_followed():
+    async with wire_server() as wire, wire_server() as target:
+        wire.behaves = answers(b"", "302 Found", location=target.url)
+        target.behaves = answers(b"there")
+        assert (await fetch(wire.url)).body == b"there"
+
+
+@pytest.mark.parametrize(
+    ("behave", "kind", "text"),
+    [
+        (answers(b"x", "500 Internal Server Error"), "status", "500 Internal Server Error"),
+        (answers(b"x", "404 Not Found"), "status", "404"),
+        (answers(b"", "204 No Content"), "status", "204"),
+        (answers(b"", "304 Not Modified"), "status", "304"),
+        (fakes.resets, "broken", "broke off"),
+        (answers(b"x" * (LIMIT + 1)), "too_large", f"larger than {LIMIT} bytes"),
+        (fakes.never_ends, "too_large", "larger than"),
+        (answers(bomb(), content_encoding="gzip"), "too_large", "larger than"),
+        (answers(b"no gzip", content_encoding="gzip"), "encoding", "damaged"),
+        (answers(gzip.compress(b"x" * 999, mtime=0)[:-9], content_encoding="gzip"), "broken", "broke off"),
+        (answers(b"x", content_encoding="br"), "encoding", "'br'"),
+        (answers(b"x", "302 Found", location="ftp://127.0.0.1/"), "broken", "ftp"),
+    ],
+)
+async def test_an_answer_that_is_of_no_use_says_why(behave, kind, text):
+    error = await failure(behave)
+    assert (error.kind, text in str(error)) == (kind, True), error
+
+
+@pytest.mark.parametrize("behave", [fakes.hangs, fakes.trickles])
+async def test_an_answer_that_takes_too_long_is_cut_off(behave):
+    began = time.monotonic()
+    error = await failure(behave, timeout=0.3)
+    assert error.kind == "timeout"
+    assert time.monotonic() - began < 3
+
+
+async def test_a_port_where_nothing_listens_is_said_to_be_so():
+    async with wire_server() as wire:
+        url = wire.url
+    with pytest.raises(UpstreamError) as error:
+        await fetch(url)
+    assert error.value.kind == "connect"
+
+
+async def test_a_redirect_without_end_is_not_followed_for_ever():
+    async with wire_server() as wire:
+        wire.behaves = answers(b"", "302 Found", location=wire.url)
+        with pytest.raises(UpstreamError, match="more than 5 times") as error:
+            await fetch(wire.url)
+        assert error.value.kind == "redirect"
+        assert len(wire.heads) <= 7
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("120", 120),
+        ("in an hour", 3600),
+        ("Fri, 31 Dec 1999 23:59:59 GMT", 0),
+        ("soon", None),
+        ("Mon, 01 Jan 2024 00:00:00 +99999999999999999999", None),
+        ("", None),
+    ],
+)
+async def test_when_to_come_again_is_understood(header, seconds):
+    if header == "in an hour":
+        header = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
+    error = await failure(answers(b"", "429 Too Many Requests", retry_after=header))
+    assert error.retry_after == (pytest.approx(seconds, abs=5) if seconds is not None else None)
+
+
+async def test_a_file_is_read_when_it_has_changed(tmp_path):
+    file = tmp_path / "with space.md"
+    file.write_bytes(b"one")
+    async with upstream_at(file.as_uri(), timedelta(seconds=1), LIMIT) as upstream:
+        first = await upstream.fetch(Validators())
+        assert first.body == b"one"
+        assert await upstream.fetch(first.validators) == NotModified(first.validators)
+        file.write_bytes(b"three")
+        assert (await upstream.fetch(first.validators)).body == b"three"
+        file.write_bytes(b"x" * (LIMIT + 1))
+        with pytest.raises(UpstreamError, match="larger than"):
+            await upstream.fetch(first.validators)
+        file.unlink()
+        with pytest.raises(UpstreamError, match="No such file"):
+            await upstream.fetch(first.validators)
+
+
+@pytest.mark.parametrize("url", ["file:///nowhere/README.md", "file:///", "file:///dev/null"])
+async def test_a_file_that_is_not_there_is_a_wrong_setting(url):
+    with pytest.raises(SettingsError, match="allowed is a file that exists"):
+        await fetch(url)
+
+
+def test_a_password_is_not_shown():
+    assert without_password("https://user:secret@example.org:1/a?b") == "https://example.org:1/a?…"
+    assert without_password("file:///a") == "file:///a"
+
+
+async def test_validators_that_no_header_can_hold_are_not_sent_again():
+    async with wire_server() as wire:
+        wire.behaves = answers(b"x")
+        await fetch(wire.url, Validators('"café"', "yesterday"))
+    assert b"if-none-match" not in wire.heads[0].lower()
+    assert b"if-modified-since: yesterday" in wire.heads[0].lower()
+
+
+async def test_a_hop_over_http_is_refused_wherever_it_ends():
+    def hop(request):
+        path = request.url.path
+        target = {"/a": "http://upstream.example/b", "/b": "https://upstream.example/c"}.get(path)
+        return httpx.Response(302, headers={"location": target}) if target else httpx.Response(200, content=b"x")
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(hop), follow_redirects=True) as client:
+        upstream = HttpUpstream(client, "https://upstream.example/a", timedelta(seconds=5), LIMIT)
+        with pytest.raises(UpstreamError, match="from https to http"):
+            await upstream.fetch(NONE)
+
+
+def test_a_key_in_the_query_is_not_shown():
+    assert "SECRET" not in without_password("https://example.org/entries?token=SECRET")

@@ -1,0 +1,102 @@
+"""What the documentation says of settings, events and commands is so."""
+
+import re
+from dataclasses import fields
+from datetime import timedelta
+
+import pytest
+
+from apidex.cli.main import main
+from apidex.settings import Settings, variable
+from conftest import ROOT
+
+DOCS = ROOT / "docs"
+SOURCE = "\n".join(path.read_text() for path in sorted((ROOT / "src/apidex").rglob("*.py")))
+
+
+def default_of(item) -> str:
+    value = getattr(Settings(), item.name)
+    if item.name == "served_by":
+        return "the host's name"
+    if value == "":
+        return "none"
+    return f"`{value.total_seconds():g}`" if isinstance(value, timedelta) else f"`{value}`"
+
+
+def settings_table() -> str:
+    lines = ["| variable | default | allowed | what it is |", "|---|---|---|---|"]
+    for item in fields(Settings):
+        kind, about = item.metadata["kind"], item.metadata["about"]
+        star = " \\*" if item.metadata["secret"] else ""
+        lines.append(f"| `{variable(item)}`{star} | {default_of(item)} | {kind.allowed} | {about} |")
+    return "\n".join(lines)
+
+
+def test_every_setting_is_documented_as_it_is():
+    text = (DOCS / "settings.md").read_text()
+    assert settings_table() in text, f"docs/settings.md should have:\n\n{settings_table()}"
+
+
+def words_of(heading: str, until: str) -> set[str]:
+    """The words in the first column of the tables between two headings of docs/events.md."""
+    text = (DOCS / "events.md").read_text()
+    section = text.split(heading)[1].split(until)[0]
+    return set(re.findall(r"^\| `([a-z_.]+)`", section, re.MULTILINE))
+
+
+def test_every_event_is_documented_and_no_other():
+    logged = set(re.findall(r'\blog\.(?:debug|info|warning|error|exception)\(\s*"([a-z_.]+)"', SOURCE))
+    logged |= set(re.findall(r'"((?:serve|upstream|redis)\.[a-z_]+)"', SOURCE)) | {
+        "library",
+        "redis.published",
+        "redis.fenced",
+    }
+    assert logged == words_of("# Events", "## Reasons")
+
+
+def test_every_reason_is_documented_and_no_other():
+    raised = set(re.findall(r'(?:Upstream|Catalogue|Cache|Wire)Error\(\s*"([a-z_]+)"', SOURCE)) - {"service"}
+    raised |= set(
+        re.findall(r', "([a-z]+)"\),?$', SOURCE.split("def _cause")[1].split("def _milliseconds")[0], re.MULTILINE)
+    )
+    raised |= {"type", "response"}
+    assert raised == words_of("## Reasons", "## Metrics")
+
+
+async def test_every_metric_is_documented_and_no_other(client):
+    told = set(re.findall(r"^# TYPE (apidex_\S+)", (await client.get("/-/metrics")).text, re.MULTILINE))
+    # a histogram and a counter have a second family with the moment of their creation
+    assert {name for name in told if not name.endswith("_created")} == words_of("## Metrics", "## Errors")
+
+
+def commands_of(text: str) -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    return [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
+
+
+@pytest.mark.parametrize(
+    "command", [line for line in commands_of((ROOT / "README.md").read_text()) if line.startswith("apidex")]
+)
+def test_the_readmes_commands_are_understood(command):
+    with pytest.raises(SystemExit) as end:
+        main([*command.split()[1:], "--help"])
+    assert end.value.code == 0
+
+
+def test_the_readme_shows_its_two_commands_in_the_first_screen():
+    first_screen = "\n".join((ROOT / "README.md").read_text().splitlines()[:20])
+    assert [line.split(" && ")[-1] for line in commands_of(first_screen)] == [".venv/bin/apidex serve", ".venv/bin/tox"]
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda path: path.name)
+def test_links_lead_somewhere(path):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
+        assert (path.parent / target).exists(), target
+
+
+def test_the_map_of_the_code_names_every_room_and_module():
+    package = ROOT / "src/apidex"
+    rooms = {path.name for path in package.iterdir() if (path / "__init__.py").exists()}
+    modules = {path.stem for path in package.glob("*.py")} - {"__init__", "__main__"}
+    listing = (package / "__init__.py").read_text()
+    assert {name for name in rooms | modules if not re.search(rf"\b{name}\b", listing)} == set()

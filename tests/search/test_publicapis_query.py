@@ -1,0 +1,121 @@
+"""The filters of the old service find what the slow way finds, and its parameters are read as it read them."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apidex.catalogue.catalogue import NAME_LIMIT, Entry
+from apidex.search import publicapis
+from apidex.search.publicapis import NO, YES, Filters, mended
+from apidex.search.ranking import FIXED
+from fakes import entry
+
+CORS = FIXED["cors"]
+WORDS = ["Cat", "cat", "Straße", "STRASSE", "Science & Math", "null", "İstanbul", "apiKey", "OAuth", "no", "100%", ""]
+text = st.lists(st.sampled_from(WORDS), max_size=3).map(" ".join) | st.text(max_size=6)
+entries = st.lists(
+    st.builds(
+        entry,
+        text,
+        description=text,
+        auth=st.sampled_from(["", "apiKey", "OAuth", "X-Mashape-Key", "null"]),
+        https=st.booleans(),
+        cors=st.sampled_from(CORS),
+        category=text,
+    ),
+    max_size=12,
+)
+any_case = st.sampled_from([str.lower, str.upper, str.title, str])
+word = st.builds(lambda word, change: change(word), st.sampled_from(["", *CORS]), any_case)
+asked = st.fixed_dictionaries(
+    {},
+    optional={
+        "title": text | st.text(max_size=1),
+        "description": text,
+        "auth": text | st.sampled_from(["NULL", "null", "key", "nul"]),
+        "https": st.sampled_from(["", *YES, *NO]),
+        "cors": word,
+        "category": text | st.just("science"),
+    },
+)
+
+
+def filters(asked) -> Filters:
+    read = {"https": publicapis.https, "cors": publicapis.cors}
+    return Filters(**{name: read.get(name, publicapis.text)(value) for name, value in asked.items()})
+
+
+def has(entry, asked) -> bool:
+    """The documentation of the old service, sentence by sentence."""
+    texts = {"title": entry.name, "description": entry.description, "category": entry.category, "auth": entry.auth}
+    for name, text in texts.items():
+        wanted = asked.get(name, "")
+        none_wanted = name == "auth" and wanted.casefold() == "null" and text == ""
+        if wanted.casefold() not in text.casefold() and not none_wanted:
+            return False
+    https = asked.get("https", "")
+    if https and entry.https is not (https[0] in "1tT"):
+        return False
+    return asked.get("cors", "").lower() in ("", entry.cors)
+
+
+@given(entries, asked)
+def test_what_is_found_has_all_that_was_asked_for(entries, asked):
+    found = filters(asked).select(entries)
+    assert found == [position for position, entry in enumerate(entries) if has(entry, asked)]
+
+
+@given(entries, asked, st.sampled_from(Filters.__slots__))
+def test_a_parameter_that_is_empty_asks_for_nothing(entries, asked, name):
+    without = {key: value for key, value in asked.items() if key != name}
+    assert filters(without | {name: ""}).select(entries) == filters(without).select(entries)
+
+
+def test_no_is_not_unknown():
+    entries = [entry("a", cors="no"), entry("b", cors="unknown"), entry("c", cors="yes")]
+    assert filters({"cors": "No"}).select(entries) == [0]
+
+
+@pytest.mark.parametrize(
+    ("read", "value"),
+    [
+        *((publicapis.https, value) for value in ("maybe", "yes", "tRUE", " true")),
+        *((publicapis.cors, value) for value in ("maybe", "unk", "yes,no", " yes")),
+        (publicapis.text, "x" * (NAME_LIMIT + 1)),
+    ],
+)
+def test_what_makes_no_sense_is_refused(read, value):
+    with pytest.raises(ValueError, match=value):
+        read(value)
+
+
+@pytest.mark.parametrize(
+    ("query", "read"),
+    [
+        (b"", b""),
+        (b"Title=Cat&CORS=No", b"title=Cat&cors=No"),
+        (b"category=Science%20&%20Math&title=NASA", b"category=Science%20%26%20Math&title=NASA"),
+        (b"title=A=B&&=C&D", b"title=A=B&&=C&d"),
+    ],
+)
+def test_a_query_is_read_as_it_was(query, read):
+    assert mended(query) == read
+
+
+@pytest.mark.parametrize(
+    ("asked", "count"),
+    [
+        ({}, 1695),
+        ({"title": "cat"}, 18),
+        ({"auth": "null"}, 796),
+        ({"auth": "oauth"}, 150),
+        ({"https": "False"}, 92),
+        ({"cors": "no"}, 151),
+        ({"category": "animals", "auth": "apikey", "https": "true"}, 5),
+        ({"category": "science"}, 39),
+    ],
+)
+def test_the_real_catalogue(real_entries, asked, count):
+    entries = msgspec.convert(real_entries, list[Entry])
+    assert len(filters(asked).select(entries)) == count

@@ -1,0 +1,244 @@
+"""Searching as people type: the relevance cases, and naive oracles for everything that is counted."""
+
+import re
+import unicodedata
+from collections import Counter
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apidex.catalogue import formats
+from apidex.catalogue.catalogue import Catalogue, Entry
+from apidex.errors import QueryError
+from apidex.search.ranking import FIXED, VOCABULARY_LIMIT, Kind, Rank, Search, Sort
+from apidex.search.text import fold, words
+from fakes import entry
+
+# --- relevance, on the real catalogue
+
+
+def cases():
+    for path in sorted(Path(__file__).parent.glob("*.txt")):
+        text = "".join(line for line in path.read_text().splitlines(keepends=True) if not line.startswith("#"))
+        for case in re.split(r"\n\s*\n", text.strip()):
+            title, typed, *expected = case.splitlines()
+            yield pytest.param(typed, expected, id=f"{path.stem}: {title}")
+
+
+@pytest.fixture(scope="session")
+def real_catalogue(data) -> Catalogue:
+    return formats.parse((data / "README.md").read_bytes()).catalogue
+
+
+@pytest.fixture(scope="session")
+def real(real_catalogue) -> Search:
+    return Search.build(real_catalogue)
+
+
+@pytest.mark.parametrize(("typed", "expected"), list(cases()))
+def test_what_people_type_finds_what_they_mean(real, typed, expected):
+    query, _, asked = typed.partition("?")
+    filters = real.filters(parse_qs(asked))
+    found = real.search(query, filters)
+    said = []
+    if not found.total and (meant := real.correct(query)) and real.search(meant, filters).total:
+        said = [f"did you mean {meant}"]
+        found = real.search(meant, filters)
+    said += [name_of(real, hit).rstrip() for hit in found.hits] or ["(nothing)"]
+    if expected[-1] == "…":
+        expected = expected[:-1]
+        assert len(said) > len(expected)
+        said = said[: len(expected)]
+    assert said == expected
+
+
+def test_there_are_enough_cases():
+    assert len(list(cases())) >= 60
+
+
+def name_of(search: Search, hit) -> str:
+    return search.catalogue[hit.position].name
+
+
+# --- oracles: look at every entry
+
+letters = st.text(st.sampled_from("abAB é1-'ß"), min_size=1, max_size=7).filter(str.strip)
+entries = st.builds(
+    entry,
+    letters,
+    category=st.sampled_from(["Things", "Cats", "Döner", "things"]),
+    auth=st.sampled_from(["", "apiKey", "OAuth", "APIKEY"]),
+    https=st.booleans(),
+    cors=st.sampled_from(["yes", "no", "unknown"]),
+)
+catalogues = st.lists(entries, min_size=1, max_size=25)
+queries = st.one_of(letters, st.sampled_from(["", "  ", "!", "a b", "b api", "api", "A1", "é b a"]))
+asked_filters = st.fixed_dictionaries(
+    {},
+    optional={
+        "category": st.lists(st.sampled_from(["THINGS", "cats", "döner"]), max_size=2),
+        "auth": st.lists(st.sampled_from(["none", "apikey", "OAUTH"]), max_size=2),
+        "https": st.lists(st.sampled_from(FIXED["https"]), max_size=2),
+        "cors": st.lists(st.sampled_from(FIXED["cors"]), max_size=3),
+    },
+)
+
+
+def words_begin(name: str) -> dict[int, str]:
+    """Where the words of a name begin in its folded form."""
+    places, at = {}, 0
+    for word in words(name):
+        places[at] = word
+        at += len(fold(word))
+    return places
+
+
+def naive_rank(name: str, query: str) -> Rank | None:
+    folded, needle = fold(name), fold(query)
+    if folded == needle:
+        return Rank.EXACT
+    if folded.startswith(needle):
+        return Rank.PREFIX
+    begin = words_begin(name)
+    if any(folded.startswith(needle, at) for at in begin):
+        return Rank.WORD
+    if needle in folded:
+        return Rank.INSIDE
+    plain = "".join(each for each in query if not unicodedata.combining(each))
+    pieces = [fold(piece) for piece in re.split(r"[\s!-]+", plain) if fold(piece)]
+    needed = [piece for piece in pieces if piece not in ("api", "apis")] or pieces
+    if all(any(folded.startswith(piece, at) for at in begin) for piece in needed):
+        return Rank.WORDS
+    return None
+
+
+def naive(entries: list[Entry], query: str) -> list[tuple[Rank | None, int]]:
+    if not query.strip():
+        return [(None, position) for position in range(len(entries))]
+    if not fold(query):
+        return []
+    ranked = [(naive_rank(each.name, query), position) for position, each in enumerate(entries)]
+    return [(rank, position) for rank, position in ranked if rank]
+
+
+def values_of(each: Entry) -> Kind:
+    return Kind(each.category, each.auth or "none", str(each.https).lower(), each.cors)
+
+
+def passes(each: Entry, asked: dict, but: str = "") -> bool:
+    return all(
+        not values or name == but or getattr(values_of(each), name).casefold() in {value.casefold() for value in values}
+        for name, values in asked.items()
+    )
+
+
+def allowed(search: Search, asked: dict) -> dict:
+    """Without the values that a small catalogue may not have: asking for those is an error."""
+    known = {name: {value.casefold() for value in search.values(name)} for name in asked}
+    return {name: [value for value in values if value.casefold() in known[name]] for name, values in asked.items()}
+
+
+@given(catalogues, queries, asked_filters, st.sampled_from(Sort))
+def test_it_finds_counts_and_orders_what_looking_at_every_entry_does(entries, query, asked, sort):
+    search = Search.build(Catalogue.of(entries))
+    asked = allowed(search, asked)
+    found = search.search(query, search.filters(asked), sort=sort)
+    hits = naive(entries, query)
+    expected = [(rank, position) for rank, position in hits if passes(entries[position], asked)]
+    by_relevance = sort is Sort.RELEVANCE and fold(query)
+
+    def order(pair):
+        rank, position = pair
+        folded = fold(entries[position].name).encode()
+        if by_relevance:
+            return (list(Rank).index(rank), len(folded), folded, position)
+        return (folded, position) if sort is Sort.NAME else position
+
+    assert [(hit.rank, hit.position) for hit in found.hits] == sorted(expected, key=order)
+    assert found.total == len(expected)
+    for name, facets in found.facets.items():
+        counts = Counter(
+            getattr(values_of(entries[position]), name)
+            for _, position in hits
+            if passes(entries[position], asked, but=name)
+        )
+        assert {facet.value: facet.count for facet in facets if facet.count} == counts
+        assert [facet.count for facet in facets] == sorted((facet.count for facet in facets), reverse=True)
+        assert {value.casefold() for value in asked.get(name, ())} <= {facet.value.casefold() for facet in facets}
+
+
+@given(catalogues, queries, asked_filters, st.sampled_from(Sort), st.integers(1, 7))
+def test_the_pages_together_are_everything_once(entries, query, asked, sort, limit):
+    search = Search.build(Catalogue.of(entries))
+    filters = search.filters(allowed(search, asked))
+    everything = search.search(query, filters, sort=sort)
+    pages = [
+        search.search(query, filters, sort=sort, offset=offset, limit=limit)
+        for offset in range(0, everything.total + limit, limit)
+    ]
+    assert [hit for page in pages for hit in page.hits] == everything.hits
+    assert {page.total for page in pages} == {everything.total}
+    assert all(page.facets == everything.facets for page in pages)
+
+
+@given(catalogues, asked_filters)
+def test_filters_alone_give_what_looking_at_every_entry_does(entries, asked):
+    search = Search.build(Catalogue.of(entries))
+    asked = allowed(search, asked)
+    expected = [position for position, each in enumerate(entries) if passes(each, asked)]
+    assert list(search.positions(search.filters(asked))) == expected
+
+
+@given(catalogues, queries)
+def test_highlights_spell_what_was_asked_for(entries, query):
+    search = Search.build(Catalogue.of(entries))
+    for hit in search.search(query, {}).hits:
+        spelled = fold("".join(name_of(search, hit)[start:end] for start, end in hit.highlights))
+        assert fold(query) in spelled or hit.rank is Rank.WORDS
+        assert hit.highlights or hit.rank is None
+
+
+@given(catalogues, queries, st.integers(1, 5))
+def test_suggestions_are_the_names_of_the_best_hits_each_once(entries, query, limit):
+    search = Search.build(Catalogue.of(entries))
+    names = [name_of(search, hit) for hit in search.search(query, {}).hits] if fold(query) else []
+    assert [name_of(search, hit) for hit in search.suggest(query, limit)] == list(dict.fromkeys(names))[:limit]
+
+
+def test_each_real_name_finds_itself_exactly(real, real_catalogue):
+    for position, name in enumerate(real_catalogue.names()):
+        hits = real.search(name, {}).hits
+        assert position in [hit.position for hit in hits if hit.rank is Rank.EXACT], name
+
+
+def test_what_a_correction_offers_finds_something_and_is_near(real, real_catalogue):
+    """One letter left out of each real name that is long enough: nothing else is offered than what finds something."""
+    for name in real_catalogue.names():
+        folded = fold(name)
+        typed = folded[:2] + folded[3:]
+        if len(folded) > 7 and not real.search(typed, {}).total:
+            assert (meant := real.correct(typed)), name
+            assert real.search(meant, {}).total, name
+
+
+def test_a_value_that_no_entry_has_is_told_what_there_is():
+    search = Search.build(Catalogue.of([entry("A", category="Cats"), entry("B", category="Dogs", auth="OAuth")]))
+    with pytest.raises(QueryError, match="category: 'Birds' is not allowed; allowed are Cats, Dogs"):
+        search.filters({"category": ["cats", "Birds"]})
+    with pytest.raises(QueryError, match="allowed are none, OAuth"):
+        search.filters({"auth": ["apiKey"]})
+
+
+def test_a_selected_value_is_listed_though_nothing_has_it():
+    search = Search.build(Catalogue.of([entry("A", category="Cats"), entry("B", category="Dogs")]))
+    facets = search.search("a", search.filters({"category": ["dogs"]})).facets["category"]
+    assert [(facet.value, facet.count) for facet in facets] == [("Cats", 1), ("Dogs", 0)]
+
+
+def test_a_very_large_catalogue_is_searched_but_not_corrected():
+    search = Search.build(Catalogue.of(entry(f"Weather {number}") for number in range(VOCABULARY_LIMIT + 1)))
+    assert search.correct("wether") is None
+    assert search.search("weather 77", {}, limit=1).total == 111

@@ -1,0 +1,83 @@
+"""Folding, words and highlights, of one name and of many at once."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apidex.search.text import flat, fold, highlights, words
+
+anything = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=30)
+
+
+@given(anything)
+def test_folding_twice_changes_nothing(text):
+    assert fold(fold(text)) == fold(text)
+
+
+@given(anything)
+def test_the_words_of_a_text_are_all_of_it_that_counts(text):
+    assert "".join(map(fold, words(text))) == fold(text)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Pokéapi", "pokeapi"),
+        ("Poke\u0301api", "POKÉAPI"),
+        ("ＪＳＯＮ", "json"),
+        ("Straße", "STRASSE"),
+        ("Łódź", "lodz"),
+        ("Smørrebrød", "smorrebrod"),
+        ("ﬁle", "file"),
+        ("İBB", "ibb"),
+        ("Open-Weather_Map!", "open weather map"),
+        ("½", "12"),
+        ("天気", " 天 気 "),
+    ],
+)
+def test_what_is_typed_alike_folds_alike(one, other):
+    assert fold(one) == fold(other) != ""
+
+
+@pytest.mark.parametrize(
+    ("text", "cut"),
+    [
+        ("JSONPlaceholder", ["JSON", "Placeholder"]),
+        ("OpenWeatherMap", ["Open", "Weather", "Map"]),
+        ("What's on", ["What's", "on"]),
+        ("Poke\u0301mon TCG", ["Poke\u0301mon", "TCG"]),
+        ("IP2Location", ["IP", "2", "Location"]),
+        ("Songlink / Odesli", ["Songlink", "Odesli"]),
+        ("天気API", ["天気", "API"]),
+        ("!?", []),
+    ],
+)
+def test_words_are_cut_where_people_see_them_begin(text, cut):
+    assert words(text) == cut
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "end", "ranges"),
+    [
+        ("Open Weather", 0, 11, [(0, 4), (5, 12)]),
+        ("Pokéapi", 0, 4, [(0, 4)]),
+        ("Poke\u0301mon", 3, 4, [(3, 5)]),
+        ("ﬁle", 1, 3, [(0, 2)]),
+        ("🎉 Weather", 1, 8, [(2, 9)]),
+        ("What's on", 0, 5, [(0, 4), (5, 6)]),
+    ],
+)
+def test_highlights_are_ranges_of_code_points(name, start, end, ranges):
+    assert highlights(name, start, end) == ranges
+
+
+mixed = st.lists(st.one_of(anything, st.text("ABCabc012 -_.'’éß", max_size=9)), max_size=9)
+
+
+@given(mixed)
+def test_many_names_at_once_are_what_each_is_by_itself(names):
+    text, begins, sizes = flat(names)
+    assert text.decode() == "".join("\n" + fold(name) for name in names)
+    assert sizes == [len(line.encode()) + 1 for line in map(fold, names)]
+    flags = ["\0" + "".join("\1" + "\0" * (len(fold(word).encode()) - 1) for word in words(name)) for name in names]
+    assert begins.decode() == "".join(flags)
