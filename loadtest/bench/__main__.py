@@ -1,6 +1,6 @@
 """All benchmarks, or some of them: figures and ratios, losses included. They judge no run by them.
 
-    python -m loadtest.bench [--short] [--write] [--upstream FILE] [contenders] [start] [growth] [overload] [fleet]
+    python -m loadtest.bench [--short] [--write] [--upstream FILE] [contenders] [start] [scaling] [overload] [fleet]
 
 It takes the real catalogue at ../shared/data/public-apis, or the starter catalogue where that is not at hand.
 """
@@ -16,13 +16,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import apidex
-from loadtest.bench import compare, fleet, growth, overload, start
+from loadtest.bench import compare, fleet, overload, scaling, start
 from loadtest.bench.process import MissingToolError, on_the_clients_core
 
 _ROOT = Path(__file__).parents[2]
 _REAL = _ROOT.parent / "shared/data/public-apis/README.md"
 _STARTER = Path(apidex.__file__).with_name("catalogue") / "starter.json"
-_PAGE, _PLOT = _ROOT / "docs/speed.md", _ROOT / "docs/growth.svg"
+_PAGE, _PLOT = _ROOT / "docs/speed.md", _ROOT / "docs/scaling.svg"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +42,11 @@ def _start(plan: Plan) -> str:
     return start.starts(plan.upstream.as_uri(), runs=1 if plan.short else 5)
 
 
-def _growth(plan: Plan) -> str:
-    grown = growth.growth((1000, 10_000) if plan.short else growth.SIZES)
+def _scaling(plan: Plan) -> str:
+    grown = scaling.scaling((1000, 10_000) if plan.short else scaling.SIZES)
     if plan.write:
-        growth.plot(grown, _PLOT)
-    return growth.shown(grown)
+        scaling.plot(grown, _PLOT)
+    return scaling.shown(grown)
 
 
 def _overload(plan: Plan) -> str:
@@ -60,7 +60,7 @@ def _fleet(plan: Plan) -> str:
 PARTS: dict[str, Callable[[Plan], str]] = {
     "contenders": _contenders,
     "start": _start,
-    "growth": _growth,
+    "scaling": _scaling,
     "overload": _overload,
     "fleet": _fleet,
 }

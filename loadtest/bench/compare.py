@@ -28,7 +28,7 @@ AIMS = {
 """How many times the CPU of a bare uvicorn that says the same bytes a kind may cost."""
 
 
-_SLOW = {"textbook: upstream": 4}
+_SLOW = {"naive server: upstream": 4}
 """Seconds of a turn, where one second is not enough for a single answer on a busy machine."""
 
 

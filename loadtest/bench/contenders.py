@@ -18,7 +18,7 @@ import structlog
 
 from apidex.catalogue import formats
 from apidex.catalogue.catalogue import plain
-from loadtest.bench import textbook
+from loadtest.bench import naive_server
 from loadtest.bench.process import CLIENT_CORE, Answer, answer, running, tool, wait_for
 from loadtest.bench.workload import Kind, kinds
 from loadtest.targets import free_port
@@ -75,8 +75,8 @@ def _flooded(stage: Stage, port: int) -> AbstractContextManager[int]:
     return _apidex(stage, port, APIDEX_ANSWER_CACHE_BYTES=str(_FLOODED_CACHE))
 
 
-def _without_short_cut(stage: Stage, port: int) -> AbstractContextManager[int]:
-    return _apidex(stage, port, "loadtest.bench.plain")
+def _without_fast_path(stage: Stage, port: int) -> AbstractContextManager[int]:
+    return _apidex(stage, port, "loadtest.bench.without_fast_path")
 
 
 def _replay(stage: Stage, port: int) -> AbstractContextManager[int]:
@@ -94,12 +94,12 @@ def _nginx(stage: Stage, port: int) -> AbstractContextManager[int]:
 
 
 def _from_redis(stage: Stage, port: int) -> AbstractContextManager[int]:
-    return _module("loadtest.bench.textbook", str(port), stage.redis)
+    return _module("loadtest.bench.naive_server", str(port), stage.redis)
 
 
 def _from_upstream(stage: Stage, port: int) -> AbstractContextManager[int]:
     url = (stage.folder / "upstream").read_text()
-    return _module("loadtest.bench.textbook", str(port), url)
+    return _module("loadtest.bench.naive_server", str(port), url)
 
 
 _CONTENDERS: dict[str, Start] = {
@@ -108,9 +108,9 @@ _CONTENDERS: dict[str, Start] = {
     "nginx, files": _nginx,
     REPLAY: _replay,
     LEAN: _lean,
-    "Apidex without short cut": _without_short_cut,
-    "textbook: Redis": _from_redis,
-    "textbook: upstream": _from_upstream,
+    "Apidex without fast path": _without_fast_path,
+    "naive server: Redis": _from_redis,
+    "naive server: upstream": _from_upstream,
 }
 
 _NGINX = """
@@ -147,7 +147,7 @@ def _stage(folder: Path, upstream: Path, redis_url: str) -> Stage:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     catalogue = formats.parse(upstream.read_bytes()).catalogue
     entries = [plain(entry) for entry in catalogue.entries()]
-    redis.Redis.from_url(redis_url).set(textbook.KEY, json.dumps(entries))
+    redis.Redis.from_url(redis_url).set(naive_server.KEY, json.dumps(entries))
     folder.chmod(0o755)  # nginx gives up root
     (folder / "files").mkdir()
     (folder / "files" / "entries.json").write_text(json.dumps({"count": len(entries), "entries": entries}))

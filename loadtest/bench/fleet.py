@@ -6,9 +6,9 @@ from contextlib import ExitStack
 from redis import Redis
 
 from loadtest.bench.contenders import redis_server
-from loadtest.bench.growth import Offer, changed, offer_of, publish, serving, until
-from loadtest.bench.many import entries
 from loadtest.bench.process import megabytes_held, peak_of
+from loadtest.bench.scaling import Offer, changed, offer_of, publish, serving, until
+from loadtest.bench.synthetic_catalogue import entries
 from loadtest.bench.table import table
 from loadtest.targets import free_port
 

@@ -18,8 +18,8 @@ from typing import cast
 import uvloop
 
 from loadtest.bench.contenders import Contender, redis_server
-from loadtest.bench.growth import own_words, publish_many, replica_at
 from loadtest.bench.process import megabytes_held, peak_of
+from loadtest.bench.scaling import own_words, publish_many, replica_at
 from loadtest.bench.table import table
 from loadtest.bench.wrk import drive
 from loadtest.targets import free_port
@@ -142,7 +142,7 @@ def overload(*, short: bool) -> str:
             with peak_of(replica.pid) as most:
                 heard, probed = uvloop.run(_offer(port, paths, peak.rate * times, seconds))
             rows.append(_row(times, peak.rate, heard, probed, seconds, most() - memory))
-    head = ["offered, × capacity", "useful, a second", "of capacity", "p99 of those, ms", "turned away, a second"]
+    head = ["offered, × capacity", "useful, a second", "of capacity", "p99 of those, ms", "shed, a second"]
     head += ["p99 of those, ms", "not sent, a second", "slowest probe, ms", "memory more, MB"]
     return f"Capacity: {peak.rate:,.0f} requests a second, {peak.cpu:,.0f} µs CPU each.\n\n" + table(head, rows)
 

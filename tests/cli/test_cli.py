@@ -8,8 +8,8 @@ import sys
 
 import msgspec
 import pytest
-from apidex.cli import source
 
+from apidex.cli import source
 from apidex.cli.main import main
 from apidex.errors import UpstreamError
 from fakes import publicapis

@@ -10,7 +10,7 @@ import pytest
 
 from apidex import __version__
 from conftest import ROOT
-from deploy import given
+from deploy import testdata
 from deploy.rendering import output_of
 
 
@@ -33,4 +33,4 @@ def image(docker) -> str:
 @pytest.fixture(scope="session")
 def catalogue(tmp_path_factory) -> Path:
     """The file that the stories' upstream gives."""
-    return given.write_into(tmp_path_factory.mktemp("upstream"))
+    return testdata.write_into(tmp_path_factory.mktemp("upstream"))

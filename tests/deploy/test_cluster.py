@@ -25,7 +25,7 @@ import httpx
 import pytest
 import yaml
 
-from deploy import given
+from deploy import testdata
 from deploy.rendering import K8S, kustomize, output_of, overlay
 from deploy.traffic import load
 
@@ -135,7 +135,7 @@ class Cluster:
 
     def versions(self) -> set[str]:
         replicas = len(self.pods())
-        return {state["version"] for state in given.state_of_all(self.url, replicas).values()}
+        return {state["version"] for state in testdata.state_of_all(self.url, replicas).values()}
 
     def find(self) -> None:
         """Wait for the Service's address. Only this machine's own is asked."""
@@ -245,13 +245,13 @@ def workers() -> list[str]:
 
 
 def test_all_replicas_answer_a_search_with_the_same_bytes(running):
-    for name in given.names(50):
-        assert set(given.answers_of_all(running.url, name, 4).values()) == {given.answer_to(name)}, name
+    for name in testdata.names(50):
+        assert set(testdata.answers_of_all(running.url, name, 4).values()) == {testdata.answer_to(name)}, name
     print("\nsearch: 50 names, four replicas, the same bytes, as in the catalogue given")
 
 
 def test_new_connections_are_spread(running):
-    shares = given.spread(running.url, 400)
+    shares = testdata.spread(running.url, 400)
     print(f"\nspreading: 400 new connections: {shown(shares)}")
     assert len(shares) == 4
     assert all(0.15 <= share <= 0.35 for share in shares.values())
@@ -480,7 +480,7 @@ def test_a_search_comes_through_the_ingress(running):
         running.apply()
         running.find()
     print(f"\nIngress: answered by host name after {seconds:.1f} s")
-    assert answer.content == given.answer_to("Cat")
+    assert answer.content == testdata.answer_to("Cat")
 
 
 def test_load_raises_the_number_of_replicas(running):
@@ -662,8 +662,8 @@ def test_with_the_upstream_out_of_reach_from_the_start_it_answers_from_the_start
     running.settle()
     seconds = time.monotonic() - began
     within(30, "an answer", running.answers)
-    states = given.state_of_all(running.url, 4)
+    states = testdata.state_of_all(running.url, 4)
     found = httpx.get(f"{running.url}/Cat", timeout=5).raise_for_status().json()
     print(f"\nupstream out of reach: ready after {seconds:.1f} s, { {state['state'] for state in states.values()} }")
     assert {state["state"] for state in states.values()} == {"bundled"}
-    assert found == [entry for entry in given.STARTER if "Cat" in entry["API"]]
+    assert found == [entry for entry in testdata.STARTER if "Cat" in entry["API"]]

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from conftest import ROOT
-from deploy import given
+from deploy import testdata
 from deploy.rendering import output_of
 from deploy.traffic import load
 
@@ -87,13 +87,13 @@ def test_everything_is_healthy_within_thirty_seconds(stack):
 
 
 def test_all_replicas_answer_a_search_with_the_same_bytes(stack):
-    for name in given.names(50):
-        assert set(given.answers_of_all(stack.url, name, 4).values()) == {given.answer_to(name)}, name
+    for name in testdata.names(50):
+        assert set(testdata.answers_of_all(stack.url, name, 4).values()) == {testdata.answer_to(name)}, name
     print("\nsearch: 50 names, four replicas, the same bytes, as in the catalogue given")
 
 
 def test_new_connections_are_spread(stack):
-    shares = given.spread(stack.url, 400)
+    shares = testdata.spread(stack.url, 400)
     print(f"\nspreading: 400 new connections: {shown(shares)}")
     assert len(shares) == 4
     assert all(0.15 <= share <= 0.35 for share in shares.values())
@@ -186,7 +186,7 @@ def test_no_request_fails_without_redis(stack):
         stack.up("redis")
         time.sleep(10)
     after = [stack.inspect(replica)["State"]["StartedAt"] for replica in stack.replicas()]
-    states = given.state_of_all(stack.url, 4)
+    states = testdata.state_of_all(stack.url, 4)
     print(f"\nRedis gone for 10 s: {traffic.figures()}")
     assert traffic.failures == []
     assert after == before
@@ -220,11 +220,11 @@ def test_with_the_upstream_out_of_reach_from_the_start_it_answers_from_the_start
     stack.upstream = "http://upstream:9/"
     try:
         stack.up()
-        states = given.state_of_all(stack.url, 4)
+        states = testdata.state_of_all(stack.url, 4)
         found = httpx.get(f"{stack.url}/Cat", timeout=5).raise_for_status().json()
     finally:
         stack.down()
         stack.upstream = ""
     print(f"\nupstream out of reach: healthy after {stack.seconds:.1f} s, {states.popitem()[1]['state']}")
     assert {state["state"] for state in states.values()} == {"bundled"}
-    assert found == [entry for entry in given.STARTER if "Cat" in entry["API"]]
+    assert found == [entry for entry in testdata.STARTER if "Cat" in entry["API"]]

@@ -7,7 +7,7 @@ from shutil import which
 
 import pytest
 from loadtest.bench.instructions import Count, excess
-from loadtest.bench.many import entries, write
+from loadtest.bench.synthetic_catalogue import entries, write
 from loadtest.bench.table import table
 from loadtest.bench.workload import kinds
 from msgspec.structs import replace
@@ -133,7 +133,14 @@ def test_all_contenders_give_the_same_answers_and_are_put_side_by_side(data):
     need("nginx", "wrk", "redis-server")
     done = bench("--short", "contenders")
     assert done.returncode == 0, done.stderr
-    for name in ("Apidex", "nginx, files", "bare uvicorn", "textbook: Redis", "textbook: upstream", "12 hits, 304"):
+    for name in (
+        "Apidex",
+        "nginx, files",
+        "bare uvicorn",
+        "naive server: Redis",
+        "naive server: upstream",
+        "12 hits, 304",
+    ):
         assert name in done.stdout
 
 
@@ -142,8 +149,8 @@ def test_all_contenders_give_the_same_answers_and_are_put_side_by_side(data):
     ("part", "said"),
     [
         ("start", "imports of"),
-        ("growth", "others beside it, p99 ms"),
-        ("overload", "turned away, a second"),
+        ("scaling", "others beside it, p99 ms"),
+        ("overload", "shed, a second"),
         ("fleet", "payload read by each, times"),
     ],
 )

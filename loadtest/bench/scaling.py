@@ -1,6 +1,6 @@
 """What a catalogue costs by its size, from a thousand entries to a million: CPU for each search, memory, Redis, time to adopt.
 
-The catalogues are those of `many`. They are put into a Redis as a replica would, and replicas on one core take them from there.
+The catalogues are those of `synthetic_catalogue`. They are put into Redis as a replica would, and read by replicas on one core.
 """
 
 import asyncio
@@ -25,9 +25,9 @@ from apidex.indexing import builder
 from apidex.replication.store import Copy, cache_at
 from apidex.replication.validators import NONE
 from loadtest.bench.contenders import Contender, redis_server
-from loadtest.bench.many import entries
+from loadtest.bench.latency_probe import Waits, ask
 from loadtest.bench.process import answer, discard, give_way, megabytes_held, peak_of, running, wait_for
-from loadtest.bench.steady import Waits, ask
+from loadtest.bench.synthetic_catalogue import entries
 from loadtest.bench.table import table
 from loadtest.bench.wrk import drive
 from loadtest.targets import free_port
@@ -62,7 +62,7 @@ class Grown:
     memory_of_wide: float
 
 
-def growth(sizes: tuple[int, ...]) -> list[Grown]:
+def scaling(sizes: tuple[int, ...]) -> list[Grown]:
     """Measure each size, the smallest first. Raises MissingToolError."""
     return [_measured(count) for count in sizes]
 
@@ -192,7 +192,7 @@ def publish(url: str, offer: Offer) -> None:
         timeout = timedelta(seconds=5)
         async with cache_at(url, password="", ca="", prefix="apidex", timeout=timeout, limit=_LIMIT) as cache:
             head = await cache.read()
-            copy = Copy(int(head.now * 1000), offer.digest, offer.count, True, head.now, "growth", NONE)
+            copy = Copy(int(head.now * 1000), offer.digest, offer.count, True, head.now, "bench", NONE)
             if not await cache.publish(copy, offer.payload, head.copy.stamp if head.copy else None):
                 raise RuntimeError("the fence refused the catalogue")
 

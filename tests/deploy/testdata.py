@@ -13,7 +13,7 @@ import msgspec
 from conftest import ROOT
 from deploy.traffic import check_that_it_is_this_machine
 
-STARTER = json.loads((ROOT / "src/apidex/starter.json").read_text())["entries"]
+STARTER = json.loads((ROOT / "src/apidex/catalogue/starter.json").read_text())["entries"]
 
 # The starter catalogue several times over, under other names, so that the one is never taken for the other.
 ENTRIES = [entry | {"API": f"{entry['API']} / {number}"} for number in range(1, 6) for entry in STARTER]

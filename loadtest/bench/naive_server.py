@@ -1,7 +1,7 @@
-"""The same question answered as a textbook does, and as a student does on the first evening.
+"""The same question answered naively: the whole catalogue is read and filtered at each request.
 
-python -m loadtest.bench.textbook PORT REDIS_URL      the catalogue is read from Redis, parsed and filtered at each request
-python -m loadtest.bench.textbook PORT UPSTREAM_URL   it is fetched from the upstream at each request
+python -m loadtest.bench.naive_server PORT REDIS_URL      the catalogue is read from Redis, parsed and filtered at each request
+python -m loadtest.bench.naive_server PORT UPSTREAM_URL   it is fetched from the upstream at each request
 """
 
 import json
@@ -13,7 +13,7 @@ import uvicorn
 from litestar import Litestar, get
 from redis.asyncio import Redis
 
-KEY = "textbook"
+KEY = "naive_server"
 
 
 def application(url: str) -> Litestar:

@@ -1,6 +1,6 @@
 """A catalogue as large as one likes, in the shape of api.publicapis.org: the same at every run, with names that could be.
 
-python -m loadtest.bench.many COUNT FILE
+python -m loadtest.bench.synthetic_catalogue COUNT FILE
 """
 
 import sys

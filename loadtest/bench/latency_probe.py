@@ -1,6 +1,6 @@
 """One connection that asks without a pause, and how long each answer takes, while something else goes on.
 
-    python -m loadtest.bench.steady PORT SECONDS < paths
+    python -m loadtest.bench.latency_probe PORT SECONDS < paths
 
 A process of its own, so that nothing in the one that measures makes it wait. wrk counts a long wait once for each request that it
 could have sent meanwhile; here, a request is a request, and the longest wait is told beside.

@@ -1,6 +1,6 @@
 """Apidex without its short cut: the same process, in which Litestar answers searches too.
 
-python -m loadtest.bench.plain
+python -m loadtest.bench.without_fast_path
 """
 
 import os
