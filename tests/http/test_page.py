@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from apidex.http.routes.page import the_page
+from apidex.http.routes.page import render_page
 
 CHROMIUM = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8"
 FIREFOX = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
@@ -49,16 +49,16 @@ async def test_a_head_has_the_pages_headers_and_no_body(client):
 
 
 def test_the_policy_names_the_one_script_and_the_one_style_that_are_in_it():
-    document = the_page().document.decode()
+    document = render_page().document.decode()
     for tag in ("script", "style"):
         (text,) = re.findall(rf"<{tag}[^>]*>(.*?)</{tag}>", document, re.DOTALL)
         source = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-        assert f"{tag}-src 'sha256-{source}';" in the_page().policy
-    assert "unsafe" not in the_page().policy
+        assert f"{tag}-src 'sha256-{source}';" in render_page().policy
+    assert "unsafe" not in render_page().policy
 
 
 def test_the_page_loads_nothing_and_runs_nothing_by_its_attributes():
-    markup = re.sub(r"<(script|style)[^>]*>.*?</\1>", "", the_page().document.decode(), flags=re.DOTALL)
+    markup = re.sub(r"<(script|style)[^>]*>.*?</\1>", "", render_page().document.decode(), flags=re.DOTALL)
     assert re.findall(r"\s(?:src|on\w+|style|action|href)=[\"'](?!data:|[?#]|\./|-/docs|v1/)", markup) == []
 
 

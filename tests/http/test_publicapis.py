@@ -9,7 +9,7 @@ import pytest
 
 from apidex.catalogue.catalogue import NAME_LIMIT
 from apidex.http.routes import openapi_document
-from apidex.search.publicapis import Filters
+from apidex.search.publicapis import PublicApisQuery
 from conftest import client_of, refreshed, running_app
 from fakes import entry
 from processes import replica
@@ -193,4 +193,4 @@ def test_a_client_of_the_old_service_needs_only_a_new_base_url(data, real_entrie
 def test_the_parameters_are_those_that_the_document_lists():
     for path in ("/entries", "/random"):
         parameters = openapi_document()["paths"][f"{BASE}{path}"]["get"]["parameters"]
-        assert [each["name"] for each in parameters] == list(Filters.__slots__)
+        assert [each["name"] for each in parameters] == list(PublicApisQuery.__slots__)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from apidex.catalogue.catalogue import NAME_LIMIT, Entry
 from apidex.search import publicapis
-from apidex.search.publicapis import NO, YES, Filters, mended
+from apidex.search.publicapis import NO, YES, PublicApisQuery, normalize_query
 from apidex.search.ranking import FIXED
 from fakes import entry
 
@@ -41,9 +41,9 @@ asked = st.fixed_dictionaries(
 )
 
 
-def filters(asked) -> Filters:
+def filters(asked) -> PublicApisQuery:
     read = {"https": publicapis.https, "cors": publicapis.cors}
-    return Filters(**{name: read.get(name, publicapis.text)(value) for name, value in asked.items()})
+    return PublicApisQuery(**{name: read.get(name, publicapis.text)(value) for name, value in asked.items()})
 
 
 def has(entry, asked) -> bool:
@@ -66,7 +66,7 @@ def test_what_is_found_has_all_that_was_asked_for(entries, asked):
     assert found == [position for position, entry in enumerate(entries) if has(entry, asked)]
 
 
-@given(entries, asked, st.sampled_from(Filters.__slots__))
+@given(entries, asked, st.sampled_from(PublicApisQuery.__slots__))
 def test_a_parameter_that_is_empty_asks_for_nothing(entries, asked, name):
     without = {key: value for key, value in asked.items() if key != name}
     assert filters(without | {name: ""}).select(entries) == filters(without).select(entries)
@@ -100,7 +100,7 @@ def test_what_makes_no_sense_is_refused(read, value):
     ],
 )
 def test_a_query_is_read_as_it_was(query, read):
-    assert mended(query) == read
+    assert normalize_query(query) == read
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from apidex.errors import SettingsError, UpstreamError
 from apidex.http.responses import Problem, name_of
 from apidex.search.names import Index
 from apidex.search.ranking import Search, Sort
-from apidex.search.results import HitView, Page, SearchView, answer
+from apidex.search.results import HitView, SearchRequest, SearchView, answer
 from apidex.settings import Settings
 
 T = TypeVar("T")
@@ -93,7 +93,7 @@ def _check(text: str) -> str:
 def _looked(wish: Wish, settings: Settings) -> bytes:
     catalogue = to_search(settings)
     searched = Search.build(catalogue)
-    page = Page(wish.text, searched.filters(wish.asked), Sort(wish.sort), 0, wish.limit)
+    page = SearchRequest(wish.text, searched.filters(wish.asked), Sort(wish.sort), 0, wish.limit)
     return msgspec.json.encode(answer(searched, catalogue.digest[:12], page))
 
 

@@ -17,7 +17,7 @@ NO = ("false", "False", "FALSE", "0", "f", "F")
 
 
 @dataclass(frozen=True, slots=True)
-class Filters:
+class PublicApisQuery:
     """What the entries are to have: texts as `text` gives them, and an empty one asks for nothing."""
 
     title: str = ""
@@ -69,7 +69,7 @@ def cors(given: str) -> str:
     return given.lower()
 
 
-def mended(query: bytes) -> bytes:
+def normalize_query(query: bytes) -> bytes:
     """A query string as the old service read it: names in any case, the ampersand of `Science%20&%20Math` part of the text."""
     query = query.replace(b"%20&%20", b"%20%26%20")
     return re.sub(rb"(?:^|(?<=&))[^=&]+", lambda name: name[0].lower(), query)

@@ -11,7 +11,7 @@ from apidex.search.ranking import Facet, Filters, Hit, Rank, Search, Sort
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class SearchRequest:
     """What is asked: which entries, in which order, and how many of them from where on."""
 
     query: str
@@ -73,7 +73,7 @@ class SearchView(msgspec.Struct, frozen=True):
     did_you_mean: CorrectionView | None
 
 
-def answer(search: Search, version: str, page: Page) -> SearchView:
+def answer(search: Search, version: str, page: SearchRequest) -> SearchView:
     """A page of hits in the catalogue of *version*, and a correction where there is no hit at all."""
     found = search.search(page.query, page.filters, sort=page.sort, offset=page.offset, limit=page.limit)
     return SearchView(
@@ -89,7 +89,7 @@ def answer(search: Search, version: str, page: Page) -> SearchView:
     )
 
 
-def _correction(search: Search, page: Page) -> CorrectionView | None:
+def _correction(search: Search, page: SearchRequest) -> CorrectionView | None:
     meant = search.correct(page.query)
     if meant is None:
         return None

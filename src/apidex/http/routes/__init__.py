@@ -3,7 +3,7 @@
 names, search, catalogue, page       GET /{name} by the textbook; searching as people type; /v1/catalogue; /
 operations, document                 probes and metrics; the OpenAPI document and its page
 publicapis                           the dead service's API
-parameters, answering, problems      what is asked by; what the handlers share; errors as problem documents
+parameters, conditional, problems    query parameters; responses that a client can revalidate; errors as problem documents
 """
 
 import functools

@@ -7,7 +7,7 @@ from litestar import Request, Response, get
 
 from apidex.catalogue.formats.report import Remark, Remarks
 from apidex.http.context import Service
-from apidex.http.routes.answering import UNCHANGED, ServiceDependency, about_now
+from apidex.http.routes.conditional import UNCHANGED, ServiceDependency, live_response
 from apidex.replication.clock import iso
 from apidex.replication.freshness import State
 from apidex.replication.refresher import Failure, Refresher
@@ -89,7 +89,7 @@ class CatalogueView(msgspec.Struct, frozen=True):
 )
 async def catalogue(request: Request[Any, Any, Any], service: ServiceDependency) -> Response[CatalogueView]:
     """Answer with everything that is known of the current catalogue."""
-    return about_now(request, service, _catalogue_view(service))
+    return live_response(request, service, _catalogue_view(service))
 
 
 def _catalogue_view(service: Service) -> CatalogueView:

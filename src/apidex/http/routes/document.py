@@ -7,7 +7,7 @@ from litestar.di import NamedDependency
 from litestar.enums import MediaType
 from litestar.params import SkipValidation
 
-from apidex.http.routes.answering import base
+from apidex.http.routes.conditional import base
 from apidex.http.ui.docs_page import docs_page
 
 Document = SkipValidation[NamedDependency[dict[str, Any]]]

@@ -11,9 +11,9 @@ from litestar.params import Parameter
 
 from apidex.catalogue.catalogue import NAME_LIMIT, Entry
 from apidex.http.responses import is_name, name_of
-from apidex.http.routes.answering import UNCHANGED, ServiceDependency, from_catalogue
+from apidex.http.routes.conditional import UNCHANGED, ServiceDependency, catalogue_response
 from apidex.http.routes.parameters import NO_CONTROLS
-from apidex.http.routes.problems import described
+from apidex.http.routes.problems import problem_spec
 
 NAME = Parameter(
     description="What the name is to contain",
@@ -33,7 +33,7 @@ NAME = Parameter(
     responses={
         200: ResponseSpec(list[Entry], description="The entries", generate_examples=False),
         **UNCHANGED,
-        **described(
+        **problem_spec(
             HTTPStatus.BAD_REQUEST, "A name that nothing can have: too long, with control characters, or no UTF-8"
         ),
     },
@@ -53,4 +53,4 @@ async def search_by_name(
         entries = service.refresher.current.catalogue.entries()
         return msgspec.json.encode([entry for entry in entries if wanted in entry.name])
 
-    return from_catalogue(request, service, body)
+    return catalogue_response(request, service, body)

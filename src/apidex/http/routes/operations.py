@@ -8,8 +8,8 @@ from litestar.enums import MediaType
 from prometheus_client.exposition import choose_encoder
 
 from apidex.http.probes import ALIVE, LIVEZ, READY, READYZ, StatusView, ending
-from apidex.http.routes.answering import ServiceDependency
-from apidex.http.routes.problems import described
+from apidex.http.routes.conditional import ServiceDependency
+from apidex.http.routes.problems import problem_spec
 
 
 @get(LIVEZ, summary="Whether the event loop turns", tags=["operations"], operation_id="livez")
@@ -23,7 +23,7 @@ async def livez() -> Response[StatusView]:
     summary="Whether this replica wants requests: it holds a catalogue and is not about to end",
     tags=["operations"],
     operation_id="readyz",
-    responses=described(HTTPStatus.SERVICE_UNAVAILABLE, "It is about to end"),
+    responses=problem_spec(HTTPStatus.SERVICE_UNAVAILABLE, "It is about to end"),
 )
 async def readyz(service: ServiceDependency) -> Response[StatusView]:
     """Answer without asking anybody else: what all replicas depend on must not take all of them out at once."""

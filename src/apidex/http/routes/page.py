@@ -20,7 +20,7 @@ from litestar.openapi.spec import OpenAPIMediaType, Operation, Schema
 from apidex import __version__
 from apidex.http.context import Service
 from apidex.http.responses import joined
-from apidex.http.routes.answering import UNCHANGED, ServiceDependency, about_now, base, of_release
+from apidex.http.routes.conditional import UNCHANGED, ServiceDependency, base, live_response, static_response
 
 
 class IndexView(msgspec.Struct, frozen=True):
@@ -59,10 +59,10 @@ async def index(request: Request[Any, Any, Any], service: ServiceDependency) -> 
     """Answer with the page, or with the addresses of everything else."""
     accept = Accept(joined(request.scope["headers"], b"accept").decode("latin-1"))
     if accept.best_match(["application/json", "text/html"], default="application/json") == "text/html":
-        page = the_page()
+        page = render_page()
         headers = [(b"content-security-policy", page.policy.encode())]
-        return of_release(request, page.document, content_type=b"text/html; charset=utf-8", further=headers)
-    return about_now(request, service, _index_view(service, base(request)), varies=True)
+        return static_response(request, page.document, content_type=b"text/html; charset=utf-8", further=headers)
+    return live_response(request, service, _index_view(service, base(request)), varies=True)
 
 
 def _index_view(service: Service, address: str) -> IndexView:
@@ -80,7 +80,7 @@ def _index_view(service: Service, address: str) -> IndexView:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class RenderedPage:
     """The page as it is sent, and the Content-Security-Policy that lets it do what it does and nothing else."""
 
     document: bytes
@@ -88,7 +88,7 @@ class Page:
 
 
 @functools.cache
-def the_page() -> Page:
+def render_page() -> RenderedPage:
     """The page, put together from its files when it is first asked for."""
     html, style, script = (_file(name) for name in ("page.html", "page.css", "page.js"))
     html = html.replace('<link rel="stylesheet" href="page.css">', f"<style>{style}</style>")
@@ -97,7 +97,7 @@ def the_page() -> Page:
         f"default-src 'none'; script-src {_source(script)}; style-src {_source(style)}; connect-src 'self'; img-src data:; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
     )
-    return Page(html.encode(), policy)
+    return RenderedPage(html.encode(), policy)
 
 
 def _file(name: str) -> str:

@@ -63,13 +63,13 @@ class Asked:
 
 
 def read(
-    request: Request[Any, Any, Any], parameters: Sequence[Asked], mended: Callable[[bytes], bytes] = bytes
+    request: Request[Any, Any, Any], parameters: Sequence[Asked], normalize: Callable[[bytes], bytes] = bytes
 ) -> dict[str, Any]:
     """The value of each of *parameters*. Raises Problem for one that is not among them, or says what is not allowed.
 
-    *mended* is what the query string is taken for.
+    *normalize* is what the query string is taken for.
     """
-    given = _pairs(mended(request.scope["query_string"]))
+    given = _pairs(normalize(request.scope["query_string"]))
     names = [parameter.name for parameter in parameters]
     for name, _ in given:
         if name not in names:

@@ -25,7 +25,7 @@ class ProblemDocument(msgspec.Struct, frozen=True):
     detail: str
 
 
-def described(status: HTTPStatus, text: str) -> dict[int, ResponseSpec]:
+def problem_spec(status: HTTPStatus, text: str) -> dict[int, ResponseSpec]:
     return {
         status: ResponseSpec(
             ProblemDocument, description=text, media_type=PROBLEM_JSON.decode(), generate_examples=False

@@ -16,11 +16,11 @@ from litestar.openapi.spec import Schema
 
 from apidex.catalogue.catalogue import NAME_LIMIT, Catalogue, Entry
 from apidex.http.responses import JSON, Problem, version_headers
-from apidex.http.routes.answering import UNCHANGED, ServiceDependency, from_catalogue
+from apidex.http.routes.conditional import UNCHANGED, ServiceDependency, catalogue_response
 from apidex.http.routes.parameters import Asked, asking, read
-from apidex.http.routes.problems import described
+from apidex.http.routes.problems import problem_spec
 from apidex.search import publicapis
-from apidex.search.publicapis import NO, YES, Filters, mended
+from apidex.search.publicapis import NO, YES, PublicApisQuery, normalize_query
 from apidex.search.ranking import FIXED
 
 
@@ -66,7 +66,7 @@ _FILTERS = (
 )
 _ENTRIES = {200: ResponseSpec(EntriesView, description="The entries", generate_examples=False)}
 _CATEGORIES = {200: ResponseSpec(NamesView, description="The categories", generate_examples=False)}
-_NOT_ALLOWED = described(HTTPStatus.BAD_REQUEST, "A parameter that there is not, or a value that it cannot have")
+_NOT_ALLOWED = problem_spec(HTTPStatus.BAD_REQUEST, "A parameter that there is not, or a value that it cannot have")
 
 
 @get(
@@ -81,7 +81,9 @@ _NOT_ALLOWED = described(HTTPStatus.BAD_REQUEST, "A parameter that there is not,
 async def entries(request: Request[Any, Any, Any], service: ServiceDependency) -> Response[bytes]:
     """Answer with the entries in the order of the catalogue."""
     filters, catalogue = _filters(request), service.refresher.current.catalogue
-    return from_catalogue(request, service, lambda: _entries_view(catalogue, filters.select(catalogue.each_entry())))
+    return catalogue_response(
+        request, service, lambda: _entries_view(catalogue, filters.select(catalogue.each_entry()))
+    )
 
 
 @get(
@@ -91,7 +93,7 @@ async def entries(request: Request[Any, Any, Any], service: ServiceDependency) -
     tags=["publicapis"],
     operation_id="publicapis_random",
     operation_class=asking(*_FILTERS),
-    responses={**_ENTRIES, **_NOT_ALLOWED, **described(HTTPStatus.NOT_FOUND, "No entry has all that is asked for")},
+    responses={**_ENTRIES, **_NOT_ALLOWED, **problem_spec(HTTPStatus.NOT_FOUND, "No entry has all that is asked for")},
 )
 async def random(request: Request[Any, Any, Any], service: ServiceDependency) -> Response[bytes]:
     """Answer with a list of one, which no cache may keep."""
@@ -121,7 +123,7 @@ async def categories(request: Request[Any, Any, Any], service: ServiceDependency
         names = list(dict.fromkeys(kind.category for kind in kinds))
         return msgspec.json.encode(NamesView(len(names), names))
 
-    return from_catalogue(request, service, body)
+    return catalogue_response(request, service, body)
 
 
 @get(
@@ -139,8 +141,8 @@ async def health() -> Response[HealthView]:
 HANDLERS = (entries, random, categories, health)
 
 
-def _filters(request: Request[Any, Any, Any]) -> Filters:
-    return Filters(**read(request, _FILTERS, mended))
+def _filters(request: Request[Any, Any, Any]) -> PublicApisQuery:
+    return PublicApisQuery(**read(request, _FILTERS, normalize_query))
 
 
 def _entries_view(catalogue: Catalogue, positions: list[int]) -> bytes:

@@ -23,12 +23,12 @@ from apidex.catalogue.diff import Change, changes
 from apidex.errors import QueryError
 from apidex.http.context import Service
 from apidex.http.responses import JSON, Headers, Problem, joined
-from apidex.http.routes.answering import UNCHANGED, ServiceDependency, of_version
+from apidex.http.routes.conditional import UNCHANGED, ServiceDependency, versioned_response
 from apidex.http.routes.parameters import NO_CONTROLS, Asked, asking, one_of, read, whole
-from apidex.http.routes.problems import described
+from apidex.http.routes.problems import problem_spec
 from apidex.replication.snapshot import Snapshot
 from apidex.search.ranking import FIXED, Filters, Kind, Sort
-from apidex.search.results import Page, SearchView, answer
+from apidex.search.results import SearchRequest, SearchView, answer
 
 # --- what may be asked
 
@@ -164,8 +164,8 @@ class ChangesView(msgspec.Struct, frozen=True):
     changed: list[Change]
 
 
-_WRONG = described(HTTPStatus.BAD_REQUEST, "A parameter that there is not, or a value that is not allowed")
-_GONE = described(HTTPStatus.GONE, "The version that was asked for is not held here; `version` is the one that is")
+_WRONG = problem_spec(HTTPStatus.BAD_REQUEST, "A parameter that there is not, or a value that is not allowed")
+_GONE = problem_spec(HTTPStatus.GONE, "The version that was asked for is not held here; `version` is the one that is")
 
 
 def _answers(shape: Any, text: str, *further: dict[int, ResponseSpec]) -> dict[int, ResponseSpec]:  # noqa: ANN401 - a type
@@ -195,9 +195,9 @@ async def search(request: Request[Any, Any, Any], service: ServiceDependency) ->
     asked = read(request, _SEARCH)
     snapshot = _held(service, asked["version"])
     filters = _filters(snapshot, asked)
-    page = Page(asked["q"], filters, Sort(asked["sort"]), asked["offset"], asked["limit"])
+    page = SearchRequest(asked["q"], filters, Sort(asked["sort"]), asked["offset"], asked["limit"])
     results = functools.cache(lambda: answer(snapshot.search, snapshot.version, page))
-    return of_version(
+    return versioned_response(
         request,
         service,
         snapshot,
@@ -224,7 +224,7 @@ async def suggest(request: Request[Any, Any, Any], service: ServiceDependency) -
         names = [SuggestionView(snapshot.catalogue[hit.position].name, hit.highlights) for hit in hits]
         return msgspec.json.encode(SuggestionsView(asked["q"], snapshot.version, names))
 
-    return of_version(request, service, snapshot, body)
+    return versioned_response(request, service, snapshot, body)
 
 
 @get(
@@ -243,7 +243,7 @@ async def categories(request: Request[Any, Any, Any], service: ServiceDependency
         listed = [CategoryView(name, entries) for name, entries in snapshot.search.categories.items()]
         return msgspec.json.encode(CategoriesView(snapshot.version, len(listed), listed))
 
-    return of_version(request, service, snapshot, body)
+    return versioned_response(request, service, snapshot, body)
 
 
 @get(
@@ -265,7 +265,9 @@ async def entries(request: Request[Any, Any, Any], service: ServiceDependency) -
     def body() -> bytes:
         return _WRITERS[format_name](snapshot, snapshot.search.positions(filters))
 
-    return of_version(request, service, snapshot, body, content_type=FORMATS[format_name], varies=f"-{format_name}")
+    return versioned_response(
+        request, service, snapshot, body, content_type=FORMATS[format_name], varies=f"-{format_name}"
+    )
 
 
 @get(
@@ -286,7 +288,7 @@ async def changed(request: Request[Any, Any, Any], service: ServiceDependency) -
         added, removed, otherwise = changes(before.catalogue, now.catalogue)
         return msgspec.json.encode(ChangesView(since, now.version, added, removed, otherwise))
 
-    return of_version(request, service, now, body)
+    return versioned_response(request, service, now, body)
 
 
 HANDLERS = (search, suggest, categories, entries, changed)

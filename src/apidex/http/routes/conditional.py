@@ -32,14 +32,14 @@ ServiceDependency = SkipValidation[NamedDependency[Service]]
 UNCHANGED = {304: ResponseSpec(None, description="The client holds this answer already", generate_examples=False)}
 
 
-def from_catalogue(request: Request[Any, Any, Any], service: Service, body: Callable[[], bytes]) -> Response[bytes]:
+def catalogue_response(request: Request[Any, Any, Any], service: Service, body: Callable[[], bytes]) -> Response[bytes]:
     """An answer that is the same as long as the catalogue is; *body* is not made for who holds it already."""
     current, limits = service.refresher.current, service.refresher.limits
     described = [*version_headers(current, limits), *age_headers(current, limits, service.refresher.age())]
     return _conditional(request, body, lambda encoding: entity_tag(current, encoding), described)
 
 
-def of_version(
+def versioned_response(
     request: Request[Any, Any, Any],
     service: Service,
     snapshot: Snapshot,
@@ -49,7 +49,7 @@ def of_version(
     varies: str = "",
     further: Callable[[], Headers] = list,
 ) -> Response[bytes]:
-    """An answer from *snapshot* that names its version, and is the same as long as that is; *body* as in `from_catalogue`.
+    """An answer from *snapshot* that names its version, and is the same as long as that is; *body* as in `catalogue_response`.
 
     *further* headers come with the body. *varies* tells apart what one URL answers to different Accept headers, and is empty
     where there is no choice.
@@ -66,7 +66,7 @@ def of_version(
     return _conditional(request, body, tag, described, content_type, further)
 
 
-def about_now(
+def live_response(
     request: Request[Any, Any, Any], service: Service, view: msgspec.Struct, *, varies: bool = False
 ) -> Response[Any]:
     """An answer about this moment: caches must ask again, and its tag is made of its bytes.
@@ -83,7 +83,7 @@ def about_now(
     return _conditional(request, lambda: body, _tag_of(body), _varying(described) if varies else described)
 
 
-def of_release(
+def static_response(
     request: Request[Any, Any, Any], body: bytes, *, content_type: bytes, further: Headers
 ) -> Response[bytes]:
     """An answer that is the same as long as this release runs, and that varies by Accept; caches must ask again."""
