@@ -72,7 +72,7 @@ def _apidex(stage: Stage, port: int, *command: str, **more: str) -> AbstractCont
 
 
 def _flooded(stage: Stage, port: int) -> AbstractContextManager[int]:
-    return _apidex(stage, port, APIDEX_ANSWER_CACHE_BYTES=str(_FLOODED_CACHE))
+    return _apidex(stage, port, APIDEX_RESPONSE_CACHE_BYTES=str(_FLOODED_CACHE))
 
 
 def _without_fast_path(stage: Stage, port: int) -> AbstractContextManager[int]:

@@ -221,7 +221,7 @@ def serving(url: str, port: int) -> AbstractContextManager[int]:
         "APIDEX_REDIS_URL": url,
         "APIDEX_UPSTREAM": "http://127.0.0.1:1/nobody",
         "APIDEX_UPSTREAM_LIMIT_BYTES": str(_LIMIT),
-        "APIDEX_START_SECONDS": "60",
+        "APIDEX_STARTUP_TIMEOUT_SECONDS": "60",
         "APIDEX_POLL_SECONDS": "0.5",
         "APIDEX_LOG_LEVEL": "error",
     }

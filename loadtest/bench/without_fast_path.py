@@ -15,7 +15,9 @@ from apidex.settings import Settings
 async def _serve(settings: Settings) -> None:
     with lifecycle.listen(settings.host, settings.port) as listener:
         async with create_app(settings) as app:
-            limits = lifecycle.Limits(settings.drain, settings.keep_alive, settings.connection_age, settings.receive)
+            limits = lifecycle.Limits(
+                settings.drain, settings.keep_alive, settings.max_connection_age, settings.request_timeout
+            )
             replica = lifecycle.Server(
                 app.plain, limits, random=Random(), on_listening=lambda: None, on_ending=lambda: None
             )

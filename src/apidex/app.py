@@ -54,8 +54,8 @@ async def create_app(
 ) -> AsyncIterator[App]:
     """Open everything that *settings* ask for, and give the application once it holds a catalogue.
 
-    Takes no longer than `settings.start` and what the starter catalogue takes. Raises SettingsError for an upstream that is
-    a file and cannot be read.
+    Takes no longer than `settings.startup_timeout` and what the starter catalogue takes. Raises SettingsError for an upstream
+    that is a file and cannot be read.
     """
     async with AsyncExitStack() as stack:
         if upstream is None:
@@ -73,7 +73,7 @@ async def create_app(
                 from_upstream, format_name=None if settings.upstream_format == "auto" else settings.upstream_format
             ),
             limits=Limits(settings.refresh, settings.poll, settings.stale_while_revalidate, settings.stale_if_error),
-            keep_share=settings.keep_share,
+            keep_share=settings.min_entries_ratio,
             limit=settings.upstream_limit,
             clock=clock,
             random=random or Random(),  # noqa: S311 - spreads replicas in time, guards nothing
@@ -81,10 +81,10 @@ async def create_app(
         metrics = Metrics(refresher)
         service = Service(refresher, metrics, settings.served_by)
         await stack.enter_async_context(_running(refresher))
-        await refresher.first_catalogue(settings.start)
+        await refresher.first_catalogue(settings.startup_timeout)
         litestar, is_made = await stack.enter_async_context(_deferred(lambda: _litestar(service)))
         plain = Edge(litestar, metrics, settings.served_by)
-        hot = HotPath(plain, refresher, metrics, settings.served_by, settings.answer_cache)
+        hot = HotPath(plain, refresher, metrics, settings.served_by, settings.response_cache)
         yield App(hot, plain, service, Probes(service, is_made))
 
 

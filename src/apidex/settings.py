@@ -19,6 +19,17 @@ from apidex.errors import SettingsError
 
 PREFIX = "APIDEX_"
 
+RENAMED = {
+    "APIDEX_LAG_SECONDS": "APIDEX_QUEUE_DELAY_TARGET_SECONDS",
+    "APIDEX_CONCURRENCY": "APIDEX_MAX_IN_FLIGHT",
+    "APIDEX_RECEIVE_SECONDS": "APIDEX_REQUEST_TIMEOUT_SECONDS",
+    "APIDEX_CONNECTION_AGE_SECONDS": "APIDEX_MAX_CONNECTION_AGE_SECONDS",
+    "APIDEX_KEEP_SHARE": "APIDEX_MIN_ENTRIES_RATIO",
+    "APIDEX_START_SECONDS": "APIDEX_STARTUP_TIMEOUT_SECONDS",
+    "APIDEX_ANSWER_CACHE_BYTES": "APIDEX_RESPONSE_CACHE_BYTES",
+}
+"""Variables of 0.1, each with its name since 0.2.0. The old name is an error: ignoring it would run with a default."""
+
 DEFAULT_UPSTREAM = "https://raw.githubusercontent.com/public-apis/public-apis/master/README.md"
 
 
@@ -140,20 +151,20 @@ class Settings:
     keep_alive: timedelta = _setting(
         timedelta(seconds=5), _seconds(1, 3600), "How long a connection may be silent between two requests."
     )
-    connection_age: timedelta = _setting(
+    max_connection_age: timedelta = _setting(
         timedelta(seconds=10),
         _seconds(0, YEAR),
         "How old a connection grows, give or take half, before an answer closes it, so that load spreads; 0 for never.",
     )
-    receive: timedelta = _setting(
+    request_timeout: timedelta = _setting(
         timedelta(seconds=10), _seconds(0.1, 3600), "How long a request may take to come, head and body."
     )
-    lag: timedelta = _setting(
+    queue_delay_target: timedelta = _setting(
         timedelta(seconds=0.05),
         _seconds(0, 60),
         "How long requests may wait for their turn, ten times over, before others get a 503; 0 for as long as it takes.",
     )
-    concurrency: int = _setting(
+    max_in_flight: int = _setting(
         1000, _integer(1, 10**6), "How many answers may be in the making, wide ones to slow clients too, before a 503."
     )
 
@@ -171,7 +182,7 @@ class Settings:
     upstream_limit: int = _setting(
         64 * 2**20, _integer(1024, 2**32, "BYTES"), "The largest answer that is taken from the upstream, decompressed."
     )
-    keep_share: float = _setting(
+    min_entries_ratio: float = _setting(
         0.5,
         Kind(_share, "a number above 0 and up to 1"),
         "A catalogue that has less than this share of the entries of the one before is refused.",
@@ -208,7 +219,7 @@ class Settings:
     refresh: timedelta = _setting(
         timedelta(hours=1), _seconds(1, YEAR), "How old the catalogue may grow before it is fetched anew."
     )
-    start: timedelta = _setting(
+    startup_timeout: timedelta = _setting(
         timedelta(seconds=1.5),
         _seconds(0, 600),
         "How long the start waits for the first catalogue before it takes the starter one.",
@@ -224,7 +235,7 @@ class Settings:
         "How long caches may serve a stale answer while nothing better is to be had.",
     )
 
-    answer_cache: int = _setting(
+    response_cache: int = _setting(
         32 * 2**20,
         _integer(0, 2**40, "BYTES"),
         "Memory for answers that were given before, with their compressed forms.",
@@ -243,7 +254,10 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Settings":
-        """Read the settings from *environ*. Raises SettingsError for the first value that is not allowed."""
+        """Read the settings from *environ*. Raises SettingsError for a renamed variable or a value that is not allowed."""
+        for old, new in RENAMED.items():
+            if environ.get(old):
+                raise SettingsError(f"{old} was renamed to {new} in 0.2.0.")
         values = {item.name: _read(item, text) for item in fields(cls) if (text := _text_of(item, environ)) is not None}
         return cls(**values)
 

@@ -131,7 +131,9 @@ async def main(fault: str, settings: Settings) -> None:
             def ends() -> None:
                 app.service.draining = True
 
-            limits = lifecycle.Limits(settings.drain, settings.keep_alive, settings.connection_age, settings.receive)
+            limits = lifecycle.Limits(
+                settings.drain, settings.keep_alive, settings.max_connection_age, settings.request_timeout
+            )
             await lifecycle.Server(faulty, limits, random=Random(), on_listening=lambda: None, on_ending=ends).serve(
                 [listener]
             )

@@ -303,7 +303,7 @@ async def test_every_replica_answers_a_search_with_the_same_bytes_and_tag():
     redis, upstream = FakeRedis(clock), FakeUpstream()
     async with (
         running_app(upstream, clock, redis, served_by="one") as one,
-        running_app(upstream, clock, redis, served_by="two", start=timedelta(seconds=5)) as two,
+        running_app(upstream, clock, redis, served_by="two", startup_timeout=timedelta(seconds=5)) as two,
         client_of(one.asgi) as first,
         client_of(two.asgi) as second,
     ):

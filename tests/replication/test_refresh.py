@@ -184,7 +184,7 @@ async def test_a_fault_of_ours_is_one_failure_and_not_the_end(upstream, clock, r
 async def test_the_start_waits_for_the_upstream_but_not_for_long():
     upstream, clock = FakeUpstream(), FakeClock()
     upstream.hangs()
-    async with asyncio.timeout(5), running_app(upstream, clock, start=timedelta(seconds=0.05)) as app:
+    async with asyncio.timeout(5), running_app(upstream, clock, startup_timeout=timedelta(seconds=0.05)) as app:
         assert app.service.refresher.state() is State.BUNDLED
     assert len(upstream.asked) == 1
 
@@ -229,7 +229,7 @@ async def test_while_the_upstream_hangs_a_replica_takes_what_another_has(clock, 
     hanging.hangs()
     if away:
         redis.goes_down()
-    late = {"poll": timedelta(seconds=0.05), "start": timedelta(0), "upstream_timeout": timedelta(hours=1)}
+    late = {"poll": timedelta(seconds=0.05), "startup_timeout": timedelta(0), "upstream_timeout": timedelta(hours=1)}
     async with running_app(hanging, clock, redis, **late) as app:
         async with asyncio.timeout(5):
             while not hanging.asked:

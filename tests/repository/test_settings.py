@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from apidex.errors import SettingsError
-from apidex.settings import DEFAULT_UPSTREAM, Settings, unknown
+from apidex.settings import DEFAULT_UPSTREAM, RENAMED, Settings, unknown
 
 
 def test_without_any_variable_there_is_a_default_for_everything():
@@ -48,8 +48,8 @@ def test_an_empty_variable_is_as_good_as_none():
         ("APIDEX_REFRESH_SECONDS", "nan", "a number of seconds"),
         ("APIDEX_REFRESH_SECONDS", "inf", "a number of seconds"),
         ("APIDEX_REFRESH_SECONDS", "1h", "a number of seconds"),
-        ("APIDEX_KEEP_SHARE", "0", "above 0 and up to 1"),
-        ("APIDEX_KEEP_SHARE", "1.1", "above 0 and up to 1"),
+        ("APIDEX_MIN_ENTRIES_RATIO", "0", "above 0 and up to 1"),
+        ("APIDEX_MIN_ENTRIES_RATIO", "1.1", "above 0 and up to 1"),
         ("APIDEX_UPSTREAM", "ftp://a", "https: or http: or file:"),
         ("APIDEX_UPSTREAM", "README.md", "https: or http: or file:"),
         ("APIDEX_UPSTREAM", "https://", "https: or http: or file:"),
@@ -107,3 +107,10 @@ def test_what_is_wrong_with_a_secret_is_said_without_telling_it(environ, text):
 def test_variables_that_are_no_settings_are_found_with_what_may_be_meant():
     environ = {"APIDEX_PROT": "1", "APIDEX_PORT": "1", "APIDEX_UPSTREAM_FILE": "x", "HOME": "/", "APIDEX_XYZZY": ""}
     assert unknown(environ) == {"APIDEX_PROT": "APIDEX_PORT", "APIDEX_XYZZY": None}
+
+
+@pytest.mark.parametrize("old", RENAMED)
+def test_a_renamed_variable_is_an_error_that_names_the_new_one(old):
+    with pytest.raises(SettingsError, match=f"^{old} was renamed to {RENAMED[old]} in 0.2.0.$"):
+        Settings.from_env({old: "1"})
+    Settings.from_env({old: "", RENAMED[old]: "1"})

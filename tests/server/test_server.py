@@ -58,7 +58,10 @@ def until_closed(connection: socket.socket) -> tuple[bytes, float]:
 
 
 def test_a_connection_that_says_nothing_is_closed_in_time(upstream):
-    with replica("--upstream", upstream, APIDEX_RECEIVE_SECONDS="1") as process, connected(process) as connection:
+    with (
+        replica("--upstream", upstream, APIDEX_REQUEST_TIMEOUT_SECONDS="1") as process,
+        connected(process) as connection,
+    ):
         answer, took = until_closed(connection)
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"application/problem+json" in answer
@@ -71,7 +74,10 @@ def test_a_request_that_trickles_is_closed_in_time(upstream, part):
         "head": b"GET /Cat HTTP/1.1\r\nX: ",
         "body": b"POST /Cat HTTP/1.1\r\nHost: a\r\nContent-Length: 9999\r\n\r\n",
     }
-    with replica("--upstream", upstream, APIDEX_RECEIVE_SECONDS="1") as process, connected(process) as connection:
+    with (
+        replica("--upstream", upstream, APIDEX_REQUEST_TIMEOUT_SECONDS="1") as process,
+        connected(process) as connection,
+    ):
         connection.sendall(heads[part])
         began = time.monotonic()
         while time.monotonic() - began < 10:
@@ -84,7 +90,7 @@ def test_a_request_that_trickles_is_closed_in_time(upstream, part):
 
 
 def test_a_kept_connection_may_be_silent_between_requests_and_is_then_closed_without_a_word(upstream):
-    options = {"APIDEX_RECEIVE_SECONDS": "1", "APIDEX_KEEP_ALIVE_SECONDS": "2"}
+    options = {"APIDEX_REQUEST_TIMEOUT_SECONDS": "1", "APIDEX_KEEP_ALIVE_SECONDS": "2"}
     with replica("--upstream", upstream, **options) as process, connected(process) as connection:
         assert b" 200 OK" in asks(connection)
         time.sleep(1.5)
@@ -224,7 +230,7 @@ def statuses(answers: list[bytes]) -> list[int]:
 
 
 def test_what_comes_while_it_is_too_busy_is_turned_away_at_once_and_probes_are_answered(large):
-    patience = {"APIDEX_START_SECONDS": "30", "APIDEX_LAG_SECONDS": "0.00005"}
+    patience = {"APIDEX_STARTUP_TIMEOUT_SECONDS": "30", "APIDEX_QUEUE_DELAY_TARGET_SECONDS": "0.00005"}
     with replica("--upstream", large, **patience) as process:
         answers = answers_to_a_rush(process, [*(f"/{number}%20of" for number in range(200)), "/-/readyz"])
         said = statuses(answers)
@@ -271,11 +277,11 @@ def test_a_queue_stands_where_one_long_turn_follows_another(monkeypatch):
 
 
 def test_what_costs_no_more_than_to_turn_it_away_is_answered_however_busy(large, upstream):
-    patience = {"APIDEX_START_SECONDS": "30", "APIDEX_LAG_SECONDS": "0.00001"}
+    patience = {"APIDEX_STARTUP_TIMEOUT_SECONDS": "30", "APIDEX_QUEUE_DELAY_TARGET_SECONDS": "0.00001"}
     with replica("--upstream", large, **patience) as process:
         httpx.get(f"{process.url}/777%20of", timeout=5)
         assert set(statuses(answers_to_a_rush(process, ["/777%20of"] * 200))) == {200}
-    with replica("--upstream", upstream, APIDEX_CONCURRENCY="1") as process:
+    with replica("--upstream", upstream, APIDEX_MAX_IN_FLIGHT="1") as process:
         rush = [*(f"/Cat?{number}" for number in range(100)), *(f"/{number}" for number in range(100))]
         said = statuses(answers_to_a_rush(process, rush))
     assert set(said[100:]) == {200}
@@ -293,7 +299,7 @@ def asks_anew(process, path: str) -> int:
 
 
 def test_a_connection_is_retired_with_an_answer_when_it_is_old(upstream):
-    with replica("--upstream", upstream, APIDEX_CONNECTION_AGE_SECONDS="1") as process:
+    with replica("--upstream", upstream, APIDEX_MAX_CONNECTION_AGE_SECONDS="1") as process:
         ages = []
         for _ in range(8):
             with connected(process) as connection:

@@ -75,7 +75,7 @@ async def _asking(settings: Settings, url: str | None) -> AsyncIterator[httpx.As
         async with httpx.AsyncClient(base_url=url, timeout=10) as client:
             yield client
         return
-    alone = replace(settings, redis_url="", start=_FIRST_CATALOGUE)
+    alone = replace(settings, redis_url="", startup_timeout=_FIRST_CATALOGUE)
     async with create_app(alone) as app:
         transport = httpx.ASGITransport(app=app.asgi)
         async with httpx.AsyncClient(transport=transport, base_url="http://apidex") as client:

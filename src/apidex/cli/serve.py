@@ -32,10 +32,10 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
             lifecycle.Limits(
                 drain=settings.drain,
                 keep_alive=settings.keep_alive,
-                connection_age=settings.connection_age,
-                receive=settings.receive,
-                lag=settings.lag,
-                concurrency=settings.concurrency,
+                connection_age=settings.max_connection_age,
+                receive=settings.request_timeout,
+                lag=settings.queue_delay_target,
+                concurrency=settings.max_in_flight,
             ),
             random=Random(),  # noqa: S311 - spreads connections in time, guards nothing
             at_once=app.asgi.at_once,
