@@ -13,10 +13,10 @@ from typing import NoReturn
 
 import msgspec
 
+from loadtest.load_generator import Load
 from loadtest.scenarios import SCENARIOS, Scenario
 from loadtest.shapes import SHAPES
-from loadtest.targets import CannotError, Target, free_port, is_this_machine
-from loadtest.users import Load
+from loadtest.targets import Target, UnsupportedError, free_port, is_this_machine
 
 TARGETS = ("processes", "compose", "kubernetes")
 
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(number, _interrupt)
     try:
         return int(options.act(options))
-    except CannotError as error:
+    except UnsupportedError as error:
         print(f"loadtest: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -140,7 +140,7 @@ def _run(options: argparse.Namespace) -> int:
     try:
         options.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CannotError(f"the reports cannot be written to {options.output}: {error.strerror}") from None
+        raise UnsupportedError(f"the reports cannot be written to {options.output}: {error.strerror}") from None
     with _target(options) as target:
         return max([_play(SCENARIOS[name], target, options) for name in options.scenarios])
 
@@ -152,7 +152,7 @@ def _play(scenario: Scenario, target: Target, options: argparse.Namespace) -> in
     seconds = options.seconds or scenario.seconds
     folder = options.output / f"{scenario.name}-{target.name}"
     folder.mkdir(exist_ok=True)
-    seen = play(
+    history = play(
         scenario,
         target,
         folder,
@@ -162,36 +162,36 @@ def _play(scenario: Scenario, target: Target, options: argparse.Namespace) -> in
         requests=options.requests,
         anywhere=options.i_mean_it,
     )
-    (folder / "seen.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(seen, requests=[])))
-    return _hand_down(seen, folder)
+    (folder / "history.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(history, requests=[])))
+    return _hand_down(history, folder)
 
 
 def _report(options: argparse.Namespace) -> int:
     from loadtest.record import read
-    from loadtest.run import Seen
+    from loadtest.run import RunHistory
 
     folder = options.folder
     try:
-        seen = msgspec.json.decode((folder / "seen.json").read_bytes(), type=Seen)
+        history = msgspec.json.decode((folder / "history.json").read_bytes(), type=RunHistory)
         requests = read(folder / "requests.csv")
     except (OSError, msgspec.MsgspecError) as error:
-        raise CannotError(f"{folder} holds no run: {error}") from None
-    if seen.scenario not in SCENARIOS:
-        raise CannotError(f"{folder} holds a run of {seen.scenario!r}, which is no scenario here")
-    return _hand_down(msgspec.structs.replace(seen, requests=requests), folder)
+        raise UnsupportedError(f"{folder} holds no run: {error}") from None
+    if history.scenario not in SCENARIOS:
+        raise UnsupportedError(f"{folder} holds a run of {history.scenario!r}, which is no scenario here")
+    return _hand_down(msgspec.structs.replace(history, requests=requests), folder)
 
 
-def _hand_down(seen, folder: Path) -> int:  # type: ignore[no-untyped-def] # noqa: ANN001
-    from loadtest.judged import Judged
+def _hand_down(history, folder: Path) -> int:  # type: ignore[no-untyped-def] # noqa: ANN001
+    from loadtest.analysis import Analysis
     from loadtest.record import write
     from loadtest.report import page
     from loadtest.verdict import judge
 
-    judged = Judged.of(seen)
-    verdict = judge(judged, SCENARIOS[seen.scenario])
+    judged = Analysis.of(history)
+    verdict = judge(judged, SCENARIOS[history.scenario])
     write(folder / "requests.csv", judged.requests)
     (folder / "verdict.json").write_bytes(msgspec.json.format(msgspec.json.encode(verdict), indent=2))
-    (folder / "report.html").write_text(page(verdict, seen, judged.requests))
+    (folder / "report.html").write_text(page(verdict, history, judged.requests))
     for check in verdict.checks:
         print(
             f"{'holds' if check.passed else 'FAILS'}  {check.name}: {check.figure} (allowed: {check.bound}). {check.sentence}"
@@ -216,20 +216,20 @@ def _class_of(target: str) -> type[Target]:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Raise CannotError for what cannot be played there, or must not be, before anything is started."""
+    """Raise UnsupportedError for what cannot be played there, or must not be, before anything is started."""
     missing = [name for name in ("locust", "numpy", "scipy", "matplotlib") if not find_spec(name)]
     if missing:
-        raise CannotError(f"{', '.join(missing)} cannot be imported: pip install 'apidex[loadtest]'")
+        raise UnsupportedError(f"{', '.join(missing)} cannot be imported: pip install 'apidex[loadtest]'")
     for scenario in map(SCENARIOS.__getitem__, options.scenarios):
         if options.target not in _able(scenario):
-            raise CannotError(
+            raise UnsupportedError(
                 f"{scenario.name} cannot be played on {options.target}, only on {' or '.join(_able(scenario))}"
             )
     if options.target != "kubernetes" and (options.host or options.edge or options.node):
-        raise CannotError(f"--host, --edge and --node are for kubernetes, and say nothing of {options.target}")
+        raise UnsupportedError(f"--host, --edge and --node are for kubernetes, and say nothing of {options.target}")
     where = _class_of(options.target).where()
     if not options.i_mean_it and not is_this_machine(where):
-        raise CannotError(f"{where} is not this machine; --i-mean-it starts and breaks things there all the same")
+        raise UnsupportedError(f"{where} is not this machine; --i-mean-it starts and breaks things there all the same")
 
 
 @contextmanager
@@ -245,14 +245,14 @@ def _target(options: argparse.Namespace) -> Iterator[Target]:
         elif options.target == "compose":
             from loadtest.targets import compose
 
-            brought = options.up and stack.enter_context(compose.brought_up("apidex-loadtest", free_port()))
-            yield brought or compose.Compose(options.project)
+            provisioned_target = options.up and stack.enter_context(compose.provisioned("apidex-loadtest", free_port()))
+            yield provisioned_target or compose.Compose(options.project)
         else:
             from loadtest.targets import kubernetes
 
             how = {"host": options.host, "node": options.node, "down": options.node_down, "up": options.node_up}
-            brought = options.up and stack.enter_context(kubernetes.brought_up(options.edge, **how))
-            target = brought or kubernetes.Kubernetes(**how)
+            provisioned_target = options.up and stack.enter_context(kubernetes.provisioned(options.edge, **how))
+            target = provisioned_target or kubernetes.Kubernetes(**how)
             stack.callback(target.close)
             yield target
 

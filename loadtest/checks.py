@@ -1,129 +1,288 @@
-"""What is wrong with an answer: its bytes, its version, its age. Pure; the right answers are reckoned from the catalogue itself.
+"""What must hold: each check with its figure, its bound, and a sentence. Pure."""
 
-A catalogue is known by the start of its SHA-256, which every answer states. Whoever is handed bytes for a catalogue can see
-whether they are the ones, so that the service under test cannot tell the tester what is right.
-"""
-
-import hashlib
-from bisect import bisect_left, bisect_right
-from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import msgspec
+from scipy import stats
 
-from loadtest.record import Request
+from loadtest.analysis import Analysis, Share, shares, within
+from loadtest.nemesis import Fault
+from loadtest.observer import Observation
+from loadtest.ordering import UpstreamHistory
+from loadtest.record import RequestRecord
+from loadtest.scenarios import Scenario
 
-DIGEST_LENGTH = 12
+_WARM = 2.0
+"""Seconds after which a run is past its start."""
 
-_entries = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_HANDS = 2.0
+"""Seconds for which requests may still be sent to a replica that has died, where nothing asks again."""
+
+_LEFT = 15.0
+"""Seconds for which requests may still be sent to a node that is lost."""
+
+_UNCHECKED_SHARE = 0.0002
+"""Those of a version that was gone before it could be learnt."""
+
+_MIN_P_VALUE = 1e-4
+"""How seldom a fair spread looks as uneven by chance as what fails the check."""
+
+_ON_THE_WAY = {"refused", "reset", "closed unanswered", "torn", "late", "unreachable", "transport"}
+"""How a request fails that nobody has answered, or not to the end."""
 
 
-class _Named(msgspec.Struct, rename={"name": "API"}):
+class Check(msgspec.Struct, frozen=True):
+    """One thing that had to hold. *figure* is what was measured, *bound* what was allowed."""
+
     name: str
+    passed: bool
+    figure: float | int | str
+    bound: str
+    sentence: str
 
 
-_named = msgspec.json.Decoder(list[_Named]).decode
+def counted(count: int, what: str) -> str:
+    """*count* and what is counted, one or several."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
-def digest_of(version: str) -> str:
-    """The identity in a `Catalogue-Version`."""
-    return version.rpartition("-")[2]
+def checks(run: Analysis, scenario: Scenario, void: str) -> Iterator[Check]:
+    """All that a run of *scenario* had to hold; *void* is why nothing can be said of the service, if so."""
+    if void:
+        yield Check("the load generator", False, "the bottleneck", "not the bottleneck", void)
+    yield from _failures(run, scenario)
+    yield _enough(run)
+    yield _broken(run, scenario)
+    yield _bytes(run)
+    yield _agreed(run)
+    yield _truthful(run, told=scenario.truthful)
+    if run.history.has_testbed:
+        yield _accounted(run)
+    if scenario.shares:
+        yield from _spread(run)
+    if scenario.p99_at_most:
+        yield _slower(run, scenario.p99_at_most)
+    if scenario.no_restarts:
+        yield _ended(run)
 
 
-class Oracle:
-    """The right answers from one catalogue: those of a list comprehension over its entries."""
-
-    def __init__(self, canonical: bytes) -> None:
-        self.digest = hashlib.sha256(canonical).hexdigest()[:DIGEST_LENGTH]
-        self.names = [item.name for item in _named(canonical)]
-        self._entries = _entries(canonical)
-        self._known: dict[str, bytes] = {}
-
-    def answer(self, name: str) -> bytes:
-        """The bytes that `GET /{name}` must give."""
-        if name not in self._known:
-            if len(self._known) > 5_000:
-                self._known.clear()
-            found = [bytes(entry) for each, entry in zip(self.names, self._entries, strict=True) if name in each]
-            self._known[name] = b"[" + b",".join(found) + b"]"
-        return self._known[name]
+def _failures(run: Analysis, scenario: Scenario) -> Iterator[Check]:
+    failed = run.failed()
+    if scenario.failures == "none after the node is left":
+        yield from _left(run, failed)
+    elif scenario.failures == "none, or in flight" and not run.history.by_request:
+        yield from _in_flight(run, failed)
+    else:
+        yield Check("failed requests", not failed, len(failed), "0", f"{_of(run, failed)} failed{_kinds(failed)}.")
 
 
-@dataclass
-class Newest:
-    """The newest stamp that had been shown by any moment; rows may come in any order of *done*."""
-
-    _moments: list[float] = field(default_factory=list)
-    _stamps: list[int] = field(default_factory=list)
-
-    def shown(self, stamp: int, at: float) -> None:
-        """An answer with *stamp* was whole at *at*."""
-        place = bisect_right(self._moments, at)
-        if place and self._stamps[place - 1] >= stamp:
-            return
-        self._moments.insert(place, at)
-        self._stamps.insert(place, stamp)
-        later = place + 1
-        while later < len(self._stamps) and self._stamps[later] <= stamp:
-            del self._moments[later], self._stamps[later]
-
-    def before(self, moment: float) -> int:
-        """The newest that was shown before *moment*; -1 for none."""
-        place = bisect_left(self._moments, moment)
-        return self._stamps[place - 1] if place else -1
+def _of(run: Analysis, some: Sequence[RequestRecord]) -> str:
+    return f"{len(some)} of {counted(len(run.requests), 'request')}"
 
 
-class Order:
-    """Whether versions only ever go forward. Two answers are in order if the one was whole before the other was asked for."""
-
-    def __init__(self) -> None:
-        self._of_replica: dict[str, Newest] = defaultdict(Newest)
-        self._anywhere = Newest()
-
-    def note(self, request: Request) -> None:
-        """Learn from an answer."""
-        if request.stamp >= 0:
-            self._of_replica[request.replica].shown(request.stamp, request.done)
-            self._anywhere.shown(request.stamp, request.done)
-
-    def judged(self, request: Request) -> Request:
-        """*request*, with its fault if it went back."""
-        if not self.went_back(request):
-            return request
-        newest = self._of_replica[request.replica].before(request.sent)
-        return msgspec.structs.replace(request, fault="went back", detail=f"{request.replica} had shown {newest}")
-
-    def went_back(self, request: Request) -> bool:
-        """Whether the replica had shown a newer version before this was asked."""
-        return 0 <= request.stamp < self._of_replica[request.replica].before(request.sent)
-
-    def is_behind(self, request: Request, allowed: float) -> bool:
-        """Whether a newer version had been shown by anybody, *allowed* seconds and more before this was asked."""
-        return 0 <= request.stamp < self._anywhere.before(request.sent - allowed)
+def _kinds(failed: Sequence[RequestRecord]) -> str:
+    counts = Counter(request.fault for request in failed)
+    return f" ({', '.join(f'{count} {fault}' for fault, count in counts.most_common())})" if counts else ""
 
 
-class Vouched:
-    """When the upstream vouched for each catalogue, and so how old an answer from it must at least be.
+def _in_flight(run: Analysis, failed: Sequence[RequestRecord]) -> Iterator[Check]:
+    """Nothing asks again here: what a replica had in flight when it died is lost, and nothing else."""
+    faults = run.history.faults
+    lost = [[request.sent for request in failed if _is_lost_to(request, fault)] for fault in faults]
+    far = [request for request in failed if not any(_is_lost_to(request, fault) for fault in faults)]
+    yield Check(
+        "failed requests that were not in flight to a dying replica",
+        not far,
+        len(far),
+        "0",
+        f"{_of(run, failed)} failed{_kinds(failed)}; {len(far)} of these otherwise than on the way to a replica that had died "
+        f"at most {_HANDS:g} s before.",
+    )
+    most = max(map(len, lost), default=0)
+    allowed = int(_HANDS * _per_second(run) / max(1, run.history.replicas)) + 1
+    gap = max((max(sent) - min(sent) for sent in lost if sent), default=0.0)
+    yield Check(
+        "requests lost with one replica",
+        most <= allowed,
+        most,
+        f"at most {allowed}: what is sent to one in {_HANDS:g} s",
+        f"{len(failed) - len(far)} were lost in {counted(len(faults), 'fault')}, at most {most} in one, "
+        f"over at most {gap:.2f} s.",
+    )
 
-    *given* are moments and digests, each known to within *sooner* seconds before it; no true age is called false for that.
+
+def _is_lost_to(request: RequestRecord, fault: Fault) -> bool:
+    """Whether *request* failed on the way while *fault* was done, or soon after."""
+    return request.fault in _ON_THE_WAY and request.done >= fault.began and request.sent <= fault.ended + _HANDS
+
+
+def _per_second(run: Analysis) -> float:
+    return len(run.requests) / max(1.0, run.history.seconds)
+
+
+def _left(run: Analysis, failed: Sequence[RequestRecord]) -> Iterator[Check]:
+    """A node that is lost takes what is sent to it until the cluster knows. Whatever reaches what is left is answered.
+
+    That holds with an edge too: half of it stood on that node.
     """
+    cut = run.history.faults[0].began if run.history.faults else 0.0
+    other = [request for request in failed if request.done < cut or request.fault not in _ON_THE_WAY]
+    yield Check(
+        "requests that failed otherwise", not other, len(other), "0", f"{len(other)} failed before, or not on the way."
+    )
+    last = max((request.sent - cut for request in failed), default=0.0)
+    yield Check(
+        "seconds until the lost node is left",
+        last <= _LEFT,
+        round(last, 1),
+        f"at most {_LEFT:g}",
+        f"The last request that was lost there was sent {last:.1f} s after the cut; {_of(run, failed)} were{_kinds(failed)}.",
+    )
 
-    SLACK = 1.5
-    """Seconds: `Age` counts whole ones, and the upstream's moment is known to a part of one."""
 
-    def __init__(self, given: Iterable[tuple[float, str]], sooner: float = 0.0) -> None:
-        self._moments: dict[str, list[float]] = defaultdict(list)
-        self._sooner = sooner
-        for moment, digest in sorted(given):
-            self._moments[digest[:DIGEST_LENGTH]].append(moment)
+def _enough(run: Analysis) -> Check:
+    least = max(1, run.history.least)
+    return Check(
+        "requests",
+        len(run.requests) >= least,
+        len(run.requests),
+        f"at least {least}",
+        f"{counted(len(run.requests), 'request')} in {run.history.seconds:.0f} s, {_per_second(run):.0f} a second.",
+    )
 
-    def knows(self, version: str) -> bool:
-        """Whether the upstream ever gave this catalogue."""
-        return digest_of(version) in self._moments
 
-    def is_too_young(self, version: str, age: float, asked: float, answered: float) -> bool:
-        """Whether an answer says less than has passed since the upstream last vouched for its catalogue, before it was whole."""
-        moments = self._moments.get(digest_of(version), [])
-        place = bisect_right(moments, answered + self._sooner)
-        return bool(place) and age < asked - moments[place - 1] - self.SLACK
+def _broken(run: Analysis, scenario: Scenario) -> Check:
+    """A run in which nothing was broken proves nothing, and so does one that was cut short."""
+    history, kills = run.history, sum(fault.kind == "kill" for fault in run.history.faults)
+    done = len(history.faults) > 0 or scenario.shares
+    came_back = counted(history.ended, "end") + " of a replica" if kills else counted(len(history.faults), "fault")
+    return Check(
+        "faults",
+        done and not history.cut_short and history.ended >= kills,
+        len(history.faults),
+        "the scenario's, to its end",
+        f"{came_back}, and the scenario {'stopped early: ' + history.cut_short if history.cut_short else 'ran to its end'}.",
+    )
+
+
+def _bytes(run: Analysis) -> Check:
+    """That a body was compared is worth saying: what was not compared cannot have been wrong."""
+    unseen = sum(request.detail == "not checked" for request in run.requests)
+    compared = sum(request.status in (200, 304) for request in run.requests) - unseen
+    return Check(
+        "answers whose bytes were not compared",
+        unseen <= compared * _UNCHECKED_SHARE and compared > 0,
+        unseen,
+        f"at most {_UNCHECKED_SHARE:.2%} of those that were",
+        f"{compared} bodies, sent or held, were compared with what their catalogue demands.",
+    )
+
+
+def _accounted(run: Analysis) -> Check:
+    given = len(run.history.upstream_history or ())
+    return Check(
+        "the upstream's account", given > 0, given, "at least 1 answer", f"The upstream accounts for {given} answers."
+    )
+
+
+def _agreed(run: Analysis) -> Check:
+    versions = run.history.versions_at_the_end
+    return Check(
+        "versions at the end",
+        len(versions) == 1,
+        len(versions),
+        "1",
+        f"At the end all replicas answered from {', '.join(versions) or 'nothing'}.",
+    )
+
+
+def _spread(run: Analysis) -> Iterator[Check]:
+    new, kept = shares(run.requests, kept_alive=False), shares(run.requests, kept_alive=True)
+    missing = run.history.replicas - len(new)
+    alone = run.history.replicas == 1
+    p_value = (
+        float(stats.chisquare([share.answers for share in new]).pvalue)
+        if len(new) > 1 and not missing
+        else float(alone)
+    )
+    yield Check(
+        "spread of new connections",
+        p_value >= _MIN_P_VALUE,
+        f"p = {p_value:.3g}",
+        f"p of at least {_MIN_P_VALUE:g} (chi-square, {len(new) - 1} degrees of freedom)",
+        f"New connections: {_shown(new)}; so uneven by chance {p_value:.2%} of the time.",
+    )
+    least, most = (kept[-1].share, kept[0].share) if len(kept) == run.history.replicas else (0.0, 1.0)
+    yield Check(
+        "spread of kept-alive connections",
+        least >= 0.1 and most <= 4 * least,
+        round(most / least, 2) if least else "a replica got none",
+        "each at least 10 %, the most at most 4 times the least",
+        f"Kept-alive connections: {_shown(kept)}.",
+    )
+
+
+def _shown(found: Sequence[Share]) -> str:
+    return ", ".join(f"{share.share:.1%} (± {(share.high - share.low) / 2:.1%})" for share in found)
+
+
+def _slower(run: Analysis, times: float) -> Check:
+    first = min((fault.began for fault in run.history.faults), default=run.history.seconds)
+    last = max((fault.ended for fault in run.history.faults), default=run.history.seconds)
+    before = _p99([request for request in run.requests if request.due > _WARM and request.done < first])
+    during = _p99([request for request in run.requests if request.done >= first and request.due <= last])
+    return Check(
+        "p99 during the fault, as a multiple of that before",
+        bool(before[1]) and during[0] <= times * before[2],
+        round(during[1] / before[1], 2) if before[1] else "nothing came before",
+        f"at most {times:g}, as surely as so few can tell",
+        f"p99 was {before[1]:.1f} ms before the fault (95 % confident of {before[0]:.1f} to {before[2]:.1f}), {during[1]:.1f} ms "
+        f"during it ({during[0]:.1f} to {during[2]:.1f}).",
+    )
+
+
+def _p99(requests: Sequence[RequestRecord]) -> tuple[float, float, float]:
+    """p99 of their latency in milliseconds, in the middle of what it may be with 95 % confidence (by order statistics)."""
+    if not requests:
+        return 0.0, 0.0, 0.0
+    ordered, count = sorted(request.latency * 1000 for request in requests), len(requests)
+    low, high = (int(rank) for rank in stats.binom.ppf((0.025, 0.975), count, 0.99))
+    return ordered[max(0, low - 1)], ordered[int(0.99 * (count - 1))], ordered[min(count - 1, high)]
+
+
+def _ended(run: Analysis) -> Check:
+    return Check(
+        "replicas that ended",
+        run.history.ended == 0,
+        run.history.ended,
+        "0",
+        f"{counted(run.history.ended, 'replica')} ended.",
+    )
+
+
+def _truthful(run: Analysis, *, told: bool) -> Check:
+    """The state follows from the age, and the age from when the upstream validated; its failure is *told* where it fails."""
+    history, upstream_history = run.history, UpstreamHistory(run.history.upstream_history or (), run.history.sooner)
+    lies = [said for said in history.observations if not _is_true(said, upstream_history, history.has_testbed)]
+    stale = sum(said.state == "stale" for said in history.observations)
+    spells = [(fault.began, fault.ended + 1) for fault in history.faults if fault.kind == "upstream"]
+    heard = any(said.last_failure and within(said.at, spells) for said in history.observations)
+    enough = len(history.observations) >= history.seconds / 10
+    failure = f" The upstream's failure was {'' if heard else 'not '}told." if told else ""
+    return Check(
+        "replicas that said what was not so",
+        not lies and enough and (heard or not told),
+        len(lies),
+        "0, and the failure of the upstream told" if told else "0",
+        f"Asked {len(history.observations)} times, the replicas called themselves stale {stale} times; "
+        f"{len(lies)} times they said what was not so.{failure}",
+    )
+
+
+def _is_true(said: Observation, upstream_history: UpstreamHistory, has_testbed: bool) -> bool:
+    """On the testbed no replica has reason to answer from the starter catalogue; elsewhere the upstream may be out of reach."""
+    if said.state == "bundled":
+        return not has_testbed
+    honest = not upstream_history.is_too_young(said.version, said.age, said.asked, said.at)
+    return honest and said.state == ("stale" if said.age > said.max_age else "fresh")

@@ -26,7 +26,7 @@ _WORDS: tuple[tuple[type[BaseException], str], ...] = (
 )
 
 
-class OneTry(HTTPClientPool):
+class NoRetryPool(HTTPClientPool):
     """A pool whose clients send each request once.
 
     On this machine every connection comes from an address of its own (127.100.0.1 and on), as if from many machines: a machine

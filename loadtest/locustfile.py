@@ -2,10 +2,10 @@
 
     locust -f loadtest/locustfile.py --host http://127.0.0.1:8000
 
-Each kind of request is one line in Locust's tables, whatever was searched. Nothing is asked twice, and response times count from
-when a request was due, so that waiting behind another one is not hidden. What makes a request a failure stands in `checks.py`: it
-is refused, reset, torn or late, has another status than 200 or 304, other bytes than its catalogue's version demands, or an older
-version than its replica gave before.
+Each kind of request is one line in Locust's tables, whatever was searched. There are no retries, and response times count from
+when a request was due, so that waiting behind another one is not hidden. `oracle.py` and `ordering.py` say what makes a request a
+failure: it is refused, reset, torn or late, has another status than 200 or 304, other bytes than its catalogue's version demands,
+or an older version than its replica gave before.
 """
 
 import os
@@ -17,14 +17,14 @@ from urllib.parse import quote
 import gevent
 from locust import FastHttpUser, LoadTestShape, events, task
 
-from loadtest.checks import Order
-from loadtest.client import OneTry, fault_of
+from loadtest.client import NoRetryPool, fault_of
 from loadtest.names import Names
-from loadtest.oracles import Oracles
-from loadtest.record import Request, Writer
+from loadtest.ordering import VersionOrder
+from loadtest.record import RequestRecord, Writer
 from loadtest.shapes import SHAPES
+from loadtest.verifier import BodyVerifier
 
-__all__ = ["Browser", "Passer", "Revalidator", "Searcher", "Shaped"]
+__all__ = ["ConditionalUser", "GzipUser", "KeepAliveUser", "NewConnectionUser", "Shaped"]
 
 LATE = 5.0
 """Seconds after which nobody waits any more."""
@@ -36,16 +36,16 @@ class Run:
     """What the users of one process share while a test runs."""
 
     def __init__(self, host: str, epoch: float, record: str) -> None:
-        self.epoch, self.order = epoch, Order()
+        self.epoch, self.order = epoch, VersionOrder()
         self.writer = Writer(Path(f"{record}-{os.getpid()}.csv")) if record else None
-        self.oracles = Oracles(host, self.note)
-        self.names = Names(self.oracles.first().names)
+        self.verifier = BodyVerifier(host, self.note)
+        self.names = Names(self.verifier.first().names)
 
     def now(self) -> float:
         """Seconds since the run began."""
         return time.monotonic() - self.epoch
 
-    def note(self, request: Request) -> Request:
+    def note(self, request: RequestRecord) -> RequestRecord:
         """A request has ended, and its bytes have been looked at."""
         self.order.note(request)
         if self.writer:
@@ -86,7 +86,7 @@ def begin(environment, **_) -> None:  # noqa: ANN001, ANN003 - Locust's
 @events.test_stop.add_listener
 def end(**_) -> None:  # noqa: ANN003 - Locust's
     """Have every row written."""
-    RUN.oracles.give_up()
+    RUN.verifier.give_up()
     if RUN.writer:
         RUN.writer.close()
 
@@ -112,7 +112,7 @@ class Shaped(LoadTestShape):
         return max(1, round(users * shape(min(now / length, 1.0)))) if length else users, rate
 
 
-class Caller(FastHttpUser):
+class ApidexUser(FastHttpUser):
     """Asks at a steady rate. Each kind has a task of its own: Locust would give it those of what it descends from, too."""
 
     abstract = True
@@ -121,7 +121,7 @@ class Caller(FastHttpUser):
 
     def on_start(self) -> None:
         """Begin at a moment of its own."""
-        self.client.client.clientpool = OneTry(network_timeout=LATE, connection_timeout=LATE)
+        self.client.client.clientpool = NoRetryPool(network_timeout=LATE, connection_timeout=LATE)
         self.interval = self.slower / self.environment.parsed_options.rate
         gevent.sleep(random() * self.interval)
         self.due = self.free = RUN.now()
@@ -149,7 +149,7 @@ class Caller(FastHttpUser):
             request = self._seen(response, sent, held)
             response.request_meta["response_time"] = request.latency * 1000
             body = held if request.status == NOT_MODIFIED else response.content
-            judged = RUN.note(request) if request.fault else RUN.oracles.check(request, name, body or b"")
+            judged = RUN.note(request) if request.fault else RUN.verifier.check(request, name, body or b"")
             if judged and judged.fault:
                 response.failure(f"{judged.fault} {judged.detail}".strip())
             else:
@@ -159,7 +159,7 @@ class Caller(FastHttpUser):
     def answered(self, response, body: bytes) -> None:  # noqa: ANN001 - Locust's
         """Look at an answer, and at the bytes that it stands for."""
 
-    def _seen(self, response, sent: float, held: bytes | None) -> Request:  # noqa: ANN001 - Locust's
+    def _seen(self, response, sent: float, held: bytes | None) -> RequestRecord:  # noqa: ANN001 - Locust's
         """What can be said before the bytes are looked at."""
         replica, version, age = _facts(response.headers or {})
         fault, detail = _transport_fault(response, held)
@@ -171,12 +171,12 @@ class Caller(FastHttpUser):
     def _lost(self, sent: float, fault: str, detail: str) -> None:
         RUN.note(self._request(sent, 0, "", "", -1, fault, detail))
 
-    def _request(self, sent: float, *facts: object) -> Request:
+    def _request(self, sent: float, *facts: object) -> RequestRecord:
         """A row, as of now."""
         done, free = RUN.now(), self.free
         self.free = done
         due, lag = min(self.due, sent), max(0.0, sent - max(self.due, free))
-        return Request(self.kind, "Connection" not in self.headers, due, sent, done, lag, *facts)
+        return RequestRecord(self.kind, "Connection" not in self.headers, due, sent, done, lag, *facts)
 
 
 def _facts(headers) -> tuple[str, str, int]:  # noqa: ANN001 - geventhttpclient's
@@ -196,7 +196,7 @@ def _transport_fault(response, held: bytes | None) -> tuple[str, str]:  # noqa: 
     return fault_of(error) if error else ("closed unanswered", "")
 
 
-class Searcher(Caller):
+class KeepAliveUser(ApidexUser):
     """Searches, and keeps its connection as long as the service does."""
 
     weight = 6
@@ -208,7 +208,7 @@ class Searcher(Caller):
         self.ask(RUN.names.one(), self.headers)
 
 
-class Passer(Caller):
+class NewConnectionUser(ApidexUser):
     """Comes with a connection of its own for each search."""
 
     weight = 3
@@ -220,7 +220,7 @@ class Passer(Caller):
         self.ask(RUN.names.one(), self.headers)
 
 
-class Revalidator(Caller):
+class ConditionalUser(ApidexUser):
     """Asks again for what it has."""
 
     weight = 2
@@ -246,7 +246,7 @@ class Revalidator(Caller):
             self.tag, self.held = tag, body
 
 
-class Browser(Caller):
+class GzipUser(ApidexUser):
     """Asks for a letter, which half of the names have, compressed."""
 
     weight = 1

@@ -24,11 +24,11 @@ class Fault(msgspec.Struct, frozen=True):
     replicas: int
 
 
-class Play:
+class ScenarioRun:
     """One performance of a scenario against *target*.
 
-    It lasts *seconds* at least, and until *enough()*; *calm* is a spell without a fault. What goes wrong in another thread while
-    it waits is given to `fail`, and raised here.
+    It lasts *seconds* at least, and until *enough()*; *recovery* is the time without a fault after each one, in seconds. A
+    failure in another thread is given to `fail`, and raised here.
     """
 
     def __init__(
@@ -38,11 +38,11 @@ class Play:
         epoch: float,
         random: Random,
         *,
-        calm: float = 5.0,
+        recovery: float = 5.0,
         enough: Callable[[], bool] = lambda: True,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.target, self.seconds, self.random, self.calm = target, seconds, random, calm
+        self.target, self.seconds, self.random, self.recovery = target, seconds, random, recovery
         self.replicas = len(target.replicas())
         self.faults: list[Fault] = []
         self._epoch, self._enough, self._tell = epoch, enough, tell
@@ -55,8 +55,8 @@ class Play:
         return time.monotonic() - self._epoch
 
     def goes_on(self) -> bool:
-        """Whether there is time for one more fault, or not enough has been seen yet."""
-        return self.now() < self.seconds - self.calm or not self._enough()
+        """Whether there is time for one more fault, or too few requests so far."""
+        return self.now() < self.seconds - self.recovery or not self._enough()
 
     def waits(self, seconds: float) -> None:
         """Let *seconds* pass. Raises what `fail` was given."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 
-class Request(msgspec.Struct, frozen=True, gc=False):
+class RequestRecord(msgspec.Struct, frozen=True, gc=False):
     """What came of one request.
 
     *due* is when it should have been sent, *sent* when it was, *done* when its answer was whole or it failed; *lag* is how much
@@ -43,7 +43,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
         return int(stamp) if stamp.isdecimal() else -1
 
 
-COLUMNS = Request.__struct_fields__
+COLUMNS = RequestRecord.__struct_fields__
 
 
 class Writer:
@@ -55,7 +55,7 @@ class Writer:
         self._rows.writerow(COLUMNS)
         self._flushed = 0.0
 
-    def write(self, request: Request) -> None:
+    def write(self, request: RequestRecord) -> None:
         """A row, to the tenth of a millisecond; within a second of the next one it can be read."""
         values = msgspec.structs.astuple(request)
         self._rows.writerow([round(value, 4) if isinstance(value, float) else value for value in values])
@@ -74,7 +74,7 @@ class Tail:
     def __init__(self, path: Path) -> None:
         self._path, self._offset = path, 0
 
-    def rows(self) -> Iterator[Request]:
+    def rows(self) -> Iterator[RequestRecord]:
         """Those that came since the last time."""
         if not self._path.exists():
             return
@@ -84,17 +84,17 @@ class Tail:
         self._offset += len(whole) + len(ending)
         for values in csv.reader(whole.decode().split("\n")):
             if values and tuple(values) != COLUMNS:
-                yield msgspec.convert(dict(zip(COLUMNS, values, strict=True)), Request, strict=False)
+                yield msgspec.convert(dict(zip(COLUMNS, values, strict=True)), RequestRecord, strict=False)
 
 
-def read(path: Path) -> list[Request]:
+def read(path: Path) -> list[RequestRecord]:
     """All rows of *path*. Raises OSError and msgspec.ValidationError."""
     if not path.exists():
         raise FileNotFoundError(f"there is no {path.name}")
     return list(Tail(path).rows())
 
 
-def write(path: Path, requests: Iterable[Request]) -> None:
+def write(path: Path, requests: Iterable[RequestRecord]) -> None:
     """*requests* as rows of *path*."""
     rows = Writer(path)
     for request in requests:

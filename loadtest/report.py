@@ -14,10 +14,10 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from loadtest.bounds import Check
-from loadtest.judged import QUANTILES, Cost, Share
-from loadtest.record import Request
-from loadtest.run import Seen
+from loadtest.analysis import QUANTILES, Cost, Share
+from loadtest.checks import Check
+from loadtest.record import RequestRecord
+from loadtest.run import RunHistory
 from loadtest.verdict import Verdict
 
 _STYLE = """
@@ -51,7 +51,7 @@ _COLOURS = (
 )
 
 
-def page(verdict: Verdict, seen: Seen, requests: Sequence[Request]) -> str:
+def page(verdict: Verdict, history: RunHistory, requests: Sequence[RequestRecord]) -> str:
     """The report on *verdict*; *requests* are those that were judged."""
     mood = "void" if verdict.void else "good" if verdict.passed else "bad"
     return (
@@ -59,8 +59,8 @@ def page(verdict: Verdict, seen: Seen, requests: Sequence[Request]) -> str:
         f"<title>{escape(verdict.scenario)} on {escape(verdict.target)}: {escape(verdict.summary.partition('.')[0])}</title>"
         f"<style>{_STYLE}</style><main><h1>{escape(verdict.scenario)} on {escape(verdict.target)}</h1>"
         f"<p class='verdict {mood}'>{escape(verdict.summary)}</p>"
-        f"{_checks(verdict.checks)}{_figures(seen, requests)}{_faults(verdict.faults)}{_shares(verdict.shares)}"
-        f"{_latencies(verdict)}{_failures(requests)}{_foot(verdict, seen)}</main></html>"
+        f"{_checks(verdict.checks)}{_figures(history, requests)}{_faults(verdict.faults)}{_shares(verdict.shares)}"
+        f"{_latencies(verdict)}{_failures(requests)}{_foot(verdict, history)}</main></html>"
     )
 
 
@@ -70,33 +70,35 @@ def _checks(checks: Sequence[Check]) -> str:
         f"<td>{escape(check.name)}<td class=n>{escape(str(check.figure))}<td>{escape(check.bound)}<td>{escape(check.sentence)}"
         for check in checks
     )
-    return f"<h2>What had to hold</h2><table><tr><th><th>Check<th class=n>Seen<th>Allowed<th>In words{rows}</table>"
+    return (
+        f"<h2>What had to hold</h2><table><tr><th><th>Check<th class=n>RunHistory<th>Allowed<th>In words{rows}</table>"
+    )
 
 
-def _figures(seen: Seen, requests: Sequence[Request]) -> str:
+def _figures(history: RunHistory, requests: Sequence[RequestRecord]) -> str:
     drawn = (
-        ("Requests a second, by replica", lambda axes: _rates(axes, seen, requests)),
+        ("Requests a second, by replica", lambda axes: _rates(axes, history, requests)),
         ("Latency from the intended start", lambda axes: _latency(axes, requests)),
         ("The catalogue's version on each replica", lambda axes: _versions(axes, requests)),
     )
     return "".join(
-        f"<h2>{title}</h2><figure><img alt='{title} over time, faults marked' src='{_svg(draw, seen)}'></figure>"
+        f"<h2>{title}</h2><figure><img alt='{title} over time, faults marked' src='{_svg(draw, history)}'></figure>"
         for title, draw in drawn
     )
 
 
-def _svg(draw: Callable[[Axes], None], seen: Seen) -> str:
+def _svg(draw: Callable[[Axes], None], history: RunHistory) -> str:
     """A drawing over the time of the run, its faults marked, as a data: URL."""
     with mpl.rc_context(
         {"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9, "svg.hashsalt": "apidex"}
     ):
         figure, axes = plt.subplots(figsize=(10, 2.8), layout="constrained")
-        for fault in seen.faults:
+        for fault in history.faults:
             axes.axvspan(fault.began, max(fault.ended, fault.began + 0.2), color=_FAULT, alpha=0.13, linewidth=0)
             axes.axvline(fault.began, color=_FAULT, linewidth=0.8)
-        _labels(axes, seen)
+        _labels(axes, history)
         draw(axes)
-        axes.set_xlim(0, seen.seconds)
+        axes.set_xlim(0, history.seconds)
         axes.set_xlabel("seconds")
         axes.spines[["top", "right"]].set_visible(False)
         image = io.BytesIO()
@@ -105,10 +107,10 @@ def _svg(draw: Callable[[Axes], None], seen: Seen) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(image.getvalue()).decode()
 
 
-def _labels(axes: Axes, seen: Seen) -> None:
+def _labels(axes: Axes, history: RunHistory) -> None:
     """Name the faults that have room for a name."""
     free = 0.0
-    for fault in seen.faults:
+    for fault in history.faults:
         if fault.began >= free:
             axes.text(
                 fault.began,
@@ -119,11 +121,11 @@ def _labels(axes: Axes, seen: Seen) -> None:
                 color=_FAULT,
                 clip_on=False,
             )
-            free = fault.began + len(fault.what) * seen.seconds / 150
+            free = fault.began + len(fault.what) * history.seconds / 150
 
 
-def _rates(axes: Axes, seen: Seen, requests: Sequence[Request]) -> None:
-    edges = np.arange(0.0, seen.seconds + 1.0)
+def _rates(axes: Axes, history: RunHistory, requests: Sequence[RequestRecord]) -> None:
+    edges = np.arange(0.0, history.seconds + 1.0)
     counts = Counter(request.replica for request in requests if request.replica)
     replicas = [name for name, _ in counts.most_common()]
     heights = [
@@ -142,7 +144,7 @@ def _rates(axes: Axes, seen: Seen, requests: Sequence[Request]) -> None:
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=7)
 
 
-def _latency(axes: Axes, requests: Sequence[Request]) -> None:
+def _latency(axes: Axes, requests: Sequence[RequestRecord]) -> None:
     by_second: dict[int, list[float]] = defaultdict(list)
     for request in requests:
         by_second[int(request.due)].append(request.latency * 1000)
@@ -157,7 +159,7 @@ def _latency(axes: Axes, requests: Sequence[Request]) -> None:
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=7)
 
 
-def _versions(axes: Axes, requests: Sequence[Request]) -> None:
+def _versions(axes: Axes, requests: Sequence[RequestRecord]) -> None:
     stamps = sorted({request.stamp for request in requests if request.stamp >= 0})
     rank = {stamp: place + 1 for place, stamp in enumerate(stamps)}
     shown: dict[str, list[tuple[float, int]]] = defaultdict(list)
@@ -224,7 +226,7 @@ def _latencies(verdict: Verdict) -> str:
     return f"<h2>Latency, in milliseconds from the intended start</h2><table><tr><th>Kind{head}{rows}</table>"
 
 
-def _failures(requests: Sequence[Request]) -> str:
+def _failures(requests: Sequence[RequestRecord]) -> str:
     failed = [request for request in requests if request.fault]
     if not failed:
         return ""
@@ -235,22 +237,22 @@ def _failures(requests: Sequence[Request]) -> str:
         f"<td class=n>{first[fault, kind].sent:.2f} s<td>{escape(first[fault, kind].detail)}"
         for (fault, kind), count in counts.most_common()
     )
-    head = "<tr><th class=n>Count<th>Fault<th>Request<th class=n>The first at<th>and what was said of it"
+    head = "<tr><th class=n>Count<th>Fault<th>RequestRecord<th class=n>The first at<th>and what was said of it"
     return f"<h2>What failed</h2><table>{head}{rows}</table>"
 
 
-def _foot(verdict: Verdict, seen: Seen) -> str:
+def _foot(verdict: Verdict, history: RunHistory) -> str:
     generator = verdict.generator
     return (
         f"<footer><p>Began {escape(verdict.began)}, lasted {verdict.seconds:.0f} s: <code>{escape(verdict.command)}</code> "
-        f"against {escape(verdict.host)}, {seen.replicas} replicas. The load generator ran or waited to run "
+        f"against {escape(verdict.host)}, {history.replicas} replicas. The load generator ran or waited to run "
         f"{generator['busy']:.0%} of the time, "
         f"{generator['cpu_ms_per_request']:.2f} ms a request: its limit here is about {generator['limit_per_second']:.0f} "
-        f"requests a second. Nothing was asked twice. {_ages(seen)}</p></footer>"
+        f"requests a second. Nothing was asked twice. {_ages(history)}</p></footer>"
     )
 
 
-def _ages(seen: Seen) -> str:
-    if seen.vouched is None:
+def _ages(history: RunHistory) -> str:
+    if history.upstream_history is None:
         return "What the upstream gave is not known here, so ages were not held against it."
-    return f"Ages were held against {len(seen.vouched)} answers of the upstream."
+    return f"Ages were held against {len(history.upstream_history)} answers of the upstream."

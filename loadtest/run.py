@@ -1,4 +1,4 @@
-"""One run: Locust's users in a process of their own, a scenario that breaks things, and an observer; what it saw is a `Seen`.
+"""One run: Locust's users in a process of their own, a scenario that breaks things, and an observer. It gives a `RunHistory`.
 
 Nothing is left behind: Locust is ended and every fault undone, on an interrupt too.
 """
@@ -14,21 +14,22 @@ from random import Random
 import httpx
 import msgspec
 
-from loadtest.nemesis import Fault, Play
-from loadtest.record import Request
+from loadtest.load_generator import GeneratorUsage, Load, Locust, asking
+from loadtest.nemesis import Fault, ScenarioRun
+from loadtest.observer import Observation, Observer, Progress, every
+from loadtest.record import RequestRecord
 from loadtest.scenarios import Scenario
-from loadtest.targets import CannotError, Ledger, NeverError, Target, is_this_machine, within
-from loadtest.users import Generator, Load, Locust, asking
-from loadtest.watching import Observation, Observer, Progress, every
+from loadtest.targets import Target, UnsupportedError, UpstreamLog, WaitTimeoutError, is_this_machine, wait_for
 
 _NOT_MET = "nothing, since it was not met"
 
 
-class Seen(msgspec.Struct, frozen=True):
+class RunHistory(msgspec.Struct, frozen=True):
     """All that a run saw. Moments are seconds since it began.
 
-    *least* is how many requests were asked for, *cut_short* what the scenario waited for in vain. *staged* says that the upstream
-    keeps account, *vouched* when it gave which digest, each perhaps *sooner* by so much. *ended* counts the replicas' ends.
+    *least* is how many requests were asked for, *cut_short* what the scenario waited for in vain. *has_testbed* says that the
+    upstream keeps a log, *upstream_history* when it gave which digest, each perhaps *sooner* by so much. *ended* counts the
+    replicas' ends.
     """
 
     scenario: str
@@ -42,14 +43,14 @@ class Seen(msgspec.Struct, frozen=True):
     seconds: float
     replicas: int
     poll: float
-    requests: list[Request]
+    requests: list[RequestRecord]
     faults: list[Fault]
     cut_short: str
     observations: list[Observation]
-    staged: bool
-    vouched: list[tuple[float, str]] | None
+    has_testbed: bool
+    upstream_history: list[tuple[float, str]] | None
     sooner: float
-    generator: Generator
+    generator: GeneratorUsage
     ended: int
     versions_at_the_end: list[str]
 
@@ -65,23 +66,23 @@ def play(
     requests: int = 0,
     anywhere: bool = False,
     tell: Callable[[str], None] = print,
-) -> Seen:
-    """Play *scenario* against *target* for *seconds* and for as many *requests* at least; rows go into *folder*.
+) -> RunHistory:
+    """ScenarioRun *scenario* against *target* for *seconds* and for as many *requests* at least; rows go into *folder*.
 
-    Raises CannotError when the target cannot be played against, or is not this machine and *anywhere* does not allow it.
+    Raises UnsupportedError when the target cannot be played against, or is not this machine and *anywhere* does not allow it.
     """
     _check(target, anywhere)
     target.prepare()
-    within(
+    wait_for(
         30, "one version on all replicas", lambda: len(_versions(target.host, len(target.replicas())) - {_NOT_MET}) == 1
     )
-    poll, (given, _) = _poll(target.host), _ledger(target, 0.0)
+    poll, (given, _) = _poll(target.host), _upstream_log(target, 0.0)
     _clear(folder)
     began, epoch = datetime.now(UTC), time.monotonic()
     progress, observer = Progress(folder, epoch, tell), Observer(target.host, epoch)
     with asking(target.host, folder, epoch, load) as locust:
-        within(30, "any requests", lambda: bool(progress.look()) or not locust.lives())
-        performance = Play(
+        wait_for(30, "any requests", lambda: bool(progress.look()) or not locust.lives())
+        performance = ScenarioRun(
             target, seconds, epoch, Random(seed), enough=lambda: len(progress.requests) >= requests, tell=progress.event
         )
         replicas, cpu = target.restarts(), locust.cpu()
@@ -94,9 +95,9 @@ def play(
             performance.now(),
             (after - before for before, after in zip(cpu, locust.cpu(), strict=True)),
         )
-        vouched, sooner = _ledger(target, epoch)
+        upstream_history, sooner = _upstream_log(target, epoch)
     progress.look()
-    return Seen(
+    return RunHistory(
         scenario=scenario.name,
         target=target.name,
         by_request=target.by_request,
@@ -112,10 +113,10 @@ def play(
         faults=performance.faults,
         cut_short=cut_short,
         observations=observer.observations,
-        staged=given is not None,
-        vouched=vouched,
+        has_testbed=given is not None,
+        upstream_history=upstream_history,
         sooner=round(sooner, 3),
-        generator=Generator(round(ran, 2), round(last - first, 1), load.processes, round(waited, 2)),
+        generator=GeneratorUsage(round(ran, 2), round(last - first, 1), load.processes, round(waited, 2)),
         ended=ended,
         versions_at_the_end=sorted(agreed),
     )
@@ -132,11 +133,11 @@ def _clear(folder: Path) -> None:
         rows.unlink()
 
 
-def _perform(scenario: Scenario, performance: Play) -> str:
-    """Play it; what did not come about in its time, if something did not."""
+def _perform(scenario: Scenario, performance: ScenarioRun) -> str:
+    """ScenarioRun it; what did not come about in its time, if something did not."""
     try:
         scenario.play(performance)
-    except NeverError as error:
+    except WaitTimeoutError as error:
         return str(error)
     return ""
 
@@ -145,17 +146,17 @@ def _check(target: Target, anywhere: bool) -> None:
     try:
         host = httpx.URL(target.host).host
     except httpx.InvalidURL as error:
-        raise CannotError(f"{target.host!r} is no address: {error}") from None
+        raise UnsupportedError(f"{target.host!r} is no address: {error}") from None
     if not anywhere and not is_this_machine(host):
-        raise CannotError(
+        raise UnsupportedError(
             f"{host} is not this machine; --i-mean-it sends load there and breaks things there all the same"
         )
     try:
         ready = httpx.get(f"{target.host}/-/readyz", timeout=5).status_code
     except httpx.TransportError as error:
-        raise CannotError(f"{target.host} does not answer: {error}") from None
+        raise UnsupportedError(f"{target.host} does not answer: {error}") from None
     if ready != httpx.codes.OK:
-        raise CannotError(f"{target.host} is not ready: it answers {ready} to /-/readyz")
+        raise UnsupportedError(f"{target.host} is not ready: it answers {ready} to /-/readyz")
 
 
 def _poll(host: str) -> float:
@@ -163,24 +164,24 @@ def _poll(host: str) -> float:
     try:
         return float(httpx.get(f"{host}/v1/catalogue", timeout=5).raise_for_status().json()["poll"])
     except (httpx.HTTPError, KeyError, TypeError, ValueError) as error:
-        raise CannotError(
+        raise UnsupportedError(
             f"{host} is no Apidex: its /v1/catalogue does not say how often it polls ({error!r})"
         ) from None
 
 
 @contextmanager
-def _watched(locust: Locust, performance: Play) -> Iterator[None]:
+def _watched(locust: Locust, performance: ScenarioRun) -> Iterator[None]:
     """Have the performance fail if Locust ends before it does."""
 
     def watch() -> None:
         if not locust.lives():
-            performance.fail(CannotError(f"Locust ended before the run did: {locust.complaint()}"))
+            performance.fail(UnsupportedError(f"Locust ended before the run did: {locust.complaint()}"))
 
     with every(0.5, watch):
         yield
 
 
-def _agreement(target: Target, performance: Play, poll: float) -> set[str]:
+def _agreement(target: Target, performance: ScenarioRun, poll: float) -> set[str]:
     """The versions that all replicas answer with, once they are one, and at the latest two polls and a bit later."""
     until = performance.now() + 2 * poll + 10
     while True:
@@ -202,15 +203,15 @@ def _versions(host: str, replicas: int) -> set[str]:
     return {*found.values(), _NOT_MET}
 
 
-def _ledger(target: Target, epoch: float) -> tuple[list[tuple[float, str]] | None, float]:
+def _upstream_log(target: Target, epoch: float) -> tuple[list[tuple[float, str]] | None, float]:
     """When the upstream gave which digest, None where that is not known, and by how much sooner that may have been.
 
     It tells how long ago; when it said so is known to the time that asking took.
     """
     began = time.monotonic()
     try:
-        ledger: Ledger = target.ledger()
-    except CannotError:
+        log: UpstreamLog = target.log()
+    except UnsupportedError:
         return None, 0.0
     ended = time.monotonic()
-    return [(ended - epoch - ago, digest) for ago, digest in ledger.given], ended - began
+    return [(ended - epoch - ago, digest) for ago, digest in log.given], ended - began

@@ -7,8 +7,8 @@ from collections import Counter
 
 import msgspec
 
-from loadtest.bounds import Check, checks, counted
-from loadtest.judged import Cost, Judged, Share, latencies, shares
+from loadtest.analysis import Analysis, Cost, Share, latencies, shares
+from loadtest.checks import Check, checks, counted
 from loadtest.scenarios import Scenario
 
 VERDICT_VERSION = 2
@@ -45,11 +45,11 @@ class Verdict(msgspec.Struct, frozen=True):
     generator: dict[str, float]
 
 
-def judge(run: Judged, scenario: Scenario) -> Verdict:
+def judge(run: Analysis, scenario: Scenario) -> Verdict:
     """The verdict on a run of *scenario*."""
-    seen = run.seen
+    history = run.history
     generator = _generator(run)
-    void = _void(generator, seen.generator.processes)
+    void = _void(generator, history.generator.processes)
     held = list(checks(run, scenario, void))
     passed = all(check.passed for check in held)
     failures = Counter(request.fault for request in run.requests if request.fault)
@@ -58,14 +58,14 @@ def judge(run: Judged, scenario: Scenario) -> Verdict:
         passed=passed,
         void=bool(void),
         summary=_summary(run, passed, void, failures),
-        scenario=seen.scenario,
-        target=seen.target,
-        by_request=seen.by_request,
-        host=seen.host,
-        began=seen.began,
-        command=seen.command,
-        seed=seen.seed,
-        seconds=seen.seconds,
+        scenario=history.scenario,
+        target=history.target,
+        by_request=history.by_request,
+        host=history.host,
+        began=history.began,
+        command=history.command,
+        seed=history.seed,
+        seconds=history.seconds,
         requests=len(run.requests),
         failed=failures.total(),
         failures=dict(failures.most_common()),
@@ -94,9 +94,9 @@ def _void(figures: dict[str, float], processes: int) -> str:
     return ""
 
 
-def _generator(run: Judged) -> dict[str, float]:
+def _generator(run: Analysis) -> dict[str, float]:
     """What the load generator did, and what it could do: its limit, in requests a second, is a core's worth of its own CPU."""
-    generator, count = run.seen.generator, len(run.requests)
+    generator, count = run.history.generator, len(run.requests)
     late = sum(request.lag > _LAG for request in run.requests)
     per_request = generator.cpu / count if count else 0.0
     return {
@@ -107,11 +107,11 @@ def _generator(run: Judged) -> dict[str, float]:
     }
 
 
-def _summary(run: Judged, passed: bool, void: str, failures: "Counter[str]") -> str:
+def _summary(run: Analysis, passed: bool, void: str, failures: "Counter[str]") -> str:
     """Three facts: what was broken, what failed, how long it took."""
     if void:
         return f"Void: {void}"
-    faults = Counter(fault.kind for fault in run.seen.faults)
+    faults = Counter(fault.kind for fault in run.history.faults)
     broken = ", ".join(f"{count} × {kind}" for kind, count in faults.most_common()) or "nothing"
     back = [cost.full_strength_after for cost in run.costs]
     whole = max((seconds for seconds in back if seconds is not None), default=0.0)

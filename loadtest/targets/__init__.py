@@ -1,6 +1,6 @@
 """What a run is played against: the same verbs for compose, a cluster and plain processes. Each module knows one of them.
 
-A verb that a target does not have raises `CannotError`, before anything is broken.
+A verb that a target does not have raises `UnsupportedError`, before anything is broken.
 """
 
 import shutil
@@ -16,11 +16,11 @@ import httpx
 import msgspec
 
 
-class CannotError(Exception):
+class UnsupportedError(Exception):
     """What was asked for cannot be done here; the text is one sentence for a person."""
 
 
-class NeverError(CannotError):
+class WaitTimeoutError(UnsupportedError):
     """What had to come about did not, in its time: the run goes no further, and its verdict says so."""
 
 
@@ -32,8 +32,8 @@ class Replica(msgspec.Struct, frozen=True):
     node: str = ""
 
 
-class Ledger(msgspec.Struct, frozen=True):
-    """What the stage's upstream gave: seconds ago, and the digest of the catalogue."""
+class UpstreamLog(msgspec.Struct, frozen=True):
+    """What the testbed's upstream gave: seconds ago, and the digest of the catalogue."""
 
     mode: str
     given: list[tuple[float, str]]
@@ -89,7 +89,7 @@ class Target(ABC):
 
     @abstractmethod
     def ask_upstream(self, *words: str) -> str:
-        """What the stage's upstream answers to `upstream.py` with these words. Raises CannotError where there is no stage."""
+        """Run `upstream.py` beside the testbed's upstream; its output. Raises UnsupportedError where there is no testbed."""
 
     def prepare(self) -> None:  # noqa: B027 - most need nothing
         """Lay out what the verbs need, so that they act at once."""
@@ -115,7 +115,7 @@ class Target(ABC):
         self._cannot("cut off the upstream from")
 
     def _cannot(self, what: str, *_: object) -> NoReturn:
-        raise CannotError(f"one cannot {what} the target {self.name!r}: it has none")
+        raise UnsupportedError(f"one cannot {what} the target {self.name!r}: it has none")
 
     # what follows from the verbs above
 
@@ -125,28 +125,28 @@ class Target(ABC):
 
     def settle(self, replicas: int, seconds: float = 120.0) -> None:
         """Wait until so many are ready, for so long at most."""
-        within(seconds, f"{replicas} replicas that are ready", lambda: len(self.replicas()) == replicas)
+        wait_for(seconds, f"{replicas} replicas that are ready", lambda: len(self.replicas()) == replicas)
 
     @contextmanager
     def upstream(self, mode: str) -> Iterator[None]:
-        """The stage's upstream behaves as told while the block runs."""
+        """The testbed's upstream behaves as told while the block runs."""
         try:
             self.ask_upstream("tell", mode)
             yield
         finally:
             self.ask_upstream("tell", "good")
 
-    def ledger(self) -> Ledger:
-        """What the stage's upstream has given."""
-        return msgspec.json.decode(self.ask_upstream("ledger"), type=Ledger)
+    def log(self) -> UpstreamLog:
+        """What the testbed's upstream has given."""
+        return msgspec.json.decode(self.ask_upstream("log"), type=UpstreamLog)
 
 
-def within(seconds: float, what: str, holds: Callable[[], bool], pause: float = 0.25) -> None:
-    """Wait until *holds()*. Raises NeverError when it does not, for so long."""
+def wait_for(seconds: float, what: str, holds: Callable[[], bool], pause: float = 0.25) -> None:
+    """Wait until *holds()*. Raises WaitTimeoutError when it does not, for so long."""
     until = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > until:
-            raise NeverError(f"waited in vain for {what}: {seconds:g} s")
+            raise WaitTimeoutError(f"waited in vain for {what}: {seconds:g} s")
         time.sleep(pause)
 
 
@@ -165,12 +165,12 @@ def answers(host: str) -> bool:
 
 
 def output_of(*command: str, stdin: str = "", timeout: float = 180.0) -> str:
-    """What *command* prints. Raises CannotError with what it complained of.
+    """What *command* prints. Raises UnsupportedError with what it complained of.
 
     It runs apart from the terminal, and an interrupt waits until it has ended: half of an undoing undoes nothing.
     """
     if not shutil.which(command[0]):
-        raise CannotError(f"{command[0]} is not installed")
+        raise UnsupportedError(f"{command[0]} is not installed")
     pipe = subprocess.PIPE
     with subprocess.Popen(  # noqa: S603 - commands of ours
         command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True
@@ -183,12 +183,12 @@ def output_of(*command: str, stdin: str = "", timeout: float = 180.0) -> str:
             said, complaint = process.communicate(None, timeout)
         except subprocess.TimeoutExpired:
             process.kill()
-            raise CannotError(f"{' '.join(command[:4])} … did not end within {timeout:g} s") from None
+            raise UnsupportedError(f"{' '.join(command[:4])} … did not end within {timeout:g} s") from None
     if interrupted:
         raise KeyboardInterrupt
     if process.returncode:
         lines = (complaint or said).strip().splitlines() or ["no reason given"]
-        raise CannotError(f"{' '.join(command[:6])} … failed: {lines[-1]}")
+        raise UnsupportedError(f"{' '.join(command[:6])} … failed: {lines[-1]}")
     return said
 
 

@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from loadtest.targets import CannotError, Replica, Target, output_of
+from loadtest.targets import Replica, Target, UnsupportedError, output_of
 
 ROOT = Path(__file__).parents[2]
 FILES = ("--file", str(ROOT / "compose.yaml"))
-HAND = ROOT / "loadtest/stage/hand.py"
-STAGE = (*FILES, "--file", str(ROOT / "loadtest/stage/compose.yaml"))
+NODE_AGENT = ROOT / "loadtest/testbed/node_agent.py"
+TESTBED = (*FILES, "--file", str(ROOT / "loadtest/testbed/compose.yaml"))
 
 
 class Compose(Target):
@@ -22,7 +22,7 @@ class Compose(Target):
     def __init__(self, project: str) -> None:
         self._project = project
         self.host = f"http://127.0.0.1:{self._published_port()}"
-        self._staged = "upstream" in self._services()
+        self._has_testbed = "upstream" in self._services()
         self._image = self._containers("api")[0]["Image"]
         self._replicas = len(self._containers("api"))
 
@@ -88,8 +88,8 @@ class Compose(Target):
 
     def ask_upstream(self, *words: str) -> str:
         """As `Target.ask_upstream`."""
-        self._refuse_without_stage()
-        return self._compose("exec", "--no-TTY", "upstream", "python3", "/stage/upstream.py", *words)
+        self._require_testbed()
+        return self._compose("exec", "--no-TTY", "upstream", "python3", "/testbed/upstream.py", *words)
 
     @contextmanager
     def unreachable_redis(self) -> Iterator[None]:
@@ -100,13 +100,13 @@ class Compose(Target):
     @contextmanager
     def unreachable_upstream(self) -> Iterator[None]:
         """As `Target.unreachable_upstream`."""
-        self._refuse_without_stage()
+        self._require_testbed()
         with self._cut("upstream"):
             yield
 
-    def _refuse_without_stage(self) -> None:
-        if not self._staged:
-            raise CannotError(
+    def _require_testbed(self) -> None:
+        if not self._has_testbed:
+            raise UnsupportedError(
                 "this compose project follows an upstream of its own; `--up` brings one that can be broken"
             )
 
@@ -114,22 +114,22 @@ class Compose(Target):
     def _cut(self, service: str) -> Iterator[None]:
         (container,) = self._inspected(service)
         try:
-            self._handle(container["Id"], "cut")
+            self._handle(container["Id"], "partition")
             yield
         finally:
-            self._handle(container["Id"], "mend")
+            self._handle(container["Id"], "heal")
 
     def _handle(self, container: str, verb: str, *more: str) -> None:
-        """Do to a container what `hand.py` can, from beside it."""
+        """Do to a container what `node_agent.py` can, from beside it."""
         apart = ("--rm", "--privileged", "--pid", "host", "--user", "0", "--entrypoint", "python3")
-        output_of("docker", "run", *apart, self._image, "-c", HAND.read_text(), verb, container, *more)
+        output_of("docker", "run", *apart, self._image, "-c", NODE_AGENT.read_text(), verb, container, *more)
 
     def _up(self, *more: str) -> None:
         scale = ("--scale", f"api={self._replicas}")
         self._compose("up", "--detach", "--no-build", "--wait", "--wait-timeout", "90", *more, *scale, "api")
 
     def _compose(self, *arguments: str) -> str:
-        files = STAGE if getattr(self, "_staged", False) else FILES
+        files = TESTBED if getattr(self, "_has_testbed", False) else FILES
         return output_of("docker", "compose", "--project-name", self._project, *files, *arguments)
 
     def _services(self) -> list[str]:
@@ -139,7 +139,7 @@ class Compose(Target):
     def _containers(self, service: str) -> list[dict[str, str]]:
         found = [json.loads(line) for line in self._compose("ps", "--format", "json", service).splitlines()]
         if not found:
-            raise CannotError(
+            raise UnsupportedError(
                 f"no {service} runs in the compose project {self._project!r}: `docker compose up`, or `--up`"
             )
         return found
@@ -154,9 +154,9 @@ class Compose(Target):
 
 
 @contextmanager
-def brought_up(project: str, port: int) -> Iterator[Compose]:
-    """A compose project of its own, with the stage's upstream, taken down at the end. The image must be there."""
-    compose = ("env", f"APIDEX_PUBLISHED_PORT={port}", "docker", "compose", "--project-name", project, *STAGE)
+def provisioned(project: str, port: int) -> Iterator[Compose]:
+    """A compose project of its own, with the testbed's upstream, taken down at the end. The image must be there."""
+    compose = ("env", f"APIDEX_PUBLISHED_PORT={port}", "docker", "compose", "--project-name", project, *TESTBED)
     output_of(*compose, "down", "--volumes", "--timeout", "1")
     try:
         output_of(*compose, "up", "--detach", "--no-build", "--wait", "--wait-timeout", "90")

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from loadtest.targets import CannotError, Replica, Target, answers, output_of, within
+from loadtest.targets import Replica, Target, UnsupportedError, answers, output_of, wait_for
 
 NAMESPACE, ASIDE = "apidex", "apidex-loadtest"
-STAGE = Path(__file__).parents[1] / "stage"
-HAND = STAGE / "hand.py"
-_STOPPED, _CUT_OFF = (("signal", "19"), ("signal", "18")), (("cut",), ("mend",))
-"""What `hand.py` is told, first to break something and then to mend it."""
+TESTBED = Path(__file__).parents[1] / "testbed"
+NODE_AGENT = TESTBED / "node_agent.py"
+_STOPPED, _CUT_OFF = (("signal", "19"), ("signal", "18")), (("partition",), ("heal",))
+"""What `node_agent.py` is told, first to break something and then to mend it."""
 
 _PODS = "app.kubernetes.io/name in (apidex, redis, edge)"
 _NEEDED = (
@@ -70,19 +70,19 @@ class Kubernetes(Target):
     def delete(self, replica: str) -> None:
         """As `Target.delete`."""
         self._kubectl("delete", "pod", replica, "--wait=false")
-        within(60, "as many pods as before, all ready", self._is_whole)
+        wait_for(60, "as many pods as before, all ready", self._is_whole)
 
     def roll_out(self) -> None:
         """As `Target.roll_out`."""
         self._kubectl("rollout", "restart", "deployment/apidex")
         self._kubectl("rollout", "status", "deployment/apidex", "--timeout=180s")
-        within(120, "only new replicas", self._is_whole)
+        wait_for(120, "only new replicas", self._is_whole)
 
     def scale(self, replicas: int) -> None:
         """As `Target.scale`."""
         self._wanted = replicas
         self._kubectl("scale", "deployment/apidex", f"--replicas={replicas}")
-        within(120, f"{replicas} replicas", self._is_whole)
+        wait_for(120, f"{replicas} replicas", self._is_whole)
 
     @contextmanager
     def paused(self, replica: str) -> Iterator[None]:
@@ -96,7 +96,7 @@ class Kubernetes(Target):
         self._refuse_without_permission(_NEEDED_TO_DRAIN)
         nodes = [replica.node for replica in self.replicas()]
         if len(self._workers()) < 2:
-            raise CannotError("this cluster has one node that takes pods: there is nowhere to move to")
+            raise UnsupportedError("this cluster has one node that takes pods: there is nowhere to move to")
         node = self._node or max(nodes)
         try:
             self._kubectl("drain", node, "--ignore-daemonsets", "--timeout=180s", "--pod-selector", _PODS)
@@ -108,13 +108,13 @@ class Kubernetes(Target):
     def cut_off(self) -> Iterator[None]:
         """As `Target.cut_off`."""
         if not (self._node and self._down and self._up):
-            raise CannotError("--node, --node-down and --node-up do not say which node may be cut off, and how")
+            raise UnsupportedError("--node, --node-down and --node-up do not say which node may be cut off, and how")
         try:
             output_of(*self._down)
             yield
         finally:
             output_of(*self._up)
-            within(90, "the node among those that are ready", lambda: self._node in self._workers())
+            wait_for(90, "the node among those that are ready", lambda: self._node in self._workers())
 
     @contextmanager
     def without_redis(self) -> Iterator[None]:
@@ -143,7 +143,7 @@ class Kubernetes(Target):
     @contextmanager
     def unreachable_upstream(self) -> Iterator[None]:
         """As `Target.unreachable_upstream`."""
-        self._refuse_without_stage()
+        self._require_testbed()
         with self._handled(self._pod("upstream", ASIDE), *_CUT_OFF):
             yield
 
@@ -153,45 +153,45 @@ class Kubernetes(Target):
 
     def ask_upstream(self, *words: str) -> str:
         """As `Target.ask_upstream`."""
-        self._refuse_without_stage()
-        return self._kubectl("exec", "upstream", "--", "python3", "/stage/upstream.py", *words, namespace=ASIDE)
+        self._require_testbed()
+        return self._kubectl("exec", "upstream", "--", "python3", "/testbed/upstream.py", *words, namespace=ASIDE)
 
     def _is_whole(self) -> bool:
         pods = self._listed("pods", "app.kubernetes.io/name=apidex")
         return len(pods) == self._wanted and all(map(_is_ready, pods))
 
-    def _refuse_without_stage(self) -> None:
+    def _require_testbed(self) -> None:
         if not self._listed("pods", "app.kubernetes.io/name=upstream", ASIDE):
-            raise CannotError(
+            raise UnsupportedError(
                 "this cluster's Apidex follows an upstream of its own; `--up` brings one that can be broken"
             )
 
     @contextmanager
-    def _handled(self, pod: dict[str, Any], breaking: tuple[str, ...], mending: tuple[str, ...]) -> Iterator[None]:
+    def _handled(self, pod: dict[str, Any], breaking: tuple[str, ...], healing: tuple[str, ...]) -> Iterator[None]:
         try:
             self._handle(pod, *breaking)
             yield
         finally:
-            self._handle(pod, *mending)
+            self._handle(pod, *healing)
 
     def prepare(self) -> None:
-        """As `Target.prepare`: a pod on each node, through which `hand.py` acts."""
+        """As `Target.prepare`: a pod on each node, through which `node_agent.py` acts."""
         there = {pod["metadata"]["name"] for pod in self._listed("pods", "", ASIDE)}
         for node in self._workers():
-            if f"hand-{node}" not in there:
-                self._lay_a_hand_on(node)
+            if f"node-agent-{node}" not in there:
+                self._start_node_agent(node)
 
     def _handle(self, pod: dict[str, Any], verb: str, *more: str) -> None:
-        """Do to the pod's container what `hand.py` can, through the hand on its node."""
+        """Do to the pod's container what `node_agent.py` can, through the hand on its node."""
         container = pod["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2]
-        script = ("python3", "-c", HAND.read_text(), verb, container, *more)
-        self._kubectl("exec", f"hand-{pod['spec']['nodeName']}", "--", *script, namespace=ASIDE)
+        script = ("python3", "-c", NODE_AGENT.read_text(), verb, container, *more)
+        self._kubectl("exec", f"node-agent-{pod['spec']['nodeName']}", "--", *script, namespace=ASIDE)
 
     def _pod(self, name: str, namespace: str = NAMESPACE) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self._kubectl("get", "pod", name, "--output", "json", namespace=namespace))
         return found
 
-    def _lay_a_hand_on(self, node: str) -> None:
+    def _start_node_agent(self, node: str) -> None:
         spec = {
             "nodeName": node,
             "hostPID": True,
@@ -199,7 +199,7 @@ class Kubernetes(Target):
             "tolerations": [{"operator": "Exists"}],
             "containers": [
                 {
-                    "name": "hand",
+                    "name": "node-agent",
                     "image": self._image(),
                     "command": ["sleep", "infinity"],
                     "securityContext": {"privileged": True, "runAsUser": 0},
@@ -209,10 +209,10 @@ class Kubernetes(Target):
         pod = {
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": {"name": f"hand-{node}", "namespace": ASIDE},
+            "metadata": {"name": f"node-agent-{node}", "namespace": ASIDE},
             "spec": spec,
         }
-        # As it is where the stage stands: applied anew it would lose the labels that let replicas reach the upstream.
+        # Left as it is where the testbed runs: applied again it would lose the labels that let replicas reach the upstream.
         if not output_of("kubectl", "get", "namespace", ASIDE, "--ignore-not-found", "--output", "name"):
             output_of("kubectl", "create", "namespace", ASIDE)
         output_of("kubectl", "apply", "--server-side", "--filename", "-", stdin=json.dumps(pod))
@@ -225,7 +225,7 @@ class Kubernetes(Target):
     def close(self) -> None:
         """Take away what was laid beside it."""
         for found in self._listed("pods", "", ASIDE):
-            if found["metadata"]["name"].startswith("hand-"):
+            if found["metadata"]["name"].startswith("node-agent-"):
                 self._kubectl("delete", "pod", found["metadata"]["name"], "--now", namespace=ASIDE)
 
     def _workers(self) -> list[str]:
@@ -235,7 +235,9 @@ class Kubernetes(Target):
     def _number(self, deployment: str) -> int:
         found = self._listed("deployments", f"app.kubernetes.io/name={deployment}")
         if not found:
-            raise CannotError(f"no Apidex runs in the namespace {NAMESPACE}: `kubectl apply -k deploy/k8s`, or `--up`")
+            raise UnsupportedError(
+                f"no Apidex runs in the namespace {NAMESPACE}: `kubectl apply -k deploy/k8s`, or `--up`"
+            )
         return int(found[0]["spec"]["replicas"])
 
     def _address(self) -> str:
@@ -244,21 +246,21 @@ class Kubernetes(Target):
         given = service["status"].get("loadBalancer", {}).get("ingress") or [{}]
         address = given[0].get("ip") or given[0].get("hostname")
         if not address:
-            raise CannotError("the Service apidex has no address; --host says where it can be reached")
+            raise UnsupportedError("the Service apidex has no address; --host says where it can be reached")
         return f"http://{address}:{service['spec']['ports'][0]['port']}"
 
     def _refuse_without_permission(self, needed: Iterable[tuple[str, str, str]]) -> None:
         for namespace, verb, what in needed:
             if self._allowed(namespace, verb, what) != "yes":
-                raise CannotError(f"this user of the cluster may not {verb} {what} in the namespace {namespace}")
+                raise UnsupportedError(f"this user of the cluster may not {verb} {what} in the namespace {namespace}")
 
     def _allowed(self, namespace: str, verb: str, what: str) -> str:
         try:
             return self._kubectl("auth", "can-i", verb, what, namespace=namespace).strip()
-        except CannotError as error:
+        except UnsupportedError as error:
             if str(error).endswith("no"):
                 return "no"
-            raise CannotError(f"no cluster answers behind kubectl's context: {error}") from None
+            raise UnsupportedError(f"no cluster answers behind kubectl's context: {error}") from None
 
     def _listed(self, kind: str, selector: str, namespace: str = NAMESPACE) -> list[dict[str, Any]]:
         found = self._kubectl("get", kind, "--selector", selector, "--output", "json", namespace=namespace)
@@ -276,13 +278,13 @@ def _is_ready(pod: dict[str, Any]) -> bool:
 
 
 @contextmanager
-def brought_up(edge: bool = False, **how: str) -> Iterator[Kubernetes]:
-    """Apidex in its namespace, with the stage's upstream, taken away at the end. The nodes must have the images.
+def provisioned(edge: bool = False, **how: str) -> Iterator[Kubernetes]:
+    """Apidex in its namespace, with the testbed's upstream, taken away at the end. The nodes must have the images.
 
-    Raises CannotError where somebody else uses the namespace.
+    Raises UnsupportedError where somebody else uses the namespace.
     """
     _refuse_others()
-    folder = STAGE.parent / "edge" if edge else STAGE
+    folder = TESTBED.parent / "edge" if edge else TESTBED
     try:
         output_of("kubectl", "apply", "--kustomize", str(folder))
         ready = ("wait", "--for=condition=Ready", "pod/upstream", "--timeout=60s")
@@ -291,7 +293,7 @@ def brought_up(edge: bool = False, **how: str) -> Iterator[Kubernetes]:
             rollout = ("rollout", "status", f"deployment/{deployment}", "--timeout=120s")
             output_of("kubectl", "--namespace", NAMESPACE, *rollout)
         target = _with_an_address(how)
-        within(30, f"an answer from {target.host}", lambda: answers(target.host))
+        wait_for(30, f"an answer from {target.host}", lambda: answers(target.host))
         yield target
     finally:
         output_of("kubectl", "delete", "namespace", NAMESPACE, ASIDE, "--ignore-not-found", "--timeout=120s")
@@ -302,7 +304,7 @@ def _with_an_address(how: dict[str, str]) -> Kubernetes:
     while True:
         try:
             return Kubernetes(**how)
-        except CannotError:
+        except UnsupportedError:
             if time.monotonic() > until:
                 raise
             time.sleep(0.5)
@@ -312,6 +314,6 @@ def _refuse_others() -> None:
     spaces = json.loads(output_of("kubectl", "get", "namespaces", "--output", "json"))["items"]
     for space in spaces:
         if space["metadata"]["name"] == NAMESPACE and space["metadata"]["labels"].get("apidex-loadtest") != "true":
-            raise CannotError(
+            raise UnsupportedError(
                 f"the namespace {NAMESPACE} is in use; without --up the run is played against what is there"
             )

@@ -13,9 +13,9 @@ from pathlib import Path
 from socket import create_connection
 
 from loadtest.balancer import Balancer
-from loadtest.targets import CannotError, Replica, Target, free_port, output_of, within
+from loadtest.targets import Replica, Target, UnsupportedError, free_port, output_of, wait_for
 
-_STAGE = Path(__file__).parents[1] / "stage"
+_TESTBED = Path(__file__).parents[1] / "testbed"
 SERVE = (sys.executable, "-m", "apidex", "serve")
 _RESTART_AFTER = 0.5
 
@@ -89,7 +89,7 @@ class Processes(Target):
         self._upstream = self._daemon("upstream", self._upstream_script(*serving))
         self._redis = self._daemon("redis", _redis_command(self._redis_port, self._folder))
         for what, port in (("upstream", self._upstream_port), ("Redis", self._redis_port)):
-            within(20, f"an answer of the {what}", lambda port=port: _listens(port))
+            wait_for(20, f"an answer of the {what}", lambda port=port: _listens(port))
         self.scale(replicas)
         self.host = f"http://127.0.0.1:{self._balancer.port}"
 
@@ -154,7 +154,7 @@ class Processes(Target):
         with create_connection(("127.0.0.1", self._redis_port), timeout=5) as connection:
             connection.sendall(b"*1\r\n$8\r\nFLUSHALL\r\n")
             if not connection.recv(100).startswith(b"+OK"):
-                raise CannotError("Redis did not take FLUSHALL")
+                raise UnsupportedError("Redis did not take FLUSHALL")
 
     def ask_upstream(self, *words: str) -> str:
         """As `Target.ask_upstream`."""
@@ -193,7 +193,7 @@ class Processes(Target):
         return Daemon(command, clean | settings | more, self._folder / f"{name}.log")
 
     def _upstream_script(self, *words: str) -> tuple[str, ...]:
-        return (sys.executable, str(_STAGE / "upstream.py"), *words, "--control", str(self._control_port))
+        return (sys.executable, str(_TESTBED / "upstream.py"), *words, "--control", str(self._control_port))
 
 
 @contextmanager
@@ -224,7 +224,7 @@ def _redis_command(port: int, folder: Path) -> tuple[str, ...]:
             "--dir",
             str(folder),
         )
-    return (sys.executable, str(_STAGE / "fake_redis.py"), str(port))
+    return (sys.executable, str(_TESTBED / "fake_redis.py"), str(port))
 
 
 def _listens(port: int) -> bool:

@@ -66,12 +66,12 @@ class Stale(Faulty):
             for message in old.messages:
                 await send(_with_age(message, age))
             return None
-        seen = Recorded(send)
-        await self.app(scope, receive, seen)
-        self.newest = seen.header(b"catalogue-version")
+        recorded = Recorded(send)
+        await self.app(scope, receive, recorded)
+        self.newest = recorded.header(b"catalogue-version")
         self.first = self.first or self.newest
         if self.newest == self.first:
-            self.given[scope["raw_path"]] = seen
+            self.given[scope["raw_path"]] = recorded
         return None
 
 

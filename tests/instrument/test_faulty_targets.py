@@ -9,12 +9,12 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from loadtest.analysis import Analysis
 from loadtest.balancer import Balancer, Client
-from loadtest.judged import Judged
+from loadtest.load_generator import Load
 from loadtest.run import play
 from loadtest.scenarios import SCENARIOS
 from loadtest.targets import processes
-from loadtest.users import Load
 from loadtest.verdict import Verdict, judge
 
 from conftest import ROOT
@@ -36,8 +36,8 @@ def fair() -> Balancer:
 
 def verdict_on(folder, scenario: str, *, seconds: float, load=None, command=processes.SERVE, balancer=fair) -> Verdict:
     with processes.running(folder, 4, command, balancer) as target:
-        seen = play(SCENARIOS[scenario], target, folder, seconds=seconds, load=load or Load(), tell=lambda _: None)
-    verdict = judge(Judged.of(seen), SCENARIOS[scenario])
+        history = play(SCENARIOS[scenario], target, folder, seconds=seconds, load=load or Load(), tell=lambda _: None)
+    verdict = judge(Analysis.of(history), SCENARIOS[scenario])
     print(f"\n{verdict.summary} {verdict.failures}", *(check.sentence for check in verdict.checks if not check.passed))
     return verdict
 

@@ -12,29 +12,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from loadtest.__main__ import main
-from loadtest.checks import Oracle, Order, Vouched
-from loadtest.judged import Judged
+from loadtest.analysis import Analysis
+from loadtest.load_generator import GeneratorUsage, Load
 from loadtest.nemesis import Fault
-from loadtest.record import Request, Tail, Writer, read
-from loadtest.run import Seen, play
+from loadtest.observer import Observation
+from loadtest.oracle import Oracle
+from loadtest.ordering import UpstreamHistory, VersionOrder
+from loadtest.record import RequestRecord, Tail, Writer, read
+from loadtest.run import RunHistory, play
 from loadtest.scenarios import SCENARIOS
 from loadtest.shapes import SHAPES
-from loadtest.targets import CannotError, compose, kubernetes
-from loadtest.users import Generator, Load
+from loadtest.targets import UnsupportedError, compose, kubernetes
 from loadtest.verdict import judge
-from loadtest.watching import Observation
 
 from apidex.catalogue.catalogue import Catalogue
 from conftest import ROOT
 from fakes import entry
 
 
-def request_at(sent: float, took: float = 0.01, **other) -> Request:
+def request_at(sent: float, took: float = 0.01, **other) -> RequestRecord:
     facts = {"kind": "search", "kept_alive": True, "due": sent, "lag": 0.0, "status": 200, "replica": "a"}
-    return Request(sent=sent, done=sent + took, **(facts | other))
+    return RequestRecord(sent=sent, done=sent + took, **(facts | other))
 
 
-def seen_of(requests, **other) -> Seen:
+def seen_of(requests, **other) -> RunHistory:
     facts = {
         "scenario": "steady",
         "target": "processes",
@@ -47,21 +48,21 @@ def seen_of(requests, **other) -> Seen:
         "poll": 1.0,
         "faults": [],
         "observations": [Observation(float(at), at + 0.01, "a", "1-a", "fresh", 1.0, 7.5, "") for at in range(10)],
-        "vouched": None,
+        "upstream_history": None,
         "sooner": 0.0,
-        "staged": False,
+        "has_testbed": False,
         "seed": 0,
         "least": 0,
         "cut_short": "",
-        "generator": Generator(1.0, 10.0),
+        "generator": GeneratorUsage(1.0, 10.0),
         "ended": 0,
         "versions_at_the_end": ["1-a"],
     }
-    return Seen(requests=sorted(requests, key=lambda request: request.done), **(facts | other))
+    return RunHistory(requests=sorted(requests, key=lambda request: request.done), **(facts | other))
 
 
 def verdict_on(requests, scenario: str = "steady", **other):
-    return judge(Judged.of(seen_of(requests, scenario=scenario, **other)), SCENARIOS[scenario])
+    return judge(Analysis.of(seen_of(requests, scenario=scenario, **other)), SCENARIOS[scenario])
 
 
 def failed_checks(verdict) -> set[str]:
@@ -89,7 +90,7 @@ answers = st.lists(
 @given(answers)
 def test_an_answer_went_back_if_its_replica_had_shown_a_newer_one_before_it_was_asked(found):
     requests = [request_at(sent, took, replica=who, version=f"{stamp}-x") for sent, took, who, stamp in found]
-    order = Order()
+    order = VersionOrder()
     for request in requests:
         order.note(request)
     for request in requests:
@@ -102,14 +103,14 @@ def test_an_answer_went_back_if_its_replica_had_shown_a_newer_one_before_it_was_
 
 @pytest.mark.parametrize(("age", "lie"), [(8, False), (9, False), (6, True), (0, True)])
 def test_an_age_is_held_against_when_the_upstream_last_vouched(age, lie):
-    vouched = Vouched([(0.0, "a" * 64), (1.0, "a" * 64), (9.0, "b" * 64)])
-    assert vouched.is_too_young("1-aaaaaaaaaaaa", age, 10.0, 10.1) is lie
+    upstream_history = UpstreamHistory([(0.0, "a" * 64), (1.0, "a" * 64), (9.0, "b" * 64)])
+    assert upstream_history.is_too_young("1-aaaaaaaaaaaa", age, 10.0, 10.1) is lie
 
 
 def test_an_age_is_not_called_false_where_the_upstream_may_have_vouched_sooner():
     given = [(0.0, "a" * 64), (10.0, "a" * 64)]
-    assert Vouched(given).is_too_young("1-aaaaaaaaaaaa", 0, 9.9, 9.91)
-    assert not Vouched(given, sooner=0.5).is_too_young("1-aaaaaaaaaaaa", 0, 9.9, 9.91)
+    assert UpstreamHistory(given).is_too_young("1-aaaaaaaaaaaa", 0, 9.9, 9.91)
+    assert not UpstreamHistory(given, sooner=0.5).is_too_young("1-aaaaaaaaaaaa", 0, 9.9, 9.91)
 
 
 def test_a_row_is_read_once_it_is_whole(tmp_path):
@@ -136,13 +137,13 @@ def test_a_run_without_a_fault_passes():
     ("bad", "facts", "fault"),
     [
         ({"version": "2-a", "replica": "b"}, {}, "behind"),
-        ({"version": "0-z"}, {"vouched": [(-1.0, "a" * 64)]}, "bad catalogue"),
-        ({"version": "1-a", "age": 1}, {"vouched": [(-1.0, "a" * 64)]}, "false age"),
+        ({"version": "0-z"}, {"upstream_history": [(-1.0, "a" * 64)]}, "bad catalogue"),
+        ({"version": "1-a", "age": 1}, {"upstream_history": [(-1.0, "a" * 64)]}, "false age"),
     ],
 )
 def test_what_only_the_whole_run_shows_is_a_fault(bad, facts, fault):
-    facts = {"vouched": None} | facts
-    digest = "1-aaaaaaaaaaaa" if facts["vouched"] else "1-a"
+    facts = {"upstream_history": None} | facts
+    digest = "1-aaaaaaaaaaaa" if facts["upstream_history"] else "1-a"
     good = [msgspec.structs.replace(request, version=digest, age=-1) for request in spread_out]
     odd = request_at(5.0, **({"version": digest} | bad | ({"version": digest} if fault == "false age" else {})))
     assert fault in verdict_on([*good, odd], **facts).failures
@@ -156,16 +157,16 @@ def test_being_behind_is_no_fault_while_redis_is_away(kind, scenario):
     assert "behind" not in verdict_on([*spread_out, newer], **away).failures
 
 
-def test_what_a_dying_replica_had_in_hand_may_be_lost_and_nothing_else():
+def test_what_a_dying_replica_had_in_flight_may_be_lost_and_nothing_else():
     kill = {"faults": [Fault("kill", "kill -9 of a", 5.0, 5.1, 2)], "scenario": "crash", "ended": 1}
-    in_hand = request_at(5.2, status=0, fault="reset", replica="")
-    assert verdict_on([*spread_out, in_hand], **kill).passed
+    in_flight = request_at(5.2, status=0, fault="reset", replica="")
+    assert verdict_on([*spread_out, in_flight], **kill).passed
     for other in (request_at(8.0, status=0, fault="reset"), request_at(5.2, fault="wrong body")):
         assert failed_checks(verdict_on([*spread_out, other], **kill)) == {
-            "failed requests that no dying replica had in hand"
+            "failed requests that were not in flight to a dying replica"
         }
-    assert failed_checks(verdict_on([*spread_out, in_hand], by_request=True, **kill)) == {"failed requests"}
-    many = [msgspec.structs.replace(in_hand, sent=5.2 + number / 100) for number in range(60)]
+    assert failed_checks(verdict_on([*spread_out, in_flight], by_request=True, **kill)) == {"failed requests"}
+    many = [msgspec.structs.replace(in_flight, sent=5.2 + number / 100) for number in range(60)]
     assert failed_checks(verdict_on([*spread_out, *many], **kill)) == {"requests lost with one replica"}
 
 
@@ -221,14 +222,14 @@ def test_replicas_that_call_themselves_fresh_when_they_are_not_fail():
     said = [Observation(9.0, 9.1, "a", "1-a", "fresh", 8.0, 7.5, "timeout")]
     facts = {
         "scenario": "upstream-down",
-        "faults": [Fault("upstream", "gone", 1.0, 9.5, 2)],
-        "vouched": [(1.0, "a" * 64)],
+        "faults": [Fault("upstream", "disconnect", 1.0, 9.5, 2)],
+        "upstream_history": [(1.0, "a" * 64)],
     }
     assert "replicas that said what was not so" in failed_checks(verdict_on([], observations=said, **facts))
 
 
 def test_a_run_whose_generator_was_busy_is_void():
-    verdict = verdict_on(spread_out, generator=Generator(9.5, 10.0))
+    verdict = verdict_on(spread_out, generator=GeneratorUsage(9.5, 10.0))
     assert verdict.void
     assert not verdict.passed
 
@@ -251,9 +252,9 @@ def test_a_request_is_sent_once():
         code = (
             "import gevent.monkey; gevent.monkey.patch_all()\n"
             "from geventhttpclient.url import URL\n"
-            "from loadtest.client import OneTry, fault_of\n"
+            "from loadtest.client import NoRetryPool, fault_of\n"
             f"url = URL('http://127.0.0.1:{server.getsockname()[1]}/')\n"
-            "try: OneTry().get_client(url).request('GET', '/x')\n"
+            "try: NoRetryPool().get_client(url).request('GET', '/x')\n"
             "except BaseException as error: print(fault_of(error)[0])\n"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=30)
@@ -328,7 +329,7 @@ def test_nothing_is_started_or_broken_on_another_machine_unless_it_is_meant(
 
 def test_no_load_is_sent_to_another_machine_unless_it_is_meant(tmp_path):
     foreign = SimpleNamespace(host="http://198.51.100.7:8000")
-    with pytest.raises(CannotError, match=r"198\.51\.100\.7 is not this machine; --i-mean-it"):
+    with pytest.raises(UnsupportedError, match=r"198\.51\.100\.7 is not this machine; --i-mean-it"):
         play(SCENARIOS["steady"], foreign, tmp_path, seconds=1, load=Load())
 
 

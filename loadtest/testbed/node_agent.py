@@ -1,8 +1,8 @@
 """What is done to a container from its node, by whoever sees the node's processes and may do anything there.
 
-    hand.py signal CONTAINER NUMBER
-    hand.py cut CONTAINER
-    hand.py mend CONTAINER
+    node_agent.py signal CONTAINER NUMBER
+    node_agent.py partition CONTAINER
+    node_agent.py heal CONTAINER
 
 Needs Python 3.12 on Linux, and nothing else: it is run as text, in the service's own image. A container that is cut off takes
 packages and sends none: they are dropped on their way out, as on a line that is dead.
@@ -58,7 +58,7 @@ def main(verb: str, container: str, number: str = "") -> None:
         return
     with Path(f"/proc/{there[0]}/ns/net").open() as network:
         os.setns(network.fileno(), os.CLONE_NEWNET)
-    if verb == "cut":
+    if verb == "partition":
         queue(_NEW_QUEUE, _CREATE | _REPLACE)
     else:
         queue(_DELETE_QUEUE, 0)

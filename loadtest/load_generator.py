@@ -29,7 +29,7 @@ class Load:
     seconds: float = 60.0
 
 
-class Generator(msgspec.Struct, frozen=True):
+class GeneratorUsage(msgspec.Struct, frozen=True):
     """What the load generator itself had to do: CPU seconds of its processes, over so many *seconds*.
 
     *waited* is for how long they were ready to run, and others did.

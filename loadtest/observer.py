@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import msgspec
 
-from loadtest.record import Request, Tail
+from loadtest.record import RequestRecord, Tail
 
 _OBSERVE_EVERY = 0.5
 _TELL_EVERY = 5.0
@@ -80,7 +80,7 @@ class Progress:
     """Reads the rows as they come, and tells how it goes."""
 
     def __init__(self, folder: Path, epoch: float, tell: Callable[[str], None]) -> None:
-        self.requests: list[Request] = []
+        self.requests: list[RequestRecord] = []
         self._folder, self._epoch, self._tell = folder, epoch, tell
         self._tails: dict[Path, Tail] = {}
         self._told = 0

@@ -7,8 +7,8 @@ import gevent
 import msgspec
 import requests
 
-from loadtest.checks import Oracle, digest_of
-from loadtest.record import Request
+from loadtest.oracle import Oracle, digest_of
+from loadtest.record import RequestRecord
 
 _HELD = 8
 _PATIENCE = 20.0
@@ -16,22 +16,22 @@ _AGAIN = 0.25
 _TIMEOUT = 5.0
 
 
-class Oracles:
+class BodyVerifier:
     """Compares bytes with what their version demands. Answers of a version that is not known yet wait until it is.
 
     `done(request)` is called for each request, with its fault if it has one, and gives it back.
     """
 
-    def __init__(self, host: str, done: Callable[[Request], Request]) -> None:
+    def __init__(self, host: str, done: Callable[[RequestRecord], RequestRecord]) -> None:
         self._host, self._done = host, done
         self._known: OrderedDict[str, Oracle] = OrderedDict()
-        self._waiting: dict[str, list[tuple[Request, str, bytes]]] = defaultdict(list)
+        self._waiting: dict[str, list[tuple[RequestRecord, str, bytes]]] = defaultdict(list)
 
     def first(self) -> Oracle:
         """The one of the catalogue that answers now. Raises requests.RequestException when nothing does."""
         return self._fetched()
 
-    def check(self, request: Request, name: str, body: bytes) -> Request | None:
+    def check(self, request: RequestRecord, name: str, body: bytes) -> RequestRecord | None:
         """Judge the *body* that the search for *name* gave, now, or as soon as it can be: then None is given back."""
         digest = digest_of(request.version)
         if oracle := self._known.get(digest):
@@ -46,7 +46,7 @@ class Oracles:
         for digest in list(self._waiting):
             self._pass_on(digest)
 
-    def _judge(self, oracle: Oracle, request: Request, name: str, body: bytes) -> Request:
+    def _judge(self, oracle: Oracle, request: RequestRecord, name: str, body: bytes) -> RequestRecord:
         if body != oracle.answer(name):
             request = msgspec.structs.replace(request, fault="wrong body", detail=f"for {name!r}, {len(body)} bytes")
         return self._done(request)

@@ -1,11 +1,11 @@
 """An upstream that is told what to do, and keeps account of what it gave. It runs beside the replicas, wherever these run.
 
     python upstream.py serve [--port 8080] [--control 8081] [--every 10]
-    python upstream.py tell MODE        good, gone, slow or poison
-    python upstream.py ledger           what was given, as JSON
+    python upstream.py tell MODE        good, disconnect, slow or invalid
+    python upstream.py log           what was given, as JSON
 
-It gives the starter catalogue several times over, under other names, and changes one entry every so often. `poison` gives what no
-replica may take: nothing, half of it, something torn, a page of HTML, another service's JSON.
+It gives the starter catalogue several times over, under other names, and changes one entry every so often. `invalid` gives bodies
+that no replica may accept: an empty list, half of it, truncated JSON, a page of HTML, another service's JSON.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from importlib.resources import files
 
 from apidex.catalogue.formats import parse
 
-MODES = ("good", "gone", "slow", "poison")
+MODES = ("good", "disconnect", "slow", "invalid")
 
 _COPIES = 5
 _BYTE_EVERY = 1.0
@@ -48,7 +48,7 @@ def edition(number: int) -> tuple[bytes, str]:
     return encoded, parse(encoded).catalogue.digest
 
 
-def poisons(number: int) -> list[bytes]:
+def invalid_bodies(number: int) -> list[bytes]:
     """What no replica may take for the *number*-th edition."""
     whole = catalogue(number)
     return [
@@ -67,22 +67,22 @@ class Upstream:
     def __init__(self, every: float) -> None:
         self.mode = "good"
         self.given: list[tuple[float, str]] = []
-        self._every, self._began, self._poisoned = every, time.monotonic(), itertools.count()
+        self._every, self._began, self._invalid_sent = every, time.monotonic(), itertools.count()
 
     def number(self) -> int:
         """The edition of this moment."""
         return int((time.monotonic() - self._began) / self._every)
 
-    def poison(self) -> bytes:
+    def next_invalid(self) -> bytes:
         """The next one in turn."""
-        kinds = poisons(self.number())
-        return kinds[next(self._poisoned) % len(kinds)]
+        kinds = invalid_bodies(self.number())
+        return kinds[next(self._invalid_sent) % len(kinds)]
 
     def gave(self, digest: str) -> None:
         """A whole answer, or a 304, for the catalogue of *digest*; it counts from when it was asked for."""
         self.given.append((time.monotonic(), digest))
 
-    def ledger(self) -> dict[str, object]:
+    def log(self) -> dict[str, object]:
         """How many seconds ago it gave which catalogue."""
         now = time.monotonic()
         return {"mode": self.mode, "given": [[round(now - moment, 3), digest] for moment, digest in self.given]}
@@ -96,10 +96,10 @@ def handler(upstream: Upstream) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             mode = upstream.mode
-            if mode == "gone":
+            if mode == "disconnect":
                 self.close_connection = True
-            elif mode == "poison":
-                self._send(upstream.poison(), "")
+            elif mode == "invalid":
+                self._send(upstream.next_invalid(), "")
             elif mode == "slow":
                 self._dribble(edition(upstream.number())[0])
             else:
@@ -149,7 +149,7 @@ def control(upstream: Upstream) -> type[BaseHTTPRequestHandler]:
             self._answer()
 
         def _answer(self) -> None:
-            encoded = json.dumps(upstream.ledger()).encode()
+            encoded = json.dumps(upstream.log()).encode()
             self.send_response(200)
             self.send_header("content-length", str(len(encoded)))
             self.end_headers()
@@ -171,7 +171,7 @@ def serve(host: str, port: int, control_port: int, every: float) -> None:
 
 
 def ask(control_port: int, mode: str = "") -> str:
-    """Tell the one that runs here *mode*, if any; its ledger."""
+    """Tell the one that runs here *mode*, if any; its log."""
     request = urllib.request.Request(f"http://127.0.0.1:{control_port}/{mode}", method="POST" if mode else "GET")
     with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
         return str(answer.read().decode())
@@ -181,7 +181,7 @@ def main(arguments: list[str]) -> None:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(prog="upstream.py", description="An upstream that is told what to do.")
     commands = parser.add_subparsers(dest="command", required=True)
-    serving, telling, reading = (commands.add_parser(name) for name in ("serve", "tell", "ledger"))
+    serving, telling, reading = (commands.add_parser(name) for name in ("serve", "tell", "log"))
     for each in (serving, telling, reading):
         each.add_argument("--control", type=int, default=8081)
     serving.add_argument("--host", default="0.0.0.0")  # noqa: S104 - a pod's or a container's

@@ -9,10 +9,10 @@ import msgspec
 import numpy as np
 from scipy import stats
 
-from loadtest.checks import Order, Vouched
 from loadtest.nemesis import Fault
-from loadtest.record import Request
-from loadtest.run import Seen
+from loadtest.ordering import UpstreamHistory, VersionOrder
+from loadtest.record import RequestRecord
+from loadtest.run import RunHistory
 
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 
@@ -44,38 +44,42 @@ class Cost(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class Judged:
+class Analysis:
     """A run whose requests were looked at once more, all together: only then is it known what was shown elsewhere, and when."""
 
-    seen: Seen
-    requests: list[Request]
+    history: RunHistory
+    requests: list[RequestRecord]
     costs: list[Cost]
 
     @classmethod
-    def of(cls, seen: Seen) -> "Judged":
+    def of(cls, history: RunHistory) -> "Analysis":
         """Put the faults that only the whole run shows to the requests."""
-        order, vouched = Order(), Vouched(seen.vouched or (), seen.sooner)
-        for request in seen.requests:
+        order, upstream_history = VersionOrder(), UpstreamHistory(history.upstream_history or (), history.sooner)
+        for request in history.requests:
             order.note(request)
-        away = [(fault.began, fault.ended + 2 * seen.poll + 1) for fault in seen.faults if fault.kind in _REDIS_IS_AWAY]
+        away = [
+            (fault.began, fault.ended + 2 * history.poll + 1)
+            for fault in history.faults
+            if fault.kind in _REDIS_IS_AWAY
+        ]
 
-        def judged(request: Request) -> Request:
+        def judged(request: RequestRecord) -> RequestRecord:
             if request.fault or request.stamp < 0:
                 return request
-            if seen.vouched and not vouched.knows(request.version):
+            if history.upstream_history and not upstream_history.knows(request.version):
                 return _faulty(request, "bad catalogue", f"{request.version} is none that the upstream gave")
-            if vouched.is_too_young(request.version, request.age, request.sent, request.done):
+            if upstream_history.is_too_young(request.version, request.age, request.sent, request.done):
                 return _faulty(request, "false age", f"Age: {request.age} from {request.replica}")
             if order.went_back(request):
                 return _faulty(request, "went back", f"{request.replica} had shown a newer one than {request.version}")
-            if order.is_behind(request, 2 * seen.poll + _BIN) and not within(request.sent, away):
+            if order.is_behind(request, 2 * history.poll + _BIN) and not within(request.sent, away):
                 return _faulty(request, "behind", f"{request.version} from {request.replica}")
             return request
 
-        requests = [judged(request) for request in seen.requests]
-        return cls(seen, requests, list(_costs(seen, requests)))
+        requests = [judged(request) for request in history.requests]
+        return cls(history, requests, list(_costs(history, requests)))
 
-    def of_kind(self, kind: str) -> list[Request]:
+    def of_kind(self, kind: str) -> list[RequestRecord]:
         """Those of one kind."""
         return [request for request in self.requests if request.kind == kind]
 
@@ -83,12 +87,12 @@ class Judged:
         """All kinds that there were."""
         return sorted({request.kind for request in self.requests})
 
-    def failed(self) -> list[Request]:
+    def failed(self) -> list[RequestRecord]:
         """Those that failed."""
         return [request for request in self.requests if request.fault]
 
 
-def _faulty(request: Request, fault: str, detail: str) -> Request:
+def _faulty(request: RequestRecord, fault: str, detail: str) -> RequestRecord:
     return msgspec.structs.replace(request, fault=fault, detail=detail)
 
 
@@ -97,7 +101,7 @@ def within(moment: float, spells: Sequence[tuple[float, float]]) -> bool:
     return any(begin <= moment <= end for begin, end in spells)
 
 
-def latencies(requests: Sequence[Request]) -> dict[str, float]:
+def latencies(requests: Sequence[RequestRecord]) -> dict[str, float]:
     """Quantiles of the time from the intended start to the end, in milliseconds."""
     if not requests:
         return {}
@@ -106,7 +110,7 @@ def latencies(requests: Sequence[Request]) -> dict[str, float]:
     return {name: round(float(value) * 1000, 2) for name, value in zip(QUANTILES, values, strict=True)}
 
 
-def shares(requests: Sequence[Request], *, kept_alive: bool) -> list[Share]:
+def shares(requests: Sequence[RequestRecord], *, kept_alive: bool) -> list[Share]:
     """Who answered how much of the requests on new connections, or on kept-alive ones."""
     counts = Counter(request.replica for request in requests if request.replica and request.kept_alive == kept_alive)
     total = counts.total()
@@ -118,7 +122,7 @@ def _share(replica: str, count: int, total: int) -> Share:
     return Share(replica, count, *(round(float(value), 4) for value in (count / total, interval.low, interval.high)))
 
 
-def strength(requests: Sequence[Request], until: float) -> list[int]:
+def strength(requests: Sequence[RequestRecord], until: float) -> list[int]:
     """How many replicas answered in each half second of the run."""
     names: list[set[str]] = [set() for _ in range(int(until / _BIN) + 1)]
     for request in requests:
@@ -127,11 +131,11 @@ def strength(requests: Sequence[Request], until: float) -> list[int]:
     return [len(found) for found in names]
 
 
-def _costs(seen: Seen, requests: Sequence[Request]) -> Iterator[Cost]:
-    bins = strength(requests, seen.seconds)
+def _costs(history: RunHistory, requests: Sequence[RequestRecord]) -> Iterator[Cost]:
+    bins = strength(requests, history.seconds)
     failed = sorted(request.done for request in requests if request.fault)
-    for place, fault in enumerate(seen.faults):
-        end = seen.faults[place + 1].began if place + 1 < len(seen.faults) else seen.seconds
+    for place, fault in enumerate(history.faults):
+        end = history.faults[place + 1].began if place + 1 < len(history.faults) else history.seconds
         count = bisect_left(failed, end) - bisect_left(failed, fault.began)
         yield Cost(fault.what, fault.began, fault.ended, count, _full_strength_after(bins, fault, end))
 
