@@ -1,18 +1,26 @@
-"""Every error that Apidex raises on purpose.
+"""Every error that Apidex raises on purpose, and the words that failures are counted by.
 
 ApidexError
-├── SettingsError       a setting is out of range, or names a thing that is not there: the start ends with exit status 2
-├── QueryError          a search asks by a value that there is not; the text lists what there is
-├── EntryError          one row of an upstream answer cannot become an entry
-├── CatalogueError      an upstream answer is refused as a whole; the catalogue before it stays
-├── UpstreamError       the upstream gave no answer that could be read
-├── WireError           bytes from Redis are no catalogue
-└── CacheError          Redis gave no answer, or none of use
+├── SettingsError       a setting or an option cannot be used: exit status 2
+├── QueryError          a filter has a value that does not exist; the text lists those that do
+├── EntryError          a row of an upstream answer cannot become an entry
+├── CatalogueError      an upstream answer is refused as a whole; the previous catalogue stays
+├── UpstreamError       the upstream gave no readable answer
+├── ServiceError        the service that a command asks gave no usable answer
+├── WireError           bytes from Redis are not a catalogue
+└── CacheError          Redis gave no usable answer
 
-I/O modules raise; `refresh` alone decides what a failure means for the replica.
+I/O modules raise; the refresher alone decides what a failure means for the replica. `docs/events.md` describes every reason; a
+test compares the two.
 """
 
 from collections.abc import Sequence
+from typing import Literal
+
+UpstreamReason = Literal["connect", "timeout", "broken", "status", "redirect", "too_large", "encoding", "file"]
+CatalogueReason = Literal["format", "empty", "unreadable", "shrunk", "internal"]
+WireReason = Literal["missing", "damaged", "version", "digest", "too_large"]
+CacheReason = Literal["connect", "timeout", "auth", "oom", "readonly", "loading", "response", "type", WireReason]
 
 
 class ApidexError(Exception):
@@ -20,11 +28,11 @@ class ApidexError(Exception):
 
 
 class SettingsError(ApidexError):
-    """A setting cannot be used. The text names the variable, the value and what is allowed."""
+    """A setting or an option cannot be used. The text names it, its value and what is allowed."""
 
 
 class QueryError(ApidexError):
-    """A search cannot be done as asked: *name* is the filter, *value* what it said, *allowed* what it may say."""
+    """A filter has a value that does not exist: *name* is the filter, *value* its value, *allowed* the values that exist."""
 
     def __init__(self, name: str, value: str, allowed: Sequence[str]) -> None:
         shown = value if len(value) <= 80 else f"{value[:80]}…"
@@ -33,37 +41,41 @@ class QueryError(ApidexError):
 
 
 class EntryError(ApidexError):
-    """A row cannot become an entry; the text is the reason that the parse report shows."""
+    """A row cannot become an entry; the text is the reason in the parse report."""
 
 
 class CatalogueError(ApidexError):
-    """An upstream answer is refused. *reason* is one word for counters; the text says it to a person."""
+    """An upstream answer is refused."""
 
-    def __init__(self, reason: str, text: str) -> None:
+    def __init__(self, reason: CatalogueReason, text: str) -> None:
         super().__init__(text)
-        self.reason = reason
+        self.reason: CatalogueReason = reason
 
 
 class UpstreamError(ApidexError):
-    """The upstream could not be read. *kind* is one word for counters, *retry_after* in seconds where it was told."""
+    """The upstream could not be read. *retry_after* is its `Retry-After`, in seconds."""
 
-    def __init__(self, kind: str, text: str, retry_after: float | None = None) -> None:
+    def __init__(self, kind: UpstreamReason, text: str, retry_after: float | None = None) -> None:
         super().__init__(text)
-        self.kind = kind
+        self.kind: UpstreamReason = kind
         self.retry_after = retry_after
 
 
-class WireError(ApidexError):
-    """Bytes from Redis are not the catalogue that they should be. *kind* is one word for counters."""
+class ServiceError(ApidexError):
+    """The service at `--url` cannot be reached, or is not Apidex."""
 
-    def __init__(self, kind: str, text: str) -> None:
+
+class WireError(ApidexError):
+    """Bytes from Redis are not a valid catalogue."""
+
+    def __init__(self, kind: WireReason, text: str) -> None:
         super().__init__(text)
-        self.kind = kind
+        self.kind: WireReason = kind
 
 
 class CacheError(ApidexError):
-    """Redis did not do what it was asked, or may have done it without saying so. *kind* is one word for counters."""
+    """Redis did not do what it was asked, or its answer was lost. What was asked may have been done all the same."""
 
-    def __init__(self, kind: str, text: str) -> None:
+    def __init__(self, kind: CacheReason, text: str) -> None:
         super().__init__(text)
-        self.kind = kind
+        self.kind: CacheReason = kind

@@ -1,11 +1,55 @@
-"""Where log events go: one line each on standard output or another stream, JSON for machines or text for a terminal."""
+"""Which events are logged, and where: one line each on a stream, JSON for machines or text for a terminal."""
 
 import logging
 import sys
-from typing import TextIO
+from typing import Literal, Protocol, TextIO
 
 import structlog
 from structlog.typing import Processor
+
+Event = Literal[
+    "serve.started",
+    "serve.ending",
+    "serve.ended",
+    "settings.unknown",
+    "catalogue.adopted",
+    "upstream.confirmed",
+    "upstream.fenced",
+    "upstream.failed",
+    "upstream.refused",
+    "redis.reached",
+    "redis.failed",
+    "redis.published",
+    "redis.fenced",
+    "redis.dropped",
+    "redis.refused",
+    "refresh.broken",
+    "request.broken",
+    "library",
+]
+"""Every event. `docs/events.md` describes them; a test compares the two."""
+
+
+class Log(Protocol):
+    """A structlog logger that takes declared events only."""
+
+    def info(self, event: Event, /, **facts: object) -> None:
+        """Log an event of normal operation."""
+
+    def warning(self, event: Event, /, **facts: object) -> None:
+        """Log a failure that a replica recovers from by itself."""
+
+    def error(self, event: Event, /, **facts: object) -> None:
+        """Log a defect of Apidex."""
+
+    def exception(self, event: Event, /, **facts: object) -> None:
+        """Log a defect of Apidex with the exception that is being handled."""
+
+
+def get_logger() -> Log:
+    """A logger that follows the configuration of the process."""
+    log: Log = structlog.get_logger()
+    return log
 
 
 def is_text(log_format: str, stream: TextIO | None = None) -> bool:
@@ -41,8 +85,9 @@ def configure(log_format: str, level: str, served_by: str, stream: TextIO | None
 
 
 class _ToStructlog(logging.Handler):
-    """Hands on what libraries log, as the event `library`."""
+    """Pass on what libraries log, as the event `library`."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        log = structlog.get_logger(record.name)
-        log.log(record.levelno, "library", logger=record.name, detail=record.getMessage(), exc_info=record.exc_info)
+        event: Event = "library"
+        log = structlog.get_logger()
+        log.log(record.levelno, event, logger=record.name, detail=record.getMessage(), exc_info=record.exc_info)

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from apidex.catalogue.catalogue import Entry
 from apidex.cli.source import progress, to_search
-from apidex.errors import SettingsError, UpstreamError
+from apidex.errors import ServiceError, SettingsError
 from apidex.http.responses import Problem, name_of
 from apidex.search.names import Index
 from apidex.search.ranking import Search, Sort
@@ -115,7 +115,7 @@ def _got(address: str, url: str) -> bytes:
             f"--url: {url!r} is not allowed; allowed is the URL of a service, such as http://127.0.0.1:8000"
         ) from None
     except httpx.HTTPError as error:
-        raise UpstreamError("service", f"the service at {url} gave no answer: {error}") from None
+        raise ServiceError(f"the service at {url} gave no answer: {error}") from None
     return response.content
 
 
@@ -132,7 +132,7 @@ def _decoded(body: bytes, shape: type[T], url: str | None) -> T:
         return msgspec.json.decode(body, type=shape)
     except msgspec.DecodeError:
         what = "list of entries" if shape is not SearchView else "page of hits"
-        raise UpstreamError("service", f"what answers at {url} is no Apidex: it gave no {what}") from None
+        raise ServiceError(f"what answers at {url} is no Apidex: it gave no {what}") from None
 
 
 def _show(wish: Wish, found: SearchView) -> None:

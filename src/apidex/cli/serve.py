@@ -4,14 +4,12 @@ import os
 import socket
 from random import Random
 
-import structlog
-
 from apidex import __version__, event_loop, logs
 from apidex.app import App, create_app
 from apidex.server import lifecycle
 from apidex.settings import Settings, unknown
 
-log = structlog.get_logger("apidex.serve")
+log = logs.get_logger()
 
 
 def serve(settings: Settings) -> int:
@@ -59,7 +57,7 @@ def _end(app: App) -> None:
     log.info("serve.ending")
 
 
-def _say(settings: Settings, people: str, event: str, **facts: object) -> None:
+def _say(settings: Settings, people: str, event: logs.Event, **facts: object) -> None:
     """Tell people on a terminal, and machines in the log."""
     if logs.is_text(settings.log_format):
         print(people, flush=True)

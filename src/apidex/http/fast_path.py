@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from time import perf_counter
 from typing import NamedTuple
 
-import structlog
-
+from apidex import logs
 from apidex.http.asgi import ASGIApp, Receive, Scope, Send
 from apidex.http.metrics import Metrics
 from apidex.http.response_cache import AnswerCache
@@ -39,7 +38,7 @@ from apidex.replication.freshness import Limits
 from apidex.replication.refresher import Refresher
 from apidex.replication.snapshot import Snapshot
 
-log = structlog.get_logger("apidex.hotpath")
+log = logs.get_logger()
 
 QUICK = 2**20
 """Bytes of names that are searched in less time than a request takes to be turned away."""

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 from stringzilla import Str
@@ -109,7 +110,7 @@ class _Refused(msgspec.Struct, tag=True):
     """Why nothing was made: a CatalogueError's reason or a WireError's kind, and the sentence."""
 
     of_wire: bool
-    word: str
+    word: Any  # of either error's Literal
     text: str
 
     def error(self) -> Exception:

@@ -18,7 +18,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from apidex.catalogue.codec import WIRE_VERSION
-from apidex.errors import CacheError, SettingsError
+from apidex.errors import CacheError, CacheReason, SettingsError
 from apidex.indexing.shared_buffer import Memory
 from apidex.replication.validators import Validators
 from apidex.urls import without_password
@@ -389,7 +389,7 @@ def _number(text: str) -> int:
 
 
 def _cause(error: Exception) -> CacheError:
-    kinds: list[tuple[type[Exception] | tuple[type[Exception], ...], str]] = [
+    kinds: list[tuple[type[Exception] | tuple[type[Exception], ...], CacheReason]] = [
         ((exceptions.TimeoutError, TimeoutError), "timeout"),
         ((exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.NoPermissionError), "auth"),
         (exceptions.OutOfMemoryError, "oom"),
@@ -397,10 +397,16 @@ def _cause(error: Exception) -> CacheError:
         (exceptions.ReadOnlyError, "readonly"),
         ((exceptions.ConnectionError, OSError), "connect"),
     ]
-    kind = next((kind for types, kind in kinds if isinstance(error, types)), None)
-    words = {"WRONGTYPE": "type", "OOM": "oom", "NOAUTH": "auth", "NOPERM": "auth", "READONLY": "readonly"}
-    kind = kind or next((kind for word, kind in words.items() if word in str(error)), "response")
-    return CacheError(kind, f"Redis: {str(error).strip() or type(error).__name__}")
+    words: dict[str, CacheReason] = {
+        "WRONGTYPE": "type",
+        "OOM": "oom",
+        "NOAUTH": "auth",
+        "NOPERM": "auth",
+        "READONLY": "readonly",
+    }
+    found = [kind for types, kind in kinds if isinstance(error, types)]
+    found += [kind for word, kind in words.items() if word in str(error)]
+    return CacheError(found[0] if found else "response", f"Redis: {str(error).strip() or type(error).__name__}")
 
 
 def _milliseconds(seconds: float) -> int:

@@ -5,14 +5,14 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec
-import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from litestar.openapi import ResponseSpec
 
+from apidex import logs
 from apidex.http.responses import ALLOW, FAULT, PROBLEM_JSON, Problem
 
-log = structlog.get_logger("apidex.api")
+log = logs.get_logger()
 
 _SEE = "All paths are listed at /-/docs."
 
