@@ -24,8 +24,8 @@ from apidex.replication.refresher import Refresher
 from apidex.replication.snapshot import Snapshot
 from apidex.replication.store import Cache, RedisCache, cache_at
 from apidex.replication.upstream import Upstream, upstream_at
-from apidex.search.names import Index
-from apidex.search.ranking import Search
+from apidex.search.index import SearchIndex
+from apidex.search.names import NameIndex
 from apidex.settings import Settings
 
 
@@ -134,9 +134,9 @@ def cache_of(settings: Settings) -> AbstractAsyncContextManager[RedisCache]:
 def starter_snapshot(clock: Clock) -> Snapshot:
     """The starter catalogue, as old as its facts are."""
     parsed, as_of = starter.load()
-    index = Index.build(parsed.catalogue.each_name())
+    index = NameIndex.build(parsed.catalogue.each_name())
     checked = clock.steady() - max(0.0, clock.wall() - as_of)
-    search = Search.build(parsed.catalogue)
+    search = SearchIndex.build(parsed.catalogue)
     made = (parsed.catalogue, index, search, parsed.report)
     return Snapshot(*made, int(as_of * 1000), starter.SOURCE, checked, bundled=True)
 

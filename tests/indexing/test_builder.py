@@ -34,8 +34,9 @@ def shape_of(prepared: builder.Prepared) -> tuple:
 
 
 def search_shape_of(search) -> tuple:
-    flat = bytes(memoryview(search.text)), bytes(search.begins), list(search.starts), list(search.of_kind)
-    return (*flat, search.kinds, search.vocabulary)
+    names, facets = search.names, search.facets
+    arrays = bytes(memoryview(names.text)), bytes(names.word_starts), list(names.starts), list(facets.key_numbers)
+    return (*arrays, facets.keys, search.vocabulary)
 
 
 BODIES = [

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apidex.search.names import Index
+from apidex.search.names import NameIndex
 
 letters = st.text(st.sampled_from("abAé€🎉 /%\u0301"), max_size=8)
 anything = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=30)
@@ -16,7 +16,7 @@ def naive(names: list[str], wanted: str) -> list[int]:
 
 @given(st.lists(letters | anything, min_size=1, max_size=40), letters.filter(bool))
 def test_it_finds_what_looking_at_every_name_finds(names, wanted):
-    assert Index.build(names).find(wanted) == naive(names, wanted)
+    assert NameIndex.build(names).find(wanted) == naive(names, wanted)
 
 
 @given(st.lists(anything.filter(bool), min_size=1, max_size=20), st.data())
@@ -24,16 +24,16 @@ def test_any_piece_of_a_name_finds_it(names, data):
     name = data.draw(st.sampled_from(names))
     begin = data.draw(st.integers(0, len(name) - 1))
     piece = name[begin : data.draw(st.integers(begin + 1, len(name)))]
-    assert Index.build(names).find(piece) == naive(names, piece)
+    assert NameIndex.build(names).find(piece) == naive(names, piece)
 
 
 def test_each_of_the_real_names_and_each_of_their_characters(real_entries):
     names = [item["API"] for item in real_entries]
-    index = Index.build(names)
+    index = NameIndex.build(names)
     for wanted in {*names, *"".join(names), "zzz", "Cat", "API"}:
         assert index.find(wanted) == naive(names, wanted), wanted
 
 
 @pytest.mark.parametrize(("wanted", "found"), [("aa", [0]), ("a", [0, 1]), ("aaaa", []), ("é", [2]), ("\u0301", [])])
 def test_a_name_is_found_once_however_often_it_matches(wanted, found):
-    assert Index.build(["aaa", "a", "é"]).find(wanted) == found
+    assert NameIndex.build(["aaa", "a", "é"]).find(wanted) == found

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from apidex.catalogue.catalogue import NAME_LIMIT, Entry
 from apidex.search import publicapis
+from apidex.search.filters import ENUM_FILTERS
 from apidex.search.publicapis import NO, YES, PublicApisQuery, normalize_query
-from apidex.search.ranking import FIXED
 from fakes import entry
 
-CORS = FIXED["cors"]
+CORS = ENUM_FILTERS["cors"]
 WORDS = ["Cat", "cat", "Straße", "STRASSE", "Science & Math", "null", "İstanbul", "apiKey", "OAuth", "no", "100%", ""]
 text = st.lists(st.sampled_from(WORDS), max_size=3).map(" ".join) | st.text(max_size=6)
 entries = st.lists(

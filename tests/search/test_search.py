@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 from apidex.catalogue import formats
 from apidex.catalogue.catalogue import Catalogue, Entry
 from apidex.errors import QueryError
-from apidex.search.ranking import FIXED, VOCABULARY_LIMIT, Kind, Rank, Search, Sort
+from apidex.search.corrections import VOCABULARY_LIMIT
+from apidex.search.filters import ENUM_FILTERS, FacetKey
+from apidex.search.index import SearchIndex
+from apidex.search.ranking import Rank, Sort
 from apidex.search.text import fold, words
 from fakes import entry
 
@@ -34,14 +37,14 @@ def real_catalogue(data) -> Catalogue:
 
 
 @pytest.fixture(scope="session")
-def real(real_catalogue) -> Search:
-    return Search.build(real_catalogue)
+def real(real_catalogue) -> SearchIndex:
+    return SearchIndex.build(real_catalogue)
 
 
 @pytest.mark.parametrize(("typed", "expected"), list(cases()))
 def test_what_people_type_finds_what_they_mean(real, typed, expected):
     query, _, asked = typed.partition("?")
-    filters = real.filters(parse_qs(asked))
+    filters = real.facets.parse(parse_qs(asked))
     found = real.search(query, filters)
     said = []
     if not found.total and (meant := real.correct(query)) and real.search(meant, filters).total:
@@ -59,7 +62,7 @@ def test_there_are_enough_cases():
     assert len(list(cases())) >= 60
 
 
-def name_of(search: Search, hit) -> str:
+def name_of(search: SearchIndex, hit) -> str:
     return search.catalogue[hit.position].name
 
 
@@ -81,8 +84,8 @@ asked_filters = st.fixed_dictionaries(
     optional={
         "category": st.lists(st.sampled_from(["THINGS", "cats", "döner"]), max_size=2),
         "auth": st.lists(st.sampled_from(["none", "apikey", "OAUTH"]), max_size=2),
-        "https": st.lists(st.sampled_from(FIXED["https"]), max_size=2),
-        "cors": st.lists(st.sampled_from(FIXED["cors"]), max_size=3),
+        "https": st.lists(st.sampled_from(ENUM_FILTERS["https"]), max_size=2),
+        "cors": st.lists(st.sampled_from(ENUM_FILTERS["cors"]), max_size=3),
     },
 )
 
@@ -124,8 +127,8 @@ def naive(entries: list[Entry], query: str) -> list[tuple[Rank | None, int]]:
     return [(rank, position) for rank, position in ranked if rank]
 
 
-def values_of(each: Entry) -> Kind:
-    return Kind(each.category, each.auth or "none", str(each.https).lower(), each.cors)
+def values_of(each: Entry) -> FacetKey:
+    return FacetKey(each.category, each.auth or "none", str(each.https).lower(), each.cors)
 
 
 def passes(each: Entry, asked: dict, but: str = "") -> bool:
@@ -135,17 +138,17 @@ def passes(each: Entry, asked: dict, but: str = "") -> bool:
     )
 
 
-def allowed(search: Search, asked: dict) -> dict:
+def allowed(search: SearchIndex, asked: dict) -> dict:
     """Without the values that a small catalogue may not have: asking for those is an error."""
-    known = {name: {value.casefold() for value in search.values(name)} for name in asked}
+    known = {name: {value.casefold() for value in search.facets.values(name)} for name in asked}
     return {name: [value for value in values if value.casefold() in known[name]] for name, values in asked.items()}
 
 
 @given(catalogues, queries, asked_filters, st.sampled_from(Sort))
 def test_it_finds_counts_and_orders_what_looking_at_every_entry_does(entries, query, asked, sort):
-    search = Search.build(Catalogue.of(entries))
+    search = SearchIndex.build(Catalogue.of(entries))
     asked = allowed(search, asked)
-    found = search.search(query, search.filters(asked), sort=sort)
+    found = search.search(query, search.facets.parse(asked), sort=sort)
     hits = naive(entries, query)
     expected = [(rank, position) for rank, position in hits if passes(entries[position], asked)]
     by_relevance = sort is Sort.RELEVANCE and fold(query)
@@ -172,8 +175,8 @@ def test_it_finds_counts_and_orders_what_looking_at_every_entry_does(entries, qu
 
 @given(catalogues, queries, asked_filters, st.sampled_from(Sort), st.integers(1, 7))
 def test_the_pages_together_are_everything_once(entries, query, asked, sort, limit):
-    search = Search.build(Catalogue.of(entries))
-    filters = search.filters(allowed(search, asked))
+    search = SearchIndex.build(Catalogue.of(entries))
+    filters = search.facets.parse(allowed(search, asked))
     everything = search.search(query, filters, sort=sort)
     pages = [
         search.search(query, filters, sort=sort, offset=offset, limit=limit)
@@ -186,15 +189,15 @@ def test_the_pages_together_are_everything_once(entries, query, asked, sort, lim
 
 @given(catalogues, asked_filters)
 def test_filters_alone_give_what_looking_at_every_entry_does(entries, asked):
-    search = Search.build(Catalogue.of(entries))
+    search = SearchIndex.build(Catalogue.of(entries))
     asked = allowed(search, asked)
     expected = [position for position, each in enumerate(entries) if passes(each, asked)]
-    assert list(search.positions(search.filters(asked))) == expected
+    assert list(search.facets.positions(search.facets.parse(asked))) == expected
 
 
 @given(catalogues, queries)
 def test_highlights_spell_what_was_asked_for(entries, query):
-    search = Search.build(Catalogue.of(entries))
+    search = SearchIndex.build(Catalogue.of(entries))
     for hit in search.search(query, {}).hits:
         spelled = fold("".join(name_of(search, hit)[start:end] for start, end in hit.highlights))
         assert fold(query) in spelled or hit.rank is Rank.WORDS
@@ -203,7 +206,7 @@ def test_highlights_spell_what_was_asked_for(entries, query):
 
 @given(catalogues, queries, st.integers(1, 5))
 def test_suggestions_are_the_names_of_the_best_hits_each_once(entries, query, limit):
-    search = Search.build(Catalogue.of(entries))
+    search = SearchIndex.build(Catalogue.of(entries))
     names = [name_of(search, hit) for hit in search.search(query, {}).hits] if fold(query) else []
     assert [name_of(search, hit) for hit in search.suggest(query, limit)] == list(dict.fromkeys(names))[:limit]
 
@@ -225,20 +228,20 @@ def test_what_a_correction_offers_finds_something_and_is_near(real, real_catalog
 
 
 def test_a_value_that_no_entry_has_is_told_what_there_is():
-    search = Search.build(Catalogue.of([entry("A", category="Cats"), entry("B", category="Dogs", auth="OAuth")]))
+    search = SearchIndex.build(Catalogue.of([entry("A", category="Cats"), entry("B", category="Dogs", auth="OAuth")]))
     with pytest.raises(QueryError, match="category: 'Birds' is not allowed; allowed are Cats, Dogs"):
-        search.filters({"category": ["cats", "Birds"]})
+        search.facets.parse({"category": ["cats", "Birds"]})
     with pytest.raises(QueryError, match="allowed are none, OAuth"):
-        search.filters({"auth": ["apiKey"]})
+        search.facets.parse({"auth": ["apiKey"]})
 
 
 def test_a_selected_value_is_listed_though_nothing_has_it():
-    search = Search.build(Catalogue.of([entry("A", category="Cats"), entry("B", category="Dogs")]))
-    facets = search.search("a", search.filters({"category": ["dogs"]})).facets["category"]
+    search = SearchIndex.build(Catalogue.of([entry("A", category="Cats"), entry("B", category="Dogs")]))
+    facets = search.search("a", search.facets.parse({"category": ["dogs"]})).facets["category"]
     assert [(facet.value, facet.count) for facet in facets] == [("Cats", 1), ("Dogs", 0)]
 
 
 def test_a_very_large_catalogue_is_searched_but_not_corrected():
-    search = Search.build(Catalogue.of(entry(f"Weather {number}") for number in range(VOCABULARY_LIMIT + 1)))
+    search = SearchIndex.build(Catalogue.of(entry(f"Weather {number}") for number in range(VOCABULARY_LIMIT + 1)))
     assert search.correct("wether") is None
     assert search.search("weather 77", {}, limit=1).total == 111

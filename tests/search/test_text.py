@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apidex.search.text import flat, fold, highlights, words
+from apidex.search.text import fold, fold_batch, highlights, words
 
 anything = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=30)
 
@@ -76,7 +76,7 @@ mixed = st.lists(st.one_of(anything, st.text("ABCabc012 -_.'’éß", max_size=9
 
 @given(mixed)
 def test_many_names_at_once_are_what_each_is_by_itself(names):
-    text, begins, sizes = flat(names)
+    text, begins, sizes = fold_batch(names)
     assert text.decode() == "".join("\n" + fold(name) for name in names)
     assert sizes == [len(line.encode()) + 1 for line in map(fold, names)]
     flags = ["\0" + "".join("\1" + "\0" * (len(fold(word).encode()) - 1) for word in words(name)) for name in names]

@@ -16,8 +16,9 @@ from apidex.catalogue.catalogue import Entry
 from apidex.cli.source import progress, to_search
 from apidex.errors import ServiceError, SettingsError
 from apidex.http.responses import Problem, name_of
-from apidex.search.names import Index
-from apidex.search.ranking import Search, Sort
+from apidex.search.index import SearchIndex
+from apidex.search.names import NameIndex
+from apidex.search.ranking import Sort
 from apidex.search.results import HitView, SearchRequest, SearchView, answer
 from apidex.settings import Settings
 
@@ -67,7 +68,7 @@ def search_exactly(wish: Wish, settings: Settings) -> int:
         body = _got(f"{wish.url.rstrip('/')}/{path.replace('.', '%2E')}", wish.url)
     else:
         catalogue = to_search(settings)
-        body = catalogue.select(Index.build(catalogue.names()).find(wish.text))
+        body = catalogue.select(NameIndex.build(catalogue.names()).find(wish.text))
     entries = _decoded(body, list[Entry], wish.url)
     if wish.as_json:
         sys.stdout.write(body.decode() + "\n")
@@ -92,8 +93,8 @@ def _check(text: str) -> str:
 
 def _looked(wish: Wish, settings: Settings) -> bytes:
     catalogue = to_search(settings)
-    searched = Search.build(catalogue)
-    page = SearchRequest(wish.text, searched.filters(wish.asked), Sort(wish.sort), 0, wish.limit)
+    searched = SearchIndex.build(catalogue)
+    page = SearchRequest(wish.text, searched.facets.parse(wish.asked), Sort(wish.sort), 0, wish.limit)
     return msgspec.json.encode(answer(searched, catalogue.digest[:12], page))
 
 

@@ -223,7 +223,7 @@ def _coding(encoding: Encoding) -> bytes:
 
 
 def _pieces(snapshot: Snapshot, name: str) -> Iterator[bytes]:
-    """What `Catalogue.select` makes of all that `Index.find` finds, a few entries at a time."""
+    """What `Catalogue.select` makes of all that `NameIndex.find` finds, a few entries at a time."""
     before, begin, end = b"[", 0, len(snapshot.catalogue)
     while begin < end and (positions := snapshot.index.find(name, begin, _PIECE)):
         yield before + snapshot.catalogue.select(positions)[1:-1]

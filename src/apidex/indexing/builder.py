@@ -19,10 +19,10 @@ from apidex.catalogue.catalogue import Bytes, Catalogue, Entry, Numbers, Paper, 
 from apidex.catalogue.formats import Parsed, Report
 from apidex.errors import CatalogueError, WireError
 from apidex.indexing.shared_buffer import Memory
-from apidex.search.names import Draft as IndexDraft
-from apidex.search.names import Index
-from apidex.search.ranking import Draft as SearchDraft
-from apidex.search.ranking import Kind, Search
+from apidex.search.filters import FacetIndex, FacetKey
+from apidex.search.index import SearchIndex, SearchIndexBuilder
+from apidex.search.names import NameIndex, NameIndexBuilder
+from apidex.search.ranking import FoldedNames
 
 APART_FROM = 2**20
 """Fewer bytes are read in this process: that takes no longer than to start another."""
@@ -36,8 +36,8 @@ class Prepared:
     """A catalogue that can be searched, and the report of how it was read."""
 
     parsed: Parsed
-    index: Index
-    search: Search
+    index: NameIndex
+    search: SearchIndex
 
 
 class _FromUpstream(msgspec.Struct, frozen=True, tag=True):
@@ -76,8 +76,7 @@ def _prepare(job: _Job, data: bytes | Memory) -> Prepared:
         return _apart(job, data)
     draft = _Draft(Sheet())
     parsed = job.read(data.getvalue() if isinstance(data, Memory) else memoryview(data), draft)
-    index = Index(Str(draft.index.text), draft.index.starts)
-    return Prepared(parsed, index, Search.of(parsed.catalogue, *draft.search.closed()))
+    return Prepared(parsed, draft.index.finish(), SearchIndex.of(parsed.catalogue, *draft.search.finish()))
 
 
 class _Draft:
@@ -85,7 +84,7 @@ class _Draft:
 
     def __init__(self, paper: Sheet | Memory) -> None:
         self.write, self.getvalue = paper.write, paper.getvalue
-        self.index, self.search = IndexDraft(), SearchDraft()
+        self.index, self.search = NameIndexBuilder(), SearchIndexBuilder()
 
     def note(self, entries: list[Entry], /) -> None:
         """As `Paper.note`."""
@@ -97,13 +96,13 @@ class _Draft:
 
 
 class _Made(msgspec.Struct, tag=True):
-    """What was made, and where it lies: the canonical bytes, their bounds; the names, their starts; what `Search.of` takes."""
+    """What was made, and where each part of it lies."""
 
     report: Report
     digest: str
     categories: int
-    kinds: list[Kind]
-    places: list[tuple[int, int]]
+    facet_keys: list[FacetKey]
+    places: dict[str, tuple[int, int]]
 
 
 class _Refused(msgspec.Struct, tag=True):
@@ -151,11 +150,12 @@ def _holding(data: bytes) -> Memory:
 
 def _over(made: _Made, memory: memoryview) -> Prepared:
     """What lies in *memory*, which lives as long as something of it is in use."""
-    canonical, bounds, names, starts, *of_search = (memory[start:end] for start, end in made.places)
-    catalogue = Catalogue(canonical, bounds.cast("Q"), made.digest, made.categories)
-    folded, begins, starts_of_folded, of_kind = of_search
-    search = Search.of(catalogue, folded, begins, starts_of_folded.cast("Q"), of_kind.cast("I"), made.kinds)
-    return Prepared(Parsed(catalogue, made.report), Index(Str(names), starts.cast("Q")), search)
+    part = {name: memory[start:end] for name, (start, end) in made.places.items()}
+    catalogue = Catalogue(part["canonical"], part["bounds"].cast("Q"), made.digest, made.categories)
+    index = NameIndex(Str(part["names"]), part["name_starts"].cast("Q"))
+    folded = FoldedNames(Str(part["folded"]), part["word_starts"], part["folded_starts"].cast("Q"))
+    facets = FacetIndex(made.facet_keys, part["facet_key_numbers"].cast("I"))
+    return Prepared(Parsed(catalogue, made.report), index, SearchIndex.of(catalogue, folded, facets))
 
 
 def _answer(job: _Job, given: Memory, made: Memory) -> _Made | _Refused:
@@ -166,15 +166,24 @@ def _answer(job: _Job, given: Memory, made: Memory) -> _Made | _Refused:
         return _Refused(False, error.reason, str(error))
     except WireError as error:
         return _Refused(True, error.kind, str(error))
-    catalogue = parsed.catalogue
-    folded, begins, starts_of_folded, of_kind, kinds = draft.search.closed()
-    names, starts = draft.index.text, draft.index.starts
-    flat: list[Bytes | Numbers] = [of_kind, starts_of_folded, begins, folded, starts, names, catalogue.bounds]
-    del draft, folded, begins, starts_of_folded, of_kind, names, starts
-    places = [(0, len(catalogue.canonical))]
+    catalogue, index, (folded, facets) = parsed.catalogue, draft.index.finish(), draft.search.finish()
+    facet_keys = facets.keys
+    flat: dict[str, Bytes | Numbers] = {
+        "facet_key_numbers": facets.key_numbers,
+        "folded_starts": folded.starts,
+        "word_starts": folded.word_starts,
+        "folded": memoryview(folded.text),
+        "name_starts": index.starts,
+        "names": memoryview(index.text),
+        "bounds": catalogue.bounds,
+    }
+    del draft, index, folded, facets
+    places = {"canonical": (0, len(catalogue.canonical))}
     while flat:  # each of them is let go of once it is written
-        places.append(made.add(flat.pop()))
-    return _Made(parsed.report, catalogue.digest, catalogue.categories, kinds, places)
+        name, part = flat.popitem()
+        places[name] = made.add(part)
+        del part
+    return _Made(parsed.report, catalogue.digest, catalogue.categories, facet_keys, places)
 
 
 def _taken(memory: Memory) -> memoryview:

@@ -33,8 +33,8 @@ from apidex.replication.snapshot import Earlier, Snapshot
 from apidex.replication.store import Cache, Copy, Head, Payload
 from apidex.replication.upstream import NotModified, Upstream
 from apidex.replication.validators import NONE
-from apidex.search.names import Index
-from apidex.search.ranking import Search
+from apidex.search.index import SearchIndex
+from apidex.search.names import NameIndex
 
 log = structlog.get_logger("apidex.refresh")
 
@@ -97,7 +97,7 @@ def _is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _parts(prepared: Prepared) -> tuple[Catalogue, Index, Search, Report]:
+def _parts(prepared: Prepared) -> tuple[Catalogue, NameIndex, SearchIndex, Report]:
     """What a Snapshot begins with."""
     return prepared.parsed.catalogue, prepared.index, prepared.search, prepared.parsed.report
 

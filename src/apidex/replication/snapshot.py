@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from apidex.catalogue.catalogue import Catalogue
 from apidex.catalogue.formats import Parsed, Report
 from apidex.replication.validators import NONE, Validators
-from apidex.search.names import Index
-from apidex.search.ranking import Search
+from apidex.search.index import SearchIndex
+from apidex.search.names import NameIndex
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,8 +22,8 @@ class Snapshot:
     """
 
     catalogue: Catalogue
-    index: Index
-    search: Search
+    index: NameIndex
+    search: SearchIndex
     report: Report
     stamp: int
     source: str

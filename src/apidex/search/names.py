@@ -1,8 +1,7 @@
-"""Finding every name that contains a string. Pure, and without an await: a search cannot be interrupted.
+"""Every name that contains a string. Pure, and without an await: a search cannot be interrupted.
 
-All names stand in one byte string, each behind a line feed; a vectorised substring scan (stringzilla) walks it from hit to
-hit. A name holds no control character, so a hit can never reach over a line feed, and the UTF-8 of a query matches only
-whole characters.
+All names stand in one byte string, each after a line feed; a vectorised substring scan (stringzilla) goes from hit to hit. A name
+has no control characters, so that a hit cannot cross a line feed, and the UTF-8 of a query matches whole characters only.
 """
 
 from array import array
@@ -16,37 +15,41 @@ from stringzilla import Str
 from apidex.catalogue.catalogue import Numbers
 
 
-class Draft:
-    """The text and the starts of an index in the making."""
+class NameIndexBuilder:
+    """The text and the starts of a NameIndex while names are added."""
 
     def __init__(self) -> None:
-        self.text, self.starts = bytearray(), array("Q", [0])
+        self._text, self._starts = bytearray(), array("Q", [0])
 
     def add(self, names: Iterable[str]) -> None:
-        """Put *names* behind those that are there."""
+        """Append *names*."""
         lines = [b"\n%b" % name.encode() for name in names]
-        self.starts.extend(islice(accumulate(map(len, lines), initial=len(self.text)), 1, None))
-        self.text += b"".join(lines)
+        self._starts.extend(islice(accumulate(map(len, lines), initial=len(self._text)), 1, None))
+        self._text += b"".join(lines)
+
+    def finish(self) -> "NameIndex":
+        """Return the index of all names added. The builder must not be used again."""
+        return NameIndex(Str(self._text), self._starts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Index:
-    """The names of one catalogue, ready to be searched."""
+class NameIndex:
+    """The names of one catalogue. The name at position *i* is `text[starts[i] + 1:starts[i + 1]]`."""
 
     text: Str
     starts: Numbers
 
     @classmethod
-    def build(cls, names: Iterable[str]) -> "Index":
-        """Return the index of *names*, whose positions are what searches give back."""
-        draft = Draft()
-        draft.add(names)
-        return cls(Str(bytes(draft.text)), draft.starts)
+    def build(cls, names: Iterable[str]) -> "NameIndex":
+        """Return the index of *names*, in which searches find positions."""
+        builder = NameIndexBuilder()
+        builder.add(names)
+        return builder.finish()
 
     def find(self, name: str, begin: int = 0, most: int | None = None) -> list[int]:
-        """The positions of all names that contain *name*, case-sensitive, in order. None is left out, at any length.
+        """The positions of all names that contain *name*, case-sensitive, in order, at any length.
 
-        A search can be had in parts: from position *begin* on, and no more than *most*.
+        For a part of them: from position *begin* on, and at most *most*.
         """
         needle, find, starts = name.encode(), self.text.find, self.starts
         positions: list[int] = []

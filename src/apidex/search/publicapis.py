@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from apidex.catalogue.catalogue import NAME_LIMIT, Entry
-from apidex.search.ranking import FIXED
+from apidex.search.filters import ENUM_FILTERS
 
 YES = ("true", "True", "TRUE", "1", "t", "T")
 NO = ("false", "False", "FALSE", "0", "f", "F")
@@ -64,7 +64,7 @@ def https(given: str) -> bool | None:
 
 def cors(given: str) -> str:
     """One of the three words, or an empty one. Raises ValueError for all else."""
-    if given.lower() not in (*FIXED["cors"], ""):
+    if given.lower() not in (*ENUM_FILTERS["cors"], ""):
         raise ValueError(given)
     return given.lower()
 

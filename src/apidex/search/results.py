@@ -7,7 +7,9 @@ from typing import Annotated
 import msgspec
 
 from apidex.catalogue.catalogue import Entry
-from apidex.search.ranking import Facet, Filters, Hit, Rank, Search, Sort
+from apidex.search.filters import Facet, Filters
+from apidex.search.index import SearchIndex
+from apidex.search.ranking import Hit, Rank, Sort
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class SearchView(msgspec.Struct, frozen=True):
     did_you_mean: CorrectionView | None
 
 
-def answer(search: Search, version: str, page: SearchRequest) -> SearchView:
+def answer(search: SearchIndex, version: str, page: SearchRequest) -> SearchView:
     """A page of hits in the catalogue of *version*, and a correction where there is no hit at all."""
     found = search.search(page.query, page.filters, sort=page.sort, offset=page.offset, limit=page.limit)
     return SearchView(
@@ -89,7 +91,7 @@ def answer(search: Search, version: str, page: SearchRequest) -> SearchView:
     )
 
 
-def _correction(search: Search, page: SearchRequest) -> CorrectionView | None:
+def _correction(search: SearchIndex, page: SearchRequest) -> CorrectionView | None:
     meant = search.correct(page.query)
     if meant is None:
         return None
@@ -97,7 +99,7 @@ def _correction(search: Search, page: SearchRequest) -> CorrectionView | None:
     return CorrectionView(meant, found.total, _hits(search, found.hits)) if found.total else None
 
 
-def _hits(search: Search, hits: Sequence[Hit]) -> list[HitView]:
+def _hits(search: SearchIndex, hits: Sequence[Hit]) -> list[HitView]:
     """The entries are put in as the bytes that the catalogue holds: they are encoded already."""
     raw = [msgspec.Raw(search.catalogue.encoded(hit.position)) for hit in hits]
     return [HitView(entry, hit.rank, hit.highlights) for entry, hit in zip(raw, hits, strict=True)]  # type: ignore[arg-type]

@@ -81,18 +81,18 @@ def fold(text: str) -> str:
 
 def words(text: str) -> list[str]:
     """The words of *text*, as they stand in it: cut at spaces, at punctuation, and where case or digits begin."""
-    return [text[start:end] for start, end in spans(text)]
+    return [text[start:end] for start, end in word_spans(text)]
 
 
-def spans(text: str) -> list[tuple[int, int]]:
+def word_spans(text: str) -> list[tuple[int, int]]:
     return [match.span() for match in _A_WORD.finditer(text.translate(_SHAPE))]
 
 
-def pieces(query: str) -> list[str]:
+def query_terms(query: str) -> list[str]:
     """The folded words of *query*, each once, cut at spaces and punctuation, but for the word API, which says nothing here."""
     folded = [fold(query[match.start() : match.end()]) for match in re.finditer("[^-]+", query.translate(_SHAPE))]
     found = list(dict.fromkeys(filter(None, folded)))
-    return [piece for piece in found if piece not in ("api", "apis")] or found
+    return [term for term in found if term not in ("api", "apis")] or found
 
 
 def highlights(name: str, start: int, end: int) -> list[tuple[int, int]]:
@@ -102,14 +102,14 @@ def highlights(name: str, start: int, end: int) -> list[tuple[int, int]]:
     for at, character in enumerate(name):
         size = len(fold(character))
         if size and place < end and place + size > start:
-            extend(ranges, at)
+            extend_ranges(ranges, at)
         elif not size and ranges and ranges[-1][1] == at and unicodedata.category(character)[0] == "M":
-            extend(ranges, at)  # an accent belongs to its letter
+            extend_ranges(ranges, at)  # an accent belongs to its letter
         place += size
     return ranges
 
 
-def extend(ranges: list[tuple[int, int]], at: int) -> None:
+def extend_ranges(ranges: list[tuple[int, int]], at: int) -> None:
     """Add one code point, to the last range if it lies behind that."""
     start = ranges.pop()[0] if ranges and ranges[-1][1] == at else at
     ranges.append((start, at + 1))
@@ -118,7 +118,7 @@ def extend(ranges: list[tuple[int, int]], at: int) -> None:
 # --- many names at once
 
 
-def flat(names: Sequence[str]) -> tuple[bytes, bytes, list[int]]:
+def fold_batch(names: Sequence[str]) -> tuple[bytes, bytes, list[int]]:
     """The folded *names*, each behind a line feed; a flag for each byte that begins a word; and how many bytes each takes.
 
     All at once, for each call costs more than what it does. Names of plain ASCII, which most are, cost a few passes over their
@@ -150,7 +150,7 @@ _FLAGS = bytes(code == 1 for code in range(256))
 
 
 def _by_character(names: Sequence[str]) -> tuple[bytes, bytes, list[int]]:
-    """As `flat`: words are marked, what is left out goes, and each mark is then drawn together with the byte behind it."""
+    """As `fold_batch`: words are marked, what is left out goes, and each mark is then drawn together with the byte behind it."""
     text = "\n" + "\n".join(names)
     cuts = [match.start() for match in _A_WORD.finditer(text.translate(_SHAPE))]
     words_apart = [text[start:end] for start, end in pairwise([0, *cuts, len(text)])]
@@ -172,7 +172,7 @@ _IS_MARKED = bytes(code >= 128 for code in range(256))
 
 
 def _by_bytes(names: Sequence[str]) -> tuple[bytes, bytes, list[int]]:
-    """As `flat`, for ASCII without apostrophes: there, a byte and its neighbours tell whether a word begins.
+    """As `fold_batch`, for ASCII without apostrophes: there, a byte and its neighbours tell whether a word begins.
 
     Which bytes are of a class is one large number with a byte for each, so that all are compared with their neighbours at once.
     """

@@ -20,8 +20,8 @@ from apidex.http.routes.conditional import UNCHANGED, ServiceDependency, catalog
 from apidex.http.routes.parameters import Asked, asking, read
 from apidex.http.routes.problems import problem_spec
 from apidex.search import publicapis
+from apidex.search.filters import ENUM_FILTERS
 from apidex.search.publicapis import NO, YES, PublicApisQuery, normalize_query
-from apidex.search.ranking import FIXED
 
 
 class EntriesView(msgspec.Struct, frozen=True):
@@ -55,7 +55,7 @@ def _word(name: str, about: str, words: Sequence[str], parse: Callable[[str], An
     return Asked(name=name, about=about, schema=schema, allowed=allowed, parse=parse, default=parse(""))
 
 
-_CORS = FIXED["cors"]
+_CORS = ENUM_FILTERS["cors"]
 _FILTERS = (
     _text("title", "What the name is to contain, in any case."),
     _text("description", "What the description is to contain, in any case."),
@@ -117,7 +117,7 @@ async def random(request: Request[Any, Any, Any], service: ServiceDependency) ->
 async def categories(request: Request[Any, Any, Any], service: ServiceDependency) -> Response[bytes]:
     """Answer with each name once, in the order in which the catalogue has them first."""
     read(request, ())
-    kinds = service.refresher.current.search.kinds
+    kinds = service.refresher.current.search.facets.keys
 
     def body() -> bytes:
         names = list(dict.fromkeys(kind.category for kind in kinds))

@@ -27,7 +27,8 @@ from apidex.http.routes.conditional import UNCHANGED, ServiceDependency, version
 from apidex.http.routes.parameters import NO_CONTROLS, Asked, asking, one_of, read, whole
 from apidex.http.routes.problems import problem_spec
 from apidex.replication.snapshot import Snapshot
-from apidex.search.ranking import FIXED, Filters, Kind, Sort
+from apidex.search.filters import ENUM_FILTERS, FacetKey, Filters
+from apidex.search.ranking import Sort
 from apidex.search.results import SearchRequest, SearchView, answer
 
 # --- what may be asked
@@ -70,11 +71,13 @@ FILTERS = (
     _filter_of_catalogue(
         "auth", "Only entries that want this authentication: none, apiKey, OAuth, … Several are alternatives."
     ),
-    one_of("https", "Only entries that are served over HTTPS (true), or are not (false).", FIXED["https"], many=True),
+    one_of(
+        "https", "Only entries that are served over HTTPS (true), or are not (false).", ENUM_FILTERS["https"], many=True
+    ),
     one_of(
         "cors",
         "Only entries that let web pages of others call them, or do not. Several are alternatives.",
-        FIXED["cors"],
+        ENUM_FILTERS["cors"],
         many=True,
     ),
 )
@@ -240,7 +243,7 @@ async def categories(request: Request[Any, Any, Any], service: ServiceDependency
     snapshot = service.refresher.current
 
     def body() -> bytes:
-        listed = [CategoryView(name, entries) for name, entries in snapshot.search.categories.items()]
+        listed = [CategoryView(name, entries) for name, entries in snapshot.search.facets.categories.items()]
         return msgspec.json.encode(CategoriesView(snapshot.version, len(listed), listed))
 
     return versioned_response(request, service, snapshot, body)
@@ -263,7 +266,7 @@ async def entries(request: Request[Any, Any, Any], service: ServiceDependency) -
     format_name = asked["format"] or _accepted(joined(request.scope["headers"], b"accept"))
 
     def body() -> bytes:
-        return _WRITERS[format_name](snapshot, snapshot.search.positions(filters))
+        return _WRITERS[format_name](snapshot, snapshot.search.facets.positions(filters))
 
     return versioned_response(
         request, service, snapshot, body, content_type=FORMATS[format_name], varies=f"-{format_name}"
@@ -310,7 +313,7 @@ def _held(service: Service, version: str | None) -> Snapshot:
 
 def _filters(snapshot: Snapshot, asked: dict[str, Any]) -> Filters:
     try:
-        return snapshot.search.filters({name: asked[name] for name in Kind._fields})
+        return snapshot.search.facets.parse({name: asked[name] for name in FacetKey._fields})
     except QueryError as error:
         raise Problem(400, f"{error}.", parameter=error.name, allowed=error.allowed) from None
 
@@ -326,7 +329,7 @@ def _links(asked: dict[str, Any], version: str, total: int) -> Headers:
         del pages["next"]
     if "prev" not in pages and "next" not in pages:
         return []
-    kept = {name: asked[name] for name in ("q", *Kind._fields, "sort", "limit") if asked[name]}
+    kept = {name: asked[name] for name in ("q", *FacetKey._fields, "sort", "limit") if asked[name]}
     links = [
         f'</v1/search?{urlencode(kept | {"offset": to, "version": version}, doseq=True)}>; rel="{rel}"'
         for rel, to in pages.items()
