@@ -76,8 +76,8 @@ async def running_app(upstream, clock, redis=None, **settings) -> AsyncIterator[
 
 async def refreshed(app: App) -> None:
     """An interval later, the upstream is asked again."""
-    app.service.refresher.clock.passes(app.service.refresher.limits.refresh.total_seconds())
-    await app.service.refresher.turn()
+    app.replica.refresher.clock.passes(app.replica.refresher.limits.refresh.total_seconds())
+    await app.replica.refresher.turn()
 
 
 def client_of(asgi) -> httpx.AsyncClient:

@@ -23,15 +23,14 @@ from uvicorn.server import ServerState
 from apidex.app import starter_snapshot
 from apidex.catalogue import starter
 from apidex.http.asgi import Receive, Scope, Send
-from apidex.http.fast_path import HotPath
+from apidex.http.fast_path import FastPath
 from apidex.http.metrics import Metrics
 from apidex.http.responses import IDENTITY, entity_tag
 from apidex.replication.freshness import Limits
 from apidex.replication.refresher import Refresher
 from apidex.replication.store import Cache
 from apidex.replication.upstream import Upstream
-from apidex.server.lifecycle import Connection, Server
-from apidex.server.lifecycle import Limits as ConnectionLimits
+from apidex.server.lifecycle import Connection, ConnectionLimits, Server
 
 COUNT = 1000
 
@@ -73,10 +72,10 @@ def _connection() -> Connection:
         *(cast(Cache, nothing), cast(Upstream, nothing), starter_snapshot(clock)),
         prepare=nothing, limits=limits, keep_share=0.5, limit=0, clock=clock, random=Random(1),
     )  # fmt: skip
-    hot = HotPath(_asgi, refresher, Metrics(refresher), "replica", 2**20)
+    hot = FastPath(_asgi, refresher, Metrics(refresher), "replica", 2**20)
     server = Server(
-        hot, ConnectionLimits(week, week, week, week), random=Random(1), at_once=hot.at_once,
-        turn_away=hot.turn_away, on_listening=lambda: None, on_ending=lambda: None,
+        hot, ConnectionLimits(week, week, week, week), random=Random(1), respond_sync=hot.respond_sync,
+        shed=hot.shed, on_listening=lambda: None, on_ending=lambda: None,
     )  # fmt: skip
     server.config.load()
     connection = Connection(server.config, ServerState(), {})

@@ -1,4 +1,4 @@
-"""Apidex without its short cut: the same process, in which Litestar answers searches too.
+"""Apidex without its fast path: the same process, in which Litestar answers searches too.
 
 python -m loadtest.bench.without_fast_path
 """
@@ -15,11 +15,11 @@ from apidex.settings import Settings
 async def _serve(settings: Settings) -> None:
     with lifecycle.listen(settings.host, settings.port) as listener:
         async with create_app(settings) as app:
-            limits = lifecycle.Limits(
+            limits = lifecycle.ConnectionLimits(
                 settings.drain, settings.keep_alive, settings.max_connection_age, settings.request_timeout
             )
             replica = lifecycle.Server(
-                app.plain, limits, random=Random(), on_listening=lambda: None, on_ending=lambda: None
+                app.without_fast_path, limits, random=Random(), on_listening=lambda: None, on_ending=lambda: None
             )
             await replica.serve([listener])
 

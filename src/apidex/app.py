@@ -12,10 +12,10 @@ from typing import cast
 
 from apidex.catalogue import starter
 from apidex.http.asgi import ASGIApp, Receive, Scope, Send
-from apidex.http.context import Service
-from apidex.http.fast_path import HotPath
+from apidex.http.context import ReplicaContext
+from apidex.http.fast_path import FastPath
 from apidex.http.metrics import Metrics
-from apidex.http.middleware import Edge
+from apidex.http.middleware import ResponseMiddleware
 from apidex.http.probes import Probes
 from apidex.indexing.builder import from_upstream
 from apidex.replication.clock import Clock, SystemClock
@@ -33,13 +33,13 @@ from apidex.settings import Settings
 class App:
     """A replica that runs.
 
-    *asgi* answers every request, *plain* is what it answers searches without the short cut with. A server that can write an
-    answer at once takes that of *probes*, and `HotPath.at_once`.
+    *asgi* answers every request, *without_fast_path* is Litestar alone. A server that can write an
+    answer at once takes that of *probes*, and `FastPath.respond_sync`.
     """
 
-    asgi: HotPath
-    plain: ASGIApp
-    service: Service
+    asgi: FastPath
+    without_fast_path: ASGIApp
+    replica: ReplicaContext
     probes: Probes
 
 
@@ -79,24 +79,24 @@ async def create_app(
             random=random or Random(),  # noqa: S311 - spreads replicas in time, guards nothing
         )
         metrics = Metrics(refresher)
-        service = Service(refresher, metrics, settings.served_by)
+        replica = ReplicaContext(refresher, metrics, settings.served_by)
         await stack.enter_async_context(_running(refresher))
         await refresher.first_catalogue(settings.startup_timeout)
-        litestar, is_made = await stack.enter_async_context(_deferred(lambda: _litestar(service)))
-        plain = Edge(litestar, metrics, settings.served_by)
-        hot = HotPath(plain, refresher, metrics, settings.served_by, settings.response_cache)
-        yield App(hot, plain, service, Probes(service, is_made))
+        litestar, is_made = await stack.enter_async_context(_deferred(lambda: _litestar(replica)))
+        without_fast_path = ResponseMiddleware(litestar, metrics, settings.served_by)
+        fast_path = FastPath(without_fast_path, refresher, metrics, settings.served_by, settings.response_cache)
+        yield App(fast_path, without_fast_path, replica, Probes(replica, is_made))
 
 
 _ONE_AT_A_TIME = threading.Lock()
 """Litestar imports some of its modules while it makes an application, and two threads at that can meet half a module."""
 
 
-def _litestar(service: Service) -> ASGIApp:
+def _litestar(replica: ReplicaContext) -> ASGIApp:
     with _ONE_AT_A_TIME:
         from apidex.http.routes import litestar_app  # takes longer than all else together; see _deferred
 
-        return cast(ASGIApp, litestar_app(service))
+        return cast(ASGIApp, litestar_app(replica))
 
 
 @asynccontextmanager

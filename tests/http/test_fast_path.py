@@ -1,4 +1,4 @@
-"""The short cut gives to the byte what Litestar's handler gives, and both give what looking at every entry gives."""
+"""The fast path gives to the byte what Litestar's handler gives, and both give what looking at every entry gives."""
 
 import asyncio
 import gzip
@@ -49,7 +49,7 @@ def answers_from_both(method: str, path: str, headers: dict) -> list:
     async def ask():
         got = []
         async with running_app(FakeUpstream(*NAMES), FakeClock()) as app:
-            for asgi in (app.asgi, app.asgi, app.plain):
+            for asgi in (app.asgi, app.asgi, app.without_fast_path):
                 async with client_of(asgi) as client:
                     if "ETAG" in headers.get("if-none-match", ""):
                         tag = (await client.get("/Cat", headers=headers)).headers["etag"]
@@ -65,7 +65,7 @@ def answers_from_both(method: str, path: str, headers: dict) -> list:
 
 
 @given(method=st.sampled_from(["GET", "GET", "HEAD"]), path=path, headers=headers)
-def test_the_short_cut_equals_litestar_and_both_equal_a_naive_scan(method, path, headers):
+def test_the_fast_path_equals_litestar_and_both_equal_a_naive_scan(method, path, headers):
     first, again, plain = answers_from_both(method, path, dict(headers))
     assert first == plain
     assert again == plain
@@ -133,7 +133,7 @@ async def test_an_answer_given_before_has_the_age_of_this_moment(client, clock):
 
 
 async def test_a_fault_of_ours_is_a_problem_document_and_logged(client, app, capsys):
-    app.service.refresher.current = replace(app.service.refresher.current, index=None)
+    app.replica.refresher.current = replace(app.replica.refresher.current, index=None)
     response = await client.get("/Cat")
     assert response.status_code == 500
     assert response.json()["detail"] == "A fault in Apidex; its log has more."
@@ -143,11 +143,11 @@ async def test_a_fault_of_ours_is_a_problem_document_and_logged(client, app, cap
 @pytest.mark.parametrize("encoding", ["identity", "gzip", "zstd"])
 @pytest.mark.parametrize("path", ["/Filler", "/a", "/i"])
 async def test_a_wide_answer_comes_in_pieces_that_are_the_whole(monkeypatch, clock, encoding, path):
-    monkeypatch.setattr(fast_path, "WIDE", 9)
+    monkeypatch.setattr(fast_path, "STREAM_ABOVE_ENTRIES", 9)
     monkeypatch.setattr(fast_path, "_PIECE", 7)
     async with running_app(FakeUpstream(*NAMES), clock) as app, client_of(app.asgi) as client:
         response = await client.get(path, headers={"accept-encoding": encoding})
-        async with client_of(app.plain) as plain:
+        async with client_of(app.without_fast_path) as plain:
             whole = await plain.get(path, headers={"accept-encoding": encoding})
         head = await client.head(path, headers={"accept-encoding": encoding})
     assert response.json() == whole.json()
@@ -159,7 +159,7 @@ async def test_a_wide_answer_comes_in_pieces_that_are_the_whole(monkeypatch, clo
 
 
 async def test_others_are_answered_between_the_pieces_of_a_wide_answer(monkeypatch, clock):
-    monkeypatch.setattr(fast_path, "WIDE", 9)
+    monkeypatch.setattr(fast_path, "STREAM_ABOVE_ENTRIES", 9)
     monkeypatch.setattr(fast_path, "_PIECE", 1)
     order = []
 

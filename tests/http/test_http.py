@@ -114,7 +114,7 @@ async def test_a_name_that_is_too_long_is_told_the_limit(client):
 
 
 async def test_a_fault_of_ours_is_a_problem_document_without_its_insides(client, app, monkeypatch):
-    monkeypatch.setattr(type(app.service.refresher), "state", lambda self: 1 / 0)
+    monkeypatch.setattr(type(app.replica.refresher), "state", lambda self: 1 / 0)
     response = await client.get("/v1/catalogue")
     assert response.status_code == 500
     assert response.headers["content-type"] == "application/problem+json"
@@ -156,7 +156,7 @@ async def test_the_starter_catalogue_is_called_what_it_is(upstream, clock):
 
 async def test_a_replica_that_is_about_to_end_is_alive_but_not_ready(client, app):
     assert (await client.get("/-/readyz")).status_code == 200
-    app.service.draining = True
+    app.replica.draining = True
     response = await client.get("/-/readyz")
     assert (response.status_code, response.json()["status"]) == (503, 503)
     assert (await client.get("/-/livez")).status_code == 200

@@ -6,7 +6,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apidex.http.response_cache import OVERHEAD, AnswerCache
+from apidex.http.response_cache import OVERHEAD, ResponseCache
 
 KEYS = st.integers(0, 60)
 LIMIT = 40 * OVERHEAD
@@ -14,7 +14,7 @@ LIMIT = 40 * OVERHEAD
 
 @given(st.lists(st.tuples(st.booleans(), KEYS, st.integers(0, OVERHEAD * 4)), max_size=400))
 def test_it_gives_back_what_was_put_or_nothing_and_never_holds_more_than_its_limit(steps):
-    cache: AnswerCache[int, tuple[int, int]] = AnswerCache(LIMIT)
+    cache: ResponseCache[int, tuple[int, int]] = ResponseCache(LIMIT)
     held = {}
     for is_get, key, size in steps:
         if is_get:
@@ -29,19 +29,19 @@ def test_it_gives_back_what_was_put_or_nothing_and_never_holds_more_than_its_lim
 
 
 def test_an_answer_that_would_fill_it_alone_is_not_kept():
-    cache: AnswerCache[str, str] = AnswerCache(LIMIT)
+    cache: ResponseCache[str, str] = ResponseCache(LIMIT)
     cache.put("large", "x", LIMIT // 4)
     assert cache.get("large") is None
 
 
 def test_a_cache_of_no_bytes_keeps_nothing():
-    cache: AnswerCache[str, str] = AnswerCache(0)
+    cache: ResponseCache[str, str] = ResponseCache(0)
     cache.put("a", "x", 0)
     assert cache.get("a") is None
 
 
 def test_a_flood_of_names_asked_for_once_does_not_push_the_popular_ones_out():
-    cache: AnswerCache[int, int] = AnswerCache(1000 * OVERHEAD)
+    cache: ResponseCache[int, int] = ResponseCache(1000 * OVERHEAD)
     random, found = Random(7), Counter()
     for turn in range(40_000):
         popular = turn % 4 == 0

@@ -5,7 +5,16 @@ import gzip
 import pytest
 import zstandard
 
-from apidex.http.responses import GZIP, IDENTITY, ZSTD, Problem, is_name, name_of, negotiate, unchanged
+from apidex.http.responses import (
+    GZIP,
+    IDENTITY,
+    ZSTD,
+    Problem,
+    is_single_segment,
+    matching_etag,
+    name_from_path,
+    negotiate,
+)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +68,7 @@ def test_what_is_encoded_can_be_decoded_and_is_the_same_each_time():
     ],
 )
 def test_a_client_holds_an_answer_whose_tag_it_sends(header, held):
-    assert unchanged(header, (b'"a"', b'"b"')) == held
+    assert matching_etag(header, (b'"a"', b'"b"')) == held
 
 
 @pytest.mark.parametrize(
@@ -79,13 +88,13 @@ def test_a_client_holds_an_answer_whose_tag_it_sends(header, held):
 )
 def test_a_path_of_one_segment_is_a_name(path, name):
     raw = path if isinstance(path, bytes) else path.encode()
-    assert is_name(raw)
-    assert name_of(raw) == name
+    assert is_single_segment(raw)
+    assert name_from_path(raw) == name
 
 
 @pytest.mark.parametrize("path", [b"/", b"", b"//", b"/Cat/", b"/a/b", b"*", b"//a"])
 def test_every_other_path_is_none(path):
-    assert not is_name(path)
+    assert not is_single_segment(path)
 
 
 @pytest.mark.parametrize(
@@ -101,5 +110,5 @@ def test_every_other_path_is_none(path):
 )
 def test_a_name_that_nothing_can_have_is_a_problem(path, detail):
     with pytest.raises(Problem, match=detail) as problem:
-        name_of(path)
+        name_from_path(path)
     assert problem.value.status == 400

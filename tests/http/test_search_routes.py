@@ -206,7 +206,7 @@ async def test_replicas_of_which_one_has_refreshed_give_every_entry_once_or_say_
             goes_first == 0
         ):  # the version that only the first has: the other one says so, and goes on when it has looked
             assert second.status_code == 410
-            await two.service.refresher.turn()
+            await two.replica.refresher.turn()
             second = await clients[1].get(first.links["next"]["url"])
         names = names_of(first) + names_of(second)
         assert len(names) == len(set(names)) == first.json()["total"]

@@ -117,7 +117,7 @@ def test_whoever_prepares_goes_behind_requests_and_is_not_ended_by_a_key(apart, 
 
 async def test_a_replica_answers_from_what_was_made_apart_as_from_any(apart):
     async with running_app(FakeUpstream(*NAMES), FakeClock()) as app:
-        assert isinstance(app.service.refresher.current.catalogue.canonical, memoryview)
+        assert isinstance(app.replica.refresher.current.catalogue.canonical, memoryview)
         for path in ("/Cat", "/Filler%201", "/no%20API", "/v1/catalogue"):
-            async with client_of(app.asgi) as client, client_of(app.plain) as plain:
+            async with client_of(app.asgi) as client, client_of(app.without_fast_path) as plain:
                 assert (await client.get(path)).content == (await plain.get(path)).content

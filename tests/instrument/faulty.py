@@ -129,9 +129,9 @@ async def main(fault: str, settings: Settings) -> None:
                 return
 
             def ends() -> None:
-                app.service.draining = True
+                app.replica.draining = True
 
-            limits = lifecycle.Limits(
+            limits = lifecycle.ConnectionLimits(
                 settings.drain, settings.keep_alive, settings.max_connection_age, settings.request_timeout
             )
             await lifecycle.Server(faulty, limits, random=Random(), on_listening=lambda: None, on_ending=ends).serve(

@@ -185,7 +185,7 @@ async def test_the_start_waits_for_the_upstream_but_not_for_long():
     upstream, clock = FakeUpstream(), FakeClock()
     upstream.hangs()
     async with asyncio.timeout(5), running_app(upstream, clock, startup_timeout=timedelta(seconds=0.05)) as app:
-        assert app.service.refresher.state() is State.BUNDLED
+        assert app.replica.refresher.state() is State.BUNDLED
     assert len(upstream.asked) == 1
 
 
@@ -237,6 +237,6 @@ async def test_while_the_upstream_hangs_a_replica_takes_what_another_has(clock, 
         redis.comes_back()
         redis.held_until = 0.0  # a holder of the lease waits for the upstream that hangs
         async with asyncio.timeout(5), running_app(well, clock, redis) as other:
-            while app.service.refresher.current.version != other.service.refresher.current.version:
+            while app.replica.refresher.current.version != other.replica.refresher.current.version:
                 await asyncio.sleep(0.01)
-        assert app.service.refresher.state() is State.FRESH
+        assert app.replica.refresher.state() is State.FRESH

@@ -254,13 +254,13 @@ class Loop:
 def test_a_queue_stands_where_one_long_turn_follows_another(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(lifecycle, "monotonic", lambda: now[0])
-    turns, loop, said = lifecycle._Turns(0.05), Loop(), []
+    turns, loop, said = lifecycle.LoopLagDetector(0.05), Loop(), []
 
     def turn(seconds: float) -> bool:
         now[0] += 0.02
-        turns.are_long(loop)
+        turns.is_overloaded(loop)
         now[0] += seconds
-        said = turns.are_long(loop)
+        said = turns.is_overloaded(loop)
         callback, arguments = loop.left
         callback(*arguments)
         return said

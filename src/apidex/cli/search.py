@@ -15,7 +15,7 @@ from rich.text import Text
 from apidex.catalogue.catalogue import Entry
 from apidex.cli.source import progress, to_search
 from apidex.errors import ServiceError, SettingsError
-from apidex.http.responses import Problem, name_of
+from apidex.http.responses import Problem, name_from_path
 from apidex.search.index import SearchIndex
 from apidex.search.names import NameIndex
 from apidex.search.ranking import Sort
@@ -83,7 +83,7 @@ def _check(text: str) -> str:
     """*text* as a path. Raises SettingsError for one that nothing can be called."""
     try:
         path = quote(text, safe="")
-        name_of(f"/{path}".encode())
+        name_from_path(f"/{path}".encode())
     except Problem as problem:
         raise SettingsError(f"WORD: {problem}") from None
     except UnicodeEncodeError:

@@ -27,7 +27,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     async with create_app(settings) as app:
         replica = lifecycle.Server(
             app.asgi,
-            lifecycle.Limits(
+            lifecycle.ConnectionLimits(
                 drain=settings.drain,
                 keep_alive=settings.keep_alive,
                 connection_age=settings.max_connection_age,
@@ -36,9 +36,9 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
                 concurrency=settings.max_in_flight,
             ),
             random=Random(),  # noqa: S311 - spreads connections in time, guards nothing
-            at_once=app.asgi.at_once,
-            probe=app.probes.at_once,
-            turn_away=app.asgi.turn_away,
+            respond_sync=app.asgi.respond_sync,
+            probe=app.probes.respond_sync,
+            shed=app.asgi.shed,
             on_listening=lambda: _greet(settings, app, lifecycle.address_of(listener)),
             on_ending=lambda: _end(app),
         )
@@ -46,14 +46,14 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
 
 
 def _greet(settings: Settings, app: App, address: str) -> None:
-    current, state = app.service.refresher.current, app.service.refresher.state()
+    current, state = app.replica.refresher.current, app.replica.refresher.state()
     facts = {"address": address, "catalogue": current.source, "state": state, "entries": len(current.catalogue)}
     people = "Bonjour\n  {address}\n  {entries} entries, {state}, from {catalogue}".format(**facts)
     _say(settings, people, "serve.started", greeting="Bonjour", release=__version__, **facts)
 
 
 def _end(app: App) -> None:
-    app.service.draining = True
+    app.replica.draining = True
     log.info("serve.ending")
 
 

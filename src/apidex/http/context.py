@@ -7,7 +7,7 @@ from apidex.replication.refresher import Refresher
 
 
 @dataclass(slots=True)
-class Service:
+class ReplicaContext:
     """A replica. *draining* is set when it is about to end."""
 
     refresher: Refresher

@@ -1,7 +1,7 @@
-"""The short cut for `GET /{name}`: an ASGI application in front of the other, which answers a search by itself.
+"""The fast path for `GET /{name}`: an ASGI application in front of the other, which answers a search by itself.
 
 It gives to the byte what Litestar's handler of the same route gives (a test compares them), at a fraction of the cost.
-Everything else it hands on. A server that can write an answer at once need not even go by ASGI: see `HotPath.at_once`.
+Everything else it hands on. A server that can write an answer at once need not even go by ASGI: see `FastPath.respond_sync`.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from typing import NamedTuple
 from apidex import logs
 from apidex.http.asgi import ASGIApp, Receive, Scope, Send
 from apidex.http.metrics import Metrics
-from apidex.http.response_cache import AnswerCache
+from apidex.http.response_cache import ResponseCache
 from apidex.http.responses import (
     COMPRESS_FROM,
     FAULT,
@@ -23,15 +23,15 @@ from apidex.http.responses import (
     Problem,
     age_headers,
     common_headers,
+    decode_headers,
+    encode_headers,
     entity_tag,
-    headers_of,
-    is_name,
-    joined,
-    lines_of,
-    name_of,
+    header_value,
+    is_single_segment,
+    matching_etag,
+    name_from_path,
     negotiate,
     problem_headers,
-    unchanged,
     version_headers,
 )
 from apidex.replication.freshness import Limits
@@ -40,12 +40,12 @@ from apidex.replication.snapshot import Snapshot
 
 log = logs.get_logger()
 
-QUICK = 2**20
+CHEAP_SCAN_BYTES = 2**20
 """Bytes of names that are searched in less time than a request takes to be turned away."""
 
 _TOO_BUSY = "This replica has more to answer than it can; ask again in a second, or another replica."
 
-WIDE = 2000
+STREAM_ABOVE_ENTRIES = 2000
 """Answers with more entries are given in pieces: so many are found and joined in about a millisecond."""
 
 _PIECE = 500
@@ -54,7 +54,7 @@ _LINES = b"content-type: %b\r\ncontent-length: %d\r\netag: %b\r\n%b%b"
 _WIDE_LINES = b"content-type: %b\r\netag: %b\r\n%b%b%b"
 
 
-class Answer(NamedTuple):
+class CachedResponse(NamedTuple):
     """An answer as far as it does not depend on the moment. *lines* are its headers, as HTTP/1.1 sends them."""
 
     status: int
@@ -63,7 +63,7 @@ class Answer(NamedTuple):
     ages: bool = True
 
 
-class _Edition:
+class SnapshotHeaders:
     """What is the same in every answer from one snapshot: tags and headers, and for a second the age."""
 
     def __init__(self, snapshot: Snapshot, lines: bytes) -> None:
@@ -72,7 +72,7 @@ class _Edition:
         self.until = float("-inf")  # when the age is another, on the steady clock
         self.age_lines = b""
         self.tags: dict[Encoding, bytes] = {}
-        self.is_large = snapshot.index.text.nbytes > QUICK
+        self.is_large = snapshot.index.text.nbytes > CHEAP_SCAN_BYTES
 
     def tag(self, encoding: Encoding) -> bytes:
         tag = self.tags.get(encoding)
@@ -83,10 +83,10 @@ class _Edition:
     def ages(self, now: float, limits: Limits) -> None:
         age = self.snapshot.age(now)
         self.until = now + 1 - age % 1
-        self.age_lines = lines_of(age_headers(self.snapshot, limits, age))
+        self.age_lines = encode_headers(age_headers(self.snapshot, limits, age))
 
 
-class HotPath:
+class FastPath:
     """Answers searches from `refresher.current`, and hands all other requests to *app*.
 
     *answer_cache* is the memory, in bytes, for answers given before.
@@ -98,26 +98,30 @@ class HotPath:
         self._refresher = refresher
         self._steady = refresher.clock.steady
         self._common = common_headers(served_by)
-        self._cache: AnswerCache[tuple[bytes, Encoding], Answer] = AnswerCache(answer_cache)
+        self._cache: ResponseCache[tuple[bytes, Encoding], CachedResponse] = ResponseCache(answer_cache)
         metrics.add(self._cache)  # type: ignore[arg-type] # it only counts
         self._edition = self._edition_of(refresher.current)
         self._too_busy = self._problem(Problem(503, _TOO_BUSY), (b"retry-after", b"1"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or not is_name(scope["raw_path"]):
+        if (
+            scope["type"] != "http"
+            or scope["method"] not in ("GET", "HEAD")
+            or not is_single_segment(scope["raw_path"])
+        ):
             await self.app(scope, receive, send)
             return
-        answer = self.at_once(scope["raw_path"], scope["headers"])
+        answer = self.respond_sync(scope["raw_path"], scope["headers"])
         if answer is None:
             await self._stream(scope, send)
             return
         status, lines, body = answer
-        await send({"type": "http.response.start", "status": status, "headers": headers_of(lines)})
+        await send({"type": "http.response.start", "status": status, "headers": decode_headers(lines)})
         body = body if scope["method"] == "GET" else b""
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
-    def at_once(self, raw_path: bytes, headers: Headers, is_busy: bool = False) -> tuple[int, bytes, bytes] | None:
+    def respond_sync(self, raw_path: bytes, headers: Headers, is_busy: bool = False) -> tuple[int, bytes, bytes] | None:
         """As ASGI's GET, for a path of one segment and a server that writes at once: status, lines of the head, and body.
 
         None for an answer so wide that others would wait for it: ASGI gives it in pieces. Too busy, what is not known is not
@@ -136,23 +140,25 @@ class HotPath:
         self._answered(answer.status, perf_counter() - began)
         return answer.status, answer.lines + self._edition.age_lines if answer.ages else answer.lines, answer.body
 
-    def turn_away(self) -> tuple[int, bytes, bytes]:
-        """What a request hears for which there is no time: as `at_once`."""
+    def shed(self) -> tuple[int, bytes, bytes]:
+        """What a request hears for which there is no time: as `respond_sync`."""
         self._answered_away(503, 0.0)
         status, lines, body, _ = self._too_busy
         return status, lines, body
 
-    def _problem(self, problem: Problem, *more: tuple[bytes, bytes]) -> Answer:
+    def _problem(self, problem: Problem, *more: tuple[bytes, bytes]) -> CachedResponse:
         body = problem.body()
-        return Answer(problem.status, lines_of([*problem_headers(body), *more, *self._common]), body, ages=False)
+        return CachedResponse(
+            problem.status, encode_headers([*problem_headers(body), *more, *self._common]), body, ages=False
+        )
 
     async def _stream(self, scope: Scope, send: Send) -> None:
         """A wide answer, a piece at a time: other requests are answered in between, and a slow client is waited for."""
         self._answered(200, 0.0)
-        edition, name = self._current_edition(), name_of(scope["raw_path"])
-        encoding = negotiate(joined(scope["headers"], b"accept-encoding"))
+        edition, name = self._current_edition(), name_from_path(scope["raw_path"])
+        encoding = negotiate(header_value(scope["headers"], b"accept-encoding"))
         lines = _WIDE_LINES % (JSON, edition.tag(encoding), _coding(encoding), edition.lines, edition.age_lines)
-        await send({"type": "http.response.start", "status": 200, "headers": headers_of(lines)})
+        await send({"type": "http.response.start", "status": 200, "headers": decode_headers(lines)})
         if scope["method"] == "GET":
             stream = encoding.stream()
             for piece in _pieces(edition.snapshot, name):
@@ -161,7 +167,7 @@ class HotPath:
             await send({"type": "http.response.body", "body": stream.flush(), "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    def _find(self, raw_path: bytes, request_headers: Headers, is_busy: bool) -> Answer | None:
+    def _find(self, raw_path: bytes, request_headers: Headers, is_busy: bool) -> CachedResponse | None:
         accept_encoding = if_none_match = b""
         for name, value in request_headers:
             if name == b"accept-encoding":
@@ -171,10 +177,10 @@ class HotPath:
         edition = self._current_edition()
         encoding = negotiate(accept_encoding)
         if if_none_match:
-            tag = unchanged(if_none_match, (edition.tag(encoding), edition.tag(IDENTITY)))
+            tag = matching_etag(if_none_match, (edition.tag(encoding), edition.tag(IDENTITY)))
             if tag is not None:
-                name_of(raw_path)
-                return Answer(304, b"etag: %b\r\n%b" % (tag, edition.lines), b"")
+                name_from_path(raw_path)
+                return CachedResponse(304, b"etag: %b\r\n%b" % (tag, edition.lines), b"")
         answer = self._cache.get((raw_path, encoding))
         if answer is not None:
             return answer
@@ -182,10 +188,10 @@ class HotPath:
             return self._too_busy
         return self._search(raw_path, encoding, edition)
 
-    def _search(self, raw_path: bytes, encoding: Encoding, edition: _Edition) -> Answer | None:
+    def _search(self, raw_path: bytes, encoding: Encoding, edition: SnapshotHeaders) -> CachedResponse | None:
         snapshot = edition.snapshot
-        positions = snapshot.index.find(name_of(raw_path), most=WIDE + 1)
-        if len(positions) > WIDE:
+        positions = snapshot.index.find(name_from_path(raw_path), most=STREAM_ABOVE_ENTRIES + 1)
+        if len(positions) > STREAM_ABOVE_ENTRIES:
             return None
         body = snapshot.catalogue.select(positions)
         if len(body) < COMPRESS_FROM:
@@ -194,11 +200,11 @@ class HotPath:
             encoding_used, body = encoding, encoding.encode(body)
         tag, coding = edition.tag(encoding_used), _coding(encoding_used)
         lines = _LINES % (JSON, len(body), tag, coding, edition.lines)
-        answer = Answer(200, lines, body)
+        answer = CachedResponse(200, lines, body)
         self._cache.put((raw_path, encoding), answer, len(body), len(raw_path))
         return answer
 
-    def _current_edition(self) -> _Edition:
+    def _current_edition(self) -> SnapshotHeaders:
         """The edition of the current snapshot, with its age brought up to this second."""
         snapshot, edition = self._refresher.current, self._edition
         if edition.snapshot is not snapshot:
@@ -213,9 +219,9 @@ class HotPath:
             edition.ages(now, self._refresher.limits)
         return edition
 
-    def _edition_of(self, snapshot: Snapshot) -> _Edition:
+    def _edition_of(self, snapshot: Snapshot) -> SnapshotHeaders:
         headers = [*version_headers(snapshot, self._refresher.limits), *self._common]
-        return _Edition(snapshot, lines_of(headers))
+        return SnapshotHeaders(snapshot, encode_headers(headers))
 
 
 def _coding(encoding: Encoding) -> bytes:

@@ -20,7 +20,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from apidex import __version__
-from apidex.http.response_cache import AnswerCache
+from apidex.http.response_cache import ResponseCache
 from apidex.replication.freshness import State
 from apidex.replication.refresher import Refresher
 
@@ -60,7 +60,7 @@ class Metrics:
             route = self._routes[name] = Route()
         return route
 
-    def add(self, answers: "AnswerCache[object, object]") -> None:
+    def add(self, answers: "ResponseCache[object, object]") -> None:
         """Tell of the answers that are kept, too."""
         self.registry.register(_Answers(answers))
 
@@ -119,7 +119,7 @@ class _Replica(Collector):
 class _Answers(Collector):
     """The figures of the answer cache. Searches = hits + misses."""
 
-    def __init__(self, answers: "AnswerCache[object, object]") -> None:
+    def __init__(self, answers: "ResponseCache[object, object]") -> None:
         self._answers = answers
 
     def collect(self) -> Iterator[Metric]:

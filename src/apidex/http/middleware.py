@@ -4,10 +4,10 @@ import time
 
 from apidex.http.asgi import ASGIApp, Message, Receive, Scope, Send
 from apidex.http.metrics import Metrics
-from apidex.http.responses import ALLOW, common_headers, is_name
+from apidex.http.responses import ALLOW, common_headers, is_single_segment
 
 
-class Edge:
+class ResponseMiddleware:
     """ASGI around *app*.
 
     A path of one segment is routed as it was sent, not decoded: a `%2F` in it is part of the name, not a border.
@@ -25,7 +25,7 @@ class Edge:
             return
         is_head, is_options = scope["method"] == "HEAD", scope["method"] == "OPTIONS"
         inner = dict(scope)
-        if is_name(scope["raw_path"]):
+        if is_single_segment(scope["raw_path"]):
             inner["path"] = scope["raw_path"].decode("latin-1")
         if is_head:
             inner["method"] = "GET"

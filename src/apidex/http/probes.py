@@ -8,8 +8,8 @@ from http import HTTPStatus
 
 import msgspec
 
-from apidex.http.context import Service
-from apidex.http.responses import JSON, Problem, common_headers, lines_of, problem_headers
+from apidex.http.context import ReplicaContext
+from apidex.http.responses import JSON, Problem, common_headers, encode_headers, problem_headers
 
 LIVEZ, READYZ = "/-/livez", "/-/readyz"
 
@@ -31,26 +31,26 @@ def ending() -> Problem:
 
 
 class Probes:
-    """Answers for *service*, as soon as it *is_whole*: before, whoever asks waits with all others, at ASGI's door."""
+    """Answers for *replica*, as soon as it *is_whole*: before, whoever asks waits with all others, at ASGI's door."""
 
-    def __init__(self, service: Service, is_whole: Callable[[], bool]) -> None:
-        self._service, self._is_whole = service, is_whole
-        common = common_headers(service.served_by)
+    def __init__(self, replica: ReplicaContext, is_whole: Callable[[], bool]) -> None:
+        self._replica, self._is_whole = replica, is_whole
+        common = common_headers(replica.served_by)
         self._said = {
-            route: (HTTPStatus.OK, lines_of([NO_STORE, *_entity(view), *common]), msgspec.json.encode(view))
+            route: (HTTPStatus.OK, encode_headers([NO_STORE, *_entity(view), *common]), msgspec.json.encode(view))
             for route, view in ((LIVEZ, ALIVE), (READYZ, READY))
         }
         problem = ending()
         body = problem.body()
-        self._ending = (problem.status, lines_of([*problem_headers(body), *common]), body)
+        self._ending = (problem.status, encode_headers([*problem_headers(body), *common]), body)
 
-    def at_once(self, raw_path: bytes) -> tuple[int, bytes, bytes] | None:
+    def respond_sync(self, raw_path: bytes) -> tuple[int, bytes, bytes] | None:
         """Status, lines of the head, and body; None for what is no probe."""
         route = _ROUTES.get(raw_path)
         if route is None or not self._is_whole():
             return None
-        said = self._ending if route == READYZ and self._service.draining else self._said[route]
-        self._service.metrics.route(route).answered(said[0], 0.0)
+        said = self._ending if route == READYZ and self._replica.draining else self._said[route]
+        self._replica.metrics.route(route).answered(said[0], 0.0)
         return said
 
 

@@ -30,7 +30,7 @@ class _Kept(Generic[K, V]):
     uses: int = 0
 
 
-class AnswerCache(Generic[K, V]):
+class ResponseCache(Generic[K, V]):
     """A map of at most *limit* bytes, where a value counts for the size that it is put with. Gets = hits + misses."""
 
     def __init__(self, limit: int) -> None:

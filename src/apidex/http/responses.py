@@ -1,6 +1,6 @@
 """What an answer says of itself: names and encodings taken from requests, validators, problems, and headers.
 
-Pure, and shared by the short cut and by Litestar's handlers, so that both give the same answer.
+Pure, and shared by the fast path and by Litestar's handlers, so that both give the same answer.
 """
 
 import re
@@ -45,7 +45,7 @@ class Problem(Exception):  # noqa: N818 - the word of RFC 9457
         return msgspec.json.encode({"title": title, "status": self.status, "detail": self.detail, **self.members})
 
 
-def name_of(raw_path: bytes) -> str:
+def name_from_path(raw_path: bytes) -> str:
     """The name that a path of one segment asks for. Raises Problem for one that nothing can have."""
     try:
         name = (unquote_to_bytes(raw_path[1:]) if b"%" in raw_path else raw_path[1:]).decode()
@@ -58,12 +58,12 @@ def name_of(raw_path: bytes) -> str:
     return name
 
 
-def is_name(raw_path: bytes) -> bool:
+def is_single_segment(raw_path: bytes) -> bool:
     """Whether a path has just one segment, which is not empty: then it is a search, whatever it says."""
     return len(raw_path) > 1 and raw_path.rfind(b"/") == 0
 
 
-def joined(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes:
+def header_value(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes:
     """The value of a header; several lines of the same name are one list (RFC 9110, section 5.3)."""
     return b",".join([value for key, value in headers if key == name])
 
@@ -149,7 +149,7 @@ def entity_tag(snapshot: Snapshot, encoding: Encoding) -> bytes:
 _TAG = re.compile(rb'(?:W/)?("[^"]*")')
 
 
-def unchanged(if_none_match: bytes, tags: Sequence[bytes]) -> bytes | None:
+def matching_etag(if_none_match: bytes, tags: Sequence[bytes]) -> bytes | None:
     """The one of *tags* that the client holds already (RFC 9110, section 13.1.2), or None."""
     if if_none_match in tags:  # most clients send the one that they were given
         return if_none_match
@@ -159,13 +159,13 @@ def unchanged(if_none_match: bytes, tags: Sequence[bytes]) -> bytes | None:
     return next((tag for tag in tags if tag in held), None)
 
 
-def lines_of(headers: Headers) -> bytes:
+def encode_headers(headers: Headers) -> bytes:
     """*headers* as HTTP/1.1 sends them, each line with its end."""
     return b"".join([b"%b: %b\r\n" % pair for pair in headers])
 
 
-def headers_of(lines: bytes) -> Headers:
-    """The reverse of `lines_of`."""
+def decode_headers(lines: bytes) -> Headers:
+    """The reverse of `encode_headers`."""
     return [(name, value) for name, _, value in (line.partition(b": ") for line in lines.splitlines())]
 
 

@@ -26,7 +26,7 @@ from uvicorn.server import ServerState
 
 from apidex.errors import SettingsError
 from apidex.http.asgi import ASGIApp
-from apidex.http.responses import PROBLEM_JSON, Headers, Problem, is_name, lines_of
+from apidex.http.responses import PROBLEM_JSON, Headers, Problem, encode_headers, is_single_segment
 
 HEAD_LIMIT = 64 * 2**10
 """The longest head of a request, in bytes."""
@@ -47,19 +47,19 @@ _HEADS = {
 }
 
 
-AtOnceAnswer = tuple[int, bytes, bytes]
+SyncResponse = tuple[int, bytes, bytes]
 """Status, lines of the head, and body."""
 
-AtOnce = Callable[[bytes, Headers, bool], AtOnceAnswer | None]
+RespondSync = Callable[[bytes, Headers, bool], SyncResponse | None]
 """What answers a GET of a path of one segment without waiting, or leaves it to ASGI, and raises nothing.
 
 It is told whether it is too busy for what costs more than to turn it away.
 """
 
-Probe = Callable[[bytes], AtOnceAnswer | None]
+Probe = Callable[[bytes], SyncResponse | None]
 """What answers a GET of a probe's path without waiting, or leaves it to ASGI, and raises nothing."""
 
-TurnAway = Callable[[], AtOnceAnswer]
+Shed = Callable[[], SyncResponse]
 """What to say to a request that there is no time for."""
 
 _OPERATIONS = b"/-/"
@@ -70,7 +70,7 @@ _BY_ASGI = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgr
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ConnectionLimits:
     """How long things may take at a connection.
 
     *drain*: from SIGTERM to the closing of the listener. *keep_alive*: between two requests. *connection_age*: until a
@@ -87,7 +87,7 @@ class Limits:
     concurrency: int = 1000
 
 
-class _Turns:
+class LoopLagDetector:
     """How long the turns of the event loop are, which is how long what it reads last in one has waited at least.
 
     One long turn is a process that was held up, and no more; a queue stands where turns have been longer than *lag* for ten
@@ -103,7 +103,7 @@ class _Turns:
         self._left_at: float | None = None
         self._called_at = self._quick_at = float("-inf")
 
-    def are_long(self, loop: asyncio.AbstractEventLoop) -> bool:
+    def is_overloaded(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Whether the present turn is, and those before it were."""
         now = monotonic()
         if self._left_at is not None:
@@ -127,11 +127,11 @@ class _Config(uvicorn.Config):
     def __init__(
         self,
         app: ASGIApp,
-        limits: Limits,
+        limits: ConnectionLimits,
         random: Random,
-        at_once: AtOnce | None,
+        respond_sync: RespondSync | None,
         probe: Probe | None,
-        turn_away: TurnAway | None,
+        shed: Shed | None,
     ) -> None:
         super().__init__(
             app,
@@ -146,8 +146,8 @@ class _Config(uvicorn.Config):
             timeout_keep_alive=max(1, round(limits.keep_alive.total_seconds())),
             timeout_graceful_shutdown=max(1, round(limits.receive.total_seconds())),
         )
-        self.limits, self.random, self.at_once, self.probe, self.turn_away = limits, random, at_once, probe, turn_away
-        self._turns = _Turns(limits.lag.total_seconds() or float("inf"))
+        self.limits, self.random, self.respond_sync, self.probe, self.shed = limits, random, respond_sync, probe, shed
+        self._turns = LoopLagDetector(limits.lag.total_seconds() or float("inf"))
         self.draining = False
         self._dated_from: Headers | None = None
         self._dated = b""
@@ -159,13 +159,13 @@ class _Config(uvicorn.Config):
 
     def is_too_busy(self, loop: asyncio.AbstractEventLoop, state: ServerState) -> bool:
         """Whether a request that is read now has waited too long in a queue that stands, or would be one too many."""
-        return self._turns.are_long(loop) or len(state.tasks) >= self.limits.concurrency
+        return self._turns.is_overloaded(loop) or len(state.tasks) >= self.limits.concurrency
 
     def dated(self, state: ServerState) -> bytes:
         """The lines that uvicorn adds to every answer; it makes them anew every second."""
         if self._dated_from is not state.default_headers:
             self._dated_from = state.default_headers
-            self._dated = lines_of(state.default_headers)
+            self._dated = encode_headers(state.default_headers)
         return self._dated
 
 
@@ -219,16 +219,16 @@ class Connection(HttpToolsProtocol):
         if is_last:
             self.cycle.keep_alive = False
 
-    def _answer_at_once(self) -> AtOnceAnswer | None:
+    def _answer_at_once(self) -> SyncResponse | None:
         """The answer to a plain search or a probe, or to what there is no time for; None for what is ASGI's."""
         config, answer = self.config, None
         is_busy = config.is_too_busy(self.loop, self.server_state)
-        if config.at_once is not None and is_name(self.url) and self._is_plain():
-            answer = config.at_once(self.url, self.headers, is_busy)
+        if config.respond_sync is not None and is_single_segment(self.url) and self._is_plain():
+            answer = config.respond_sync(self.url, self.headers, is_busy)
         elif config.probe is not None and self.url.startswith(_OPERATIONS) and self._is_plain():
             answer = config.probe(self.url)
-        if answer is None and is_busy and config.turn_away is not None and self._may_be_turned_away():
-            return config.turn_away()
+        if answer is None and is_busy and config.shed is not None and self._may_be_turned_away():
+            return config.shed()
         return answer
 
     def _may_be_turned_away(self) -> bool:
@@ -251,7 +251,7 @@ class Connection(HttpToolsProtocol):
         cycle: RequestResponseCycle | None = self.cycle  # there is none until ASGI is asked for the first time
         return cycle is not None and not cycle.response_complete
 
-    def _write(self, answer: AtOnceAnswer, *, is_last: bool) -> None:
+    def _write(self, answer: SyncResponse, *, is_last: bool) -> None:
         """What uvicorn does for ASGI in a task, in one go."""
         status, lines, body = answer
         last = b"connection: close\r\n" if is_last else b""
@@ -316,16 +316,16 @@ class Server(uvicorn.Server):
     def __init__(
         self,
         app: ASGIApp,
-        limits: Limits,
+        limits: ConnectionLimits,
         *,
         random: Random,
-        at_once: AtOnce | None = None,
+        respond_sync: RespondSync | None = None,
         probe: Probe | None = None,
-        turn_away: TurnAway | None = None,
+        shed: Shed | None = None,
         on_listening: Callable[[], None],
         on_ending: Callable[[], None],
     ) -> None:
-        super().__init__(_Config(app, limits, random, at_once, probe, turn_away))
+        super().__init__(_Config(app, limits, random, respond_sync, probe, shed))
         self._on_listening, self._on_ending = on_listening, on_ending
         self._is_hurried = False
 

@@ -15,7 +15,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import License, Tag
 
 from apidex import __version__
-from apidex.http.context import Service
+from apidex.http.context import ReplicaContext
 from apidex.http.routes import catalogue, document, names, operations, page, publicapis, search
 from apidex.http.routes.problems import EXCEPTION_HANDLERS
 
@@ -33,12 +33,12 @@ HANDLERS = (
 )
 
 
-def litestar_app(service: Service) -> Litestar:
-    """The application that answers everything but the searches that the short cut takes."""
+def litestar_app(replica: ReplicaContext) -> Litestar:
+    """The application that answers everything but the searches that the fast path takes."""
     return Litestar(
         route_handlers=HANDLERS,
         dependencies={
-            "service": Provide(lambda: service, sync_to_thread=False),
+            "replica": Provide(lambda: replica, sync_to_thread=False),
             "document": Provide(openapi_document, sync_to_thread=False),
         },
         exception_handlers=EXCEPTION_HANDLERS,
@@ -66,6 +66,6 @@ def openapi_document() -> dict[str, Any]:
         ],
     )
     # declared as Litestar wants them, each by a provider of its own; this application answers nobody
-    unused = {name: Provide(functools.partial(object), sync_to_thread=False) for name in ("service", "document")}
+    unused = {name: Provide(functools.partial(object), sync_to_thread=False) for name in ("replica", "document")}
     app = Litestar(HANDLERS, dependencies=unused, openapi_config=config, logging_config=None)
     return app.openapi_schema.to_schema()

@@ -6,8 +6,8 @@ import msgspec
 from litestar import Request, Response, get
 
 from apidex.catalogue.formats.report import Remark, Remarks
-from apidex.http.context import Service
-from apidex.http.routes.conditional import UNCHANGED, ServiceDependency, live_response
+from apidex.http.context import ReplicaContext
+from apidex.http.routes.conditional import UNCHANGED, ReplicaDependency, live_response
 from apidex.replication.clock import iso
 from apidex.replication.freshness import State
 from apidex.replication.refresher import Failure, Refresher
@@ -87,13 +87,13 @@ class CatalogueView(msgspec.Struct, frozen=True):
     operation_id="catalogue",
     responses=UNCHANGED,
 )
-async def catalogue(request: Request[Any, Any, Any], service: ServiceDependency) -> Response[CatalogueView]:
+async def catalogue(request: Request[Any, Any, Any], replica: ReplicaDependency) -> Response[CatalogueView]:
     """Answer with everything that is known of the current catalogue."""
-    return live_response(request, service, _catalogue_view(service))
+    return live_response(request, replica, _catalogue_view(replica))
 
 
-def _catalogue_view(service: Service) -> CatalogueView:
-    refresher, current = service.refresher, service.refresher.current
+def _catalogue_view(replica: ReplicaContext) -> CatalogueView:
+    refresher, current = replica.refresher, replica.refresher.current
     report, age = current.report, round(refresher.age(), 3)
     return CatalogueView(
         version=current.version,
@@ -114,7 +114,7 @@ def _catalogue_view(service: Service) -> CatalogueView:
         ignored=_remarks_view(report.ignored),
         upstream=_upstream_view(refresher),
         redis=_redis_view(refresher),
-        served_by=service.served_by,
+        served_by=replica.served_by,
     )
 
 

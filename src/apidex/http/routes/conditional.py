@@ -11,7 +11,7 @@ from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
 from litestar.params import SkipValidation
 
-from apidex.http.context import Service
+from apidex.http.context import ReplicaContext
 from apidex.http.responses import (
     COMPRESS_FROM,
     IDENTITY,
@@ -20,28 +20,30 @@ from apidex.http.responses import (
     Headers,
     age_headers,
     entity_tag,
-    joined,
+    header_value,
+    matching_etag,
     negotiate,
-    unchanged,
     version_headers,
 )
 from apidex.replication.snapshot import Snapshot
 
-ServiceDependency = SkipValidation[NamedDependency[Service]]
+ReplicaDependency = SkipValidation[NamedDependency[ReplicaContext]]
 
 UNCHANGED = {304: ResponseSpec(None, description="The client holds this answer already", generate_examples=False)}
 
 
-def catalogue_response(request: Request[Any, Any, Any], service: Service, body: Callable[[], bytes]) -> Response[bytes]:
+def catalogue_response(
+    request: Request[Any, Any, Any], replica: ReplicaContext, body: Callable[[], bytes]
+) -> Response[bytes]:
     """An answer that is the same as long as the catalogue is; *body* is not made for who holds it already."""
-    current, limits = service.refresher.current, service.refresher.limits
-    described = [*version_headers(current, limits), *age_headers(current, limits, service.refresher.age())]
+    current, limits = replica.refresher.current, replica.refresher.limits
+    described = [*version_headers(current, limits), *age_headers(current, limits, replica.refresher.age())]
     return _conditional(request, body, lambda encoding: entity_tag(current, encoding), described)
 
 
 def versioned_response(
     request: Request[Any, Any, Any],
-    service: Service,
+    replica: ReplicaContext,
     snapshot: Snapshot,
     body: Callable[[], bytes],
     *,
@@ -54,8 +56,8 @@ def versioned_response(
     *further* headers come with the body. *varies* tells apart what one URL answers to different Accept headers, and is empty
     where there is no choice.
     """
-    limits = service.refresher.limits
-    age = snapshot.age(service.refresher.clock.steady())
+    limits = replica.refresher.limits
+    age = snapshot.age(replica.refresher.clock.steady())
     described = [*version_headers(snapshot, limits), *age_headers(snapshot, limits, age)]
     if varies:
         described = _varying(described)
@@ -67,18 +69,18 @@ def versioned_response(
 
 
 def live_response(
-    request: Request[Any, Any, Any], service: Service, view: msgspec.Struct, *, varies: bool = False
+    request: Request[Any, Any, Any], replica: ReplicaContext, view: msgspec.Struct, *, varies: bool = False
 ) -> Response[Any]:
     """An answer about this moment: caches must ask again, and its tag is made of its bytes.
 
     It *varies* where the same URL answers something else to another Accept header.
     """
-    current, limits = service.refresher.current, service.refresher.limits
+    current, limits = replica.refresher.current, replica.refresher.limits
     body = msgspec.json.encode(view)
     described = [
         (b"cache-control", b"no-cache"),
         *(pair for pair in version_headers(current, limits) if pair[0] != b"cache-control"),
-        *age_headers(current, limits, service.refresher.age()),
+        *age_headers(current, limits, replica.refresher.age()),
     ]
     return _conditional(request, lambda: body, _tag_of(body), _varying(described) if varies else described)
 
@@ -111,8 +113,8 @@ def _conditional(
 ) -> Response[bytes]:
     """What *make* makes in the encoding that the client prefers, or a 304 where it holds that or the plain one already."""
     asked = request.scope["headers"]
-    encoding = negotiate(joined(asked, b"accept-encoding"))
-    held = unchanged(joined(asked, b"if-none-match"), (tag(encoding), tag(IDENTITY)))
+    encoding = negotiate(header_value(asked, b"accept-encoding"))
+    held = matching_etag(header_value(asked, b"if-none-match"), (tag(encoding), tag(IDENTITY)))
     if held is not None:
         return Response(b"", status_code=304, headers=_text([(b"etag", held), *described]))
     body = make()
@@ -129,7 +131,7 @@ _HOST = re.compile(rb"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 
 def base(request: Request[Any, Any, Any]) -> str:
     """The address that the client knows this service by, for links; none, so that they are relative, if it sends nonsense."""
-    host = joined(request.scope["headers"], b"host")
+    host = header_value(request.scope["headers"], b"host")
     return f"{request.scope['scheme']}://{host.decode()}" if _HOST.fullmatch(host) else ""
 
 

@@ -1,4 +1,4 @@
-"""`GET /{name}` by the textbook: the source of the OpenAPI document, and what the short cut in `hotpath` must equal."""
+"""`GET /{name}` by the textbook: the source of the OpenAPI document, and what the fast path must equal."""
 
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -10,8 +10,8 @@ from litestar.openapi import ResponseSpec
 from litestar.params import Parameter
 
 from apidex.catalogue.catalogue import NAME_LIMIT, Entry
-from apidex.http.responses import is_name, name_of
-from apidex.http.routes.conditional import UNCHANGED, ServiceDependency, catalogue_response
+from apidex.http.responses import is_single_segment, name_from_path
+from apidex.http.routes.conditional import UNCHANGED, ReplicaDependency, catalogue_response
 from apidex.http.routes.parameters import NO_CONTROLS
 from apidex.http.routes.problems import problem_spec
 
@@ -40,17 +40,17 @@ NAME = Parameter(
 )
 async def search_by_name(
     request: Request[Any, Any, Any],
-    service: ServiceDependency,
+    replica: ReplicaDependency,
     name: Annotated[str, NAME],  # noqa: ARG001 - stands for the route; what was asked is in the undecoded path
 ) -> Response[bytes]:
     """Answer by the textbook: look at every entry, encode those that match."""
     raw_path = request.scope["raw_path"]
-    if not is_name(raw_path):  # Litestar takes /Cat/ for /Cat
+    if not is_single_segment(raw_path):  # Litestar takes /Cat/ for /Cat
         raise NotFoundException
-    wanted = name_of(raw_path)
+    wanted = name_from_path(raw_path)
 
     def body() -> bytes:
-        entries = service.refresher.current.catalogue.entries()
+        entries = replica.refresher.current.catalogue.entries()
         return msgspec.json.encode([entry for entry in entries if wanted in entry.name])
 
-    return catalogue_response(request, service, body)
+    return catalogue_response(request, replica, body)

@@ -8,7 +8,7 @@ from litestar.enums import MediaType
 from prometheus_client.exposition import choose_encoder
 
 from apidex.http.probes import ALIVE, LIVEZ, READY, READYZ, StatusView, ending
-from apidex.http.routes.conditional import ServiceDependency
+from apidex.http.routes.conditional import ReplicaDependency
 from apidex.http.routes.problems import problem_spec
 
 
@@ -25,9 +25,9 @@ async def livez() -> Response[StatusView]:
     operation_id="readyz",
     responses=problem_spec(HTTPStatus.SERVICE_UNAVAILABLE, "It is about to end"),
 )
-async def readyz(service: ServiceDependency) -> Response[StatusView]:
+async def readyz(replica: ReplicaDependency) -> Response[StatusView]:
     """Answer without asking anybody else: what all replicas depend on must not take all of them out at once."""
-    if service.draining:
+    if replica.draining:
         raise ending()
     return Response(READY, headers={"cache-control": "no-store"})
 
@@ -39,8 +39,8 @@ async def readyz(service: ServiceDependency) -> Response[StatusView]:
     tags=["operations"],
     operation_id="metrics",
 )
-async def metrics(request: Request[Any, Any, Any], service: ServiceDependency) -> Response[bytes]:
+async def metrics(request: Request[Any, Any, Any], replica: ReplicaDependency) -> Response[bytes]:
     """Answer in the format that the scraper asks for."""
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
     headers = {"cache-control": "no-store", "content-type": content_type}
-    return Response(encode(service.metrics.registry), headers=headers)
+    return Response(encode(replica.metrics.registry), headers=headers)

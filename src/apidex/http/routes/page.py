@@ -18,9 +18,9 @@ from litestar.openapi import ResponseSpec
 from litestar.openapi.spec import OpenAPIMediaType, Operation, Schema
 
 from apidex import __version__
-from apidex.http.context import Service
-from apidex.http.responses import joined
-from apidex.http.routes.conditional import UNCHANGED, ServiceDependency, base, live_response, static_response
+from apidex.http.context import ReplicaContext
+from apidex.http.responses import header_value
+from apidex.http.routes.conditional import UNCHANGED, ReplicaDependency, base, live_response, static_response
 
 
 class IndexView(msgspec.Struct, frozen=True):
@@ -55,22 +55,22 @@ class _AsPageToo(Operation):
     operation_class=_AsPageToo,
     responses={200: ResponseSpec(IndexView, description="The addresses", generate_examples=False), **UNCHANGED},
 )
-async def index(request: Request[Any, Any, Any], service: ServiceDependency) -> Response[Any]:
+async def index(request: Request[Any, Any, Any], replica: ReplicaDependency) -> Response[Any]:
     """Answer with the page, or with the addresses of everything else."""
-    accept = Accept(joined(request.scope["headers"], b"accept").decode("latin-1"))
+    accept = Accept(header_value(request.scope["headers"], b"accept").decode("latin-1"))
     if accept.best_match(["application/json", "text/html"], default="application/json") == "text/html":
         page = render_page()
         headers = [(b"content-security-policy", page.policy.encode())]
         return static_response(request, page.document, content_type=b"text/html; charset=utf-8", further=headers)
-    return live_response(request, service, _index_view(service, base(request)), varies=True)
+    return live_response(request, replica, _index_view(replica, base(request)), varies=True)
 
 
-def _index_view(service: Service, address: str) -> IndexView:
+def _index_view(replica: ReplicaContext, address: str) -> IndexView:
     return IndexView(
         service="apidex",
         version=__version__,
         about="Which public APIs have this in their name?",
-        entries=len(service.refresher.current.catalogue),
+        entries=len(replica.refresher.current.catalogue),
         catalogue=f"{address}/v1/catalogue",
         search=f"{address}/{{name}}",
         example=f"{address}/Cat",

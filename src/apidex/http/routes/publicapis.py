@@ -16,7 +16,7 @@ from litestar.openapi.spec import Schema
 
 from apidex.catalogue.catalogue import NAME_LIMIT, Catalogue, Entry
 from apidex.http.responses import JSON, Problem, version_headers
-from apidex.http.routes.conditional import UNCHANGED, ServiceDependency, catalogue_response
+from apidex.http.routes.conditional import UNCHANGED, ReplicaDependency, catalogue_response
 from apidex.http.routes.parameters import Asked, asking, read
 from apidex.http.routes.problems import problem_spec
 from apidex.search import publicapis
@@ -78,11 +78,11 @@ _NOT_ALLOWED = problem_spec(HTTPStatus.BAD_REQUEST, "A parameter that there is n
     operation_class=asking(*_FILTERS),
     responses={**_ENTRIES, **UNCHANGED, **_NOT_ALLOWED},
 )
-async def entries(request: Request[Any, Any, Any], service: ServiceDependency) -> Response[bytes]:
+async def entries(request: Request[Any, Any, Any], replica: ReplicaDependency) -> Response[bytes]:
     """Answer with the entries in the order of the catalogue."""
-    filters, catalogue = _filters(request), service.refresher.current.catalogue
+    filters, catalogue = _filters(request), replica.refresher.current.catalogue
     return catalogue_response(
-        request, service, lambda: _entries_view(catalogue, filters.select(catalogue.each_entry()))
+        request, replica, lambda: _entries_view(catalogue, filters.select(catalogue.each_entry()))
     )
 
 
@@ -95,9 +95,9 @@ async def entries(request: Request[Any, Any, Any], service: ServiceDependency) -
     operation_class=asking(*_FILTERS),
     responses={**_ENTRIES, **_NOT_ALLOWED, **problem_spec(HTTPStatus.NOT_FOUND, "No entry has all that is asked for")},
 )
-async def random(request: Request[Any, Any, Any], service: ServiceDependency) -> Response[bytes]:
+async def random(request: Request[Any, Any, Any], replica: ReplicaDependency) -> Response[bytes]:
     """Answer with a list of one, which no cache may keep."""
-    current, limits = service.refresher.current, service.refresher.limits
+    current, limits = replica.refresher.current, replica.refresher.limits
     found = _filters(request).select(current.catalogue.each_entry())
     if not found:
         raise Problem(404, "No entry has all that is asked for.")
@@ -114,16 +114,16 @@ async def random(request: Request[Any, Any, Any], service: ServiceDependency) ->
     operation_id="publicapis_categories",
     responses={**_CATEGORIES, **UNCHANGED, **_NOT_ALLOWED},
 )
-async def categories(request: Request[Any, Any, Any], service: ServiceDependency) -> Response[bytes]:
+async def categories(request: Request[Any, Any, Any], replica: ReplicaDependency) -> Response[bytes]:
     """Answer with each name once, in the order in which the catalogue has them first."""
     read(request, ())
-    kinds = service.refresher.current.search.facets.keys
+    kinds = replica.refresher.current.search.facets.keys
 
     def body() -> bytes:
         names = list(dict.fromkeys(kind.category for kind in kinds))
         return msgspec.json.encode(NamesView(len(names), names))
 
-    return catalogue_response(request, service, body)
+    return catalogue_response(request, replica, body)
 
 
 @get(

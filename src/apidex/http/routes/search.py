@@ -21,9 +21,9 @@ from litestar.openapi.spec import Schema
 from apidex.catalogue.catalogue import NAME_LIMIT, Entry, has_control
 from apidex.catalogue.diff import Change, changes
 from apidex.errors import QueryError
-from apidex.http.context import Service
-from apidex.http.responses import JSON, Headers, Problem, joined
-from apidex.http.routes.conditional import UNCHANGED, ServiceDependency, versioned_response
+from apidex.http.context import ReplicaContext
+from apidex.http.responses import JSON, Headers, Problem, header_value
+from apidex.http.routes.conditional import UNCHANGED, ReplicaDependency, versioned_response
 from apidex.http.routes.parameters import NO_CONTROLS, Asked, asking, one_of, read, whole
 from apidex.http.routes.problems import problem_spec
 from apidex.replication.snapshot import Snapshot
@@ -193,16 +193,16 @@ def _answers(shape: Any, text: str, *further: dict[int, ResponseSpec]) -> dict[i
     operation_class=asking(*_SEARCH),
     responses=_answers(SearchView, "A page of hits", _GONE),
 )
-async def search(request: Request[Any, Any, Any], service: ServiceDependency) -> Response[bytes]:
+async def search(request: Request[Any, Any, Any], replica: ReplicaDependency) -> Response[bytes]:
     """Answer with a page of hits, from the version that was asked for."""
     asked = read(request, _SEARCH)
-    snapshot = _held(service, asked["version"])
+    snapshot = _held(replica, asked["version"])
     filters = _filters(snapshot, asked)
     page = SearchRequest(asked["q"], filters, Sort(asked["sort"]), asked["offset"], asked["limit"])
     results = functools.cache(lambda: answer(snapshot.search, snapshot.version, page))
     return versioned_response(
         request,
-        service,
+        replica,
         snapshot,
         lambda: msgspec.json.encode(results()),
         further=lambda: _links(asked, snapshot.version, results().total),
@@ -217,17 +217,17 @@ async def search(request: Request[Any, Any, Any], service: ServiceDependency) ->
     operation_class=asking(*_SUGGEST),
     responses=_answers(SuggestionsView, "Distinct names, best first"),
 )
-async def suggest(request: Request[Any, Any, Any], service: ServiceDependency) -> Response[bytes]:
+async def suggest(request: Request[Any, Any, Any], replica: ReplicaDependency) -> Response[bytes]:
     """Answer with the best few names."""
     asked = read(request, _SUGGEST)
-    snapshot = service.refresher.current
+    snapshot = replica.refresher.current
 
     def body() -> bytes:
         hits = snapshot.search.suggest(asked["q"], asked["limit"])
         names = [SuggestionView(snapshot.catalogue[hit.position].name, hit.highlights) for hit in hits]
         return msgspec.json.encode(SuggestionsView(asked["q"], snapshot.version, names))
 
-    return versioned_response(request, service, snapshot, body)
+    return versioned_response(request, replica, snapshot, body)
 
 
 @get(
@@ -237,16 +237,16 @@ async def suggest(request: Request[Any, Any, Any], service: ServiceDependency) -
     operation_id="categories",
     responses=_answers(CategoriesView, "In alphabetical order"),
 )
-async def categories(request: Request[Any, Any, Any], service: ServiceDependency) -> Response[bytes]:
+async def categories(request: Request[Any, Any, Any], replica: ReplicaDependency) -> Response[bytes]:
     """Answer with the categories of the current catalogue."""
     read(request, ())
-    snapshot = service.refresher.current
+    snapshot = replica.refresher.current
 
     def body() -> bytes:
         listed = [CategoryView(name, entries) for name, entries in snapshot.search.facets.categories.items()]
         return msgspec.json.encode(CategoriesView(snapshot.version, len(listed), listed))
 
-    return versioned_response(request, service, snapshot, body)
+    return versioned_response(request, replica, snapshot, body)
 
 
 @get(
@@ -258,18 +258,18 @@ async def categories(request: Request[Any, Any, Any], service: ServiceDependency
     operation_class=asking(*_ENTRIES, also=list(_MEDIA_TYPES)[1:]),
     responses=_answers(list[Entry], "The entries; as NDJSON or CSV where that was asked for"),
 )
-async def entries(request: Request[Any, Any, Any], service: ServiceDependency) -> Response[bytes]:
+async def entries(request: Request[Any, Any, Any], replica: ReplicaDependency) -> Response[bytes]:
     """Answer with everything, in the format that was asked for."""
     asked = read(request, _ENTRIES)
-    snapshot = service.refresher.current
+    snapshot = replica.refresher.current
     filters = _filters(snapshot, asked)
-    format_name = asked["format"] or _accepted(joined(request.scope["headers"], b"accept"))
+    format_name = asked["format"] or _accepted(header_value(request.scope["headers"], b"accept"))
 
     def body() -> bytes:
         return _WRITERS[format_name](snapshot, snapshot.search.facets.positions(filters))
 
     return versioned_response(
-        request, service, snapshot, body, content_type=FORMATS[format_name], varies=f"-{format_name}"
+        request, replica, snapshot, body, content_type=FORMATS[format_name], varies=f"-{format_name}"
     )
 
 
@@ -282,16 +282,16 @@ async def entries(request: Request[Any, Any, Any], service: ServiceDependency) -
     operation_class=asking(_SINCE),
     responses=_answers(ChangesView, "What was added, removed and changed", _GONE),
 )
-async def changed(request: Request[Any, Any, Any], service: ServiceDependency) -> Response[bytes]:
+async def changed(request: Request[Any, Any, Any], replica: ReplicaDependency) -> Response[bytes]:
     """Answer with the difference between a version held and the current one."""
     since: str = read(request, (_SINCE,))["since"]
-    before, now = _held(service, since), service.refresher.current
+    before, now = _held(replica, since), replica.refresher.current
 
     def body() -> bytes:
         added, removed, otherwise = changes(before.catalogue, now.catalogue)
         return msgspec.json.encode(ChangesView(since, now.version, added, removed, otherwise))
 
-    return versioned_response(request, service, now, body)
+    return versioned_response(request, replica, now, body)
 
 
 HANDLERS = (search, suggest, categories, entries, changed)
@@ -299,13 +299,13 @@ HANDLERS = (search, suggest, categories, entries, changed)
 # --- how
 
 
-def _held(service: Service, version: str | None) -> Snapshot:
+def _held(replica: ReplicaContext, version: str | None) -> Snapshot:
     """The snapshot of a *version*; the current one if none was named. Raises Problem if it is not held."""
     if version is None:
-        return service.refresher.current
-    snapshot = service.refresher.held(version)
+        return replica.refresher.current
+    snapshot = replica.refresher.held(version)
     if snapshot is None:
-        current = service.refresher.current.version
+        current = replica.refresher.current.version
         detail = f"Version {version} of the catalogue is not held by this replica, or not any more; {current} is. Begin anew."
         raise Problem(410, detail, version=current)
     return snapshot
