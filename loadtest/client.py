@@ -40,14 +40,14 @@ class NoRetryPool(HTTPClientPool):
         if pool.size >= 0:
             pool.size = -1
             if client.host.startswith("127."):
-                pool._create_tcp_socket = _from_an_address_of_its_own  # noqa: SLF001
+                pool._create_tcp_socket = _from_an_address_of_its_own  # type: ignore[method-assign] # noqa: SLF001
         return client
 
 
-def _from_an_address_of_its_own(family: int, kind: int, protocol: int) -> Any:  # noqa: ANN401 - gevent's socket
+def _from_an_address_of_its_own(family: int, socktype: int, protocol: int) -> Any:  # noqa: ANN401 - gevent's socket
     import gevent.socket
 
-    connection = gevent.socket.socket(family, kind, protocol)
+    connection = gevent.socket.socket(family, socktype, protocol)
     number = next(_NUMBERS)
     connection.bind((f"127.{number // 62_500 % 100 + 100}.{number // 250 % 250}.{number % 250 + 1}", 0))
     return connection

@@ -10,12 +10,17 @@ or an older version than its replica gave before.
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from random import random
+from random import choice, random
+from typing import Any
 from urllib.parse import quote
 
 import gevent
 from locust import FastHttpUser, LoadTestShape, events, task
+from locust.argument_parser import LocustArgumentParser
+from locust.contrib.fasthttp import FastResponse, ResponseContextManager
+from locust.env import Environment
 
 from loadtest.client import NoRetryPool, fault_of
 from loadtest.names import Names
@@ -26,13 +31,13 @@ from loadtest.verifier import BodyVerifier
 
 __all__ = ["ConditionalUser", "GzipUser", "KeepAliveUser", "NewConnectionUser", "Shaped"]
 
-LATE = 5.0
-"""Seconds after which nobody waits any more."""
+TIMEOUT = 5.0
+"""Seconds after which a request has failed."""
 
 OK, NOT_MODIFIED = 200, 304
 
 
-class Run:
+class UserProcess:
     """What the users of one process share while a test runs."""
 
     def __init__(self, host: str, epoch: float, record: str) -> None:
@@ -46,49 +51,41 @@ class Run:
         return time.monotonic() - self.epoch
 
     def note(self, request: RequestRecord) -> RequestRecord:
-        """A request has ended, and its bytes have been looked at."""
+        """Record a request that has ended, its body checked."""
         self.order.note(request)
         if self.writer:
             self.writer.write(request)
         return request
 
 
-RUN: Run
+SHARED: UserProcess
 
 
 @events.init_command_line_parser.add_listener
-def options(parser) -> None:  # noqa: ANN001 - Locust's
-    """What can be said beside Locust's own options."""
-    parser.add_argument(
-        "--shape", choices=list(SHAPES), default="steady", help="How many of the users there are, and when"
-    )
-    parser.add_argument(
-        "--shape-time", type=float, default=0.0, help="Seconds that the shape takes; else all of the run"
-    )
-    parser.add_argument("--rate", type=float, default=5.0, help="Requests a second of each user that searches")
-    parser.add_argument(
-        "--record",
-        default="",
-        help="Write a row for each request to a file for each process, whose name begins so",
-        include_in_web_ui=False,
-    )
-    parser.add_argument("--epoch", type=float, default=0.0, help="When the run began", include_in_web_ui=False)
+def options(parser: LocustArgumentParser) -> None:
+    """Add our options to Locust's."""
+    add = parser.add_argument
+    add("--shape", choices=list(SHAPES), default="steady", help="How many of the users there are, and when")
+    add("--shape-time", type=float, default=0.0, help="Seconds that the shape takes; else all of the run")
+    add("--rate", type=float, default=5.0, help="Requests a second of each user that searches")
+    add("--record", default="", help="Prefix of a CSV file per process, a row per request", include_in_web_ui=False)
+    add("--epoch", type=float, default=0.0, help="When the run began", include_in_web_ui=False)
 
 
 @events.test_start.add_listener
-def begin(environment, **_) -> None:  # noqa: ANN001, ANN003 - Locust's
+def begin(environment: Environment, **_: object) -> None:
     """Learn the catalogue from the service that is to be searched."""
-    global RUN
-    given = environment.parsed_options
-    RUN = Run(environment.host, given.epoch or time.monotonic(), given.record)
+    global SHARED
+    given: Any = environment.parsed_options
+    SHARED = UserProcess(environment.host or "", given.epoch or time.monotonic(), given.record)
 
 
 @events.test_stop.add_listener
-def end(**_) -> None:  # noqa: ANN003 - Locust's
-    """Have every row written."""
-    RUN.verifier.give_up()
-    if RUN.writer:
-        RUN.writer.close()
+def end(**_: object) -> None:
+    """Write every row."""
+    SHARED.verifier.give_up()
+    if SHARED.writer:
+        SHARED.writer.close()
 
 
 class Shaped(LoadTestShape):
@@ -102,92 +99,91 @@ class Shaped(LoadTestShape):
 
     def tick(self) -> tuple[int, float] | None:
         """As Locust's: users, and users a second; None at the end."""
-        options = self.runner.environment.parsed_options
+        options: Any = self.runner and self.runner.environment.parsed_options
         users, rate = options.num_users or 1, options.spawn_rate or 1
-        shape, run, drawn_out = SHAPES[options.shape], float(options.run_time or 0), options.shape_time
-        now = self.get_run_time()
+        run, now = float(options.run_time or 0), float(self.get_run_time())
         if run and now >= run:
             return None
-        length = drawn_out or run
-        return max(1, round(users * shape(min(now / length, 1.0)))) if length else users, rate
+        length = float(options.shape_time) or run
+        return max(1, round(users * SHAPES[options.shape](min(now / length, 1.0)))) if length else users, rate
 
 
 class ApidexUser(FastHttpUser):
-    """Asks at a steady rate. Each kind has a task of its own: Locust would give it those of what it descends from, too."""
+    """Sends requests at a steady rate. Each subclass has a task of its own: Locust also runs inherited ones."""
 
     abstract = True
-    kind, headers, slower = "", {}, 1.0
-    network_timeout = connection_timeout = LATE
+    kind, slower = "", 1.0
+    headers: Mapping[str, str] = {}
+    network_timeout = connection_timeout = TIMEOUT
 
     def on_start(self) -> None:
-        """Begin at a moment of its own."""
-        self.client.client.clientpool = NoRetryPool(network_timeout=LATE, connection_timeout=LATE)
+        """Begin at a random moment of the first interval."""
+        self.client.client.clientpool = NoRetryPool(network_timeout=TIMEOUT, connection_timeout=TIMEOUT)
         self.interval = self.slower / self.environment.parsed_options.rate
         gevent.sleep(random() * self.interval)
-        self.due = self.free = RUN.now()
+        self.due = self.free = SHARED.now()
 
     def wait_time(self) -> float:
-        """Until the next one is due: who was kept waiting does not skip what he missed."""
+        """Until the next one is due: a user that was kept waiting does not skip what it missed."""
         self.due += self.interval
-        return max(0.0, self.due - RUN.now())
+        return max(0.0, self.due - SHARED.now())
 
-    def ask(self, name: str, headers: dict[str, str], held: bytes | None = None) -> None:
-        """Search for *name*, and note what came of it, whatever that is. *held* is what a 304 stands for."""
-        sent = RUN.now()
+    def ask(self, name: str, headers: Mapping[str, str], held: bytes | None = None) -> None:
+        """Search for *name*, and record the outcome. *held* is the body that a 304 confirms."""
+        sent = SHARED.now()
         try:
-            with gevent.Timeout(LATE):
+            with gevent.Timeout(TIMEOUT):
                 self._ask(name, headers, held, sent)
         except gevent.Timeout:
-            self._lost(sent, "late", f"not whole within {LATE:g} s")
+            SHARED.note(self._row(sent, fault="late", detail=f"not whole within {TIMEOUT:g} s"))
         except Exception as error:
-            self._lost(sent, "unreadable", repr(error))
+            SHARED.note(self._row(sent, fault="unreadable", detail=repr(error)))
 
-    def _ask(self, name: str, headers: dict[str, str], held: bytes | None, sent: float) -> None:
+    def _ask(self, name: str, headers: Mapping[str, str], held: bytes | None, sent: float) -> None:
+        path = f"/{quote(name, safe='')}"
         with self.client.get(
-            f"/{quote(name, safe='')}", name=self.kind, headers=headers, catch_response=True, allow_redirects=False
+            path, name=self.kind, headers=dict(headers), catch_response=True, allow_redirects=False
         ) as response:
-            request = self._seen(response, sent, held)
+            request = self._record(response, sent, held)
             response.request_meta["response_time"] = request.latency * 1000
             body = held if request.status == NOT_MODIFIED else response.content
-            judged = RUN.note(request) if request.fault else RUN.verifier.check(request, name, body or b"")
-            if judged and judged.fault:
-                response.failure(f"{judged.fault} {judged.detail}".strip())
+            checked = SHARED.note(request) if request.fault else SHARED.verifier.check(request, name, body or b"")
+            if checked and checked.fault:
+                response.failure(f"{checked.fault} {checked.detail}".strip())
             else:
                 response.success()
             self.answered(response, body or b"")
 
-    def answered(self, response, body: bytes) -> None:  # noqa: ANN001 - Locust's
-        """Look at an answer, and at the bytes that it stands for."""
+    def answered(self, response: FastResponse, body: bytes) -> None:
+        """Look at a response, and at the body that it stands for."""
 
-    def _seen(self, response, sent: float, held: bytes | None) -> RequestRecord:  # noqa: ANN001 - Locust's
-        """What can be said before the bytes are looked at."""
-        replica, version, age = _facts(response.headers or {})
+    def _record(self, response: ResponseContextManager, sent: float, held: bytes | None) -> RequestRecord:
+        """What can be said before the body is checked."""
+        replica, version, age = _identity(response.headers or {})
         fault, detail = _transport_fault(response, held)
         if not fault and not (replica and version and age >= 0):
-            fault, detail = "says not what it is", f"X-Served-By {replica!r}, Catalogue-Version {version!r}, Age {age}"
-        request = self._request(sent, response.status_code or 0, replica, version, age, fault, detail)
-        return request if fault else RUN.order.judged(request)
+            fault, detail = "unidentified", f"X-Served-By {replica!r}, Catalogue-Version {version!r}, Age {age}"
+        status = response.status_code or 0
+        request = self._row(sent, status=status, replica=replica, version=version, age=age, fault=fault, detail=detail)
+        return request if fault else SHARED.order.judged(request)
 
-    def _lost(self, sent: float, fault: str, detail: str) -> None:
-        RUN.note(self._request(sent, 0, "", "", -1, fault, detail))
-
-    def _request(self, sent: float, *facts: object) -> RequestRecord:
+    def _row(self, sent: float, *, status: int = 0, **facts: Any) -> RequestRecord:  # noqa: ANN401
         """A row, as of now."""
-        done, free = RUN.now(), self.free
+        done, free = SHARED.now(), self.free
         self.free = done
         due, lag = min(self.due, sent), max(0.0, sent - max(self.due, free))
-        return RequestRecord(self.kind, "Connection" not in self.headers, due, sent, done, lag, *facts)
+        return RequestRecord(self.kind, "Connection" not in self.headers, due, sent, done, lag, status, **facts)
 
 
-def _facts(headers) -> tuple[str, str, int]:  # noqa: ANN001 - geventhttpclient's
-    """What an answer says of itself: the replica, the version, the age; nothing, or -1, where it does not, or says it twice."""
+def _identity(headers: Mapping[str, object]) -> tuple[str, str, int]:
+    """Replica, version and age; "" or -1 where a header is missing or repeated."""
     said = [headers.get(name, "") for name in ("X-Served-By", "Catalogue-Version", "Age")]
     replica, version, age = (value if isinstance(value, str) else "" for value in said)
     return replica, version, int(age) if age.isdecimal() else -1
 
 
-def _transport_fault(response, held: bytes | None) -> tuple[str, str]:  # noqa: ANN001 - Locust's
-    """What went wrong on the way, or with the status. A 304 is for those who hold something."""
+def _transport_fault(response: ResponseContextManager, held: bytes | None) -> tuple[str, str]:
+    """What went wrong on the way, or with the status. A 304 is correct only for a request that holds a body."""
     error, status = response.request_meta["exception"], response.status_code
     if error is None and (status == OK or (status == NOT_MODIFIED and held is not None)):
         return "", ""
@@ -204,42 +200,42 @@ class KeepAliveUser(ApidexUser):
 
     @task
     def search(self) -> None:
-        """Look for a name, and look at what is found."""
-        self.ask(RUN.names.one(), self.headers)
+        """Search for a name."""
+        self.ask(SHARED.names.one(), self.headers)
 
 
 class NewConnectionUser(ApidexUser):
-    """Comes with a connection of its own for each search."""
+    """Opens a connection for each search."""
 
     weight = 3
     kind, headers = "search, new connection", {"Connection": "close"}
 
     @task
     def search(self) -> None:
-        """Search, and leave."""
-        self.ask(RUN.names.one(), self.headers)
+        """Search, and close."""
+        self.ask(SHARED.names.one(), self.headers)
 
 
 class ConditionalUser(ApidexUser):
-    """Asks again for what it has."""
+    """Revalidates the response that it holds."""
 
     weight = 2
-    kind = "search, held already"
+    kind = "search, revalidated"
 
     def on_start(self) -> None:
         """It holds nothing yet."""
         super().on_start()
-        self.name, self.tag, self.held = RUN.names.one(), "", b""
+        self.name, self.tag, self.held = SHARED.names.one(), "", b""
 
     @task
     def search(self) -> None:
-        """Ask with the tag of the last answer; a 304 says that its bytes are still right."""
+        """Send the tag of the last response; a 304 says that its bytes are still right."""
         if self.tag:
             self.ask(self.name, {"If-None-Match": self.tag}, self.held)
         else:
             self.ask(self.name, {})
 
-    def answered(self, response, body: bytes) -> None:  # noqa: ANN001 - Locust's
+    def answered(self, response: FastResponse, body: bytes) -> None:
         """Hold it."""
         tag = response.headers.get("ETag", "") if response.headers else ""
         if response.status_code == OK and isinstance(tag, str):
@@ -247,7 +243,7 @@ class ConditionalUser(ApidexUser):
 
 
 class GzipUser(ApidexUser):
-    """Asks for a letter, which half of the names have, compressed."""
+    """Searches for a letter, which half of the names have, compressed."""
 
     weight = 1
     kind, headers, slower = "a letter, compressed", {"Accept-Encoding": "gzip"}, 5.0
@@ -255,4 +251,4 @@ class GzipUser(ApidexUser):
     @task
     def search(self) -> None:
         """Search for one letter."""
-        self.ask("aeiou"[int(random() * 5)], self.headers)
+        self.ask(choice("aeiou"), self.headers)

@@ -13,6 +13,7 @@ mpl.use("svg")
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from loadtest.analysis import QUANTILES, Cost, Share
 from loadtest.checks import Check
@@ -179,7 +180,7 @@ def _versions(axes: Axes, requests: Sequence[RequestRecord]) -> None:
             linewidth=1.2,
         )
     axes.set_ylabel("n-th version")
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _faults(costs: Sequence[Cost]) -> str:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from socket import create_connection
 
@@ -82,6 +83,7 @@ class Processes(Target):
         self._replicas: dict[str, tuple[Daemon, int]] = {}
         self._upstream_port, self._control_port, self._redis_port = (free_port() for _ in range(3))
         self._numbers = iter(range(1, 10_000))
+        self._daemons: list[Daemon] = []
 
     def open(self, replicas: int) -> None:
         """Start everything."""
@@ -89,17 +91,14 @@ class Processes(Target):
         self._upstream = self._daemon("upstream", self._upstream_script(*serving))
         self._redis = self._daemon("redis", _redis_command(self._redis_port, self._folder))
         for what, port in (("upstream", self._upstream_port), ("Redis", self._redis_port)):
-            wait_for(20, f"an answer of the {what}", lambda port=port: _listens(port))
+            wait_for(20, f"an answer of the {what}", partial(_listens, port))
         self.scale(replicas)
         self.host = f"http://127.0.0.1:{self._balancer.port}"
 
     def close(self) -> None:
         """End everything, at once."""
-        for daemon, _ in self._replicas.values():
+        for daemon in self._daemons:
             daemon.end(signal.SIGKILL)
-        for name in ("_redis", "_upstream"):
-            if daemon := getattr(self, name, None):
-                daemon.end(signal.SIGKILL)
 
     def replicas(self) -> list[Replica]:
         """As `Target.replicas`."""
@@ -190,7 +189,8 @@ class Processes(Target):
             "APIDEX_KEEP_ALIVE_SECONDS": "2",
             "APIDEX_DRAIN_SECONDS": "4",
         }
-        return Daemon(command, clean | settings | more, self._folder / f"{name}.log")
+        self._daemons.append(Daemon(command, clean | settings | more, self._folder / f"{name}.log"))
+        return self._daemons[-1]
 
     def _upstream_script(self, *words: str) -> tuple[str, ...]:
         return (sys.executable, str(_TESTBED / "upstream.py"), *words, "--control", str(self._control_port))

@@ -24,7 +24,7 @@ class Handler(TCPFakeRequestHandler):
             except redis.ResponseError as error:
                 return error
 
-        self.current_client.read_response = answer
+        self.current_client.read_response = answer  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def main(verb: str, container: str, number: str = "") -> None:
             os.kill(process, int(number))
         return
     with Path(f"/proc/{there[0]}/ns/net").open() as network:
-        os.setns(network.fileno(), os.CLONE_NEWNET)
+        os.setns(network.fileno(), os.CLONE_NEWNET)  # type: ignore[attr-defined, unused-ignore] # Python 3.12
     if verb == "partition":
         queue(_NEW_QUEUE, _CREATE | _REPLACE)
     else:
