@@ -1,6 +1,6 @@
 # The one image of Apidex, for compose and for a cluster, with one process in it:
 #
-#     docker build --tag apidex:0.1.0 .
+#     docker build --tag apidex .
 #
 # `--target test` adds the tests (run it with `--read-only --tmpfs /tmp`), `--target loadtest` adds Locust.
 
@@ -80,7 +80,7 @@ CMD ["locust", "-f", "loadtest/locustfile.py"]
 
 # The last stage is the one that `docker build` makes.
 FROM runtime AS apidex
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Apidex" \
       org.opencontainers.image.description="Which public APIs have this in their name? Answered fast, and always." \

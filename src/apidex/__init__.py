@@ -16,4 +16,4 @@ catalogue/      what a catalogue is, its formats and its bytes. Pure
 errors, settings, logs, urls and event_loop are known to all of them and know none.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -6,7 +6,6 @@ from decimal import Decimal
 
 import pytest
 
-import apidex
 from conftest import ROOT
 from deploy.rendering import K8S, compose, kustomize, overlay
 
@@ -149,16 +148,3 @@ def test_the_grace_period_is_longer_than_the_drain_and_the_drain_than_keeping_al
     drain, keep_alive = float(settings["APIDEX_DRAIN_SECONDS"]), float(settings["APIDEX_KEEP_ALIVE_SECONDS"])
     pod = objects["Deployment", "apidex"]["spec"]["template"]["spec"]
     assert keep_alive < drain < pod["terminationGracePeriodSeconds"]
-
-
-def test_everything_says_the_release(services, objects):
-    tag = containers(objects["Deployment", "apidex"])[0]["image"].partition(":")[2]
-    said = {
-        "the cluster's image": tag,
-        "the image for load": services["locust"]["image"].partition(":")[2],
-        "the Dockerfile's VERSION": re.findall(r"^ARG VERSION=(\S+)", DOCKERFILE, re.MULTILINE)[-1],
-    }
-    assert {what: release for what, release in said.items() if release != apidex.__version__} == {}
-    for path in ("Dockerfile", "docs/deploy.md"):
-        examples = re.findall(r"apidex:(\d[\w.]*\w)", (ROOT / path).read_text())
-        assert set(examples) == {apidex.__version__}, path

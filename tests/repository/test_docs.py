@@ -1,6 +1,8 @@
 """What the documentation says of settings, events and commands is so."""
 
 import re
+import subprocess
+import sys
 from dataclasses import fields
 from datetime import timedelta
 from typing import get_args
@@ -62,6 +64,11 @@ async def test_every_metric_is_documented_and_no_other(client):
     told = set(re.findall(r"^# TYPE (apidex_\S+)", (await client.get("/-/metrics")).text, re.MULTILINE))
     # a histogram and a counter have a second family with the moment of their creation
     assert {name for name in told if not name.endswith("_created")} == documented("## Metrics")
+
+
+def test_the_version_is_the_same_everywhere():
+    done = subprocess.run([sys.executable, "deploy/version.py"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def commands_of(text: str) -> list[str]:
