@@ -15,7 +15,7 @@ from hypothesis import settings as hypothesis_settings
 
 from apidex.app import App, create_app
 from apidex.settings import Settings
-from fakes import FakeCache, FakeClock, FakeRedis, FakeUpstream
+from fakes import FakeClock, FakeRedis, FakeStore, FakeUpstream
 from redis_server import RedisServer
 
 ROOT = Path(__file__).parents[1]
@@ -68,15 +68,15 @@ def upstream() -> FakeUpstream:
 async def running_app(upstream, clock, redis=None, **settings) -> AsyncIterator[App]:
     """A replica on a fake upstream, a fake clock and a fake Redis, whose refresh task does nothing after its first turn."""
     defaults = {"served_by": "replica-1", "startup_timeout": timedelta(seconds=5), "poll": timedelta(hours=1)}
-    cache = FakeCache(redis or FakeRedis(clock))
-    parts = {"upstream": upstream, "cache": cache, "clock": clock, "random": Random(1)}
+    store = FakeStore(redis or FakeRedis(clock))
+    parts = {"upstream": upstream, "store": store, "clock": clock, "random": Random(1)}
     async with create_app(Settings(**(defaults | settings)), **parts) as app:
         yield app
 
 
 async def refreshed(app: App) -> None:
     """An interval later, the upstream is asked again."""
-    app.replica.refresher.clock.passes(app.replica.refresher.limits.refresh.total_seconds())
+    app.replica.refresher.clock.passes(app.replica.refresher.policy.refresh.total_seconds())
     await app.replica.refresher.turn()
 
 

@@ -10,8 +10,8 @@ from datetime import timedelta
 import msgspec
 
 from apidex.catalogue.catalogue import Entry
-from apidex.errors import CacheError, UpstreamError
-from apidex.replication.store import Copy, Head
+from apidex.errors import StoreError, UpstreamError
+from apidex.replication.store import StoredCatalogue, StoredState
 from apidex.replication.upstream import Fetched, NotModified
 from apidex.replication.validators import Validators
 
@@ -83,21 +83,21 @@ class FakeUpstream:
 
 
 class FakeRedis:
-    """What one Redis holds for a fleet, and its clock; FakeCache is how a replica reaches it."""
+    """What one Redis holds for a fleet, and its clock; FakeStore is how a replica reaches it."""
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
-        self.error: CacheError | None = None
+        self.error: StoreError | None = None
         self.flush()
 
     def flush(self) -> None:
-        self.copy: Copy | None = None
+        self.stored: StoredCatalogue | None = None
         self.payload: bytes | None = None
         self.failures, self.retry_at = 0, 0.0
         self.holder, self.held_until = "", 0.0
 
     def goes_down(self, kind: str = "connect") -> None:
-        self.error = CacheError(kind, f"Redis is down ({kind})")
+        self.error = StoreError(kind, f"Redis is down ({kind})")
 
     def comes_back(self) -> None:
         self.error = None
@@ -106,11 +106,11 @@ class FakeRedis:
         return self.clock.wall()
 
     def _may_write(self, expected: int | None) -> bool:
-        return (self.copy.stamp if self.copy else None) == expected
+        return (self.stored.stamp if self.stored else None) == expected
 
 
-class FakeCache:
-    """The contract of `apidex.replication.store.Cache`, without a network: test_store.py holds it to the same as a real Redis."""
+class FakeStore:
+    """The contract of `CatalogueStore` without a network; test_store.py holds it to the same as a real Redis."""
 
     url = "redis://fake"
 
@@ -125,37 +125,37 @@ class FakeCache:
     async def come_back(self, verb: str) -> None:
         """On the way back from Redis, when what was asked is done."""
 
-    async def read(self) -> Head:
+    async def read(self) -> StoredState:
         await self.reach("read")
-        head = self._head()
+        head = self._state()
         await self.come_back("read")
         return head
 
-    async def load(self) -> tuple[Head, bytes | None]:
+    async def load(self) -> tuple[StoredState, bytes | None]:
         await self.reach("load")
-        loaded = self._head(), self.redis.payload
+        loaded = self._state(), self.redis.payload
         await self.come_back("load")
         return loaded
 
-    async def publish(self, copy: Copy, payload: bytes, expected: int | None) -> bool:
+    async def publish(self, catalogue: StoredCatalogue, payload: bytes, expected: int | None) -> bool:
         await self.reach("publish")
         redis = self.redis
-        checked_at = min(copy.checked_at, redis.now())
-        done = redis._may_write(expected) and checked_at >= self._stored_at()
+        validated_at = min(catalogue.validated_at, redis.now())
+        done = redis._may_write(expected) and validated_at >= self._stored_at()
         if done:
-            redis.copy, redis.payload = replace(copy, checked_at=checked_at), payload
+            redis.stored, redis.payload = replace(catalogue, validated_at=validated_at), payload
             redis.failures, redis.retry_at = 0, 0.0
         await self.come_back("publish")
         return done
 
-    async def confirm(self, stamp: int, checked_at: float, validators: Validators) -> bool:
+    async def confirm(self, stamp: int, validated_at: float, validators: Validators) -> bool:
         await self.reach("confirm")
         redis = self.redis
         done = redis._may_write(stamp)
         if done:
-            checked_at = min(checked_at, redis.now())
-            if checked_at > self._stored_at():
-                redis.copy = replace(redis.copy, checked_at=checked_at, validators=validators)
+            validated_at = min(validated_at, redis.now())
+            if validated_at > self._stored_at():
+                redis.stored = replace(redis.stored, validated_at=validated_at, validators=validators)
             redis.failures, redis.retry_at = 0, 0.0
         await self.come_back("confirm")
         return done
@@ -169,14 +169,14 @@ class FakeCache:
         await self.reach("drop")
         done = self.redis._may_write(stamp)
         if done:
-            self.redis.copy = self.redis.payload = None
+            self.redis.stored = self.redis.payload = None
             self.redis.failures, self.redis.retry_at = 0, 0.0
         await self.come_back("drop")
         return done
 
     async def reset(self) -> None:
         await self.reach("reset")
-        self.redis.copy = self.redis.payload = None
+        self.redis.stored = self.redis.payload = None
         await self.come_back("reset")
 
     async def lease(self, token: str, ttl: timedelta) -> bool:
@@ -201,12 +201,12 @@ class FakeCache:
             self.redis.held_until = 0.0
         await self.come_back("release")
 
-    def _head(self) -> Head:
+    def _state(self) -> StoredState:
         redis = self.redis
-        return Head(redis.now(), redis.copy, redis.failures, redis.retry_at)
+        return StoredState(redis.now(), redis.stored, redis.failures, redis.retry_at)
 
     def _stored_at(self) -> float:
-        stored_at = self.redis.copy.checked_at if self.redis.copy else 0.0
+        stored_at = self.redis.stored.validated_at if self.redis.stored else 0.0
         return stored_at if stored_at <= self.redis.now() else 0.0
 
 

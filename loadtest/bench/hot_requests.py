@@ -26,9 +26,9 @@ from apidex.http.asgi import Receive, Scope, Send
 from apidex.http.fast_path import FastPath
 from apidex.http.metrics import Metrics
 from apidex.http.responses import IDENTITY, entity_tag
-from apidex.replication.freshness import Limits
+from apidex.replication.freshness import FreshnessPolicy
 from apidex.replication.refresher import Refresher
-from apidex.replication.store import Cache
+from apidex.replication.store import CatalogueStore
 from apidex.replication.upstream import Upstream
 from apidex.server.lifecycle import Connection, ConnectionLimits, Server
 
@@ -66,11 +66,11 @@ async def _asgi(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: AR
 def _connection() -> Connection:
     """A connection of a client to a replica that answers from the starter catalogue."""
     clock, week = _Still(), timedelta(days=7)
-    limits = Limits(timedelta(hours=1), timedelta(seconds=5), week, week)
+    policy = FreshnessPolicy(timedelta(hours=1), timedelta(seconds=5), week, week)
     nothing: Any = None  # is asked by no request
     refresher = Refresher(
-        *(cast(Cache, nothing), cast(Upstream, nothing), starter_snapshot(clock)),
-        prepare=nothing, limits=limits, keep_share=0.5, limit=0, clock=clock, random=Random(1),
+        *(cast(CatalogueStore, nothing), cast(Upstream, nothing), starter_snapshot(clock)),
+        build=nothing, policy=policy, min_entries_ratio=0.5, max_bytes=0, clock=clock, random=Random(1),
     )  # fmt: skip
     hot = FastPath(_asgi, refresher, Metrics(refresher), "replica", 2**20)
     server = Server(

@@ -22,8 +22,8 @@ from apidex.catalogue import codec
 from apidex.catalogue.catalogue import Catalogue, Entry
 from apidex.catalogue.formats import Parsed, Report
 from apidex.indexing import builder
-from apidex.replication.store import Copy, cache_at
-from apidex.replication.validators import NONE
+from apidex.replication.store import StoredCatalogue, open_store
+from apidex.replication.validators import NO_VALIDATORS
 from loadtest.bench.contenders import Contender, redis_server
 from loadtest.bench.latency_probe import Waits, ask
 from loadtest.bench.process import answer, discard, give_way, megabytes_held, peak_of, running, wait_for
@@ -190,10 +190,12 @@ def publish(url: str, offer: Offer) -> None:
 
     async def put() -> None:
         timeout = timedelta(seconds=5)
-        async with cache_at(url, password="", ca="", prefix="apidex", timeout=timeout, limit=_LIMIT) as cache:
-            head = await cache.read()
-            copy = Copy(int(head.now * 1000), offer.digest, offer.count, True, head.now, "bench", NONE)
-            if not await cache.publish(copy, offer.payload, head.copy.stamp if head.copy else None):
+        async with open_store(url, password="", ca="", prefix="apidex", timeout=timeout, max_bytes=_LIMIT) as store:
+            stored = await store.read()
+            catalogue = StoredCatalogue(
+                int(stored.now * 1000), offer.digest, offer.count, True, stored.now, "bench", NO_VALIDATORS
+            )
+            if not await store.publish(catalogue, offer.payload, stored.catalogue.stamp if stored.catalogue else None):
                 raise RuntimeError("the fence refused the catalogue")
 
     asyncio.run(put())

@@ -19,11 +19,11 @@ from apidex.http.middleware import ResponseMiddleware
 from apidex.http.probes import Probes
 from apidex.indexing.builder import from_upstream
 from apidex.replication.clock import Clock, SystemClock
-from apidex.replication.freshness import Limits
+from apidex.replication.freshness import FreshnessPolicy
 from apidex.replication.refresher import Refresher
 from apidex.replication.snapshot import Snapshot
-from apidex.replication.store import Cache, RedisCache, cache_at
-from apidex.replication.upstream import Upstream, upstream_at
+from apidex.replication.store import CatalogueStore, RedisStore, open_store
+from apidex.replication.upstream import Upstream, open_upstream
 from apidex.search.index import SearchIndex
 from apidex.search.names import NameIndex
 from apidex.settings import Settings
@@ -48,7 +48,7 @@ async def create_app(
     settings: Settings,
     *,
     upstream: Upstream | None = None,
-    cache: Cache | None = None,
+    store: CatalogueStore | None = None,
     clock: Clock | None = None,
     random: Random | None = None,
 ) -> AsyncIterator[App]:
@@ -60,28 +60,30 @@ async def create_app(
     async with AsyncExitStack() as stack:
         if upstream is None:
             upstream = await stack.enter_async_context(
-                upstream_at(settings.upstream, settings.upstream_timeout, settings.upstream_limit)
+                open_upstream(settings.upstream, settings.upstream_timeout, settings.upstream_limit)
             )
-        if cache is None:
-            cache = await stack.enter_async_context(cache_of(settings))
+        if store is None:
+            store = await stack.enter_async_context(store_of(settings))
         clock = clock or SystemClock()
         refresher = Refresher(
-            cache,
+            store,
             upstream,
             starter_snapshot(clock),
-            prepare=functools.partial(
+            build=functools.partial(
                 from_upstream, format_name=None if settings.upstream_format == "auto" else settings.upstream_format
             ),
-            limits=Limits(settings.refresh, settings.poll, settings.stale_while_revalidate, settings.stale_if_error),
-            keep_share=settings.min_entries_ratio,
-            limit=settings.upstream_limit,
+            policy=FreshnessPolicy(
+                settings.refresh, settings.poll, settings.stale_while_revalidate, settings.stale_if_error
+            ),
+            min_entries_ratio=settings.min_entries_ratio,
+            max_bytes=settings.upstream_limit,
             clock=clock,
             random=random or Random(),  # noqa: S311 - spreads replicas in time, guards nothing
         )
         metrics = Metrics(refresher)
         replica = ReplicaContext(refresher, metrics, settings.served_by)
         await stack.enter_async_context(_running(refresher))
-        await refresher.first_catalogue(settings.startup_timeout)
+        await refresher.wait_for_first_load(settings.startup_timeout)
         litestar, is_made = await stack.enter_async_context(_deferred(lambda: _litestar(replica)))
         without_fast_path = ResponseMiddleware(litestar, metrics, settings.served_by)
         fast_path = FastPath(without_fast_path, refresher, metrics, settings.served_by, settings.response_cache)
@@ -119,15 +121,15 @@ async def _deferred(make: Callable[[], ASGIApp]) -> AsyncIterator[tuple[ASGIApp,
         await making
 
 
-def cache_of(settings: Settings) -> AbstractAsyncContextManager[RedisCache]:
+def store_of(settings: Settings) -> AbstractAsyncContextManager[RedisStore]:
     """The Redis that *settings* name, to be opened."""
-    return cache_at(
+    return open_store(
         settings.redis_url,
         password=settings.redis_password,
         ca=settings.redis_ca,
         prefix=settings.redis_prefix,
         timeout=settings.redis_timeout,
-        limit=settings.upstream_limit,
+        max_bytes=settings.upstream_limit,
     )
 
 
@@ -135,10 +137,10 @@ def starter_snapshot(clock: Clock) -> Snapshot:
     """The starter catalogue, as old as its facts are."""
     parsed, as_of = starter.load()
     index = NameIndex.build(parsed.catalogue.each_name())
-    checked = clock.steady() - max(0.0, clock.wall() - as_of)
+    validated_at = clock.steady() - max(0.0, clock.wall() - as_of)
     search = SearchIndex.build(parsed.catalogue)
     made = (parsed.catalogue, index, search, parsed.report)
-    return Snapshot(*made, int(as_of * 1000), starter.SOURCE, checked, bundled=True)
+    return Snapshot(*made, int(as_of * 1000), starter.SOURCE, validated_at, bundled=True)
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ ApidexError
 ├── UpstreamError       the upstream gave no readable answer
 ├── ServiceError        the service that a command asks gave no usable answer
 ├── WireError           bytes from Redis are not a catalogue
-└── CacheError          Redis gave no usable answer
+└── StoreError          Redis gave no usable answer
 
 I/O modules raise; the refresher alone decides what a failure means for the replica. `docs/events.md` describes every reason; a
 test compares the two.
@@ -20,7 +20,7 @@ from typing import Literal
 UpstreamReason = Literal["connect", "timeout", "broken", "status", "redirect", "too_large", "encoding", "file"]
 CatalogueReason = Literal["format", "empty", "unreadable", "shrunk", "internal"]
 WireReason = Literal["missing", "damaged", "version", "digest", "too_large"]
-CacheReason = Literal["connect", "timeout", "auth", "oom", "readonly", "loading", "response", "type", WireReason]
+StoreReason = Literal["connect", "timeout", "auth", "oom", "readonly", "loading", "response", "type", WireReason]
 
 
 class ApidexError(Exception):
@@ -73,9 +73,9 @@ class WireError(ApidexError):
         self.kind: WireReason = kind
 
 
-class CacheError(ApidexError):
+class StoreError(ApidexError):
     """Redis did not do what it was asked, or its answer was lost. What was asked may have been done all the same."""
 
-    def __init__(self, kind: CacheReason, text: str) -> None:
+    def __init__(self, kind: StoreReason, text: str) -> None:
         super().__init__(text)
-        self.kind: CacheReason = kind
+        self.kind: StoreReason = kind

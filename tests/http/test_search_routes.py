@@ -6,7 +6,7 @@ import io
 import msgspec
 import pytest
 
-from apidex.replication.snapshot import EARLIER_COUNT
+from apidex.replication.snapshot import HISTORY_COUNT
 from conftest import client_of, refreshed, running_app
 from fakes import FakeClock, FakeRedis, FakeUpstream, entry
 
@@ -168,7 +168,7 @@ async def test_pages_go_on_across_a_refresh(client, upstream, app):
 
 async def test_only_the_last_few_versions_are_held_and_the_others_are_gone(client, upstream, app):
     versions = []
-    for number in range(EARLIER_COUNT + 2):
+    for number in range(HISTORY_COUNT + 2):
         sends(upstream, *ENTRIES, entry(f"Newcomer {number}"))
         await refreshed(app)
         versions.append((await client.get("/v1/search")).json()["version"])

@@ -8,12 +8,12 @@ import pytest
 import structlog
 
 from apidex.catalogue import codec, formats
-from apidex.errors import CacheError
+from apidex.errors import StoreError
 from apidex.replication.clock import SystemClock
 from apidex.replication.freshness import State
-from apidex.replication.store import cache_at
+from apidex.replication.store import open_store
 from conftest import client_of, running_app
-from fakes import FakeCache, FakeClock, FakeRedis, FakeUpstream, publicapis
+from fakes import FakeClock, FakeRedis, FakeStore, FakeUpstream, publicapis
 from refreshers import HOUR, refresher_of
 
 POLL = 5
@@ -78,7 +78,7 @@ async def test_ages_are_the_same_whoever_fetched(fleet):
     late = refresher_of(fleet.upstream, fleet.clock, fleet.redis)
     await late.turn()
     assert round(late.age()) == 105
-    assert late.ledger.refreshes.total() == 0
+    assert late.stats.refreshes.total() == 0
 
 
 async def test_a_304_moves_no_payload(fleet):
@@ -86,7 +86,7 @@ async def test_a_304_moves_no_payload(fleet):
     fleet.clock.passes(HOUR)
     await fleet.polls(2)
     assert fleet.redis.payload is payload
-    assert sum(replica.ledger.refreshes["not_modified"] for replica in fleet.replicas) == 1
+    assert sum(replica.stats.refreshes["not_modified"] for replica in fleet.replicas) == 1
     assert all(replica.age() <= 2 * POLL for replica in fleet.replicas)
 
 
@@ -94,19 +94,19 @@ async def test_an_empty_redis_is_refilled_without_asking_the_upstream(fleet):
     before = fleet.versions
     fleet.redis.flush()
     await fleet.polls()
-    assert {fleet.redis.copy.version} == before == fleet.versions
+    assert {fleet.redis.stored.version} == before == fleet.versions
     assert len(fleet.upstream.asked) == 1
 
 
 async def test_an_older_copy_in_redis_takes_nobody_back(fleet):
-    old = fleet.redis.copy, fleet.redis.payload
+    old = fleet.redis.stored, fleet.redis.payload
     fleet.upstream.has("New", *"abcde")
     fleet.clock.passes(HOUR)
     await fleet.polls(2)
     new = fleet.versions
-    fleet.redis.copy, fleet.redis.payload = old
+    fleet.redis.stored, fleet.redis.payload = old
     await fleet.polls(2)
-    assert fleet.versions == new == {fleet.redis.copy.version}
+    assert fleet.versions == new == {fleet.redis.stored.version}
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ async def test_a_payload_that_cannot_be_read_is_a_miss_and_is_put_right_by_those
     newcomer = refresher_of(fleet.upstream, fleet.clock, fleet.redis)
     fleet.redis.retry_at = fleet.redis.now() + HOUR  # so that the newcomer cannot help itself
     await newcomer.turn()
-    assert newcomer.ledger.redis_errors[kind] == 1
+    assert newcomer.stats.redis_errors[kind] == 1
     assert newcomer.state() is State.BUNDLED
     await fleet.polls()
     await newcomer.turn()
@@ -134,28 +134,30 @@ async def test_a_payload_that_cannot_be_read_is_a_miss_and_is_put_right_by_those
 
 async def test_a_payload_that_cannot_be_read_leaves_a_replica_what_it_has(fleet):
     before = fleet.versions
-    copy = fleet.redis.copy
-    fleet.redis.copy = replace(copy, stamp=copy.stamp + 1, digest="0" * 64, checked_at=fleet.redis.now())
+    copy = fleet.redis.stored
+    fleet.redis.stored = replace(copy, stamp=copy.stamp + 1, digest="0" * 64, validated_at=fleet.redis.now())
     await fleet.polls(2)
     assert len(fleet.versions) == 1
     assert {version.partition("-")[2] for version in fleet.versions} == {
         version.partition("-")[2] for version in before
     }
-    assert fleet.redis.copy.digest == copy.digest
+    assert fleet.redis.stored.digest == copy.digest
     assert len(fleet.upstream.asked) == 1
 
 
 async def test_a_payload_that_is_too_long_leaves_a_replica_what_it_has(fleet, monkeypatch):
     async def load(self):
-        raise CacheError("too_large", "1 GB")
+        raise StoreError("too_large", "1 GB")
 
-    newer = replace(fleet.redis.copy, stamp=fleet.redis.copy.stamp + 1, digest="0" * 64, checked_at=fleet.redis.now())
-    fleet.redis.copy = newer
-    monkeypatch.setattr(FakeCache, "load", load)
+    newer = replace(
+        fleet.redis.stored, stamp=fleet.redis.stored.stamp + 1, digest="0" * 64, validated_at=fleet.redis.now()
+    )
+    fleet.redis.stored = newer
+    monkeypatch.setattr(FakeStore, "load", load)
     before = fleet.versions
     await fleet.polls(2)
     assert fleet.versions == before
-    assert all(replica.ledger.redis_errors["too_large"] for replica in fleet.replicas)
+    assert all(replica.stats.redis_errors["too_large"] for replica in fleet.replicas)
 
 
 @pytest.mark.parametrize("kind", ["connect", "timeout", "oom", "loading", "readonly"])
@@ -244,7 +246,7 @@ async def test_both_are_down_at_the_start_and_the_real_one_comes_when_either_is_
             other = Fleet(1)
             other.upstream.has("Real", *"abcde")
             await other.polls()
-            fleet.redis.copy, fleet.redis.payload = other.redis.copy, codec.to_bytes(parsed)
+            fleet.redis.stored, fleet.redis.payload = other.redis.stored, codec.to_bytes(parsed)
             fleet.redis.comes_back()
         await fleet.polls(12)
         assert fleet.names == {"Real"}, comes_back
@@ -256,7 +258,7 @@ async def test_a_cold_replica_that_took_half_a_catalogue_does_not_infect_the_oth
     fleet.upstream.has("half", "of")
     cold = refresher_of(fleet.upstream, fleet.clock, fleet.redis)
     await cold.turn()
-    assert fleet.redis.copy.entries == 2
+    assert fleet.redis.stored.entries == 2
     await fleet.polls(2)
     await cold.turn()
     names = {replica.current.catalogue.names()[0] for replica in [*fleet.replicas, cold]}
@@ -346,10 +348,10 @@ async def test_a_replica_that_slept_while_the_catalogue_shrank_in_steps_takes_no
 
 
 async def test_replicas_that_hold_different_shares_for_enough_do_not_fight(fleet):
-    fleet.replicas[0]._keep_share = 0.9
+    fleet.replicas[0]._min_entries_ratio = 0.9
     fleet.upstream.has("a", "b", "c", "d")
     await fleet.lives(3 * HOUR)
-    published = sum(replica.ledger.publications["published"] for replica in fleet.replicas)
+    published = sum(replica.stats.publications["published"] for replica in fleet.replicas)
     assert published <= 3
     assert len(fleet.versions) == 1
 
@@ -369,27 +371,27 @@ async def test_replicas_that_hold_different_shares_for_enough_do_not_fight(fleet
 )
 async def test_a_small_hash_that_no_replica_wrote_is_replaced_once_and_nobody_asks_the_upstream(damage):
     clock, upstream = SystemClock(), FakeUpstream()
-    async with cache_at(
-        "", password="", ca="", prefix=uuid.uuid4().hex, timeout=timedelta(seconds=1), limit=10**6
-    ) as cache:
-        refresher = refresher_of(upstream, clock, None, cache=cache)
+    async with open_store(
+        "", password="", ca="", prefix=uuid.uuid4().hex, timeout=timedelta(seconds=1), max_bytes=10**6
+    ) as store:
+        refresher = refresher_of(upstream, clock, None, store=store)
         await refresher.turn()
         before = refresher.current.version
-        await damage(cache._client, cache._head)
+        await damage(store._client, store._head)
         for _ in range(4):
             await refresher.turn()
-        copy = (await cache.read()).copy
+        copy = (await store.read()).catalogue
     assert (copy.version, refresher.current.version) == (before, before)
     assert len(upstream.asked) == 1
-    assert refresher.ledger.publications == {"published": 2, "fenced": 0, "failed": 0}
+    assert refresher.stats.publications == {"published": 2, "fenced": 0, "failed": 0}
 
 
 async def test_a_lease_without_an_end_and_a_back_off_without_one_do_not_stop_the_fleet():
-    async with cache_at(
-        "", password="", ca="", prefix=uuid.uuid4().hex, timeout=timedelta(seconds=1), limit=10**6
-    ) as cache:
-        await cache._client.set(cache._lease, "x")
-        assert await cache.lease("mine", timedelta(seconds=1))
-        await cache._client.hset(cache._head, "retry_at", "9999999999999999")
-        head = await cache.read()
-        assert head.retry_at - head.now <= 86_400
+    async with open_store(
+        "", password="", ca="", prefix=uuid.uuid4().hex, timeout=timedelta(seconds=1), max_bytes=10**6
+    ) as store:
+        await store._client.set(store._lease, "x")
+        assert await store.lease("mine", timedelta(seconds=1))
+        await store._client.hset(store._head, "retry_at", "9999999999999999")
+        state = await store.read()
+        assert state.retry_at - state.now <= 86_400

@@ -8,7 +8,7 @@ import pytest
 from apidex.replication.freshness import State
 from apidex.replication.refresher import Refresher
 from conftest import running_app
-from fakes import FakeCache, FakeClock, FakeRedis, FakeUpstream, publicapis
+from fakes import FakeClock, FakeRedis, FakeStore, FakeUpstream, publicapis
 from refreshers import HOUR, refresher_of
 
 
@@ -38,7 +38,7 @@ async def test_a_catalogue_is_adopted_and_published(refresher, upstream, clock, 
     assert refresher.current.catalogue.names()[0] == "Cat Facts"
     assert refresher.current.source == upstream.source
     assert refresher.current.stamp == int(clock.wall() * 1000)
-    assert redis.copy.version == refresher.current.version
+    assert redis.stored.version == refresher.current.version
     assert refresher.next_refresh_in() == HOUR
 
 
@@ -62,7 +62,7 @@ async def test_a_catalogue_grows_old_and_is_fresh_again_when_the_upstream_vouche
     assert (refresher.age(), refresher.state()) == (0, State.FRESH)
     assert refresher.current.version == first.version
     assert refresher.current.index is first.index
-    assert +refresher.ledger.refreshes == {"changed": 1, "not_modified": 1}
+    assert +refresher.stats.refreshes == {"changed": 1, "not_modified": 1}
 
 
 async def test_the_same_catalogue_in_other_bytes_keeps_its_version(refresher, upstream):
@@ -70,7 +70,7 @@ async def test_the_same_catalogue_in_other_bytes_keeps_its_version(refresher, up
     first = refresher.current
     upstream.sends(publicapis(*first.catalogue.names()) + b"\n")
     await refreshed(refresher)
-    assert refresher.ledger.refreshes["unchanged"] == 1
+    assert refresher.stats.refreshes["unchanged"] == 1
     assert refresher.current.version == first.version
     assert refresher.age() == 0
 
@@ -110,16 +110,16 @@ async def test_an_answer_of_no_use_leaves_the_catalogue_as_it_was(
     if not redis_is_there:
         redis.goes_down()
     await refresher.turn()
-    before, published = refresher.current.version, redis.copy
+    before, published = refresher.current.version, redis.stored
     break_it(upstream)
     clock.passes(0.2 * HOUR)
     await refreshed(refresher)
     assert refresher.current.version == before
-    assert refresher.ledger.refreshes[outcome] == 1
-    assert +refresher.ledger.failures == {reason: 1}
-    assert refresher.ledger.last_failure.at == clock.wall()
+    assert refresher.stats.refreshes[outcome] == 1
+    assert +refresher.stats.failures == {reason: 1}
+    assert refresher.stats.last_failure.at == clock.wall()
     assert refresher.age() == 1.2 * HOUR
-    assert redis.copy == published, "nothing bad is published"
+    assert redis.stored == published, "nothing bad is published"
 
 
 async def test_half_of_the_entries_is_enough(refresher, upstream):
@@ -142,7 +142,7 @@ async def test_what_was_refused_is_not_taken_for_known(refresher, upstream, cloc
     for _ in range(3):
         await refreshed(refresher)
     assert len(set(upstream.asked[1:])) == 1
-    assert refresher.ledger.refreshes["refused"] == 3
+    assert refresher.stats.refreshes["refused"] == 3
 
 
 async def test_tries_grow_rarer_while_the_upstream_is_down_and_are_forgiven_when_it_is_back(refresher, upstream, clock):
@@ -157,7 +157,7 @@ async def test_tries_grow_rarer_while_the_upstream_is_down_and_are_forgiven_when
     assert all(HOUR / 2 <= wait <= HOUR for wait in waits[12:])
     upstream.has("A")
     await refresher.turn()
-    assert refresher.ledger.failed_in_a_row == 0
+    assert refresher.stats.failed_in_a_row == 0
     assert refresher.next_refresh_in() == HOUR
 
 
@@ -174,9 +174,9 @@ async def test_a_fault_of_ours_is_one_failure_and_not_the_end(upstream, clock, r
     def broken(body):
         raise ZeroDivisionError
 
-    refresher = refresher_of(upstream, clock, redis, prepare=broken)
+    refresher = refresher_of(upstream, clock, redis, build=broken)
     await refresher.turn()
-    assert +refresher.ledger.failures == {"internal": 1}
+    assert +refresher.stats.failures == {"internal": 1}
     assert refresher.state() is State.BUNDLED
     assert refresher.next_refresh_in() > 0, "a fault must not hammer the upstream"
 
@@ -201,7 +201,7 @@ async def test_a_cancellation_that_a_redis_client_loses_ends_the_prolonging_of_t
     """As asyncio.wait_for does before Python 3.12: cancelled when it has a result already, it gives that."""
     prolonging = asyncio.Event()
 
-    class LosesCancellation(FakeCache):
+    class LosesCancellation(FakeStore):
         async def renew(self, token, ttl) -> bool:
             is_first = not prolonging.is_set()
             prolonging.set()
@@ -217,7 +217,7 @@ async def test_a_cancellation_that_a_redis_client_loses_ends_the_prolonging_of_t
             await prolonging.wait()
             return await super().fetch(validators)
 
-    refresher = refresher_of(Waits(), clock, redis, cache=LosesCancellation(redis), poll=0.05)
+    refresher = refresher_of(Waits(), clock, redis, store=LosesCancellation(redis), poll=0.05)
     done, _ = await asyncio.wait({asyncio.create_task(refresher.turn())}, timeout=5)
     assert done, "the turn does not end"
     assert refresher.state() is State.FRESH

@@ -16,13 +16,13 @@ import pytest
 import structlog
 
 from apidex.app import starter_snapshot
-from apidex.errors import CacheError, UpstreamError
+from apidex.errors import StoreError, UpstreamError
 from apidex.indexing.builder import from_upstream
-from apidex.replication.freshness import Limits
+from apidex.replication.freshness import FreshnessPolicy
 from apidex.replication.refresher import Refresher
 from apidex.replication.upstream import Fetched, NotModified
 from apidex.replication.validators import Validators
-from fakes import FakeCache, FakeClock, FakeRedis, publicapis
+from fakes import FakeClock, FakeRedis, FakeStore, publicapis
 
 SEEDS = 2_000
 REPLICAS = 3
@@ -31,7 +31,7 @@ CHAOS, CALM = 70.0, 40.0
 SLACK = 1.0
 """Seconds that the steps of one turn take together when nothing is wrong."""
 
-LIMITS = Limits(timedelta(seconds=REFRESH), timedelta(seconds=POLL), timedelta(0), timedelta(0))
+POLICY = FreshnessPolicy(timedelta(seconds=REFRESH), timedelta(seconds=POLL), timedelta(0), timedelta(0))
 STARTER = starter_snapshot(FakeClock())
 
 
@@ -155,7 +155,7 @@ class Replica:
             self.world.broken.append(f"{self}: {otherwise}")
 
     def ends(self) -> None:
-        self.expect(not self.refresher.ledger.failures["internal"], f"a fault: {self.refresher.ledger.last_failure}")
+        self.expect(not self.refresher.stats.failures["internal"], f"a fault: {self.refresher.stats.last_failure}")
         self.expect(not self.task.done(), "the task has ended")
         self.task.cancel()
 
@@ -176,7 +176,7 @@ class Replica:
         return lost or self.world.loop.time() - began > 0.5
 
 
-class SimulatedCache(FakeCache):
+class SimulatedStore(FakeStore):
     """Answers late, or not at all, before or after the deed."""
 
     def __init__(self, replica: Replica) -> None:
@@ -189,11 +189,11 @@ class SimulatedCache(FakeCache):
         if error and error.kind == "oom" and verb in ("read", "load", "renew", "release", "drop"):
             error = None
         if error or lost:
-            raise error or CacheError("timeout", "lost on the way there")
+            raise error or StoreError("timeout", "lost on the way there")
 
     async def come_back(self, verb: str) -> None:
         if await self.replica.breath(0.02):
-            raise CacheError("timeout", "lost on the way back")
+            raise StoreError("timeout", "lost on the way back")
 
 
 class SimulatedUpstream:
@@ -236,13 +236,13 @@ class WatchedRefresher(Refresher):
     def __init__(self, replica: Replica) -> None:
         self.replica = replica
         super().__init__(
-            SimulatedCache(replica),
+            SimulatedStore(replica),
             SimulatedUpstream(replica),
-            replace(STARTER, checked=replica.clock.steady() - 10_000),
-            prepare=from_upstream,
-            limits=LIMITS,
-            keep_share=0.5,
-            limit=10**6,
+            replace(STARTER, validated_at=replica.clock.steady() - 10_000),
+            build=from_upstream,
+            policy=POLICY,
+            min_entries_ratio=0.5,
+            max_bytes=10**6,
             clock=replica.clock,
             random=replica.world.random,
             offload=at_once,
@@ -282,8 +282,8 @@ async def live(world: World) -> None:
 
 def agree(world: World) -> None:
     versions = {str(replica): replica.refresher.current.version for replica in world.replicas}
-    copy = world.redis.copy
-    published_just_now = copy is not None and world.redis.now() - copy.checked_at < POLL + 4 + SLACK
+    copy = world.redis.stored
+    published_just_now = copy is not None and world.redis.now() - copy.validated_at < POLL + 4 + SLACK
     assert len(set(versions.values())) == 1 or published_just_now, f"no agreement: {versions}"
 
 

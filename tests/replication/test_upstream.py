@@ -10,17 +10,17 @@ import pytest
 
 import fakes
 from apidex.errors import SettingsError, UpstreamError
-from apidex.replication.upstream import Fetched, HttpUpstream, NotModified, upstream_at
+from apidex.replication.upstream import Fetched, HttpUpstream, NotModified, open_upstream
 from apidex.replication.validators import Validators
 from apidex.urls import without_password
 from fakes import answers, bomb, wire_server
 
 LIMIT = 2**20
-NONE = Validators()
+NO_VALIDATORS = Validators()
 
 
-async def fetch(url: str, validators: Validators = NONE, timeout: float = 5):
-    async with upstream_at(url, timedelta(seconds=timeout), LIMIT) as upstream:
+async def fetch(url: str, validators: Validators = NO_VALIDATORS, timeout: float = 5):
+    async with open_upstream(url, timedelta(seconds=timeout), LIMIT) as upstream:
         return await upstream.fetch(validators)
 
 
@@ -137,7 +137,7 @@ async def test_when_to_come_again_is_understood(header, seconds):
 async def test_a_file_is_read_when_it_has_changed(tmp_path):
     file = tmp_path / "with space.md"
     file.write_bytes(b"one")
-    async with upstream_at(file.as_uri(), timedelta(seconds=1), LIMIT) as upstream:
+    async with open_upstream(file.as_uri(), timedelta(seconds=1), LIMIT) as upstream:
         first = await upstream.fetch(Validators())
         assert first.body == b"one"
         assert await upstream.fetch(first.validators) == NotModified(first.validators)
@@ -179,7 +179,7 @@ async def test_a_hop_over_http_is_refused_wherever_it_ends():
     async with httpx.AsyncClient(transport=httpx.MockTransport(hop), follow_redirects=True) as client:
         upstream = HttpUpstream(client, "https://upstream.example/a", timedelta(seconds=5), LIMIT)
         with pytest.raises(UpstreamError, match="from https to http"):
-            await upstream.fetch(NONE)
+            await upstream.fetch(NO_VALIDATORS)
 
 
 def test_a_key_in_the_query_is_not_shown():

@@ -10,7 +10,7 @@ import fakes
 from apidex.app import create_app
 from apidex.settings import Settings
 from conftest import client_of, refreshed
-from fakes import FakeCache, FakeRedis, answers, bomb, publicapis, wire_server
+from fakes import FakeRedis, FakeStore, answers, bomb, publicapis, wire_server
 
 GOOD = publicapis("Cat Facts", "Cats", "Dogs", "Birds", "Fish")
 SETTINGS = {
@@ -46,7 +46,7 @@ async def test_searches_go_on_and_it_is_said_what_happened(case, clock):
     async with wire_server() as wire:
         wire.behaves = answers(GOOD)
         async with (
-            create_app(Settings(upstream=wire.url, **SETTINGS), clock=clock, cache=FakeCache(FakeRedis(clock))) as app,
+            create_app(Settings(upstream=wire.url, **SETTINGS), clock=clock, store=FakeStore(FakeRedis(clock))) as app,
             client_of(app.asgi) as client,
         ):
             before = await client.get("/Cat")
@@ -72,7 +72,7 @@ async def test_a_replica_that_starts_into_it_answers_from_the_starter_catalogue_
     async with wire_server() as wire:
         wire.behaves, _ = TROUBLE[case]
         async with (
-            create_app(Settings(upstream=wire.url, **SETTINGS), clock=clock, cache=FakeCache(FakeRedis(clock))) as app,
+            create_app(Settings(upstream=wire.url, **SETTINGS), clock=clock, store=FakeStore(FakeRedis(clock))) as app,
             client_of(app.asgi) as client,
         ):
             assert (await client.get("/v1/catalogue")).json()["state"] == "bundled"
@@ -90,7 +90,7 @@ async def test_a_bomb_is_refused_before_it_fills_the_memory(clock):
     async with wire_server() as wire:
         wire.behaves = answers(body, content_encoding="gzip")
         async with create_app(
-            Settings(upstream=wire.url, **SETTINGS), clock=clock, cache=FakeCache(FakeRedis(clock))
+            Settings(upstream=wire.url, **SETTINGS), clock=clock, store=FakeStore(FakeRedis(clock))
         ) as app:
             tracemalloc.start()
             await refreshed(app)

@@ -53,7 +53,7 @@ def documented(heading: str) -> set[str]:
         ("# Events", logs.Event),
         ("| of `upstream.failed` |", errors.UpstreamReason),
         ("| of `upstream.refused` |", errors.CatalogueReason),
-        ("| of `redis.failed` (its `kind`) |", errors.CacheReason),
+        ("| of `redis.failed` (its `kind`) |", errors.StoreReason),
     ],
 )
 def test_every_event_and_reason_is_documented_and_no_other(heading, declared):

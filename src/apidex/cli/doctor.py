@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.text import Text
 
 from apidex import event_loop
-from apidex.app import cache_of
+from apidex.app import store_of
 from apidex.cli.source import fetch, progress, read
-from apidex.errors import ApidexError, CacheError, SettingsError
-from apidex.replication.store import Head
+from apidex.errors import ApidexError, SettingsError, StoreError
+from apidex.replication.store import StoredState
 from apidex.server import lifecycle
 from apidex.settings import Settings, unknown
 from apidex.urls import without_password
@@ -95,24 +95,26 @@ def _redis(settings: Settings) -> Finding:
     if not settings.redis_url:
         return Finding("ok", "none is set; a replica runs alone, on an embedded one")
 
-    async def ask() -> Head:
-        async with cache_of(settings) as cache:
-            return await cache.read()
+    async def ask() -> StoredState:
+        async with store_of(settings) as store:
+            return await store.read()
 
     shown = without_password(settings.redis_url)
     try:
         with progress("Asking Redis"):
-            head: Head = event_loop.run(ask)
-    except CacheError as error:
+            stored: StoredState = event_loop.run(ask)
+    except StoreError as error:
         return Finding("warning", f"{shown}: {error}", _REDIS_ADVICE.get(error.kind, _REDIS_ADVICE["connect"]))
-    off = time.time() - head.now
+    off = time.time() - stored.now
     if abs(off) > _CLOCK_TOLERANCE:
         text = f"{shown}: its clock is {abs(off):.0f} s {'behind' if off > 0 else 'ahead of'} this machine's"
         return Finding("warning", text, _BY_NTP)
-    if head.copy is None:
+    if stored.catalogue is None:
         return Finding("ok", f"{shown} answers, and holds no catalogue yet")
-    age = max(0.0, head.now - head.copy.checked_at)
-    return Finding("ok", f"{shown} holds {head.copy.version}: {head.copy.entries} entries, {age:.0f} s old")
+    age = max(0.0, stored.now - stored.catalogue.validated_at)
+    return Finding(
+        "ok", f"{shown} holds {stored.catalogue.version}: {stored.catalogue.entries} entries, {age:.0f} s old"
+    )
 
 
 def _clock(settings: Settings) -> Finding:

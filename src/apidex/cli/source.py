@@ -9,8 +9,8 @@ from apidex.catalogue import formats, starter
 from apidex.catalogue.catalogue import Catalogue
 from apidex.catalogue.formats import Parsed
 from apidex.errors import UpstreamError
-from apidex.replication.upstream import Fetched, upstream_at
-from apidex.replication.validators import NONE
+from apidex.replication.upstream import Fetched, open_upstream
+from apidex.replication.validators import NO_VALIDATORS
 from apidex.settings import Settings
 
 
@@ -18,8 +18,8 @@ def fetch(settings: Settings) -> Fetched:
     """The upstream's answer. Raises UpstreamError or SettingsError."""
 
     async def ask() -> Fetched:
-        async with upstream_at(settings.upstream, settings.upstream_timeout, settings.upstream_limit) as upstream:
-            answer = await upstream.fetch(NONE)
+        async with open_upstream(settings.upstream, settings.upstream_timeout, settings.upstream_limit) as upstream:
+            answer = await upstream.fetch(NO_VALIDATORS)
             assert isinstance(answer, Fetched)  # noqa: S101 - without validators there is nothing to be the same as
             return answer
 

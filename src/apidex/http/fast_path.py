@@ -34,7 +34,7 @@ from apidex.http.responses import (
     problem_headers,
     version_headers,
 )
-from apidex.replication.freshness import Limits
+from apidex.replication.freshness import FreshnessPolicy
 from apidex.replication.refresher import Refresher
 from apidex.replication.snapshot import Snapshot
 
@@ -80,10 +80,10 @@ class SnapshotHeaders:
             tag = self.tags[encoding] = entity_tag(self.snapshot, encoding)
         return tag
 
-    def ages(self, now: float, limits: Limits) -> None:
+    def ages(self, now: float, policy: FreshnessPolicy) -> None:
         age = self.snapshot.age(now)
         self.until = now + 1 - age % 1
-        self.age_lines = encode_headers(age_headers(self.snapshot, limits, age))
+        self.age_lines = encode_headers(age_headers(self.snapshot, policy, age))
 
 
 class FastPath:
@@ -216,11 +216,11 @@ class FastPath:
             self._edition = edition
         now = self._steady()
         if now >= edition.until:
-            edition.ages(now, self._refresher.limits)
+            edition.ages(now, self._refresher.policy)
         return edition
 
     def _edition_of(self, snapshot: Snapshot) -> SnapshotHeaders:
-        headers = [*version_headers(snapshot, self._refresher.limits), *self._common]
+        headers = [*version_headers(snapshot, self._refresher.policy), *self._common]
         return SnapshotHeaders(snapshot, encode_headers(headers))
 
 

@@ -89,7 +89,7 @@ class _Requests(Collector):
 
 
 class _Replica(Collector):
-    """The catalogue's figures, and those of the Refresher's ledger."""
+    """The catalogue's figures, and those of the Refresher's stats."""
 
     def __init__(self, refresher: Refresher) -> None:
         self._refresher = refresher
@@ -99,7 +99,7 @@ class _Replica(Collector):
         yield InfoMetricFamily(
             "apidex_build", "This release", {"version": __version__, "python": platform.python_version()}
         )
-        refresher, current, ledger = self._refresher, self._refresher.current, self._refresher.ledger
+        refresher, current, stats = self._refresher, self._refresher.current, self._refresher.stats
         yield _gauge(
             "apidex_catalogue_age_seconds", "Time since the upstream vouched for the catalogue", refresher.age()
         )
@@ -107,13 +107,13 @@ class _Replica(Collector):
         yield _gauge("apidex_catalogue_stamp", "Order of the catalogue, in milliseconds", current.stamp)
         yield _state(refresher.state())
         yield _gauge("apidex_catalogue_shared", "1 if the catalogue is the fleet's copy", current.shared)
-        yield _gauge("apidex_redis_reachable", "1 if Redis answered the last poll", ledger.redis_reachable)
-        yield _counter("apidex_refreshes", "Times that the upstream was asked", "outcome", ledger.refreshes)
-        yield _counter("apidex_refresh_failures", "Refreshes that gave no catalogue", "reason", ledger.failures)
-        yield _counter("apidex_redis_errors", "Times that Redis gave nothing usable", "kind", ledger.redis_errors)
-        yield _counter("apidex_leases", "Tries to be the one that asks the upstream", "outcome", ledger.leases)
-        yield _counter("apidex_publications", "Tries to publish a catalogue", "outcome", ledger.publications)
-        yield _counter("apidex_adoptions", "Catalogues that took the place of another", "origin", ledger.adoptions)
+        yield _gauge("apidex_redis_reachable", "1 if Redis answered the last poll", stats.redis_reachable)
+        yield _counter("apidex_refreshes", "Times that the upstream was asked", "outcome", stats.refreshes)
+        yield _counter("apidex_refresh_failures", "Refreshes that gave no catalogue", "reason", stats.failures)
+        yield _counter("apidex_redis_errors", "Times that Redis gave nothing usable", "kind", stats.redis_errors)
+        yield _counter("apidex_leases", "Tries to be the one that asks the upstream", "outcome", stats.leases)
+        yield _counter("apidex_publications", "Tries to publish a catalogue", "outcome", stats.publications)
+        yield _counter("apidex_adoptions", "Catalogues that took the place of another", "origin", stats.adoptions)
 
 
 class _Answers(Collector):

@@ -16,7 +16,7 @@ import msgspec
 import zstandard
 
 from apidex.catalogue.catalogue import NAME_LIMIT, has_control
-from apidex.replication.freshness import Limits
+from apidex.replication.freshness import FreshnessPolicy
 from apidex.replication.snapshot import Snapshot
 
 Headers = list[tuple[bytes, bytes]]
@@ -179,20 +179,20 @@ def common_headers(served_by: str) -> Headers:
     ]
 
 
-def version_headers(snapshot: Snapshot, limits: Limits) -> Headers:
+def version_headers(snapshot: Snapshot, policy: FreshnessPolicy) -> Headers:
     """What every answer from the catalogue says of it, as long as the snapshot is current."""
     return [
-        (b"cache-control", limits.cache_control(bundled=snapshot.bundled).encode()),
+        (b"cache-control", policy.cache_control(bundled=snapshot.bundled).encode()),
         (b"vary", b"accept-encoding"),
         (b"catalogue-version", snapshot.version.encode()),
     ]
 
 
-def age_headers(snapshot: Snapshot, limits: Limits, age: float) -> Headers:
+def age_headers(snapshot: Snapshot, policy: FreshnessPolicy, age: float) -> Headers:
     """What every answer from the catalogue says of it at this moment."""
     return [
         (b"age", b"%d" % age),
-        (b"cache-status", limits.cache_status(age, bundled=snapshot.bundled, shared=snapshot.shared).encode()),
+        (b"cache-status", policy.cache_status(age, bundled=snapshot.bundled, shared=snapshot.shared).encode()),
     ]
 
 

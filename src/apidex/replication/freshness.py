@@ -17,7 +17,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class FreshnessPolicy:
     """How old a catalogue may grow before it is fetched anew, and how long answers from it may be used as stale.
 
     *refresh* is when a replica wants a newer one, *poll* how often it looks. Between the two and the end of the fetch the
@@ -63,7 +63,7 @@ class Limits:
 FIRST_RETRY = timedelta(seconds=2)
 
 
-def retry_in(failures: int, refresh: timedelta, jitter: float, retry_after: float | None = None) -> timedelta:
+def backoff_delay(failures: int, refresh: timedelta, jitter: float, retry_after: float | None = None) -> timedelta:
     """How long to wait after the *failures*-th failure in a row: twice as long each time, up to *refresh*.
 
     *jitter* in [0, 1) spreads the replicas over the upper half of that. An upstream's own Retry-After, in seconds, is kept
@@ -76,7 +76,7 @@ def retry_in(failures: int, refresh: timedelta, jitter: float, retry_after: floa
     return max(wait, asked)
 
 
-def alone_in(refresh: timedelta, jitter: float) -> timedelta:
+def standalone_interval(refresh: timedelta, jitter: float) -> timedelta:
     """How long a replica that cannot reach the others waits from one try at the upstream to the next.
 
     At least *refresh*, and up to a tenth more by *jitter* in [0, 1), so that the replicas do not all come at once.

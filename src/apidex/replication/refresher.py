@@ -5,7 +5,7 @@ If anything fails, the Snapshot stays. Searches read `Refresher.current` and wai
 A turn, every few seconds:
 1. Read what Redis has. Where it is not the current catalogue, agree: the one that the upstream vouched for last wins, is adopted
    or published, and never under an older stamp than one that this replica has shown.
-2. Where the copy is old, take the lease, look once more, ask the upstream, publish past the fence, adopt what was published.
+2. Where the stored is old, take the lease, look once more, ask the upstream, publish past the fence, adopt what was published.
 3. Where Redis does not answer, or cannot be written, do without it: ask the upstream alone, seldom, and adopt.
 """
 
@@ -25,14 +25,14 @@ import structlog
 from apidex.catalogue import codec
 from apidex.catalogue.catalogue import Catalogue
 from apidex.catalogue.formats import Report
-from apidex.errors import ApidexError, CacheError, CatalogueError, UpstreamError, WireError
+from apidex.errors import ApidexError, CatalogueError, StoreError, UpstreamError, WireError
 from apidex.indexing.builder import Prepared, from_payload
 from apidex.replication.clock import Clock
-from apidex.replication.freshness import Limits, State, alone_in, retry_in
-from apidex.replication.snapshot import Earlier, Snapshot
-from apidex.replication.store import Cache, Copy, Head, Payload
+from apidex.replication.freshness import FreshnessPolicy, State, backoff_delay, standalone_interval
+from apidex.replication.snapshot import Snapshot, SnapshotHistory
+from apidex.replication.store import CatalogueStore, Payload, StoredCatalogue, StoredState
 from apidex.replication.upstream import NotModified, Upstream
-from apidex.replication.validators import NONE
+from apidex.replication.validators import NO_VALIDATORS
 from apidex.search.index import SearchIndex
 from apidex.search.names import NameIndex
 
@@ -67,7 +67,7 @@ def _zero(*keys: str) -> Callable[[], "Counter[str]"]:
 
 
 @dataclass(slots=True)
-class Ledger:
+class RefreshStats:
     """What came of everything so far, counted once here for the metrics, `/v1/catalogue` and the log.
 
     Times at the upstream = sum(refreshes) - fenced; those that failed are counted in *failures* under their reason too.
@@ -105,38 +105,38 @@ def _parts(prepared: Prepared) -> tuple[Catalogue, NameIndex, SearchIndex, Repor
 class Refresher:
     """Keeps *current* as fresh as the upstream allows, and the same as everywhere in the fleet.
 
-    *prepare* makes a catalogue of an upstream's bytes, or raises CatalogueError. *keep_share* is the share of its entries that a
-    catalogue must keep from one answer to the next. *limit* bounds what a payload may inflate to, in bytes.
+    *build* makes a catalogue of the upstream's bytes or raises CatalogueError. *min_entries_ratio* is the share of entries that a
+    catalogue must keep from one answer to the next. *max_bytes* bounds what a payload may inflate to, in bytes.
     """
 
     def __init__(
         self,
-        cache: Cache,
+        store: CatalogueStore,
         upstream: Upstream,
         starter: Snapshot,
         *,
-        prepare: Callable[[bytes], Prepared],
-        limits: Limits,
-        keep_share: float,
-        limit: int,
+        build: Callable[[bytes], Prepared],
+        policy: FreshnessPolicy,
+        min_entries_ratio: float,
+        max_bytes: int,
         clock: Clock,
         random: Random,
         offload: Offload = asyncio.to_thread,
     ) -> None:
-        self.current, self.earlier = starter, Earlier()
-        self.cache, self.upstream, self.limits, self.clock = cache, upstream, limits, clock
-        self.ledger = Ledger()
-        self._prepare, self._keep_share, self._limit = prepare, keep_share, limit
+        self.current, self.history = starter, SnapshotHistory()
+        self.store, self.upstream, self.policy, self.clock = store, upstream, policy, clock
+        self.stats = RefreshStats()
+        self._build, self._min_entries_ratio, self._max_bytes = build, min_entries_ratio, max_bytes
         self._random, self._offload = random, offload
         self._offset = 0.0  # Redis's clock less the steady one, as of the last poll
-        self._leave_alone_until = 0.0  # the upstream, on the steady clock, by this replica's own reckoning
+        self._next_attempt_at = 0.0  # the upstream, on the steady clock, by this replica's own reckoning
         self._retry_at = 0.0  # the same by the fleet's
         self._newest_stamp = starter.stamp
-        self._copy_seen: Copy | None = None  # the last one, even if it could not be read
+        self._last_stored: StoredCatalogue | None = None  # the last one, even if it could not be read
         self._misses_in_a_row = 0  # of Redis
         self._redis_trouble = ""  # the kind of its last error, until a turn goes well
-        self._unreadable: str | None = None  # the version of the copy that was dropped last
-        self._settled = asyncio.Event()
+        self._unreadable: str | None = None  # the version of the stored that was dropped last
+        self._first_load_done = asyncio.Event()
 
     def age(self) -> float:
         """Seconds since the upstream vouched for the current catalogue."""
@@ -144,16 +144,16 @@ class Refresher:
 
     def state(self) -> State:
         """What the current catalogue is, at this moment."""
-        return self.limits.state(self.age(), bundled=self.current.bundled)
+        return self.policy.state(self.age(), bundled=self.current.bundled)
 
-    def held(self, version: str) -> Snapshot | None:
+    def find_version(self, version: str) -> Snapshot | None:
         """The snapshot with the content that *version* names: the current one, or one of the few before it."""
-        return self.current if self.current.has_content_of(version) else self.earlier.find(version)
+        return self.current if self.current.has_content_of(version) else self.history.find(version)
 
     def next_refresh_in(self) -> float:
         """Seconds until the upstream may be asked again by this replica, as things stand."""
-        due = self.limits.refresh.total_seconds() - self.age() if not self.current.bundled else 0.0
-        not_before = max(self._retry_at, 0.0 if self.ledger.redis_reachable else self._leave_alone_until)
+        due = self.policy.refresh.total_seconds() - self.age() if not self.current.bundled else 0.0
+        not_before = max(self._retry_at, 0.0 if self.stats.redis_reachable else self._next_attempt_at)
         return max(0.0, due, not_before - self.clock.steady())
 
     async def run(self) -> None:
@@ -162,11 +162,11 @@ class Refresher:
             await self.turn()
             await asyncio.sleep(self._pause())
 
-    async def first_catalogue(self, within: timedelta) -> None:
+    async def wait_for_first_load(self, within: timedelta) -> None:
         """Wait until there is a catalogue or no hope of one for now, but not longer than *within*."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within.total_seconds()):
-                await self._settled.wait()
+                await self._first_load_done.wait()
 
     async def turn(self) -> None:
         """Look, agree, and refresh what is old. Raises nothing but cancellation."""
@@ -175,14 +175,14 @@ class Refresher:
         except Exception as error:  # a fault of ours must not end the task that keeps the catalogue fresh
             log.exception("refresh.broken")
             self._note_failure(CatalogueError("internal", f"a fault in Apidex: {error!r}"))
-        if not self.current.bundled or self.ledger.failed_in_a_row:
-            self._settled.set()
+        if not self.current.bundled or self.stats.failed_in_a_row:
+            self._first_load_done.set()
 
     async def _turn(self) -> None:
         try:
             await self._refresh_together(await self._agree(await self._read()))
             self._misses_in_a_row, self._redis_trouble = 0, ""
-        except CacheError as error:
+        except StoreError as error:
             self._note_redis_error(error)
             self._misses_in_a_row += 1
             if self._misses_in_a_row > 1 or self.current.bundled:  # one answer that was lost is no reason to part
@@ -190,118 +190,118 @@ class Refresher:
 
     def _pause(self) -> float:
         """Seconds until the next turn: a poll, or less where something is due before."""
-        poll = self.limits.poll.total_seconds() * (1 - self._random.random() / 10)
-        if self.current.bundled and not self.ledger.failed_in_a_row:
+        poll = self.policy.poll.total_seconds() * (1 - self._random.random() / 10)
+        if self.current.bundled and not self.stats.failed_in_a_row:
             return min(poll, _HURRY)
         due = self.next_refresh_in()
         return min(poll, due) if due > 0 else poll
 
     # --- what Redis has
 
-    async def _read(self) -> Head:
+    async def _read(self) -> StoredState:
         """Look at Redis, and learn how its clock stands to ours."""
         asked = self.clock.steady()
-        head = await self.cache.read()
-        self._learn(head, asked)
-        if head.damaged:
-            self._note_redis_error(CacheError("damaged", "the small hash in Redis is none that a replica has written"))
-            await self.cache.reset()
-        return head
+        state = await self.store.read()
+        self._learn(state, asked)
+        if state.malformed:
+            self._note_redis_error(StoreError("damaged", "the small hash in Redis is none that a replica has written"))
+            await self.store.reset()
+        return state
 
-    def _learn(self, head: Head, asked: float) -> None:
-        self._offset = head.now - (asked + self.clock.steady()) / 2
-        if head.copy is not None:
-            self._copy_seen = head.copy
-            self._newest_stamp = max(self._newest_stamp, head.copy.stamp)
-        self._retry_at = head.retry_at - self._offset if head.retry_at else 0.0
-        if not self.ledger.redis_reachable:
-            self.ledger.redis_reachable = True
-            log.info("redis.reached", url=self.cache.url)
+    def _learn(self, state: StoredState, asked: float) -> None:
+        self._offset = state.now - (asked + self.clock.steady()) / 2
+        if state.catalogue is not None:
+            self._last_stored = state.catalogue
+            self._newest_stamp = max(self._newest_stamp, state.catalogue.stamp)
+        self._retry_at = state.retry_at - self._offset if state.retry_at else 0.0
+        if not self.stats.redis_reachable:
+            self.stats.redis_reachable = True
+            log.info("redis.reached", url=self.store.url)
 
-    async def _agree(self, head: Head) -> Head:
-        """Make the current catalogue and the copy the same, as far as Redis goes along; what Redis has thereafter."""
-        mine, copy = self.current, head.copy
-        if copy is None:
-            return head if mine.bundled else await self._offer(mine, None)
-        if copy.version == mine.version:
-            return await self._agree_on_age(head, copy)
-        if copy.digest == mine.catalogue.digest:
-            return await self._agree_on_stamp(head, copy)
-        if mine.bundled or self._is_half(len(mine.catalogue), mine.vetted, copy.source, copy.entries):
+    async def _agree(self, state: StoredState) -> StoredState:
+        """Make the current catalogue and the stored the same, as far as Redis goes along; what Redis has thereafter."""
+        mine, stored = self.current, state.catalogue
+        if stored is None:
+            return state if mine.bundled else await self._offer(mine, None)
+        if stored.version == mine.version:
+            return await self._agree_on_age(state, stored)
+        if stored.digest == mine.catalogue.digest:
+            return await self._agree_on_stamp(state, stored)
+        if mine.bundled or self._is_half(len(mine.catalogue), mine.size_checked, stored.source, stored.entries):
             return await self._take_over()
-        if self._is_half(copy.entries, copy.vetted, copy.source, len(mine.catalogue)):
-            log.warning("redis.refused", version=copy.version, entries=copy.entries, before=len(mine.catalogue))
-            await self.cache.drop(copy.stamp)
+        if self._is_half(stored.entries, stored.size_checked, stored.source, len(mine.catalogue)):
+            log.warning("redis.refused", version=stored.version, entries=stored.entries, before=len(mine.catalogue))
+            await self.store.drop(stored.stamp)
             return await self._offer(mine, None)
-        if copy.checked_at >= self._redis_time(mine.checked):
+        if stored.validated_at >= self._redis_time(mine.validated_at):
             return await self._take_over()
-        return await self._offer(mine, copy.stamp)
+        return await self._offer(mine, stored.stamp)
 
-    def _is_half(self, entries: int, vetted: bool, source: str, before: int) -> bool:
-        """Whether a catalogue is the work of a replica that knew of none before, and took half of one for a whole one."""
-        return not vetted and source == self.current.source and self._is_shrunk(entries, before)
+    def _is_half(self, entries: int, size_checked: bool, source: str, before: int) -> bool:
+        """Whether a catalogue is the work of a replica that had none before, and took half of one for a whole one."""
+        return not size_checked and source == self.current.source and self._is_shrunk(entries, before)
 
-    async def _agree_on_age(self, head: Head, copy: Copy) -> Head:
+    async def _agree_on_age(self, state: StoredState, stored: StoredCatalogue) -> StoredState:
         mine = self.current
-        asked_since = copy.checked_at < self._redis_time(mine.checked) - 1  # alone, while Redis was away
-        was_set_back = copy.checked_at > head.now + 1  # Redis's clock
+        asked_since = stored.validated_at < self._redis_time(mine.validated_at) - 1  # alone, while Redis was away
+        was_set_back = stored.validated_at > state.now + 1  # Redis's clock
         if asked_since or was_set_back:
-            await self.cache.confirm(copy.stamp, self._redis_time(mine.checked), mine.validators)
+            await self.store.confirm(stored.stamp, self._redis_time(mine.validated_at), mine.validators)
             return await self._read()
-        checked = self._steady_time(copy.checked_at)
-        self.current = replace(mine, checked=checked, validators=copy.validators, shared=True)
-        return head
+        validated_at = self._steady_time(stored.validated_at)
+        self.current = replace(mine, validated_at=validated_at, validators=stored.validators, shared=True)
+        return state
 
-    async def _agree_on_stamp(self, head: Head, copy: Copy) -> Head:
+    async def _agree_on_stamp(self, state: StoredState, stored: StoredCatalogue) -> StoredState:
         """The same catalogue came to two stamps while Redis was away: the newer one is kept, and no payload is loaded."""
         mine = self.current
-        checked = max(mine.checked, self._steady_time(copy.checked_at))
-        if copy.stamp > mine.stamp:
-            self._adopt(replace(mine, stamp=copy.stamp, checked=checked), "redis")
-            return await self._agree_on_age(head, copy)
-        return await self._offer(replace(mine, checked=checked), copy.stamp)
+        validated_at = max(mine.validated_at, self._steady_time(stored.validated_at))
+        if stored.stamp > mine.stamp:
+            self._adopt(replace(mine, stamp=stored.stamp, validated_at=validated_at), "redis")
+            return await self._agree_on_age(state, stored)
+        return await self._offer(replace(mine, validated_at=validated_at), stored.stamp)
 
-    async def _take_over(self) -> Head:
-        """Adopt the copy. Under its own stamp if that is newer than ours, else it goes back under a stamp that is."""
+    async def _take_over(self) -> StoredState:
+        """Adopt the stored. Under its own stamp if that is newer than ours, else it goes back under a stamp that is."""
         asked = self.clock.steady()
-        head, payload = await self.cache.load()
-        self._learn(head, asked)
-        copy = head.copy
-        if copy is None:
-            return head
+        state, payload = await self.store.load()
+        self._learn(state, asked)
+        stored = state.catalogue
+        if stored is None:
+            return state
         try:
-            prepared = await self._unpack(copy, payload)
+            prepared = await self._unpack(stored, payload)
         except WireError as error:
-            return await self._discard(head, copy, error)
+            return await self._discard(state, stored, error)
         theirs = Snapshot(
-            *(*_parts(prepared), copy.stamp, copy.source, self._steady_time(copy.checked_at)),
-            validators=copy.validators,
-            vetted=copy.vetted,
+            *(*_parts(prepared), stored.stamp, stored.source, self._steady_time(stored.validated_at)),
+            validators=stored.validators,
+            size_checked=stored.size_checked,
         )
-        if copy.stamp <= self.current.stamp:
-            return await self._offer(theirs, copy.stamp)
+        if stored.stamp <= self.current.stamp:
+            return await self._offer(theirs, stored.stamp)
         self._adopt(replace(theirs, shared=True), "redis")
-        return head
+        return state
 
-    async def _unpack(self, copy: Copy, payload: Payload | None) -> Prepared:
+    async def _unpack(self, stored: StoredCatalogue, payload: Payload | None) -> Prepared:
         if payload is None:
             raise WireError("missing", "there is no payload beside the small hash")
-        prepared = await self._offload(from_payload, payload, self._limit)
-        if prepared.parsed.catalogue.digest != copy.digest:
+        prepared = await self._offload(from_payload, payload, self._max_bytes)
+        if prepared.parsed.catalogue.digest != stored.digest:
             raise WireError("digest", "the payload is not the one that the small hash names")
         return prepared
 
-    async def _discard(self, head: Head, copy: Copy, error: WireError) -> Head:
-        """A copy that cannot be read is none: it goes, once, so that whoever has the catalogue puts it there again."""
-        self._note_redis_error(CacheError(error.kind, str(error)))
-        if self._unreadable != copy.version:
-            self._unreadable = copy.version
-            await self.cache.drop(copy.stamp)
-            log.warning("redis.dropped", version=copy.version, reason=error.kind)
-            return await self._agree(await self._read()) if not self.current.bundled else replace(head, copy=None)
-        return head
+    async def _discard(self, state: StoredState, stored: StoredCatalogue, error: WireError) -> StoredState:
+        """A stored that cannot be read is none: it goes, once, so that whoever has the catalogue puts it there again."""
+        self._note_redis_error(StoreError(error.kind, str(error)))
+        if self._unreadable != stored.version:
+            self._unreadable = stored.version
+            await self.store.drop(stored.stamp)
+            log.warning("redis.dropped", version=stored.version, reason=error.kind)
+            return await self._agree(await self._read()) if not self.current.bundled else replace(state, catalogue=None)
+        return state
 
-    async def _offer(self, snapshot: Snapshot, expected: int | None) -> Head:
+    async def _offer(self, snapshot: Snapshot, expected: int | None) -> StoredState:
         """Publish *snapshot*, and make it the current one if that was done; what Redis has thereafter."""
         shown = 0 if snapshot.version == self.current.version else self.current.stamp
         snapshot = self._above(snapshot, max(expected or 0, shown))
@@ -315,24 +315,24 @@ class Refresher:
 
     async def _publish(self, snapshot: Snapshot, expected: int | None) -> bool:
         payload = await self._offload(codec.to_bytes, snapshot.parsed)
-        checked_at = self._redis_time(snapshot.checked)
+        validated_at = self._redis_time(snapshot.validated_at)
         catalogue = snapshot.catalogue
-        copy = Copy(
+        stored = StoredCatalogue(
             stamp=snapshot.stamp,
             digest=catalogue.digest,
             entries=len(catalogue),
-            vetted=snapshot.vetted,
-            checked_at=checked_at,
+            size_checked=snapshot.size_checked,
+            validated_at=validated_at,
             source=snapshot.source,
             validators=snapshot.validators,
         )
         try:
-            done = await self.cache.publish(copy, payload, expected)
-        except CacheError:
-            self.ledger.publications["failed"] += 1
+            done = await self.store.publish(stored, payload, expected)
+        except StoreError:
+            self.stats.publications["failed"] += 1
             raise
         outcome = "published" if done else "fenced"
-        self.ledger.publications[outcome] += 1
+        self.stats.publications[outcome] += 1
         log.info(f"redis.{outcome}", version=snapshot.version, expected=expected)
         return done
 
@@ -344,24 +344,24 @@ class Refresher:
 
     # --- what the upstream has
 
-    async def _refresh_together(self, head: Head) -> None:
+    async def _refresh_together(self, state: StoredState) -> None:
         """Let one replica of the fleet ask the upstream, if it is time."""
-        if not self._is_due(head):
+        if not self._is_due(state):
             return
         token = uuid.UUID(int=self._random.getrandbits(128), version=4).hex
-        if not await self.cache.lease(token, self.limits.poll):
-            self.ledger.leases["held_by_another"] += 1
+        if not await self.store.lease(token, self.policy.poll):
+            self.stats.leases["held_by_another"] += 1
             return
-        self.ledger.leases["taken"] += 1
+        self.stats.leases["taken"] += 1
         async with self._holding(token):
-            head = await self._agree(await self._read())  # another may just have done it
-            if self._is_due(head):
-                await self._ask_for_all(head)
+            state = await self._agree(await self._read())  # another may just have done it
+            if self._is_due(state):
+                await self._ask_for_all(state)
 
-    def _is_due(self, head: Head) -> bool:
-        if head.now < head.retry_at:
+    def _is_due(self, state: StoredState) -> bool:
+        if state.now < state.retry_at:
             return False
-        return self.current.bundled or head.copy is None or self.age() >= self.limits.refresh.total_seconds()
+        return self.current.bundled or state.catalogue is None or self.age() >= self.policy.refresh.total_seconds()
 
     @asynccontextmanager
     async def _holding(self, token: str) -> AsyncIterator[None]:
@@ -376,53 +376,55 @@ class Refresher:
             renewing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await renewing
-            with contextlib.suppress(CacheError):
-                await self.cache.release(token)
+            with contextlib.suppress(StoreError):
+                await self.store.release(token)
 
     async def _renew(self, token: str) -> None:
         while not _is_cancelled():
-            await asyncio.sleep(self.limits.poll.total_seconds() / 3)
-            with contextlib.suppress(CacheError):
-                if not await self.cache.renew(token, self.limits.poll):
-                    self.ledger.leases["lost"] += 1
+            await asyncio.sleep(self.policy.poll.total_seconds() / 3)
+            with contextlib.suppress(StoreError):
+                if not await self.store.renew(token, self.policy.poll):
+                    self.stats.leases["lost"] += 1
                     return
 
-    async def _ask_for_all(self, head: Head) -> None:
-        """Ask the upstream, and publish what it has. Raises CacheError when Redis cannot be told that it failed."""
+    async def _ask_for_all(self, state: StoredState) -> None:
+        """Ask the upstream, and publish what it has. Raises StoreError when Redis cannot be told that it failed."""
         mine = self.current
         try:
             found = await self._asked(self._keeps_up)
         except (UpstreamError, CatalogueError) as error:
-            failures = head.failures + 1
+            failures = state.failures + 1
             self._note_failure(error, failures)
-            wait = retry_in(failures, self.limits.refresh, self._random.random(), getattr(error, "retry_after", None))
-            self._retry_at = self._leave_alone_until = self.clock.steady() + wait.total_seconds()
-            await self.cache.back_off(failures, wait)
+            wait = backoff_delay(
+                failures, self.policy.refresh, self._random.random(), getattr(error, "retry_after", None)
+            )
+            self._retry_at = self._next_attempt_at = self.clock.steady() + wait.total_seconds()
+            await self.store.back_off(failures, wait)
             return
         if found and self.current.version == mine.version:
-            await self._share(found, head.copy)
+            await self._share(found, state.catalogue)
         elif found:
             self._note_fenced(found)  # another's was adopted meanwhile
 
     def _note_fenced(self, found: Snapshot) -> None:
-        self.ledger.refreshes["fenced"] += 1
+        self.stats.refreshes["fenced"] += 1
         log.warning("upstream.fenced", version=found.version)
 
     async def _keeps_up(self) -> bool:
         """Look at Redis, and agree with it, while the upstream is asked. What that will say is wanted all the same."""
-        with contextlib.suppress(CacheError):
+        with contextlib.suppress(StoreError):
             await self._agree(await self._read())
         return True
 
-    async def _share(self, found: Snapshot, copy: Copy | None) -> None:
+    async def _share(self, found: Snapshot, stored: StoredCatalogue | None) -> None:
         """Publish what was found; without Redis, or where Redis does not say, it is adopted all the same."""
         try:
-            if copy is not None and found.version == copy.version:
-                done = await self.cache.confirm(copy.stamp, self._redis_time(found.checked), found.validators)
+            if stored is not None and found.version == stored.version:
+                done = await self.store.confirm(stored.stamp, self._redis_time(found.validated_at), found.validators)
             else:
-                found = self._above(found, copy.stamp if copy else 0)
-                done = await self._publish(found, copy.stamp if copy else None)
-        except CacheError as error:
+                found = self._above(found, stored.stamp if stored else 0)
+                done = await self._publish(found, stored.stamp if stored else None)
+        except StoreError as error:
             self._note_redis_error(error)
             self._found(found, shared=False)
             return
@@ -437,29 +439,29 @@ class Refresher:
         At most once in an interval, but sooner while there is only the starter catalogue.
         """
         now = self.clock.steady()
-        overdue = self.current.bundled or self.age() >= self.limits.refresh.total_seconds()
-        if not overdue or now < max(self._leave_alone_until, self._retry_at):
+        overdue = self.current.bundled or self.age() >= self.policy.refresh.total_seconds()
+        if not overdue or now < max(self._next_attempt_at, self._retry_at):
             return
-        interval = alone_in(self.limits.refresh, self._random.random())
-        soon = retry_in(1, self.limits.refresh, self._random.random())
-        self._leave_alone_until = now + (soon if self.current.bundled else interval).total_seconds()
+        interval = standalone_interval(self.policy.refresh, self._random.random())
+        soon = backoff_delay(1, self.policy.refresh, self._random.random())
+        self._next_attempt_at = now + (soon if self.current.bundled else interval).total_seconds()
         try:
             found = await self._asked(self._is_still_alone)
         except (UpstreamError, CatalogueError) as error:
             self._note_failure(error)
             retry_after = getattr(error, "retry_after", None)
-            wait = retry_in(self.ledger.failed_in_a_row, self.limits.refresh, self._random.random(), retry_after)
-            self._leave_alone_until = now + (wait if self.current.bundled else max(interval, wait)).total_seconds()
+            wait = backoff_delay(self.stats.failed_in_a_row, self.policy.refresh, self._random.random(), retry_after)
+            self._next_attempt_at = now + (wait if self.current.bundled else max(interval, wait)).total_seconds()
             return
         if found:
-            self._leave_alone_until = now + interval.total_seconds()
+            self._next_attempt_at = now + interval.total_seconds()
             self._found(found, shared=False)
 
     async def _is_still_alone(self) -> bool:
         """Whether Redis does still not answer. If it does, the next turn asks for all, or finds what others found."""
         try:
-            await self.cache.read()
-        except CacheError:
+            await self.store.read()
+        except StoreError:
             return True
         return False
 
@@ -497,40 +499,40 @@ class Refresher:
         """
         mine, began = self.current, self.clock.steady()
         stamp = max(int(self.clock.wall() * 1000), self._newest_stamp + 1)
-        known = mine.validators if mine.source == self.upstream.source else NONE
+        known = mine.validators if mine.source == self.upstream.source else NO_VALIDATORS
         answer = await self.upstream.fetch(known)
         if isinstance(answer, NotModified):
-            self.ledger.refreshes["not_modified"] += 1
-            self.ledger.failed_in_a_row = 0
-            return replace(mine, checked=began)
-        prepared = await self._offload(self._prepare, answer.body)
+            self.stats.refreshes["not_modified"] += 1
+            self.stats.failed_in_a_row = 0
+            return replace(mine, validated_at=began)
+        prepared = await self._offload(self._build, answer.body)
         parsed = prepared.parsed
         self._refuse_if_shrunk(parsed.catalogue)
-        self.ledger.failed_in_a_row = 0
+        self.stats.failed_in_a_row = 0
         if parsed.catalogue.digest == mine.catalogue.digest and mine.source == self.upstream.source:
-            self.ledger.refreshes["unchanged"] += 1
-            return replace(mine, checked=began, report=parsed.report, validators=answer.validators)
-        self.ledger.refreshes["changed"] += 1
+            self.stats.refreshes["unchanged"] += 1
+            return replace(mine, validated_at=began, report=parsed.report, validators=answer.validators)
+        self.stats.refreshes["changed"] += 1
         found = (*_parts(prepared), stamp, self.upstream.source, began)
-        return Snapshot(*found, validators=answer.validators, vetted=self._entries_before() > 0)
+        return Snapshot(*found, validators=answer.validators, size_checked=self._entries_before() > 0)
 
     def _refuse_if_shrunk(self, catalogue: Catalogue) -> None:
         before, now = self._entries_before(), len(catalogue)
         if self._is_shrunk(now, before):
             raise CatalogueError(
                 "shrunk",
-                f"it has {now} entries where the one before has {before}; at least {self._keep_share:.0%} must be left",
+                f"it has {now} entries where the one before has {before}; at least {self._min_entries_ratio:.0%} must be left",
             )
 
     def _is_shrunk(self, now: int, before: int) -> bool:
-        return now < before * self._keep_share
+        return now < before * self._min_entries_ratio
 
     def _entries_before(self) -> int:
-        """How many entries the upstream had before: by the current catalogue, or else by what the fleet says of its copy."""
+        """How many entries the upstream had before: by the current catalogue, or else by what the fleet says of its stored."""
         if self.current.source == self.upstream.source:
             return len(self.current.catalogue)
-        copy = self._copy_seen
-        return copy.entries if copy is not None and copy.source == self.upstream.source else 0
+        stored = self._last_stored
+        return stored.entries if stored is not None and stored.source == self.upstream.source else 0
 
     # --- what came of it
 
@@ -545,30 +547,30 @@ class Refresher:
 
     def _adopt(self, snapshot: Snapshot, origin: str) -> None:
         if not snapshot.has_content_of(self.current.version):
-            self.earlier.keep(self.current)
+            self.history.add(self.current)
         self.current = snapshot
         self._newest_stamp = max(self._newest_stamp, snapshot.stamp)
-        self.ledger.adoptions[origin] += 1
+        self.stats.adoptions[origin] += 1
         log.info("catalogue.adopted", version=snapshot.version, entries=len(snapshot.catalogue), origin=origin)
 
     def _note_failure(self, error: ApidexError, failures: int | None = None) -> None:
         refused = isinstance(error, CatalogueError)
         reason = error.reason if isinstance(error, CatalogueError) else getattr(error, "kind", "unknown")
-        self.ledger.refreshes["refused" if refused else "failed"] += 1
-        self.ledger.failures[reason] += 1
-        self.ledger.failed_in_a_row = failures or self.ledger.failed_in_a_row + 1
-        self.ledger.last_failure = Failure(reason, str(error), self.clock.wall())
+        self.stats.refreshes["refused" if refused else "failed"] += 1
+        self.stats.failures[reason] += 1
+        self.stats.failed_in_a_row = failures or self.stats.failed_in_a_row + 1
+        self.stats.last_failure = Failure(reason, str(error), self.clock.wall())
         event = "upstream.refused" if refused else "upstream.failed"
         log.warning(
-            event, reason=reason, detail=str(error), state=self.state(), failed_in_a_row=self.ledger.failed_in_a_row
+            event, reason=reason, detail=str(error), state=self.state(), failed_in_a_row=self.stats.failed_in_a_row
         )
 
-    def _note_redis_error(self, error: CacheError) -> None:
-        self.ledger.redis_errors[error.kind] += 1
-        self.ledger.last_redis_error = Failure(error.kind, str(error), self.clock.wall())
+    def _note_redis_error(self, error: StoreError) -> None:
+        self.stats.redis_errors[error.kind] += 1
+        self.stats.last_redis_error = Failure(error.kind, str(error), self.clock.wall())
         if error.kind in ("connect", "timeout", "auth", "loading"):
-            self.ledger.redis_reachable = False
+            self.stats.redis_reachable = False
             self.current = replace(self.current, shared=False)
         if error.kind != self._redis_trouble:  # once for each time that it comes, not at every poll
             self._redis_trouble = error.kind
-            log.warning("redis.failed", kind=error.kind, detail=str(error), url=self.cache.url)
+            log.warning("redis.failed", kind=error.kind, detail=str(error), url=self.store.url)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from apidex.catalogue.catalogue import Catalogue
 from apidex.catalogue.formats import Parsed, Report
-from apidex.replication.validators import NONE, Validators
+from apidex.replication.validators import NO_VALIDATORS, Validators
 from apidex.search.index import SearchIndex
 from apidex.search.names import NameIndex
 
@@ -16,8 +16,8 @@ from apidex.search.names import NameIndex
 class Snapshot:
     """One catalogue with its index: immutable, replaced in one assignment.
 
-    *stamp* orders snapshots, in milliseconds. *checked* is the moment, on the steady clock, at which the upstream last
-    vouched for the catalogue; from it all ages are counted. *validators* are the upstream's. *vetted* says that who fetched it
+    *stamp* orders snapshots, in milliseconds. *validated_at* is the moment, on the steady clock, at which the upstream last
+    validated the catalogue; all ages are counted from it. *size_checked* says that the replica that fetched it
     knew how many entries there were before, and *shared* that this is the fleet's copy, as far as this replica knows.
     """
 
@@ -27,10 +27,10 @@ class Snapshot:
     report: Report
     stamp: int
     source: str
-    checked: float
-    validators: Validators = NONE
+    validated_at: float
+    validators: Validators = NO_VALIDATORS
     bundled: bool = False
-    vetted: bool = False
+    size_checked: bool = False
     shared: bool = False
 
     @property
@@ -48,22 +48,22 @@ class Snapshot:
         return self.version.partition("-")[2] == version.partition("-")[2]
 
     def age(self, steady: float) -> float:
-        """Seconds since the upstream vouched for it; never less than 0."""
-        return max(0.0, steady - self.checked)
+        """Seconds since the upstream validated it; never less than 0."""
+        return max(0.0, steady - self.validated_at)
 
 
-EARLIER_COUNT, EARLIER_BYTES = 4, 64 * 2**20
+HISTORY_COUNT, HISTORY_BYTES = 4, 64 * 2**20
 """How many catalogues are held after they were replaced, and how much memory they may take together."""
 
 
-class Earlier:
+class SnapshotHistory:
     """Snapshots that were answered from before, for pages and comparisons that began then. Bounded in number and in bytes."""
 
-    def __init__(self, count: int = EARLIER_COUNT, limit: int = EARLIER_BYTES) -> None:
+    def __init__(self, count: int = HISTORY_COUNT, limit: int = HISTORY_BYTES) -> None:
         self._count, self._limit = count, limit
         self._held: list[Snapshot] = []
 
-    def keep(self, snapshot: Snapshot) -> None:
+    def add(self, snapshot: Snapshot) -> None:
         """Hold *snapshot*, and let go of the oldest ones that there is no room for; of itself, if it is too large."""
         self._held = [held for held in self._held if held.catalogue.digest != snapshot.catalogue.digest]
         self._held.append(snapshot)

@@ -1,4 +1,4 @@
-"""The fleet's one copy, in Redis: each method is one thing to ask of it, in one round trip, and each raises CacheError.
+"""The fleet's one copy, in Redis: each method is one thing to ask of it, in one round trip, and each raises StoreError.
 
 Times are Redis's own, so that no replica's calendar matters: a reader learns what Redis's clock says now, and moments are
 compared with that. Nothing here decides anything; what protects the copy (the fence) is in the scripts, where Redis itself
@@ -18,7 +18,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from apidex.catalogue.codec import WIRE_VERSION
-from apidex.errors import CacheError, CacheReason, SettingsError
+from apidex.errors import SettingsError, StoreError, StoreReason
 from apidex.indexing.shared_buffer import Memory
 from apidex.replication.validators import Validators
 from apidex.urls import without_password
@@ -42,18 +42,18 @@ Payload = bytes | Memory
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
-    """What the small hash says of the copy.
+class StoredCatalogue:
+    """What the metadata hash says of the stored catalogue.
 
-    *checked_at*, in seconds of Redis's clock, is when the upstream vouched for it. *vetted* says that whoever fetched it knew how
-    many entries there were before.
+    *validated_at*, in seconds of Redis's clock, is when the upstream last validated it. *size_checked* says that the replica that
+    fetched it knew how many entries there were before.
     """
 
     stamp: int
     digest: str
     entries: int
-    vetted: bool
-    checked_at: float
+    size_checked: bool
+    validated_at: float
     source: str
     validators: Validators
 
@@ -64,44 +64,44 @@ class Copy:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class StoredState:
     """All that a replica learns at a poll.
 
     *now* is Redis's clock, in seconds. *failures* in a row of the whole fleet at the upstream, which is to be left alone until
-    *retry_at*, a day at most. *damaged*: there is something, but nothing that a replica would have written.
+    *retry_at*, a day at most. *malformed*: there is something, but nothing that a replica would have written.
     """
 
     now: float
-    copy: Copy | None
+    catalogue: StoredCatalogue | None
     failures: int = 0
     retry_at: float = 0.0
-    damaged: bool = False
+    malformed: bool = False
 
 
-class Cache(Protocol):
-    """One copy for all replicas. Every method raises CacheError, and waits no longer than its time-out."""
+class CatalogueStore(Protocol):
+    """One copy for all replicas. Every method raises StoreError, and waits no longer than its time-out."""
 
     @property
     def url(self) -> str:
         """Where it is, without user and password."""
         ...
 
-    async def read(self) -> Head:
+    async def read(self) -> StoredState:
         """What there is, without the payload."""
         ...
 
-    async def load(self) -> tuple[Head, Payload | None]:
+    async def load(self) -> tuple[StoredState, Payload | None]:
         """What there is with the payload that belongs to it, both of one moment; None for a payload that is not there."""
         ...
 
-    async def publish(self, copy: Copy, payload: bytes, expected: int | None) -> bool:
+    async def publish(self, catalogue: StoredCatalogue, payload: bytes, expected: int | None) -> bool:
         """Put a copy there, if the stamp stored is still *expected*; whether it was.
 
         Refused too when the upstream vouched for the stored copy later than for this one. Clears the fleet's failures.
         """
         ...
 
-    async def confirm(self, stamp: int, checked_at: float, validators: Validators) -> bool:
+    async def confirm(self, stamp: int, validated_at: float, validators: Validators) -> bool:
         """Note that the upstream vouched for the copy with this *stamp* again; whether it is still the one there."""
         ...
 
@@ -191,12 +191,12 @@ _RENEW = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPI
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 
-class RedisCache:
-    """A Cache behind a Redis client. *prefix* begins the keys of one fleet; *limit* is the longest payload that is loaded."""
+class RedisStore:
+    """A CatalogueStore behind a Redis client. *prefix* begins the keys of one fleet; no payload over *max_bytes* is loaded."""
 
-    def __init__(self, client: "Redis", url: str, *, prefix: str, timeout: timedelta, limit: int) -> None:
+    def __init__(self, client: "Redis", url: str, *, prefix: str, timeout: timedelta, max_bytes: int) -> None:
         self.url = url
-        self._client, self._timeout, self._limit = client, timeout.total_seconds(), limit
+        self._client, self._timeout, self._max_bytes = client, timeout.total_seconds(), max_bytes
         # the braces keep all keys of a fleet in one slot of a cluster
         keys = [f"{{{prefix}:{WIRE_VERSION}}}:{name}" for name in ("head", "payload", "lease")]
         self._head, self._payload, self._lease = keys
@@ -205,19 +205,21 @@ class RedisCache:
             client.register_script(script) for script in scripts
         )
 
-    async def read(self) -> Head:
-        """As `Cache.read`."""
+    async def read(self) -> StoredState:
+        """As `CatalogueStore.read`."""
         pipeline = self._client.pipeline(transaction=False)
         pipeline.time()
         pipeline.hgetall(self._head)
         time, fields = await self._asked(pipeline.execute(raise_on_error=False))
         return _head_of(time, fields)
 
-    async def load(self) -> tuple[Head, Payload | None]:
-        """As `Cache.load`. A payload that is too long, or of another type, is none."""
+    async def load(self) -> tuple[StoredState, Payload | None]:
+        """As `CatalogueStore.load`. A payload that is too long, or of another type, is none."""
         length = await self._asked(self._client.strlen(self._payload), missing=("type",))
-        if length is not None and length > self._limit:
-            raise CacheError("too_large", f"the payload in Redis has {length} bytes; at most {self._limit} are loaded")
+        if length is not None and length > self._max_bytes:
+            raise StoreError(
+                "too_large", f"the payload in Redis has {length} bytes; at most {self._max_bytes} are loaded"
+            )
         if length is not None and length > _WHOLE:
             return await self._load_in_parts(length)
         pipeline = self._client.pipeline(transaction=True)
@@ -227,62 +229,69 @@ class RedisCache:
         time, fields, payload = await self._asked(pipeline.execute(raise_on_error=False), patience=_PAYLOAD_PATIENCE)
         return _head_of(time, fields), payload if isinstance(payload, bytes) else None
 
-    async def _load_in_parts(self, length: int) -> tuple[Head, Payload | None]:
+    async def _load_in_parts(self, length: int) -> tuple[StoredState, Payload | None]:
         """As `load`, so that neither Redis nor this event loop is held up by a large payload."""
         before = await self.read()
         parts = Memory()
         for start in range(0, length, _PART):
             part = self._client.getrange(self._payload, start, start + _PART - 1)
             parts.write(await self._asked(part, patience=_PAYLOAD_PATIENCE))
-        head = await self.read()
-        if _version(head) == _version(before):
-            return head, parts
+        state = await self.read()
+        if _version(state) == _version(before):
+            return state, parts
         return await self.load()  # another has published meanwhile, which does not happen often
 
-    async def publish(self, copy: Copy, payload: bytes, expected: int | None) -> bool:
-        """As `Cache.publish`."""
-        validators = copy.validators
+    async def publish(self, catalogue: StoredCatalogue, payload: bytes, expected: int | None) -> bool:
+        """As `CatalogueStore.publish`."""
+        validators = catalogue.validators
         arguments: list[str | int | bytes] = [
-            *(_text(expected), _milliseconds(copy.checked_at), copy.stamp, copy.digest, copy.entries, int(copy.vetted)),
-            *(copy.source, validators.etag, validators.last_modified, payload),
+            *(
+                _text(expected),
+                _milliseconds(catalogue.validated_at),
+                catalogue.stamp,
+                catalogue.digest,
+                catalogue.entries,
+                int(catalogue.size_checked),
+            ),
+            *(catalogue.source, validators.etag, validators.last_modified, payload),
         ]
         asked = self._publish(keys=[self._head, self._payload], args=arguments)
         return bool(await self._asked(asked, patience=_PAYLOAD_PATIENCE))
 
-    async def confirm(self, stamp: int, checked_at: float, validators: Validators) -> bool:
-        """As `Cache.confirm`."""
+    async def confirm(self, stamp: int, validated_at: float, validators: Validators) -> bool:
+        """As `CatalogueStore.confirm`."""
         arguments: list[str | int | bytes] = [
             stamp,
-            _milliseconds(checked_at),
+            _milliseconds(validated_at),
             validators.etag,
             validators.last_modified,
         ]
         return bool(await self._asked(self._confirm(keys=[self._head], args=arguments)))
 
     async def back_off(self, failures: int, wait: timedelta) -> None:
-        """As `Cache.back_off`."""
+        """As `CatalogueStore.back_off`."""
         await self._asked(self._back_off(keys=[self._head], args=[failures, _milliseconds(wait.total_seconds())]))
 
     async def drop(self, stamp: int) -> bool:
-        """As `Cache.drop`."""
+        """As `CatalogueStore.drop`."""
         return bool(await self._asked(self._drop(keys=[self._head, self._payload], args=[stamp])))
 
     async def lease(self, token: str, ttl: timedelta) -> bool:
-        """As `Cache.lease`."""
+        """As `CatalogueStore.lease`."""
         asked = self._take(keys=[self._lease], args=[token, _milliseconds(ttl.total_seconds())])
         return bool(await self._asked(asked))
 
     async def reset(self) -> None:
-        """As `Cache.reset`."""
+        """As `CatalogueStore.reset`."""
         await self._asked(self._client.delete(self._head, self._payload))
 
     async def renew(self, token: str, ttl: timedelta) -> bool:
-        """As `Cache.renew`."""
+        """As `CatalogueStore.renew`."""
         asked = self._renew(keys=[self._lease], args=[token, _milliseconds(ttl.total_seconds())])
         return bool(await self._asked(asked))
 
     async def release(self, token: str) -> None:
-        """As `Cache.release`."""
+        """As `CatalogueStore.release`."""
         await self._asked(self._release(keys=[self._lease], args=[token]))
 
     async def _asked(self, asked: Awaitable[T], *, patience: int = 1, missing: tuple[str, ...] = ()) -> Any:  # noqa: ANN401
@@ -300,9 +309,9 @@ class RedisCache:
 
 
 @asynccontextmanager
-async def cache_at(
-    url: str, *, password: str, ca: str, prefix: str, timeout: timedelta, limit: int
-) -> AsyncIterator[RedisCache]:
+async def open_store(
+    url: str, *, password: str, ca: str, prefix: str, timeout: timedelta, max_bytes: int
+) -> AsyncIterator[RedisStore]:
     """Open the Redis at *url* (`redis:`, `rediss:`, `unix:`), or an embedded one where *url* is empty.
 
     *password* goes before one in the URL; *ca* is the path of the certificates that `rediss:` trusts. Nothing is asked yet, so
@@ -310,7 +319,7 @@ async def cache_at(
     """
     client = _client(url, password, ca, timeout) if url else _embedded()
     try:
-        yield RedisCache(client, _shown(url), prefix=prefix, timeout=timeout, limit=limit)
+        yield RedisStore(client, _shown(url), prefix=prefix, timeout=timeout, max_bytes=max_bytes)
     finally:
         await client.aclose()
 
@@ -347,36 +356,36 @@ def _shown(url: str) -> str:
     return without_password(url) if url else "embedded"
 
 
-def _head_of(time: Any, fields: Any) -> Head:  # noqa: ANN401 - whatever Redis said
-    """Raises CacheError when Redis did not tell the time; a hash that is none of ours is no copy."""
+def _head_of(time: Any, fields: Any) -> StoredState:  # noqa: ANN401 - whatever Redis said
+    """Raises StoreError when Redis did not tell the time; a hash that is none of ours is no copy."""
     if isinstance(time, exceptions.RedisError):
         raise _cause(time)
     now = time[0] + time[1] / 1_000_000
     if isinstance(fields, exceptions.RedisError):
         if _cause(fields).kind != "type":
             raise _cause(fields)
-        return Head(now, None, damaged=True)
+        return StoredState(now, None, malformed=True)
     try:
         text = {name.decode(): value.decode() for name, value in fields.items()}
         failures, retry_at = _number(text.get("failures", "0")), _number(text.get("retry_at", "0")) / 1000
-        return Head(now, _copy_of(text), failures, min(retry_at, now + _LONGEST_BACK_OFF))
+        return StoredState(now, _copy_of(text), failures, min(retry_at, now + _LONGEST_BACK_OFF))
     except (ValueError, KeyError):
-        return Head(now, None, damaged=True)
+        return StoredState(now, None, malformed=True)
 
 
-def _version(head: Head) -> str:
-    return head.copy.version if head.copy else ""
+def _version(state: StoredState) -> str:
+    return state.catalogue.version if state.catalogue else ""
 
 
-def _copy_of(text: dict[str, str]) -> Copy | None:
+def _copy_of(text: dict[str, str]) -> StoredCatalogue | None:
     if "stamp" not in text:
         return None
-    return Copy(
+    return StoredCatalogue(
         stamp=_number(text["stamp"]),
         digest=text["digest"],
         entries=_number(text["entries"]),
-        vetted=text["vetted"] == "1",
-        checked_at=_number(text["checked_at"]) / 1000,
+        size_checked=text["vetted"] == "1",
+        validated_at=_number(text["checked_at"]) / 1000,
         source=text["source"],
         validators=Validators(text["etag"], text["last_modified"]),
     )
@@ -388,8 +397,8 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _cause(error: Exception) -> CacheError:
-    kinds: list[tuple[type[Exception] | tuple[type[Exception], ...], CacheReason]] = [
+def _cause(error: Exception) -> StoreError:
+    kinds: list[tuple[type[Exception] | tuple[type[Exception], ...], StoreReason]] = [
         ((exceptions.TimeoutError, TimeoutError), "timeout"),
         ((exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.NoPermissionError), "auth"),
         (exceptions.OutOfMemoryError, "oom"),
@@ -397,7 +406,7 @@ def _cause(error: Exception) -> CacheError:
         (exceptions.ReadOnlyError, "readonly"),
         ((exceptions.ConnectionError, OSError), "connect"),
     ]
-    words: dict[str, CacheReason] = {
+    words: dict[str, StoreReason] = {
         "WRONGTYPE": "type",
         "OOM": "oom",
         "NOAUTH": "auth",
@@ -406,7 +415,7 @@ def _cause(error: Exception) -> CacheError:
     }
     found = [kind for types, kind in kinds if isinstance(error, types)]
     found += [kind for word, kind in words.items() if word in str(error)]
-    return CacheError(found[0] if found else "response", f"Redis: {str(error).strip() or type(error).__name__}")
+    return StoreError(found[0] if found else "response", f"Redis: {str(error).strip() or type(error).__name__}")
 
 
 def _milliseconds(seconds: float) -> int:

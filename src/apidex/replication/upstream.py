@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 import httpx
 
 from apidex.errors import SettingsError, UpstreamError
-from apidex.replication.validators import NONE, Validators
+from apidex.replication.validators import NO_VALIDATORS, Validators
 from apidex.urls import without_password
 
 _REDIRECTS = 5
@@ -54,7 +54,7 @@ class Upstream(Protocol):
 
 
 @asynccontextmanager
-async def upstream_at(url: str, timeout: timedelta, limit: int) -> AsyncIterator[Upstream]:
+async def open_upstream(url: str, timeout: timedelta, limit: int) -> AsyncIterator[Upstream]:
     """Open the upstream at *url*: `https:`, `http:` or `file:`. Raises SettingsError for a file that cannot be read.
 
     *limit* is the largest answer, in bytes, that is taken.
@@ -98,7 +98,7 @@ class HttpUpstream:
             hops = [hop.url.scheme for hop in (*response.history, response)]
             if ("https", "http") in pairwise(hops):
                 raise UpstreamError("redirect", "the upstream redirected from https to http")
-            if response.status_code == httpx.codes.NOT_MODIFIED and validators != NONE:
+            if response.status_code == httpx.codes.NOT_MODIFIED and validators != NO_VALIDATORS:
                 return NotModified(validators)
             if response.status_code != httpx.codes.OK:
                 raise UpstreamError("status", _status_text(response), _retry_after(response))

@@ -11,5 +11,5 @@ class Validators:
     last_modified: str = ""
 
 
-NONE = Validators()
+NO_VALIDATORS = Validators()
 """To ask with for the first time."""

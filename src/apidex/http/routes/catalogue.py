@@ -102,8 +102,8 @@ def _catalogue_view(replica: ReplicaContext) -> CatalogueView:
         state=refresher.state(),
         age=age,
         checked_at=iso(refresher.clock.wall() - age),
-        max_age=refresher.limits.max_age.total_seconds(),
-        poll=refresher.limits.poll.total_seconds(),
+        max_age=refresher.policy.max_age.total_seconds(),
+        poll=refresher.policy.poll.total_seconds(),
         source=current.source,
         format=report.format,
         entries=len(current.catalogue),
@@ -123,28 +123,28 @@ def _remarks_view(remarks: Remarks) -> RemarksView:
 
 
 def _upstream_view(refresher: Refresher) -> UpstreamView:
-    ledger = refresher.ledger
+    stats = refresher.stats
     return UpstreamView(
         url=refresher.upstream.source,
-        refreshes=dict(+ledger.refreshes),
-        failures=dict(+ledger.failures),
-        failed_in_a_row=ledger.failed_in_a_row,
-        last_failure=_failure_view(ledger.last_failure),
+        refreshes=dict(+stats.refreshes),
+        failures=dict(+stats.failures),
+        failed_in_a_row=stats.failed_in_a_row,
+        last_failure=_failure_view(stats.last_failure),
         next_refresh_in=round(refresher.next_refresh_in(), 3),
     )
 
 
 def _redis_view(refresher: Refresher) -> RedisView:
-    ledger = refresher.ledger
+    stats = refresher.stats
     return RedisView(
-        url=refresher.cache.url,
-        reachable=ledger.redis_reachable,
+        url=refresher.store.url,
+        reachable=stats.redis_reachable,
         shared=refresher.current.shared,
-        adoptions=dict(+ledger.adoptions),
-        publications=dict(+ledger.publications),
-        leases=dict(+ledger.leases),
-        errors=dict(+ledger.redis_errors),
-        last_error=_failure_view(ledger.last_redis_error),
+        adoptions=dict(+stats.adoptions),
+        publications=dict(+stats.publications),
+        leases=dict(+stats.leases),
+        errors=dict(+stats.redis_errors),
+        last_error=_failure_view(stats.last_redis_error),
     )
 
 

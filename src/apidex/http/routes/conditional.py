@@ -36,8 +36,8 @@ def catalogue_response(
     request: Request[Any, Any, Any], replica: ReplicaContext, body: Callable[[], bytes]
 ) -> Response[bytes]:
     """An answer that is the same as long as the catalogue is; *body* is not made for who holds it already."""
-    current, limits = replica.refresher.current, replica.refresher.limits
-    described = [*version_headers(current, limits), *age_headers(current, limits, replica.refresher.age())]
+    current, policy = replica.refresher.current, replica.refresher.policy
+    described = [*version_headers(current, policy), *age_headers(current, policy, replica.refresher.age())]
     return _conditional(request, body, lambda encoding: entity_tag(current, encoding), described)
 
 
@@ -56,9 +56,9 @@ def versioned_response(
     *further* headers come with the body. *varies* tells apart what one URL answers to different Accept headers, and is empty
     where there is no choice.
     """
-    limits = replica.refresher.limits
+    policy = replica.refresher.policy
     age = snapshot.age(replica.refresher.clock.steady())
-    described = [*version_headers(snapshot, limits), *age_headers(snapshot, limits, age)]
+    described = [*version_headers(snapshot, policy), *age_headers(snapshot, policy, age)]
     if varies:
         described = _varying(described)
 
@@ -75,12 +75,12 @@ def live_response(
 
     It *varies* where the same URL answers something else to another Accept header.
     """
-    current, limits = replica.refresher.current, replica.refresher.limits
+    current, policy = replica.refresher.current, replica.refresher.policy
     body = msgspec.json.encode(view)
     described = [
         (b"cache-control", b"no-cache"),
-        *(pair for pair in version_headers(current, limits) if pair[0] != b"cache-control"),
-        *age_headers(current, limits, replica.refresher.age()),
+        *(pair for pair in version_headers(current, policy) if pair[0] != b"cache-control"),
+        *age_headers(current, policy, replica.refresher.age()),
     ]
     return _conditional(request, lambda: body, _tag_of(body), _varying(described) if varies else described)
 

@@ -97,12 +97,12 @@ async def entries(request: Request[Any, Any, Any], replica: ReplicaDependency) -
 )
 async def random(request: Request[Any, Any, Any], replica: ReplicaDependency) -> Response[bytes]:
     """Answer with a list of one, which no cache may keep."""
-    current, limits = replica.refresher.current, replica.refresher.limits
+    current, policy = replica.refresher.current, replica.refresher.policy
     found = _filters(request).select(current.catalogue.each_entry())
     if not found:
         raise Problem(404, "No entry has all that is asked for.")
     body = _entries_view(current.catalogue, [chance.choice(found)])  # noqa: S311 - guards nothing
-    headers = {name.decode(): value.decode() for name, value in version_headers(current, limits)}
+    headers = {name.decode(): value.decode() for name, value in version_headers(current, policy)}
     return Response(body, media_type=JSON.decode(), headers=headers | {"cache-control": "no-store"})
 
 

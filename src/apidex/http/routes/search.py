@@ -303,7 +303,7 @@ def _held(replica: ReplicaContext, version: str | None) -> Snapshot:
     """The snapshot of a *version*; the current one if none was named. Raises Problem if it is not held."""
     if version is None:
         return replica.refresher.current
-    snapshot = replica.refresher.held(version)
+    snapshot = replica.refresher.find_version(version)
     if snapshot is None:
         current = replica.refresher.current.version
         detail = f"Version {version} of the catalogue is not held by this replica, or not any more; {current} is. Begin anew."
