@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import msgspec
 
-from apidex.catalogue.catalogue import Entry
+from apidex.catalogue.entry import Entry
 from apidex.errors import StoreError, UpstreamError
 from apidex.replication.store import StoredCatalogue, StoredState
 from apidex.replication.upstream import Fetched, NotModified

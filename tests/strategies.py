@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from apidex.catalogue.catalogue import Entry
+from apidex.catalogue.entry import Entry
 
 texts = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=40)
 names = texts.filter(str.strip)

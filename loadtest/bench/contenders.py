@@ -17,7 +17,7 @@ import redis
 import structlog
 
 from apidex.catalogue import formats
-from apidex.catalogue.catalogue import plain
+from apidex.catalogue.entry import to_dict
 from loadtest.bench import naive_server
 from loadtest.bench.process import CLIENT_CORE, Answer, answer, running, tool, wait_for
 from loadtest.bench.workload import Kind, kinds
@@ -146,7 +146,7 @@ def headers_of(kind: Kind, port: int) -> dict[str, str]:
 def _stage(folder: Path, upstream: Path, redis_url: str) -> Stage:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     catalogue = formats.parse(upstream.read_bytes()).catalogue
-    entries = [plain(entry) for entry in catalogue.entries()]
+    entries = [to_dict(entry) for entry in catalogue]
     redis.Redis.from_url(redis_url).set(naive_server.KEY, json.dumps(entries))
     folder.chmod(0o755)  # nginx gives up root
     (folder / "files").mkdir()

@@ -19,7 +19,8 @@ from urllib.parse import quote
 import msgspec
 
 from apidex.catalogue import codec
-from apidex.catalogue.catalogue import Catalogue, Entry
+from apidex.catalogue.catalogue import Catalogue
+from apidex.catalogue.entry import Entry
 from apidex.catalogue.formats import Parsed, Report
 from apidex.indexing import builder
 from apidex.replication.store import StoredCatalogue, open_store

@@ -11,7 +11,7 @@ from random import Random
 
 import msgspec
 
-from apidex.catalogue.catalogue import Entry
+from apidex.catalogue.entry import Entry
 
 _FIRST = """
 Open Global Public Smart Free Cloud Live Fast Simple Deep Royal United Digital Urban Civic Blue Green Nordic Baltic Pacific

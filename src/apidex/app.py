@@ -136,7 +136,7 @@ def store_of(settings: Settings) -> AbstractAsyncContextManager[RedisStore]:
 def starter_snapshot(clock: Clock) -> Snapshot:
     """The starter catalogue, as old as its facts are."""
     parsed, as_of = starter.load()
-    index = NameIndex.build(parsed.catalogue.each_name())
+    index = NameIndex.build(parsed.catalogue.names())
     validated_at = clock.steady() - max(0.0, clock.wall() - as_of)
     search = SearchIndex.build(parsed.catalogue)
     made = (parsed.catalogue, index, search, parsed.report)

@@ -7,7 +7,7 @@ ApidexError
 ├── CatalogueError      an upstream answer is refused as a whole; the previous catalogue stays
 ├── UpstreamError       the upstream gave no readable answer
 ├── ServiceError        the service that a command asks gave no usable answer
-├── WireError           bytes from Redis are not a catalogue
+├── CodecError          bytes from Redis are not a catalogue
 └── StoreError          Redis gave no usable answer
 
 I/O modules raise; the refresher alone decides what a failure means for the replica. `docs/events.md` describes every reason; a
@@ -19,8 +19,8 @@ from typing import Literal
 
 UpstreamReason = Literal["connect", "timeout", "broken", "status", "redirect", "too_large", "encoding", "file"]
 CatalogueReason = Literal["format", "empty", "unreadable", "shrunk", "internal"]
-WireReason = Literal["missing", "damaged", "version", "digest", "too_large"]
-StoreReason = Literal["connect", "timeout", "auth", "oom", "readonly", "loading", "response", "type", WireReason]
+CodecReason = Literal["missing", "damaged", "version", "digest", "too_large"]
+StoreReason = Literal["connect", "timeout", "auth", "oom", "readonly", "loading", "response", "type", CodecReason]
 
 
 class ApidexError(Exception):
@@ -65,12 +65,12 @@ class ServiceError(ApidexError):
     """The service at `--url` cannot be reached, or is not Apidex."""
 
 
-class WireError(ApidexError):
+class CodecError(ApidexError):
     """Bytes from Redis are not a valid catalogue."""
 
-    def __init__(self, kind: WireReason, text: str) -> None:
+    def __init__(self, kind: CodecReason, text: str) -> None:
         super().__init__(text)
-        self.kind: WireReason = kind
+        self.kind: CodecReason = kind
 
 
 class StoreError(ApidexError):

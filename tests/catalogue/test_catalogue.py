@@ -7,15 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apidex.catalogue.catalogue import (
-    NAME_LIMIT,
-    TEXT_LIMIT,
-    Catalogue,
-    Sheet,
-    check,
-    has_control,
-    without_controls,
-)
+from apidex.catalogue.catalogue import Catalogue, MemorySink
+from apidex.catalogue.entry import NAME_LIMIT, TEXT_LIMIT, check, has_control, replace_controls
 from apidex.errors import CatalogueError, EntryError
 from fakes import entry
 from strategies import entries
@@ -24,7 +17,7 @@ from strategies import entries
 @given(st.lists(entries, min_size=1))
 def test_entries_come_back_as_they_went_in(given_entries):
     catalogue = Catalogue.of(given_entries)
-    assert catalogue.entries() == given_entries
+    assert list(catalogue) == given_entries
     assert catalogue.names() == [item.name for item in given_entries]
     assert [catalogue[i] for i in range(len(catalogue))] == given_entries
     assert catalogue.categories == len({item.category for item in given_entries})
@@ -41,7 +34,7 @@ def test_a_selection_is_the_json_list_of_what_was_selected(given_entries, data):
 def test_the_digest_is_that_of_the_canonical_bytes_and_those_make_the_same_catalogue(given_entries):
     catalogue = Catalogue.of(given_entries)
     assert catalogue.digest == hashlib.sha256(msgspec.json.encode(given_entries)).hexdigest()
-    assert Catalogue.from_canonical(Sheet(catalogue.canonical)).digest == catalogue.digest
+    assert Catalogue.from_canonical(MemorySink(catalogue.canonical)).digest == catalogue.digest
 
 
 def test_another_order_is_another_catalogue():
@@ -67,7 +60,7 @@ def test_another_order_is_another_catalogue():
 )
 def test_bytes_that_are_not_canonical_are_refused(canonical):
     with pytest.raises(CatalogueError):
-        Catalogue.from_canonical(Sheet(canonical))
+        Catalogue.from_canonical(MemorySink(canonical))
 
 
 LONGEST = [
@@ -83,28 +76,28 @@ def test_an_entry_is_checked_wherever_it_stands_among_many(allowed, refused):
     many = [entry(f"Filler {number}") for number in range(1000)]
     place = 700
     fine = Catalogue.of([*many[:place], msgspec.structs.replace(many[0], **allowed), *many[place:]])
-    assert Catalogue.from_canonical(Sheet(fine.canonical)).digest == fine.digest
+    assert Catalogue.from_canonical(MemorySink(fine.canonical)).digest == fine.digest
     spoilt = [*many[:place], msgspec.structs.replace(many[0], **refused), *many[place:]]
     with pytest.raises(EntryError):
         Catalogue.of(spoilt)
     with pytest.raises(CatalogueError):
-        Catalogue.from_canonical(Sheet(msgspec.json.encode(spoilt)))
+        Catalogue.from_canonical(MemorySink(msgspec.json.encode(spoilt)))
 
 
 @given(st.lists(entries, min_size=1))
-def test_paper_is_told_of_each_entry_once_in_order(given_entries):
+def test_a_sink_receives_each_entry_once_in_order(given_entries):
     written, read = Noted(), Noted(msgspec.json.encode(given_entries))
     Catalogue.of(given_entries, written)
     Catalogue.from_canonical(read)
     assert written.entries == read.entries == given_entries
 
 
-class Noted(Sheet):
+class Noted(MemorySink):
     def __init__(self, *data):
         super().__init__(*data)
         self.entries = []
 
-    def note(self, entries):
+    def on_batch(self, entries):
         self.entries += entries
 
 
@@ -139,4 +132,4 @@ def test_every_other_character_is_allowed_in_a_name():
 
 
 def test_control_characters_become_spaces_and_all_else_stays():
-    assert without_controls(" a\tb\x00c\x9fd\u00a0 ") == " a b c d\u00a0 "
+    assert replace_controls(" a\tb\x00c\x9fd\u00a0 ") == " a b c d\u00a0 "

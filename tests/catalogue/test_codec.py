@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from apidex.catalogue import codec, formats
 from apidex.catalogue.catalogue import Catalogue
 from apidex.catalogue.formats import Parsed, Report
-from apidex.errors import WireError
+from apidex.errors import CodecError
 from strategies import entries
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
@@ -51,7 +51,7 @@ def test_no_damage_goes_unnoticed(data):
     )
     try:
         back = codec.from_bytes(damaged, LIMIT)
-    except WireError:
+    except CodecError:
         return
     assert back.catalogue.digest == formats.parse(BODY).catalogue.digest, (
         "only the report may differ, which has no digest"
@@ -66,7 +66,7 @@ def envelope(parsed: Parsed, **other) -> bytes:
 @pytest.mark.parametrize(
     ("other", "kind"),
     [
-        ({"wire": codec.WIRE_VERSION + 1}, "version"),
+        ({"wire": codec.CODEC_VERSION + 1}, "version"),
         ({"digest": "0" * 64}, "digest"),
         ({"size": LIMIT + 1}, "too_large"),
         ({"size": 5}, "damaged"),
@@ -75,14 +75,14 @@ def envelope(parsed: Parsed, **other) -> bytes:
     ],
 )
 def test_what_is_wrong_is_said(parsed, other, kind):
-    with pytest.raises(WireError) as error:
+    with pytest.raises(CodecError) as error:
         codec.from_bytes(envelope(parsed, **other), LIMIT)
     assert error.value.kind == kind
 
 
 @pytest.mark.parametrize("payload", [b"", b"\x00", b"hello", b"\x93\x01\x02\x03", b"\x91" * 100_000])
 def test_what_is_no_envelope_is_damaged(payload):
-    with pytest.raises(WireError) as error:
+    with pytest.raises(CodecError) as error:
         codec.from_bytes(payload, LIMIT)
     assert error.value.kind == "damaged"
 
@@ -93,8 +93,8 @@ def test_members_that_a_later_release_adds_do_no_harm(parsed):
 
 @pytest.mark.parametrize("path", sorted(SNAPSHOTS.glob("*.bin")), ids=lambda path: path.stem)
 def test_what_past_releases_wrote_is_still_read(path):
-    """Each file is named by its wire version, and holds BODY as the first release with that version wrote it."""
-    assert path.stem == f"wire-{codec.WIRE_VERSION}", "an old version's file goes when the version does"
+    """Each file is named by its codec version, and holds BODY as the first release with that version wrote it."""
+    assert path.stem == f"codec-{codec.CODEC_VERSION}", "an old version's file goes when the version does"
     back = codec.from_bytes(path.read_bytes(), LIMIT)
     assert back.catalogue.names() == ["Cat Facts", "Póké"]
     assert (back.report.rows, back.report.rejected.total) == (3, 1)

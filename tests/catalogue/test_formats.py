@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from apidex.catalogue.catalogue import plain
+from apidex.catalogue.entry import to_dict
 from apidex.catalogue.formats import FORMATS, parse
 from apidex.errors import CatalogueError
 
@@ -16,7 +16,7 @@ def rows_of(*lines: str):
 
 def test_the_real_readme_gives_the_entries_that_the_old_service_would_have_given(data, real_entries):
     parsed = parse((data / "README.md").read_bytes())
-    assert [plain(item) for item in parsed.catalogue.entries()] == real_entries
+    assert [to_dict(item) for item in parsed.catalogue] == real_entries
     assert len(parsed.catalogue) == 1695
     assert parsed.catalogue.categories == 51
 
@@ -117,7 +117,7 @@ def test_apis_guru_gives_an_entry_for_each_api():
         "broken": {"versions": {"1": {}}},
     }
     parsed = parse(msgspec.json.encode(document))
-    first, second = parsed.catalogue.entries()
+    first, second = parsed.catalogue
     assert (first.name, first.description, first.category) == ("A", "First.", "media")
     assert (first.link, first.auth, first.https, first.cors) == ("https://a.example/docs", "unknown", True, "unknown")
     assert (second.name, second.link, second.https, second.category) == (

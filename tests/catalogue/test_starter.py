@@ -14,7 +14,7 @@ def test_it_has_enough_to_be_of_use():
 
 
 def test_no_entry_stands_twice_and_each_has_a_link():
-    entries = starter.load()[0].catalogue.entries()
+    entries = list(starter.load()[0].catalogue)
     assert len({(item.name, item.link) for item in entries}) == len(entries)
     assert all(item.link.startswith(("https://", "http://")) and item.description for item in entries)
 
@@ -22,7 +22,7 @@ def test_no_entry_stands_twice_and_each_has_a_link():
 def test_its_words_are_its_own(real_entries):
     theirs = {item["Description"].casefold() for item in real_entries}
     by_name = {item["API"]: item["Description"] for item in real_entries}
-    for item in starter.load()[0].catalogue.entries():
+    for item in starter.load()[0].catalogue:
         assert item.description.casefold() not in theirs, item
         likeness = difflib.SequenceMatcher(None, item.description, by_name.get(item.name, "")).ratio()
         assert likeness < 0.8, item

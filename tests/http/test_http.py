@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from apidex.catalogue.catalogue import NAME_LIMIT
+from apidex.catalogue.entry import NAME_LIMIT
 from conftest import client_of, refreshed, running_app
 
 EVERYWHERE = {

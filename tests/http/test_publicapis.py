@@ -7,7 +7,7 @@ import urllib.request
 import msgspec
 import pytest
 
-from apidex.catalogue.catalogue import NAME_LIMIT
+from apidex.catalogue.entry import NAME_LIMIT
 from apidex.http.routes import openapi_document
 from apidex.search.publicapis import PublicApisQuery
 from conftest import client_of, refreshed, running_app

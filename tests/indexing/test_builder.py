@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from apidex.catalogue import codec, formats
-from apidex.errors import CatalogueError, WireError
+from apidex.errors import CatalogueError, CodecError
 from apidex.indexing import builder
 from conftest import client_of, running_app
 from fakes import FakeClock, FakeUpstream, publicapis
@@ -20,10 +20,10 @@ LIMIT = 10**7
 @pytest.fixture
 def apart(monkeypatch):
     """Whatever is to be made ready is large."""
-    monkeypatch.setattr(builder, "APART_FROM", 0)
+    monkeypatch.setattr(builder, "SUBPROCESS_THRESHOLD", 0)
 
 
-def shape_of(prepared: builder.Prepared) -> tuple:
+def shape_of(prepared: builder.IndexedCatalogue) -> tuple:
     catalogue = prepared.parsed.catalogue
     return (bytes(catalogue.canonical), list(catalogue.bounds), catalogue.digest, catalogue.categories), (
         prepared.parsed.report,
@@ -53,20 +53,20 @@ BODIES = [
 @pytest.mark.parametrize(("body", "format_name"), BODIES)
 def test_an_upstreams_answer_is_read_the_same_way_here_and_apart(monkeypatch, body, format_name):
     here = builder.from_upstream(body, format_name)
-    monkeypatch.setattr(builder, "APART_FROM", 0)
+    monkeypatch.setattr(builder, "SUBPROCESS_THRESHOLD", 0)
     there = builder.from_upstream(body, format_name)
     assert isinstance(there.parsed.catalogue.canonical, memoryview)
     assert shape_of(there) == shape_of(here)
     assert there.index.find("Cat") == here.index.find("Cat") != []
     assert there.search.search("cat", {}).hits == here.search.search("cat", {}).hits != []
     assert there.parsed.catalogue.names() == here.parsed.catalogue.names()
-    assert there.parsed.catalogue.entries() == here.parsed.catalogue.entries()
+    assert list(there.parsed.catalogue) == list(here.parsed.catalogue)
 
 
 def test_a_payload_is_read_the_same_way_here_and_apart(monkeypatch):
     payload = codec.to_bytes(formats.parse(publicapis(*NAMES)))
     here = builder.from_payload(payload, LIMIT)
-    monkeypatch.setattr(builder, "APART_FROM", 0)
+    monkeypatch.setattr(builder, "SUBPROCESS_THRESHOLD", 0)
     there = builder.from_payload(payload, LIMIT)
     assert shape_of(there) == shape_of(here)
     assert codec.to_bytes(there.parsed) == payload
@@ -89,7 +89,7 @@ def test_what_is_refused_apart_is_refused_here_in_the_same_words(apart, body, re
 def test_a_payload_that_cannot_be_read_apart_says_why(apart):
     payload = codec.to_bytes(formats.parse(publicapis(*NAMES)))
     for damaged, limit, kind in ((payload[:-9], LIMIT, "damaged"), (payload, 1000, "too_large")):
-        with pytest.raises(WireError) as refused:
+        with pytest.raises(CodecError) as refused:
             builder.from_payload(damaged, limit)
         assert refused.value.kind == kind
 

@@ -8,13 +8,13 @@ import threading
 from array import array
 from pathlib import Path
 
-from apidex.indexing.shared_buffer import Memory
+from apidex.indexing.shared_buffer import SharedBuffer
 
 DATA = bytes(range(256)) * 2**16
 
 
 def test_what_is_written_in_turn_is_read_as_a_whole():
-    memory = Memory()
+    memory = SharedBuffer()
     assert memory.write(b"abc") == 3
     place = memory.add(array("Q", [7, 8]))
     assert (place, len(memory)) == ((8, 24), 24)
@@ -23,15 +23,17 @@ def test_what_is_written_in_turn_is_read_as_a_whole():
 
 
 def test_another_process_adds_to_it_and_what_it_added_is_seen_here():
-    memory = Memory()
+    memory = SharedBuffer()
     memory.write(b"here, ")
-    program = f"from apidex.indexing.shared_buffer import Memory; Memory({memory.descriptor}).write(b'and there')"
+    program = (
+        f"from apidex.indexing.shared_buffer import SharedBuffer; SharedBuffer({memory.descriptor}).write(b'and there')"
+    )
     subprocess.run([sys.executable, "-c", program], pass_fds=[memory.descriptor], check=True)
     assert bytes(memory.getvalue()) == b"here, and there"
 
 
 def test_it_is_given_back_when_its_last_part_is_not_in_use_any_more():
-    memory, before = Memory(), set(threading.enumerate())
+    memory, before = SharedBuffer(), set(threading.enumerate())
     memory.write(DATA)
     inode, whole = os.fstat(memory.descriptor).st_ino, memory.getvalue_to_keep()
     memory.close()
@@ -46,7 +48,7 @@ def test_it_is_given_back_when_its_last_part_is_not_in_use_any_more():
 
 
 def test_one_that_nobody_kept_is_gone():
-    memory = Memory()
+    memory = SharedBuffer()
     inode = os.fstat(memory.descriptor).st_ino
     memory.write(DATA)
     assert is_open(inode)

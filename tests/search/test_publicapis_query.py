@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apidex.catalogue.catalogue import NAME_LIMIT, Entry
+from apidex.catalogue.entry import NAME_LIMIT, Entry
 from apidex.search import publicapis
 from apidex.search.filters import ENUM_FILTERS
 from apidex.search.publicapis import NO, YES, PublicApisQuery, normalize_query

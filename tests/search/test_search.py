@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apidex.catalogue import formats
-from apidex.catalogue.catalogue import Catalogue, Entry
+from apidex.catalogue.catalogue import Catalogue
+from apidex.catalogue.entry import Entry
 from apidex.errors import QueryError
 from apidex.search.corrections import VOCABULARY_LIMIT
 from apidex.search.filters import ENUM_FILTERS, FacetKey

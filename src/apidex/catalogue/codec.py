@@ -1,23 +1,24 @@
-"""A catalogue as the bytes that replicas hand each other through Redis. Pure.
+"""The payload that stands for a catalogue in Redis. Pure.
 
-An envelope in MessagePack holds the canonical bytes, compressed, with what a receiver must know to check them. WIRE_VERSION is
-part of every key in Redis, so that releases that write differently do not meet; what stays within a version is that old readers
-skip members they do not know, and new members have defaults.
+A MessagePack envelope holds the compressed canonical bytes, and what a reader needs to verify them. CODEC_VERSION is part of
+every key in Redis, so that releases with different payloads do not read each other's. Within a version readers ignore unknown
+members, and new members have defaults.
 """
 
 import msgspec
 import zstandard
 
-from apidex.catalogue.catalogue import Bytes, Catalogue, Paper, Sheet
+from apidex.catalogue.buffers import ByteBuffer
+from apidex.catalogue.catalogue import Catalogue, CatalogueSink, MemorySink
 from apidex.catalogue.formats.report import Parsed, Report
-from apidex.errors import CatalogueError, WireError
+from apidex.errors import CatalogueError, CodecError
 
-WIRE_VERSION = 1
+CODEC_VERSION = 1
 
 _LEVEL = 3
 
 _PIECE = 2**20
-"""Bytes that are inflated at a time."""
+"""Bytes that are decompressed at a time."""
 
 
 class _Envelope(msgspec.Struct, frozen=True):
@@ -25,7 +26,7 @@ class _Envelope(msgspec.Struct, frozen=True):
     digest: str
     report: Report
     size: int
-    canonical: memoryview  # which spares a copy of it
+    canonical: memoryview  # saves a copy
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -33,52 +34,54 @@ _decode = msgspec.msgpack.Decoder(_Envelope).decode
 
 
 def to_bytes(parsed: Parsed) -> bytes:
-    """The payload that stands for *parsed* in Redis."""
+    """Return the payload for *parsed*."""
     canonical = parsed.catalogue.canonical
     compressed = zstandard.ZstdCompressor(level=_LEVEL).compress(canonical)
-    envelope = (WIRE_VERSION, parsed.catalogue.digest, parsed.report, len(canonical), memoryview(compressed))
+    envelope = (CODEC_VERSION, parsed.catalogue.digest, parsed.report, len(canonical), memoryview(compressed))
     return _encode(_Envelope(*envelope))
 
 
-def from_bytes(payload: Bytes, limit: int, paper: Paper | None = None) -> Parsed:
-    """The catalogue and report that *payload* stands for, checked to the last byte, inflated on *paper*.
+def from_bytes(payload: ByteBuffer, limit: int, sink: CatalogueSink | None = None) -> Parsed:
+    """Return the catalogue and the report in *payload*, decompressed into *sink* and verified.
 
-    Never takes more than *limit* bytes of memory for the decompressed catalogue. Raises WireError: with kind `damaged` for what
-    is no whole envelope, `version` for one of another wire format, `digest` for one that does not hold what it names,
-    `too_large` beyond the limit.
+    Never takes more than *limit* bytes of memory for the canonical bytes. Raises CodecError of kind `damaged` for a malformed
+    envelope, `version` for another codec version, `digest` for content with another digest than declared, and
+    `too_large` above the limit.
     """
     try:
         envelope = _decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise WireError("damaged", f"the payload is no whole envelope: {error}") from None
-    if envelope.wire != WIRE_VERSION:
-        raise WireError("version", f"the payload is of wire version {envelope.wire}, not {WIRE_VERSION}")
+        raise CodecError("damaged", f"the payload is malformed: {error}") from None
+    if envelope.wire != CODEC_VERSION:
+        raise CodecError("version", f"the payload has codec version {envelope.wire}; only {CODEC_VERSION} is supported")
     if envelope.size > limit:
-        raise WireError("too_large", f"the catalogue has {envelope.size} bytes; at most {limit} are taken")
-    catalogue = _catalogue(envelope, Sheet() if paper is None else paper)
+        raise CodecError("too_large", f"the catalogue has {envelope.size} bytes; at most {limit} are allowed")
+    catalogue = _catalogue(envelope, MemorySink() if sink is None else sink)
     if catalogue.digest != envelope.digest:
-        raise WireError("digest", f"the payload holds {catalogue.digest[:12]}, and calls it {envelope.digest[:12]}")
+        raise CodecError(
+            "digest", f"the payload's content has digest {catalogue.digest[:12]}; declared is {envelope.digest[:12]}"
+        )
     return Parsed(catalogue, envelope.report)
 
 
-def _catalogue(envelope: _Envelope, paper: Paper) -> Catalogue:
+def _catalogue(envelope: _Envelope, sink: CatalogueSink) -> Catalogue:
     try:
-        _inflate(envelope, paper)
-        return Catalogue.from_canonical(paper)
+        _decompress(envelope, sink)
+        return Catalogue.from_canonical(sink)
     except zstandard.ZstdError as error:
-        raise WireError("damaged", f"the payload cannot be inflated: {error}") from None
+        raise CodecError("damaged", f"the payload cannot be decompressed: {error}") from None
     except CatalogueError as error:
-        raise WireError("damaged", str(error)) from None
+        raise CodecError("damaged", str(error)) from None
 
 
-def _inflate(envelope: _Envelope, paper: Paper) -> None:
-    """Piece by piece, and never beyond the size that the envelope declares."""
+def _decompress(envelope: _Envelope, sink: CatalogueSink) -> None:
+    """Write the canonical bytes to *sink* piece by piece, and never more than the envelope declares."""
     declared = zstandard.frame_content_size(envelope.canonical)
     if declared != envelope.size:
-        raise WireError("damaged", f"the payload inflates to {declared} bytes, and says {envelope.size}")
+        raise CodecError("damaged", f"the payload decompresses to {declared} bytes; declared are {envelope.size}")
     with zstandard.ZstdDecompressor().stream_reader(envelope.canonical) as reader:
         left = envelope.size
         while left and (piece := reader.read(min(left, _PIECE))):
-            left -= paper.write(piece)
+            left -= sink.write(piece)
         if left or reader.read(1):
-            raise WireError("damaged", f"the payload does not inflate to the {envelope.size} bytes that it says")
+            raise CodecError("damaged", f"the payload does not decompress to the declared {envelope.size} bytes")

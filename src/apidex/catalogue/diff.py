@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from apidex.catalogue.catalogue import Catalogue, Entry
+from apidex.catalogue.catalogue import Catalogue
+from apidex.catalogue.entry import Entry
 
 
 class Change(msgspec.Struct, frozen=True):

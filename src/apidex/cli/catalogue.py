@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from apidex.catalogue.formats import Parsed
-from apidex.catalogue.formats.report import Remarks
+from apidex.catalogue.formats.report import RowIssues
 from apidex.cli.source import fetch, read
 from apidex.settings import Settings
 from apidex.urls import without_password
@@ -47,7 +47,7 @@ def _as_text(parsed: Parsed, settings: Settings, size: int) -> None:
         _remarks(console, what, remarks)
 
 
-def _remarks(console: Console, what: str, remarks: Remarks) -> None:
+def _remarks(console: Console, what: str, remarks: RowIssues) -> None:
     console.print(Text(f"{remarks.total} rows {what}"))
     for remark in remarks.first[:_SHOWN]:
         console.print(Text(f"  row {remark.row}: {remark.name}: {remark.reason}"))

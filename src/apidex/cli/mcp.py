@@ -24,7 +24,7 @@ from typing_extensions import TypedDict  # pydantic takes no other before Python
 
 from apidex import __version__, event_loop, logs
 from apidex.app import create_app
-from apidex.catalogue.catalogue import NAME_LIMIT
+from apidex.catalogue.entry import NAME_LIMIT
 from apidex.errors import SettingsError
 from apidex.settings import Settings
 from apidex.urls import without_password

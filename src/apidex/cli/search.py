@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from apidex.catalogue.catalogue import Entry
+from apidex.catalogue.entry import Entry
 from apidex.cli.source import progress, to_search
 from apidex.errors import ServiceError, SettingsError
 from apidex.http.responses import Problem, name_from_path

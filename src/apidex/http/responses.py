@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 import zstandard
 
-from apidex.catalogue.catalogue import NAME_LIMIT, has_control
+from apidex.catalogue.entry import NAME_LIMIT, has_control
 from apidex.replication.freshness import FreshnessPolicy
 from apidex.replication.snapshot import Snapshot
 

@@ -15,16 +15,18 @@ import msgspec
 from stringzilla import Str
 
 from apidex.catalogue import codec, formats
-from apidex.catalogue.catalogue import Bytes, Catalogue, Entry, Numbers, Paper, Sheet
+from apidex.catalogue.buffers import ByteBuffer, IntArray
+from apidex.catalogue.catalogue import Catalogue, CatalogueSink, MemorySink
+from apidex.catalogue.entry import Entry
 from apidex.catalogue.formats import Parsed, Report
-from apidex.errors import CatalogueError, WireError
-from apidex.indexing.shared_buffer import Memory
+from apidex.errors import CatalogueError, CodecError
+from apidex.indexing.shared_buffer import SharedBuffer
 from apidex.search.filters import FacetIndex, FacetKey
 from apidex.search.index import SearchIndex, SearchIndexBuilder
 from apidex.search.names import NameIndex, NameIndexBuilder
 from apidex.search.ranking import FoldedNames
 
-APART_FROM = 2**20
+SUBPROCESS_THRESHOLD = 2**20
 """Fewer bytes are read in this process: that takes no longer than to start another."""
 
 _NICE = 19
@@ -32,7 +34,7 @@ _NICE = 19
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class IndexedCatalogue:
     """A catalogue that can be searched, and the report of how it was read."""
 
     parsed: Parsed
@@ -45,8 +47,8 @@ class _FromUpstream(msgspec.Struct, frozen=True, tag=True):
 
     format_name: str | None
 
-    def read(self, data: memoryview, paper: Paper) -> Parsed:
-        return formats.parse(data, self.format_name, paper)
+    def read(self, data: memoryview, sink: CatalogueSink) -> Parsed:
+        return formats.parse(data, self.format_name, sink)
 
 
 class _FromPayload(msgspec.Struct, frozen=True, tag=True):
@@ -54,40 +56,40 @@ class _FromPayload(msgspec.Struct, frozen=True, tag=True):
 
     limit: int
 
-    def read(self, data: memoryview, paper: Paper) -> Parsed:
-        return codec.from_bytes(data, self.limit, paper)
+    def read(self, data: memoryview, sink: CatalogueSink) -> Parsed:
+        return codec.from_bytes(data, self.limit, sink)
 
 
 _Job = _FromUpstream | _FromPayload
 
 
-def from_upstream(body: bytes, format_name: str | None = None) -> Prepared:
+def from_upstream(body: bytes, format_name: str | None = None) -> IndexedCatalogue:
     """Read an upstream's answer. Raises CatalogueError, as `formats.parse` does."""
     return _prepare(_FromUpstream(format_name), body)
 
 
-def from_payload(payload: bytes | Memory, limit: int) -> Prepared:
-    """Read what another replica published, which is used up. Raises WireError, as `codec.from_bytes` does."""
+def from_payload(payload: bytes | SharedBuffer, limit: int) -> IndexedCatalogue:
+    """Read what another replica published, which is used up. Raises CodecError, as `codec.from_bytes` does."""
     return _prepare(_FromPayload(limit), payload)
 
 
-def _prepare(job: _Job, data: bytes | Memory) -> Prepared:
-    if len(data) >= APART_FROM:
+def _prepare(job: _Job, data: bytes | SharedBuffer) -> IndexedCatalogue:
+    if len(data) >= SUBPROCESS_THRESHOLD:
         return _apart(job, data)
-    draft = _Draft(Sheet())
-    parsed = job.read(data.getvalue() if isinstance(data, Memory) else memoryview(data), draft)
-    return Prepared(parsed, draft.index.finish(), SearchIndex.of(parsed.catalogue, *draft.search.finish()))
+    draft = _Draft(MemorySink())
+    parsed = job.read(data.getvalue() if isinstance(data, SharedBuffer) else memoryview(data), draft)
+    return IndexedCatalogue(parsed, draft.index.finish(), SearchIndex.of(parsed.catalogue, *draft.search.finish()))
 
 
 class _Draft:
-    """Paper on which both indexes of a catalogue grow together with it, so that each entry is decoded once."""
+    """CatalogueSink on which both indexes of a catalogue grow together with it, so that each entry is decoded once."""
 
-    def __init__(self, paper: Sheet | Memory) -> None:
-        self.write, self.getvalue = paper.write, paper.getvalue
+    def __init__(self, sink: MemorySink | SharedBuffer) -> None:
+        self.write, self.getvalue = sink.write, sink.getvalue
         self.index, self.search = NameIndexBuilder(), SearchIndexBuilder()
 
-    def note(self, entries: list[Entry], /) -> None:
-        """As `Paper.note`."""
+    def on_batch(self, entries: list[Entry], /) -> None:
+        """As `CatalogueSink.on_batch`."""
         self.index.add([entry.name for entry in entries])
         self.search.add(entries)
 
@@ -106,23 +108,23 @@ class _Made(msgspec.Struct, tag=True):
 
 
 class _Refused(msgspec.Struct, tag=True):
-    """Why nothing was made: a CatalogueError's reason or a WireError's kind, and the sentence."""
+    """Why nothing was made: a CatalogueError's reason or a CodecError's kind, and the sentence."""
 
     of_wire: bool
     word: Any  # of either error's Literal
     text: str
 
     def error(self) -> Exception:
-        return (WireError if self.of_wire else CatalogueError)(self.word, self.text)
+        return (CodecError if self.of_wire else CatalogueError)(self.word, self.text)
 
 
 _decode_answer = msgspec.json.Decoder(_Made | _Refused).decode
 _decode_job = msgspec.json.Decoder(_Job).decode
 
 
-def _apart(job: _Job, data: bytes | Memory) -> Prepared:
+def _apart(job: _Job, data: bytes | SharedBuffer) -> IndexedCatalogue:
     """Have *job* done by another process. Raises what it raised."""
-    given, made = data if isinstance(data, Memory) else _holding(data), Memory()
+    given, made = data if isinstance(data, SharedBuffer) else _holding(data), SharedBuffer()
     shown = (given.descriptor, made.descriptor)
     process = subprocess.Popen(  # noqa: S603 - this module
         [sys.executable, "-m", "apidex.indexing.builder", *map(str, shown), msgspec.json.encode(job).decode()],
@@ -142,33 +144,33 @@ def _apart(job: _Job, data: bytes | Memory) -> Prepared:
     return _over(answer, made.getvalue_to_keep())
 
 
-def _holding(data: bytes) -> Memory:
-    memory = Memory()
+def _holding(data: bytes) -> SharedBuffer:
+    memory = SharedBuffer()
     memory.write(data)
     return memory
 
 
-def _over(made: _Made, memory: memoryview) -> Prepared:
+def _over(made: _Made, memory: memoryview) -> IndexedCatalogue:
     """What lies in *memory*, which lives as long as something of it is in use."""
     part = {name: memory[start:end] for name, (start, end) in made.places.items()}
     catalogue = Catalogue(part["canonical"], part["bounds"].cast("Q"), made.digest, made.categories)
     index = NameIndex(Str(part["names"]), part["name_starts"].cast("Q"))
     folded = FoldedNames(Str(part["folded"]), part["word_starts"], part["folded_starts"].cast("Q"))
     facets = FacetIndex(made.facet_keys, part["facet_key_numbers"].cast("I"))
-    return Prepared(Parsed(catalogue, made.report), index, SearchIndex.of(catalogue, folded, facets))
+    return IndexedCatalogue(Parsed(catalogue, made.report), index, SearchIndex.of(catalogue, folded, facets))
 
 
-def _answer(job: _Job, given: Memory, made: Memory) -> _Made | _Refused:
+def _answer(job: _Job, given: SharedBuffer, made: SharedBuffer) -> _Made | _Refused:
     draft = _Draft(made)
     try:
         parsed = job.read(_taken(given), draft)
     except CatalogueError as error:
         return _Refused(False, error.reason, str(error))
-    except WireError as error:
+    except CodecError as error:
         return _Refused(True, error.kind, str(error))
     catalogue, index, (folded, facets) = parsed.catalogue, draft.index.finish(), draft.search.finish()
     facet_keys = facets.keys
-    flat: dict[str, Bytes | Numbers] = {
+    flat: dict[str, ByteBuffer | IntArray] = {
         "facet_key_numbers": facets.key_numbers,
         "folded_starts": folded.starts,
         "word_starts": folded.word_starts,
@@ -186,7 +188,7 @@ def _answer(job: _Job, given: Memory, made: Memory) -> _Made | _Refused:
     return _Made(parsed.report, catalogue.digest, catalogue.categories, facet_keys, places)
 
 
-def _taken(memory: Memory) -> memoryview:
+def _taken(memory: SharedBuffer) -> memoryview:
     """What lies in *memory*, for as long as it is being read."""
     view = memory.getvalue()
     memory.close()
@@ -195,7 +197,9 @@ def _taken(memory: Memory) -> memoryview:
 
 def _main() -> None:
     given, made, job = sys.argv[1:]
-    sys.stdout.buffer.write(msgspec.json.encode(_answer(_decode_job(job), Memory(int(given)), Memory(int(made)))))
+    sys.stdout.buffer.write(
+        msgspec.json.encode(_answer(_decode_job(job), SharedBuffer(int(given)), SharedBuffer(int(made))))
+    )
 
 
 if __name__ == "__main__":

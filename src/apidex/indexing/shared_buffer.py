@@ -6,13 +6,13 @@ import tempfile
 import weakref
 from threading import Thread
 
-from apidex.catalogue.catalogue import Bytes, Numbers
+from apidex.catalogue.buffers import ByteBuffer, IntArray
 
 _STEP = 2**22
 """Bytes that are given back at a time."""
 
 
-class Memory:
+class SharedBuffer:
     """Bytes, written in turn, that this process and whoever is shown *descriptor* can map. Gone once nobody uses them.
 
     With a *descriptor*, those that another process shows.
@@ -25,14 +25,14 @@ class Memory:
     def __len__(self) -> int:
         return os.fstat(self.descriptor).st_size
 
-    def write(self, data: Bytes, /) -> int:
+    def write(self, data: ByteBuffer, /) -> int:
         """Add *data*; how many bytes that are."""
         left = memoryview(data)
         while left:
             left = left[os.write(self.descriptor, left) :]
         return len(data)
 
-    def add(self, part: Bytes | Numbers) -> tuple[int, int]:
+    def add(self, part: ByteBuffer | IntArray) -> tuple[int, int]:
         """Add *part* where a number may begin; where it lies."""
         start = len(self) + self.write(bytes(-len(self) % 8))
         return start, start + self.write(memoryview(part).cast("B"))

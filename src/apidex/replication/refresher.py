@@ -25,8 +25,8 @@ import structlog
 from apidex.catalogue import codec
 from apidex.catalogue.catalogue import Catalogue
 from apidex.catalogue.formats import Report
-from apidex.errors import ApidexError, CatalogueError, StoreError, UpstreamError, WireError
-from apidex.indexing.builder import Prepared, from_payload
+from apidex.errors import ApidexError, CatalogueError, CodecError, StoreError, UpstreamError
+from apidex.indexing.builder import IndexedCatalogue, from_payload
 from apidex.replication.clock import Clock
 from apidex.replication.freshness import FreshnessPolicy, State, backoff_delay, standalone_interval
 from apidex.replication.snapshot import Snapshot, SnapshotHistory
@@ -97,7 +97,7 @@ def _is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _parts(prepared: Prepared) -> tuple[Catalogue, NameIndex, SearchIndex, Report]:
+def _parts(prepared: IndexedCatalogue) -> tuple[Catalogue, NameIndex, SearchIndex, Report]:
     """What a Snapshot begins with."""
     return prepared.parsed.catalogue, prepared.index, prepared.search, prepared.parsed.report
 
@@ -115,7 +115,7 @@ class Refresher:
         upstream: Upstream,
         starter: Snapshot,
         *,
-        build: Callable[[bytes], Prepared],
+        build: Callable[[bytes], IndexedCatalogue],
         policy: FreshnessPolicy,
         min_entries_ratio: float,
         max_bytes: int,
@@ -271,7 +271,7 @@ class Refresher:
             return state
         try:
             prepared = await self._unpack(stored, payload)
-        except WireError as error:
+        except CodecError as error:
             return await self._discard(state, stored, error)
         theirs = Snapshot(
             *(*_parts(prepared), stored.stamp, stored.source, self._steady_time(stored.validated_at)),
@@ -283,15 +283,15 @@ class Refresher:
         self._adopt(replace(theirs, shared=True), "redis")
         return state
 
-    async def _unpack(self, stored: StoredCatalogue, payload: Payload | None) -> Prepared:
+    async def _unpack(self, stored: StoredCatalogue, payload: Payload | None) -> IndexedCatalogue:
         if payload is None:
-            raise WireError("missing", "there is no payload beside the small hash")
+            raise CodecError("missing", "there is no payload beside the small hash")
         prepared = await self._offload(from_payload, payload, self._max_bytes)
         if prepared.parsed.catalogue.digest != stored.digest:
-            raise WireError("digest", "the payload is not the one that the small hash names")
+            raise CodecError("digest", "the payload is not the one that the small hash names")
         return prepared
 
-    async def _discard(self, state: StoredState, stored: StoredCatalogue, error: WireError) -> StoredState:
+    async def _discard(self, state: StoredState, stored: StoredCatalogue, error: CodecError) -> StoredState:
         """A stored that cannot be read is none: it goes, once, so that whoever has the catalogue puts it there again."""
         self._note_redis_error(StoreError(error.kind, str(error)))
         if self._unreadable != stored.version:

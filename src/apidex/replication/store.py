@@ -17,9 +17,9 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from apidex.catalogue.codec import WIRE_VERSION
+from apidex.catalogue.codec import CODEC_VERSION
 from apidex.errors import SettingsError, StoreError, StoreReason
-from apidex.indexing.shared_buffer import Memory
+from apidex.indexing.shared_buffer import SharedBuffer
 from apidex.replication.validators import Validators
 from apidex.urls import without_password
 
@@ -37,7 +37,7 @@ _DIGITS = 16
 """No number that a replica writes has more."""
 
 
-Payload = bytes | Memory
+Payload = bytes | SharedBuffer
 """What stands for a catalogue: a long one in memory that the process which prepares it can be shown."""
 
 
@@ -198,7 +198,7 @@ class RedisStore:
         self.url = url
         self._client, self._timeout, self._max_bytes = client, timeout.total_seconds(), max_bytes
         # the braces keep all keys of a fleet in one slot of a cluster
-        keys = [f"{{{prefix}:{WIRE_VERSION}}}:{name}" for name in ("head", "payload", "lease")]
+        keys = [f"{{{prefix}:{CODEC_VERSION}}}:{name}" for name in ("head", "payload", "lease")]
         self._head, self._payload, self._lease = keys
         scripts = (_PUBLISH, _CONFIRM, _BACK_OFF, _DROP, _LEASE, _RENEW, _RELEASE)
         self._publish, self._confirm, self._back_off, self._drop, self._take, self._renew, self._release = (
@@ -232,7 +232,7 @@ class RedisStore:
     async def _load_in_parts(self, length: int) -> tuple[StoredState, Payload | None]:
         """As `load`, so that neither Redis nor this event loop is held up by a large payload."""
         before = await self.read()
-        parts = Memory()
+        parts = SharedBuffer()
         for start in range(0, length, _PART):
             part = self._client.getrange(self._payload, start, start + _PART - 1)
             parts.write(await self._asked(part, patience=_PAYLOAD_PATIENCE))

@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from apidex.catalogue.catalogue import Entry, Numbers
+from apidex.catalogue.buffers import IntArray
+from apidex.catalogue.entry import Entry
 from apidex.errors import QueryError
 from apidex.search.text import fold
 
@@ -83,7 +84,7 @@ class FacetIndex:
     """The facet keys of a catalogue. Entry *i* has the key `keys[key_numbers[i]]`."""
 
     keys: list[FacetKey]
-    key_numbers: Numbers
+    key_numbers: IntArray
 
     @cached_property
     def categories(self) -> dict[str, int]:

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from apidex.catalogue.catalogue import Catalogue, Entry
+from apidex.catalogue.catalogue import Catalogue
+from apidex.catalogue.entry import Entry
 from apidex.search import corrections
 from apidex.search.corrections import VOCABULARY_LIMIT, Vocabulary, vocabulary_of
 from apidex.search.filters import Facet, FacetIndex, FacetIndexBuilder, Filters
@@ -58,7 +59,7 @@ class SearchIndex:
     @classmethod
     def of(cls, catalogue: Catalogue, names: FoldedNames, facets: FacetIndex) -> "SearchIndex":
         """Return the index of *catalogue*, whose *names* and *facets* were built here or in another process."""
-        vocabulary = vocabulary_of(catalogue.each_name()) if len(catalogue) <= VOCABULARY_LIMIT else {}
+        vocabulary = vocabulary_of(catalogue.names()) if len(catalogue) <= VOCABULARY_LIMIT else {}
         return cls(catalogue, names, facets, vocabulary)
 
     @property

@@ -12,7 +12,7 @@ from itertools import accumulate, islice
 
 from stringzilla import Str
 
-from apidex.catalogue.catalogue import Numbers
+from apidex.catalogue.buffers import IntArray
 
 
 class NameIndexBuilder:
@@ -37,7 +37,7 @@ class NameIndex:
     """The names of one catalogue. The name at position *i* is `text[starts[i] + 1:starts[i + 1]]`."""
 
     text: Str
-    starts: Numbers
+    starts: IntArray
 
     @classmethod
     def build(cls, names: Iterable[str]) -> "NameIndex":

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from apidex.catalogue.catalogue import NAME_LIMIT, Entry
+from apidex.catalogue.entry import NAME_LIMIT, Entry
 from apidex.search.filters import ENUM_FILTERS
 
 YES = ("true", "True", "TRUE", "1", "t", "T")

@@ -13,7 +13,7 @@ from itertools import accumulate, chain, groupby
 
 from stringzilla import Str
 
-from apidex.catalogue.catalogue import Bytes, Numbers
+from apidex.catalogue.buffers import ByteBuffer, IntArray
 from apidex.search.text import extend_ranges, fold, fold_batch, highlights, query_terms
 
 
@@ -80,8 +80,8 @@ class FoldedNames:
     """
 
     text: Str
-    word_starts: Bytes
-    starts: Numbers
+    word_starts: ByteBuffer
+    starts: IntArray
 
     def __len__(self) -> int:
         return len(self.starts) - 1

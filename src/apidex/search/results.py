@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from apidex.catalogue.catalogue import Entry
+from apidex.catalogue.entry import Entry
 from apidex.search.filters import Facet, Filters
 from apidex.search.index import SearchIndex
 from apidex.search.ranking import Hit, Rank, Sort

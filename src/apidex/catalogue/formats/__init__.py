@@ -10,12 +10,13 @@ from types import ModuleType
 
 import msgspec
 
-from apidex.catalogue.catalogue import Bytes, Paper
+from apidex.catalogue.buffers import ByteBuffer
+from apidex.catalogue.catalogue import CatalogueSink
 from apidex.catalogue.formats import apis_guru, markdown, publicapis
-from apidex.catalogue.formats.report import Parsed, Remark, Report, parsed
+from apidex.catalogue.formats.report import Parsed, Report, RowIssue, parsed
 from apidex.errors import CatalogueError
 
-__all__ = ["FORMATS", "Parsed", "Remark", "Report", "parse"]
+__all__ = ["FORMATS", "Parsed", "Report", "RowIssue", "parse"]
 
 FORMATS: dict[str, ModuleType] = {module.NAME: module for module in (publicapis, markdown, apis_guru)}
 
@@ -26,8 +27,8 @@ _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _HTML_STARTS = ("<!doctype html", "<html", "<head", "<body")
 
 
-def parse(body: Bytes, format_name: str | None = None, paper: Paper | None = None) -> Parsed:
-    """Read an upstream's answer, in the format named or in the one that it looks like, and write the catalogue on *paper*.
+def parse(body: ByteBuffer, format_name: str | None = None, sink: CatalogueSink | None = None) -> Parsed:
+    """Read an upstream's answer, in the format named or in the one that it looks like, and write the catalogue on *sink*.
 
     Raises CatalogueError, with reason `format` (no such format), `unreadable` or `empty`.
     """
@@ -37,12 +38,12 @@ def parse(body: Bytes, format_name: str | None = None, paper: Paper | None = Non
         raise CatalogueError("format", f"this is not the format {format_name!r}{_looks_like(document)}")
     report = Report(module.NAME)
     try:
-        return parsed(report, module.rows(document, report), paper)
+        return parsed(report, module.rows(document, report), sink)
     except msgspec.DecodeError as error:
         raise _no_json(error) from None
 
 
-def _document(body: Bytes) -> object:
+def _document(body: ByteBuffer) -> object:
     """The JSON value that *body* holds, an object with its members as they came (`msgspec.Raw`); or else its text."""
     _check_text(body)
     body = body[len(codecs.BOM_UTF8) :] if body[:3] == codecs.BOM_UTF8 else body
@@ -60,7 +61,7 @@ def _document(body: Bytes) -> object:
         raise _no_json(error) from None
 
 
-def _check_text(body: Bytes) -> None:
+def _check_text(body: ByteBuffer) -> None:
     """Raises CatalogueError for what is no UTF-8. Looks at some of it at a time: as a str it takes up to four times its size."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     for start in range(0, len(body), _PIECE):

@@ -34,13 +34,13 @@ def _row(place: int, key: str, item: dict[str, Any]) -> Row:
     preferred = item.get("preferred")
     version = versions.get(preferred if isinstance(preferred, str) else "") or next(reversed(versions.values()), None)
     if not isinstance(version, dict) or not isinstance(version.get("info"), dict):
-        return Row(place, key, wrong="none of its versions says what it is")
+        return Row(place, key, error="none of its versions says what it is")
     info = version["info"]
     link = _link(version, info)
     row = Row(place, _text(info, "title"), auth="unknown", https=link.startswith("https:"), link=link)
     if not row.name.strip():
         row.name = key
-        row.mended.append("it has no title, and got its key for a name")
+        row.repairs.append("it has no title, and got its key for a name")
     row.description = next(iter(_text(info, "description").strip().splitlines()), "")
     row.category = _category(info)
     return row

@@ -86,13 +86,13 @@ def _row(place: int, cells: list[str], category: str) -> Row:
     name, link = _name_and_link(cells[0]) if cells else ("", "")
     row = Row(place, name, link=link, category=category)
     if len(cells) < len(COLUMNS) - 1:
-        row.wrong = f"it has {len(cells)} cells, not {len(COLUMNS)}"
+        row.error = f"it has {len(cells)} cells, not {len(COLUMNS)}"
         return row
     if len(cells) < len(COLUMNS):
-        row.mended.append("it has no cell for CORS, which became 'unknown'")
+        row.repairs.append("it has no cell for CORS, which became 'unknown'")
         cells = [*cells, "unknown"]
     elif surplus := cells[len(COLUMNS) :]:
-        row.mended.append(
+        row.repairs.append(
             f"{len(cells)} cells, not {len(COLUMNS)}; left out: {', '.join(repr(cell) for cell in surplus)}"
         )
     _, description, auth, https, row.cors = cells[: len(COLUMNS)]
@@ -101,5 +101,5 @@ def _row(place: int, cells: list[str], category: str) -> Row:
     row.auth = "" if auth.lower() in ("no", "none", "null") else auth
     row.https = _YES_OR_NO.get(https.lower(), False)
     if https.lower() not in _YES_OR_NO:
-        row.mended.append(f"HTTPS {https!r} became 'No'")
+        row.repairs.append(f"HTTPS {https!r} became 'No'")
     return row

@@ -43,7 +43,7 @@ def _first_byte(raw: msgspec.Raw) -> bytes:
 
 def _row(place: int, item: object) -> Row:
     if not isinstance(item, dict):
-        return Row(place, "", wrong=f"it is {_kind(item)}, not an object")
+        return Row(place, "", error=f"it is {_kind(item)}, not an object")
     name = item.get("API")
     row = Row(place, name if isinstance(name, str) else "")
     for key, attribute in _TEXTS.items():
@@ -51,12 +51,12 @@ def _row(place: int, item: object) -> Row:
         if isinstance(value, str):
             setattr(row, attribute, value)
         else:
-            row.wrong = f"its {key!r} is {_kind(value)}, not a string"
+            row.error = f"its {key!r} is {_kind(value)}, not a string"
             return row
     row.cors = row.cors or "unknown"
     row.https = item.get("HTTPS") is True
     if not isinstance(item.get("HTTPS"), bool):
-        row.mended.append("its 'HTTPS' is neither true nor false, and became false")
+        row.repairs.append("its 'HTTPS' is neither true nor false, and became false")
     return row
 
 

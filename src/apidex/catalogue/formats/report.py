@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from apidex.catalogue.catalogue import Catalogue, Entry, Paper, check, without_controls
+from apidex.catalogue.catalogue import Catalogue, CatalogueSink
+from apidex.catalogue.entry import Entry, check, replace_controls
 from apidex.errors import CatalogueError, EntryError
 
 CORS_WORDS = frozenset({"yes", "no", "unknown"})
 
 
-class Remark(msgspec.Struct, frozen=True):
+class RowIssue(msgspec.Struct, frozen=True):
     """Why one row was repaired, rejected or ignored. *row* is a line of a text, or a place in a list from 1 on."""
 
     row: int
@@ -19,22 +20,22 @@ class Remark(msgspec.Struct, frozen=True):
     reason: str
 
 
-REMARKS_KEPT = 200
+MAX_ISSUES_KEPT = 200
 """A report keeps this many remarks of each sort, and counts the others."""
 
 
 @dataclass(slots=True)
-class Remarks:
+class RowIssues:
     """How many rows there were of one sort, and the first of them."""
 
     total: int = 0
-    first: list[Remark] = field(default_factory=list)
+    first: list[RowIssue] = field(default_factory=list)
 
     def add(self, row: int, name: str, reason: str) -> None:
         """Count a row, and keep what there is to say of it as long as there is room."""
         self.total += 1
-        if len(self.first) < REMARKS_KEPT:
-            self.first.append(Remark(row, name[:80], reason if len(reason) <= 200 else f"{reason[:200]}…"))
+        if len(self.first) < MAX_ISSUES_KEPT:
+            self.first.append(RowIssue(row, name[:80], reason if len(reason) <= 200 else f"{reason[:200]}…"))
 
 
 @dataclass(slots=True)
@@ -46,9 +47,9 @@ class Report:
 
     format: str
     rows: int = 0
-    repaired: Remarks = field(default_factory=Remarks)
-    rejected: Remarks = field(default_factory=Remarks)
-    ignored: Remarks = field(default_factory=Remarks)
+    repaired: RowIssues = field(default_factory=RowIssues)
+    rejected: RowIssues = field(default_factory=RowIssues)
+    ignored: RowIssues = field(default_factory=RowIssues)
 
 
 @dataclass(slots=True)
@@ -63,31 +64,31 @@ class Row:
     cors: str = "unknown"
     link: str = ""
     category: str = ""
-    mended: list[str] = field(default_factory=list)
-    wrong: str = ""
+    repairs: list[str] = field(default_factory=list)
+    error: str = ""
 
-    def clean(self) -> Entry:
+    def to_entry(self) -> Entry:
         """The entry that the row stands for. Raises EntryError with the reason when it stands for none."""
-        if self.wrong:
-            raise EntryError(self.wrong)
-        name = without_controls(self.name)
+        if self.error:
+            raise EntryError(self.error)
+        name = replace_controls(self.name)
         if name != self.name:
-            self.mended.append("control characters in the name became spaces")
+            self.repairs.append("control characters in the name became spaces")
         if not self.link:
-            self.mended.append("it has no link")
+            self.repairs.append("it has no link")
         cors = self.cors.strip().lower()
         if cors not in CORS_WORDS:
-            self.mended.append(f"CORS {self.cors.strip()!r} became 'unknown'")
+            self.repairs.append(f"CORS {self.cors.strip()!r} became 'unknown'")
             cors = "unknown"
         return check(
             Entry(
                 name=name,
-                description=without_controls(self.description),
-                auth=without_controls(self.auth),
+                description=replace_controls(self.description),
+                auth=replace_controls(self.auth),
                 https=self.https,
                 cors=cors,
-                link=without_controls(self.link),
-                category=without_controls(self.category),
+                link=replace_controls(self.link),
+                category=replace_controls(self.category),
             )
         )
 
@@ -100,11 +101,11 @@ class Parsed:
     report: Report
 
 
-def parsed(report: Report, rows: Iterator[Row], paper: Paper | None = None) -> Parsed:
-    """Make the catalogue of *rows*, on *paper*. Raises CatalogueError when none, or fewer than half of them, can be read."""
+def parsed(report: Report, rows: Iterator[Row], sink: CatalogueSink | None = None) -> Parsed:
+    """Make the catalogue of *rows*, on *sink*. Raises CatalogueError when none, or fewer than half of them, can be read."""
     entries = _entries(report, rows)
     try:
-        catalogue = Catalogue.of(entries, paper)
+        catalogue = Catalogue.of(entries, sink)
     except CatalogueError:
         _refuse_unreadable(report)
         raise
@@ -125,10 +126,10 @@ def _entries(report: Report, rows: Iterator[Row]) -> Iterator[Entry]:
     for row in rows:
         report.rows += 1
         try:
-            entry = row.clean()
+            entry = row.to_entry()
         except EntryError as error:
             report.rejected.add(row.place, row.name, str(error))
             continue
-        if row.mended:
-            report.repaired.add(row.place, entry.name, "; ".join(row.mended))
+        if row.repairs:
+            report.repaired.add(row.place, entry.name, "; ".join(row.repairs))
         yield entry

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Request, Response, get
 
-from apidex.catalogue.formats.report import Remark, Remarks
+from apidex.catalogue.formats.report import RowIssue, RowIssues
 from apidex.http.context import ReplicaContext
 from apidex.http.routes.conditional import UNCHANGED, ReplicaDependency, live_response
 from apidex.replication.clock import iso
@@ -17,7 +17,7 @@ class RemarksView(msgspec.Struct, frozen=True):
     """Rows of the upstream's answer that were not plain: how many, and the first of them with the reason for each."""
 
     total: int
-    first: list[Remark]
+    first: list[RowIssue]
 
 
 class FailureView(msgspec.Struct, frozen=True):
@@ -118,7 +118,7 @@ def _catalogue_view(replica: ReplicaContext) -> CatalogueView:
     )
 
 
-def _remarks_view(remarks: Remarks) -> RemarksView:
+def _remarks_view(remarks: RowIssues) -> RemarksView:
     return RemarksView(remarks.total, remarks.first)
 
 

@@ -9,7 +9,7 @@ from litestar.exceptions import NotFoundException
 from litestar.openapi import ResponseSpec
 from litestar.params import Parameter
 
-from apidex.catalogue.catalogue import NAME_LIMIT, Entry
+from apidex.catalogue.entry import NAME_LIMIT, Entry
 from apidex.http.responses import is_single_segment, name_from_path
 from apidex.http.routes.conditional import UNCHANGED, ReplicaDependency, catalogue_response
 from apidex.http.routes.parameters import NO_CONTROLS
@@ -50,7 +50,7 @@ async def search_by_name(
     wanted = name_from_path(raw_path)
 
     def body() -> bytes:
-        entries = replica.refresher.current.catalogue.entries()
+        entries = replica.refresher.current.catalogue
         return msgspec.json.encode([entry for entry in entries if wanted in entry.name])
 
     return catalogue_response(request, replica, body)

@@ -14,7 +14,8 @@ from litestar import Request, Response, get
 from litestar.openapi import ResponseSpec
 from litestar.openapi.spec import Schema
 
-from apidex.catalogue.catalogue import NAME_LIMIT, Catalogue, Entry
+from apidex.catalogue.catalogue import Catalogue
+from apidex.catalogue.entry import NAME_LIMIT, Entry
 from apidex.http.responses import JSON, Problem, version_headers
 from apidex.http.routes.conditional import UNCHANGED, ReplicaDependency, catalogue_response
 from apidex.http.routes.parameters import Asked, asking, read
@@ -81,9 +82,7 @@ _NOT_ALLOWED = problem_spec(HTTPStatus.BAD_REQUEST, "A parameter that there is n
 async def entries(request: Request[Any, Any, Any], replica: ReplicaDependency) -> Response[bytes]:
     """Answer with the entries in the order of the catalogue."""
     filters, catalogue = _filters(request), replica.refresher.current.catalogue
-    return catalogue_response(
-        request, replica, lambda: _entries_view(catalogue, filters.select(catalogue.each_entry()))
-    )
+    return catalogue_response(request, replica, lambda: _entries_view(catalogue, filters.select(catalogue)))
 
 
 @get(
@@ -98,7 +97,7 @@ async def entries(request: Request[Any, Any, Any], replica: ReplicaDependency) -
 async def random(request: Request[Any, Any, Any], replica: ReplicaDependency) -> Response[bytes]:
     """Answer with a list of one, which no cache may keep."""
     current, policy = replica.refresher.current, replica.refresher.policy
-    found = _filters(request).select(current.catalogue.each_entry())
+    found = _filters(request).select(current.catalogue)
     if not found:
         raise Problem(404, "No entry has all that is asked for.")
     body = _entries_view(current.catalogue, [chance.choice(found)])  # noqa: S311 - guards nothing

@@ -18,8 +18,8 @@ from litestar.datastructures.headers import Accept
 from litestar.openapi import ResponseSpec
 from litestar.openapi.spec import Schema
 
-from apidex.catalogue.catalogue import NAME_LIMIT, Entry, has_control
 from apidex.catalogue.diff import Change, changes
+from apidex.catalogue.entry import NAME_LIMIT, Entry, has_control
 from apidex.errors import QueryError
 from apidex.http.context import ReplicaContext
 from apidex.http.responses import JSON, Headers, Problem, header_value
