@@ -1,9 +1,9 @@
-"""One connection that asks without a pause, and how long each answer takes, while something else goes on.
+"""One connection that sends requests without a pause, and the latency of each, while something else goes on.
 
     python -m loadtest.bench.latency_probe PORT SECONDS < paths
 
-A process of its own, so that nothing in the one that measures makes it wait. wrk counts a long wait once for each request that it
-could have sent meanwhile; here, a request is a request, and the longest wait is told beside.
+A process of its own, so that nothing in the one that measures delays it. wrk counts a long wait once for each request that it
+could have sent meanwhile; here, a request is a request, and the longest wait is reported beside.
 """
 
 import gc
@@ -22,29 +22,28 @@ from loadtest.bench.process import CLIENT_CORE, pinned
 _CONTENT_LENGTH = b"content-length: "
 
 
-class Waits(msgspec.Struct):
-    """How long answers took, in milliseconds."""
+class ProbeLatency(msgspec.Struct):
+    """p99 and the longest latency, in milliseconds."""
 
-    requests: int
     p99: float
     longest: float
 
 
-def ask(port: int, paths: Sequence[str], seconds: float) -> Waits:
-    """Ask a server on this machine for *paths* in turn, for so long. Raises CalledProcessError when it fails."""
+def probe(port: int, paths: Sequence[str], seconds: float) -> ProbeLatency:
+    """Request *paths* in turn from a server on this machine, for so long. Raises CalledProcessError when it fails."""
     command = pinned(CLIENT_CORE, [sys.executable, "-m", __name__, str(port), str(seconds)])
     done = subprocess.run(command, input="\n".join(paths), check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
-    return msgspec.json.decode(done.stdout, type=Waits)
+    return msgspec.json.decode(done.stdout, type=ProbeLatency)
 
 
-def _waits(port: int, paths: Sequence[str], seconds: float) -> Iterator[float]:
+def _latencies_ms(port: int, paths: Sequence[str], seconds: float) -> Iterator[float]:
     clock = time.perf_counter
     until, connection = clock() + seconds, _connection(port)
     for path in cycle(paths):
         request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
         sent = clock()
         connection.sendall(request)
-        head = _answer(connection)
+        head = _head(connection)
         now = clock()
         yield (now - sent) * 1000
         if now > until:
@@ -59,24 +58,24 @@ def _connection(port: int) -> socket.socket:
     return connection
 
 
-def _answer(connection: socket.socket) -> bytes:
-    """The head of an answer whose length it says, once all of it is there. Raises ValueError for another."""
+def _head(connection: socket.socket) -> bytes:
+    """The head of a response with a Content-Length, once all of its body has been read. Raises ValueError for any other."""
     data = connection.recv(2**16)
     head, end, body = data.partition(b"\r\n\r\n")
     length = head.lower().partition(_CONTENT_LENGTH)[2].partition(b"\r\n")[0]
     if not (end and length and head.startswith(b"HTTP/1.1 200 ")):
         raise ValueError(data[:500])
-    left = int(length) - len(body)
-    while left:
-        left -= len(connection.recv(left))
+    missing = int(length) - len(body)
+    while missing:
+        missing -= len(connection.recv(missing))
     return head
 
 
 def _main() -> None:
     port, seconds = sys.argv[1:]
     gc.disable()
-    waits = list(_waits(int(port), sys.stdin.read().split(), float(seconds)))
-    print(msgspec.json.encode(Waits(len(waits), quantiles(waits, n=100)[-1], max(waits))).decode())
+    latencies = list(_latencies_ms(int(port), sys.stdin.read().split(), float(seconds)))
+    print(msgspec.json.encode(ProbeLatency(quantiles(latencies, n=100)[-1], max(latencies))).decode())
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
-"""The same question answered naively: the whole catalogue is read and filtered at each request.
+"""The naive implementation of `GET /{name}`: at each request, the whole catalogue is read, parsed and filtered.
 
-python -m loadtest.bench.naive_server PORT REDIS_URL      the catalogue is read from Redis, parsed and filtered at each request
-python -m loadtest.bench.naive_server PORT UPSTREAM_URL   it is fetched from the upstream at each request
+python -m loadtest.bench.naive_server PORT URL      URL is that of a Redis, or of an upstream
 """
 
 import json
@@ -17,12 +16,12 @@ KEY = "naive_server"
 
 
 def application(url: str) -> Litestar:
-    """Searches what is at *url*: a list of entries in Redis, under KEY, or `{"entries": […]}` over HTTP."""
+    """Search what is at *url*: a list of entries in Redis, under KEY, or `{"entries": […]}` over HTTP."""
     redis = Redis.from_url(url) if url.startswith("redis:") else None
 
     async def entries() -> list[dict[str, Any]]:
         if redis is not None:
-            return list(json.loads(await redis.get(KEY)))
+            return list(json.loads(await redis.get(KEY) or "[]"))
         async with httpx.AsyncClient() as client:
             return list((await client.get(url)).json()["entries"])
 

@@ -1,12 +1,12 @@
-"""Three times more requests than a replica can answer: how many are still answered, what the others hear, and how soon.
+"""Up to three times more requests than a replica can answer: how many are still answered, how the others are shed, and how soon.
 
-Requests come at their time, whether others were answered or not, as they do from many clients. Each asks for a name never seen
-among a hundred thousand entries, which costs enough that a client on one core can ask for three times too much.
+Requests are sent when they are due, whether others were answered or not, as they are by many clients. Each searches for a name
+never seen among a hundred thousand entries, which costs enough that a client on one core can send three times too many.
 """
 
 import asyncio
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -17,140 +17,145 @@ from typing import cast
 
 import uvloop
 
-from loadtest.bench.contenders import Contender, redis_server
-from loadtest.bench.process import megabytes_held, peak_of
-from loadtest.bench.scaling import own_words, publish_many, replica_at
-from loadtest.bench.table import table
+from loadtest.bench import replica
+from loadtest.bench.process import memory_mb, peak_memory_mb
+from loadtest.bench.table import formatted
 from loadtest.bench.wrk import drive
-from loadtest.targets import free_port
 
-_CLIENTS = 1500
+_CONNECTIONS = 1500
 """Connections that requests are spread over.
 
 More than the 1,024 that libuv takes from the kernel at once: while it gets as many as that, it asks for more before it lets
 tasks run, forty-eight times over, and what ASGI answers waits for seconds. Searches and probes do not go by ASGI.
 """
 
-_LATE = 1.0
-"""Seconds after which an answer is of no use any more."""
+_USEFUL_SECONDS = 1.0
+"""A later response is of no use."""
+
+_COLUMNS = {
+    "offered, × capacity": "g",
+    "useful, a second": ",.0f",
+    "of capacity": ".0%",
+    "useful p99, ms": ".0f",
+    "shed, a second": ",.0f",
+    "shed p99, ms": ".0f",
+    "not sent, a second": ",.0f",
+    "slowest probe, ms": ".0f",
+    "memory more, MB": ".0f",
+}
 
 
 @dataclass(slots=True)
-class _Heard:
-    """What came back. Times in seconds from the moment at which a request was due."""
+class _Latencies:
+    """Seconds from the moment at which a request was due to its response, by status."""
 
-    statuses: Counter[int] = field(default_factory=Counter)
-    times: dict[int, list[float]] = field(default_factory=lambda: {200: [], 503: []})
+    by_status: defaultdict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
     unsent: int = 0
 
-    def answer(self, status: int, took: float) -> None:
-        self.statuses[status] += 1
-        self.times.setdefault(status, []).append(took)
-
-    def p99(self, status: int) -> float:
-        """Milliseconds."""
-        times = sorted(self.times[status])
+    def p99_ms(self, status: int) -> float:
+        times = sorted(self.by_status[status])
         return times[len(times) * 99 // 100] * 1000 if times else 0.0
 
-    def useful(self, seconds: float) -> float:
-        """Answers a second that came while they were still of use."""
-        return sum(took <= _LATE for took in self.times[200]) / seconds
+    def useful(self) -> int:
+        return sum(took <= _USEFUL_SECONDS for took in self.by_status[200])
 
 
-class _Client(asyncio.Protocol):
-    """A connection that asks for one thing at a time, and opens anew when it is closed."""
+class _Connection(asyncio.Protocol):
+    """Sends one request at a time; reopened when it is closed."""
 
-    def __init__(self, heard: _Heard, free: list["_Client"], reopen: Callable[[], object]) -> None:
-        self._heard, self._free, self._reopen = heard, free, reopen
-        self._due, self._answer = 0.0, b""
+    def __init__(self, latencies: _Latencies, idle: list["_Connection"], reopen: Callable[[], object]) -> None:
+        self._latencies, self._idle, self._reopen = latencies, idle, reopen
+        self._due, self._response = 0.0, b""
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It may be asked with."""
+        """Wait for a request."""
         self._transport = cast(asyncio.Transport, transport)
-        self._free.append(self)
+        self._idle.append(self)
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - asyncio's
-        """The replica has retired it, or it was silent for too long: another takes its place."""
-        if self in self._free:
-            self._free.remove(self)
+        """Let another take its place: the replica has retired it, or it was idle for too long."""
+        if self in self._idle:
+            self._idle.remove(self)
         self._reopen()
 
-    def ask(self, path: str, due: float) -> None:
+    def request(self, path: str, due: float) -> None:
         """Send a request that was due at that moment."""
-        self._due, self._answer = due, b""
+        self._due, self._response = due, b""
         if self._transport is not None:
             self._transport.write(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
 
     def data_received(self, data: bytes) -> None:
-        """Part of an answer."""
-        self._answer += data
-        head, end, body = self._answer.partition(b"\r\n\r\n")
+        """Record the latency once the response is whole."""
+        self._response += data
+        head, end, body = self._response.partition(b"\r\n\r\n")
         if not end:
             return
         length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
         if len(body) >= length:
-            self._heard.answer(int(head[9:12]), time.perf_counter() - self._due)
+            self._latencies.by_status[int(head[9:12])].append(time.perf_counter() - self._due)
             if b"connection: close" not in head:
-                self._free.append(self)
+                self._idle.append(self)
 
 
-async def _offer(port: int, paths: Sequence[str], rate: float, seconds: float) -> tuple[_Heard, _Heard]:
-    """Ask *rate* times a second, and a probe ten times a second besides; what was heard of both."""
-    loop, heard, probed = asyncio.get_running_loop(), _Heard(), _Heard()
-    free: list[_Client] = []
-    probes: list[_Client] = []
+async def _send(port: int, paths: Sequence[str], rate: float, seconds: float) -> tuple[_Latencies, _Latencies]:
+    """Send *rate* requests a second, and ten probes a second on a connection of their own; the latencies of both."""
+    loop, requests, probes = asyncio.get_running_loop(), _Latencies(), _Latencies()
+    idle: list[_Connection] = []
+    idle_probe: list[_Connection] = []
     opening: set[asyncio.Task[None]] = set()
 
-    async def connect(heard: _Heard, pool: list[_Client]) -> None:
+    async def connect(latencies: _Latencies, pool: list[_Connection]) -> None:
         def reopen() -> None:
-            opening.add(loop.create_task(connect(heard, pool)))
+            opening.add(loop.create_task(connect(latencies, pool)))
 
-        await loop.create_connection(lambda: _Client(heard, pool, reopen), "127.0.0.1", port)
+        await loop.create_connection(lambda: _Connection(latencies, pool, reopen), "127.0.0.1", port)
 
-    for _ in range(_CLIENTS):
-        await connect(heard, free)
-    await connect(probed, probes)
+    for _ in range(_CONNECTIONS):
+        await connect(requests, idle)
+    await connect(probes, idle_probe)
     names, began, sent, sent_probes = cycle(paths), time.perf_counter(), 0, 0
     while (now := time.perf_counter() - began) < seconds:
         for number in range(sent, int(now * rate)):
-            if free:
-                free.pop().ask(next(names), began + number / rate)
+            if idle:
+                idle.pop().request(next(names), began + number / rate)
             else:
-                heard.unsent += 1
+                requests.unsent += 1
         sent = int(now * rate)
-        if probes and now * 10 > sent_probes:
-            probes.pop().ask("/-/readyz", time.perf_counter())
+        if idle_probe and now * 10 > sent_probes:
+            idle_probe.pop().request("/-/readyz", time.perf_counter())
             sent_probes = int(now * 10) + 1
         await asyncio.sleep(0.002)
-    await asyncio.sleep(_LATE)
-    return heard, probed
+    await asyncio.sleep(_USEFUL_SECONDS)
+    return requests, probes
 
 
-def overload(*, short: bool) -> str:
+def measure(*, short: bool) -> str:
     """The table. Raises MissingToolError."""
     count, seconds = (1000, 1) if short else (100_000, 8)
-    with TemporaryDirectory() as name, ExitStack() as stack:
-        url, port = stack.enter_context(redis_server()), free_port()
-        digest = publish_many(url, count)
-        replica = Contender(stack.enter_context(replica_at(url, port, digest)), port)
-        paths = own_words(count)
-        peak = drive(replica, paths, {}, max(2, seconds // 2), Path(name), may_fail=True)
-        memory = megabytes_held(replica.pid)
+    with TemporaryDirectory() as folder, ExitStack() as stack:
+        url, catalogue = stack.enter_context(replica.redis_server()), replica.prepared(count)
+        replica.publish(url, catalogue)
+        server = stack.enter_context(replica.replica(url))
+        replica.seconds_until_adopted(server.port, catalogue.digest, time.perf_counter())
+        paths = replica.rare_paths(count)
+        capacity = drive(server, paths, {}, max(2, seconds // 2), Path(folder), may_fail=True)
+        memory = memory_mb(server.pid)
         rows = []
         for times in (0.5, 1, 2, 3):
-            with peak_of(replica.pid) as most:
-                heard, probed = uvloop.run(_offer(port, paths, peak.rate * times, seconds))
-            rows.append(_row(times, peak.rate, heard, probed, seconds, most() - memory))
-    head = ["offered, × capacity", "useful, a second", "of capacity", "p99 of those, ms", "shed, a second"]
-    head += ["p99 of those, ms", "not sent, a second", "slowest probe, ms", "memory more, MB"]
-    return f"Capacity: {peak.rate:,.0f} requests a second, {peak.cpu:,.0f} µs CPU each.\n\n" + table(head, rows)
+            with peak_memory_mb(server.pid) as peak:
+                requests, probes = uvloop.run(_send(server.port, paths, capacity.rate * times, seconds))
+            rows.append((times, *_figures(requests, probes, capacity.rate, seconds), max(0.0, peak() - memory)))
+    return f"Capacity: {capacity.rate:,.0f} requests a second, {capacity.cpu:,.0f} µs CPU each.\n\n" + formatted(
+        _COLUMNS, rows
+    )
 
 
-def _row(times: float, capacity: float, heard: _Heard, probed: _Heard, seconds: float, memory: float) -> list[str]:
-    useful = heard.useful(seconds)
-    return [
-        *(f"{times:g}", f"{useful:,.0f}", f"{useful / capacity:.0%}", f"{heard.p99(200):.0f}"),
-        *(f"{heard.statuses[503] / seconds:,.0f}", f"{heard.p99(503):.0f}", f"{heard.unsent / seconds:,.0f}"),
-        *(f"{max(probed.times[200], default=0) * 1000:.0f}", f"{max(0.0, memory):.0f}"),
-    ]
+def _figures(requests: _Latencies, probes: _Latencies, capacity: float, seconds: float) -> tuple[float, ...]:
+    useful = requests.useful() / seconds
+    shed = len(requests.by_status[503]) / seconds
+    slowest_probe = max(probes.by_status[200], default=0) * 1000
+    return (
+        *(useful, useful / capacity, requests.p99_ms(200), shed, requests.p99_ms(503)),
+        *(requests.unsent / seconds, slowest_probe),
+    )

@@ -1,35 +1,42 @@
-"""What a process has used, from /proc: CPU time, and memory."""
+"""Processes that a benchmark starts, each pinned to a core: requests to them, and what they use, from /proc."""
 
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from http.client import HTTPConnection
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from shutil import which
 from threading import Event, Thread
+from typing import NamedTuple
 
 PATIENCE = 60.0
 """Seconds that a process has until it answers."""
 
 SERVER_CORE, CLIENT_CORE = 0, 1
 
-_IDLE, _LITTLE = 0.1, 0.1
-"""A process is idle when it takes less than this share of its core for so many seconds."""
+_IDLE_SHARE, _IDLE_SECONDS = 0.1, 0.1
+"""A process is idle when it uses less than this share of its core for so many seconds."""
 
 
 class MissingToolError(Exception):
     """A program that a benchmark needs is not installed; says what to install."""
 
 
-def tool(name: str, package: str) -> str:
-    """The path of a program. Raises MissingToolError, which names the Debian package that has it."""
+class ServerProcess(NamedTuple):
+    """A server that runs: the number of its process, and its port."""
+
+    pid: int
+    port: int
+
+
+def tool(name: str, package: str = "") -> str:
+    """The path of a program. Raises MissingToolError, which names the Debian *package* that has it."""
     path = which(name) or which(name, path="/usr/sbin")
     if path is None:
-        raise MissingToolError(f"There is no {name} on this machine: apt-get install {package}")
+        raise MissingToolError(f"There is no {name} on this machine: apt-get install {package or name}")
     return path
 
 
@@ -39,7 +46,7 @@ def pinned(core: int, command: Sequence[str]) -> list[str]:
 
 
 @contextmanager
-def on_the_clients_core() -> Iterator[None]:
+def on_the_client_core() -> Iterator[None]:
     """Keep this process off the server's core."""
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(CLIENT_CORE, (os.cpu_count() or 1) - 1)})
@@ -49,17 +56,28 @@ def on_the_clients_core() -> Iterator[None]:
         os.sched_setaffinity(0, cores)
 
 
-def give_way() -> None:
-    """Let this thread wait for its core while anything else wants it, such as what makes the requests."""
-    os.setpriority(os.PRIO_PROCESS, 0, 19)
+@contextmanager
+def in_background(act: Callable[[], object]) -> Iterator[Thread]:
+    """Run *act* in a thread that waits for its core while anything else wants it; joined when the block ends."""
+
+    def run() -> None:
+        os.setpriority(os.PRIO_PROCESS, 0, 19)
+        act()
+
+    thread = Thread(target=run)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        thread.join()
 
 
 @contextmanager
-def running(command: Sequence[str], /, core: int = SERVER_CORE, **environ: str) -> Iterator[int]:
-    """A process on one core, with these variables added to a clean environment; its number."""
+def running(command: Sequence[str], environ: dict[str, str] | None = None, core: int = SERVER_CORE) -> Iterator[int]:
+    """A process on one core, with *environ* added to a clean environment; its number."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("APIDEX_")}
     with subprocess.Popen(  # noqa: S603 - commands of ours
-        pinned(core, command), env=clean | environ, stdout=subprocess.DEVNULL
+        pinned(core, command), env=clean | (environ or {}), stdout=subprocess.DEVNULL
     ) as process:
         try:
             yield process.pid
@@ -69,44 +87,41 @@ def running(command: Sequence[str], /, core: int = SERVER_CORE, **environ: str) 
 
 def cpu_seconds(pid: int) -> float:
     """CPU time of a process and its children, all threads that live, to the microsecond."""
-    spent = sum(int(words[0]) for process in _family(pid) for words in _lines(process, "schedstat"))
-    return spent / 1e9
+    return sum(int(words[0]) for process in _family(pid) for words in _per_thread(process, "schedstat")) / 1e9
 
 
 def wait_until_idle(pid: int) -> None:
-    """Wait until a process has done what was still asked of it. Raises TimeoutError if it goes on for too long."""
+    """Wait until a process has finished its pending requests. Raises TimeoutError if that takes too long."""
     until, before = time.monotonic() + PATIENCE, float("-inf")
-    while (spent := cpu_seconds(pid)) - before > _IDLE * _LITTLE:
+    while (spent := cpu_seconds(pid)) - before > _IDLE_SHARE * _IDLE_SECONDS:
         if time.monotonic() > until:
             raise TimeoutError(f"process {pid} is not idle after {PATIENCE:g} s")
         before = spent
-        time.sleep(_IDLE)
+        time.sleep(_IDLE_SECONDS)
 
 
-def megabytes(pid: int, line: str = "VmRSS") -> float:
-    """Resident memory of a process: now, or with `VmHWM` the most that it ever was."""
+def resident_mb(pid: int, line: str = "VmRSS") -> float:
+    """Resident memory of a process, by a line of /proc/PID/status."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(next(row for row in status.splitlines() if row.startswith(f"{line}:")).split()[1]) * 1024 / 1e6
 
 
-def megabytes_held(pid: int) -> float:
-    """Memory of a process and its children: what each has for itself, and once what they share under no file's name."""
-    own, shared = 0.0, {}
+def memory_mb(pid: int) -> float:
+    """Memory of a process and its children: the private part of each, and once each memfd that they share."""
+    own, shared = 0.0, dict[int, int]()
     for process in _family(pid):
-        try:
-            own += megabytes(process, "RssAnon") + megabytes(process, "RssFile")
+        with suppress(FileNotFoundError, ProcessLookupError, StopIteration):  # it has just ended
+            own += resident_mb(process, "RssAnon") + resident_mb(process, "RssFile")
             shared.update(_shared(process))
-        except (FileNotFoundError, ProcessLookupError, StopIteration):  # it has just ended
-            continue
     return own + sum(shared.values()) / 1e6
 
 
 def _shared(pid: int) -> Iterator[tuple[int, int]]:
-    """Number and bytes of each memfd that a process has open or mapped."""
+    """Inode and bytes of each memfd that a process has open or mapped."""
     for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
         if "/memfd:" in line:
-            places, *_, inode, _, _ = line.split()
-            start, end = (int(place, 16) for place in places.split("-"))
+            addresses, *_, inode, _, _ = line.split()
+            start, end = (int(address, 16) for address in addresses.split("-"))
             yield int(inode), end - start
     for link in Path(f"/proc/{pid}/fd").iterdir():
         if "/memfd:" in str(link.readlink()):
@@ -115,80 +130,75 @@ def _shared(pid: int) -> Iterator[tuple[int, int]]:
 
 
 @contextmanager
-def peak_of(pid: int) -> Iterator[Callable[[], float]]:
-    """Watches a process and its children; the function given tells the most megabytes that they have held together."""
+def peak_memory_mb(pid: int) -> Iterator[Callable[[], float]]:
+    """Watch a process and its children; the function returns the most memory that they have used together."""
     most, ended = [0.0], Event()
 
     def watch() -> None:
-        give_way()
         while not ended.wait(0.03):
-            most[0] = max(most[0], megabytes_held(pid))
+            most[0] = max(most[0], memory_mb(pid))
 
-    watcher = Thread(target=watch)
-    watcher.start()
-    try:
-        yield lambda: most[0]
-    finally:
-        ended.set()
-        watcher.join()
+    with in_background(watch):
+        try:
+            yield lambda: most[0]
+        finally:
+            ended.set()
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came of a request. The names of headers are in small letters."""
+class Response(NamedTuple):
+    """Status, headers by name in lower case, and body."""
 
     status: int
     headers: dict[str, str]
     body: bytes
 
 
-def answer(port: int, path: str, headers: dict[str, str] | None = None) -> Answer:
-    """Make one GET on a connection of its own. Raises OSError when nobody listens."""
+@contextmanager
+def _requested(port: int, path: str, headers: dict[str, str] | None = None) -> Iterator[HTTPResponse]:
     connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
         connection.request("GET", path, headers=headers or {})
-        response = connection.getresponse()
-        fields = {name.lower(): value for name, value in response.getheaders()}
-        return Answer(response.status, fields, response.read())
+        yield connection.getresponse()
     finally:
         connection.close()
+
+
+def get(port: int, path: str, headers: dict[str, str] | None = None) -> Response:
+    """Make one GET on a new connection. Raises OSError when nothing listens."""
+    with _requested(port, path, headers) as response:
+        fields = {name.lower(): value for name, value in response.getheaders()}
+        return Response(response.status, fields, response.read())
 
 
 def discard(port: int, path: str) -> int:
-    """Read the answer to one GET and keep none of it; its bytes."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
-    try:
-        connection.request("GET", path)
-        response = connection.getresponse()
+    """Read the response to one GET without keeping it; its length in bytes."""
+    with _requested(port, path) as response:
         return sum(len(piece) for piece in iter(lambda: response.read(2**18), b""))
-    finally:
-        connection.close()
 
 
-def wait_for(port: int, path: str, within: float = PATIENCE) -> float:
-    """Ask until there is an answer; the seconds that it took. Raises OSError after *within*."""
-    began = time.perf_counter()
+def wait_for(port: int, path: str) -> None:
+    """Ask until there is a response. Raises OSError after PATIENCE."""
+    until = time.monotonic() + PATIENCE
     while True:
         try:
-            answer(port, path)
+            get(port, path)
         except OSError:
-            if time.perf_counter() > began + within:
+            if time.monotonic() > until:
                 raise
             time.sleep(0.002)
         else:
-            return time.perf_counter() - began
+            return
 
 
 def _family(pid: int) -> Iterator[int]:
     yield pid
-    for (child,) in ([word] for words in _lines(pid, "children") for word in words):
-        yield from _family(int(child))
+    for words in _per_thread(pid, "children"):
+        for child in words:
+            yield from _family(int(child))
 
 
-def _lines(pid: int, name: str) -> Iterator[list[str]]:
+def _per_thread(pid: int, name: str) -> Iterator[list[str]]:
     """The words of a file of each thread of a process."""
     for thread in Path(f"/proc/{pid}/task").iterdir():
-        try:
+        with suppress(FileNotFoundError):  # it has just ended
             yield (thread / name).read_text().split()
-        except FileNotFoundError:  # it has just ended
-            continue

@@ -1,8 +1,8 @@
-"""A bare ASGI application on uvicorn that says again what another server said: the least that this server can cost.
+"""A bare ASGI application on uvicorn that replays the responses of another server: the least that uvicorn can cost.
 
-    python -m loadtest.bench.replay PORT ANSWERS
+    python -m loadtest.bench.replay PORT RESPONSES
 
-ANSWERS is a file in MessagePack: status, headers and body by path.
+RESPONSES is a file in MessagePack: status, headers and body by path.
 """
 
 import sys
@@ -13,14 +13,14 @@ import uvicorn
 
 from apidex.http.asgi import ASGIApp, Receive, Scope, Send
 
-Answers = dict[bytes, tuple[int, list[tuple[bytes, bytes]], bytes]]
+Responses = dict[bytes, tuple[int, list[tuple[bytes, bytes]], bytes]]
 
 
-def application(answers: Answers) -> ASGIApp:
-    """Says what stands in *answers*."""
+def application(responses: Responses) -> ASGIApp:
+    """Replay *responses*."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001
-        status, headers, body = answers[scope["raw_path"]]
+        status, headers, body = responses[scope["raw_path"]]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
@@ -29,9 +29,9 @@ def application(answers: Answers) -> ASGIApp:
 
 def main() -> None:
     """Serve on one port until ended."""
-    answers = msgspec.msgpack.decode(Path(sys.argv[2]).read_bytes(), type=Answers)
+    responses = msgspec.msgpack.decode(Path(sys.argv[2]).read_bytes(), type=Responses)
     uvicorn.run(
-        application(answers),
+        application(responses),
         port=int(sys.argv[1]),
         http="httptools",
         loop="uvloop",

@@ -1,17 +1,18 @@
-"""How long it takes from the command to the first answer, and what memory the process then holds."""
+"""Time from the command to the first response, and the memory that the process then uses."""
 
-import statistics
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from http.client import OK
+from statistics import median
 
-from loadtest.bench.process import answer, cpu_seconds, megabytes, running, wait_for
-from loadtest.bench.table import table
+from loadtest.bench.process import cpu_seconds, get, resident_mb, running, wait_for
+from loadtest.bench.table import Cell, formatted
 from loadtest.targets import free_port
 
-_SERVED = """
+_SERVE = """
 from apidex.cli.lazy_imports import without_terminals
 with without_terminals():
     import apidex.cli.serve
@@ -19,50 +20,54 @@ from apidex.http.routes import litestar_app
 """
 """What a replica imports."""
 
-_LEAST = 2.0
-"""Milliseconds: what takes less is shown together."""
+_LEAST_MS = 2.0
+"""Packages that take less are one row."""
 
-_HEAD = ["run", "first answer, ms", "CPU, ms", "memory, MB", "after 1,000 searches, MB"]
+_COLUMNS = {
+    "run": "",
+    "first answer, ms": ".1f",
+    "CPU, ms": ".1f",
+    "memory, MB": ".1f",
+    "after 1,000 searches, MB": ".1f",
+}
 
 
-def starts(upstream: str, runs: int) -> str:
-    """A line for each run, and the median. *upstream* is a URL."""
+def measure(upstream: str, runs: int) -> str:
+    """The table of each run and their median, and that of the imports. *upstream* is a URL."""
     figures = [_run(upstream) for _ in range(runs)]
-    middle = [statistics.median(column) for column in zip(*figures, strict=True)]
-    rows = [*((str(number), figure) for number, figure in enumerate(figures, start=1)), ("median", middle)]
-    shown = table(_HEAD, [[label, *(f"{value:.1f}" for value in figure)] for label, figure in rows])
-    return f"{shown}\n{_imports()}"
+    middle = map(median, zip(*figures, strict=True))
+    rows: list[Sequence[Cell]] = [[str(number), *figure] for number, figure in enumerate(figures, start=1)]
+    return f"{formatted(_COLUMNS, [*rows, ['median', *middle]])}\n{_imports()}"
 
 
 def _imports() -> str:
-    """What a replica's imports cost, by package, each without what it imports in turn."""
-    command = [sys.executable, "-X", "importtime", "-c", _SERVED]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stderr  # noqa: S603 - this interpreter
+    """Milliseconds of a replica's imports by package, each without what it imports in turn."""
+    command = [sys.executable, "-X", "importtime", "-c", _SERVE]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stderr  # noqa: S603 - this interpreter
     costs = Counter[str]()
-    for line in said.splitlines()[1:]:
+    for line in output.splitlines()[1:]:
         own, _, name = line.removeprefix("import time:").split("|")
         package = name.strip().partition(".")[0]
         costs["the standard library" if package in sys.stdlib_module_names else package] += int(own)
-    rows = [[package, f"{cost / 1000:.1f}"] for package, cost in costs.most_common() if cost >= _LEAST * 1000]
-    less = sum(cost for cost in costs.values() if cost < _LEAST * 1000)
-    return table(
-        ["imports of", "ms"], [*rows, ["others", f"{less / 1000:.1f}"], ["all", f"{costs.total() / 1000:.1f}"]]
-    )
+    rows = [(package, cost / 1000) for package, cost in costs.most_common()]
+    large = [row for row in rows if row[1] >= _LEAST_MS]
+    others = sum(cost for _, cost in rows[len(large) :])
+    return formatted({"imports of": "", "ms": ".1f"}, [*large, ("others", others), ("all", costs.total() / 1000)])
 
 
 def _run(upstream: str) -> tuple[float, float, float, float]:
-    port = free_port()
-    began = time.perf_counter()
-    with running([sys.executable, "-m", "apidex", "serve"], APIDEX_PORT=str(port), APIDEX_UPSTREAM=upstream) as pid:
+    port, began = free_port(), time.perf_counter()
+    environ = {"APIDEX_PORT": str(port), "APIDEX_UPSTREAM": upstream}
+    with running([sys.executable, "-m", "apidex", "serve"], environ) as pid:
         wait_for(port, "/a")
         seconds = time.perf_counter() - began
-        cpu, memory = cpu_seconds(pid), megabytes(pid)
+        cpu, memory = cpu_seconds(pid), resident_mb(pid)
         _search(port, 1000)
-        return seconds * 1000, cpu * 1000, memory, megabytes(pid)
+        return seconds * 1000, cpu * 1000, memory, resident_mb(pid)
 
 
 def _search(port: int, times: int) -> None:
     for number in range(times):
-        status = answer(port, f"/{'aeiou'[number % 5]}{number or ''}").status
+        status = get(port, f"/{'aeiou'[number % 5]}{number or ''}").status
         if status != OK:
-            raise RuntimeError(f"a search was answered {status}")
+            raise RuntimeError(f"a search got status {status}")

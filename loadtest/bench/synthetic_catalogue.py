@@ -1,4 +1,4 @@
-"""A catalogue as large as one likes, in the shape of api.publicapis.org: the same at every run, with names that could be.
+"""A catalogue of any size, in the format of api.publicapis.org, with plausible names; the same at every run.
 
 python -m loadtest.bench.synthetic_catalogue COUNT FILE
 """
@@ -37,7 +37,7 @@ _CATEGORIES = 50
 
 
 def entries(count: int) -> Iterator[Entry]:
-    """*count* entries. A few words stand in many names, most in few; every name has a word of its own, so none comes twice."""
+    """*count* entries. A few words are in many names, most in few; every name has a word of its own, so names are distinct."""
     random, about = Random(8), _ABOUT.split()
     parts = [words.split() for words in (_FIRST, _SUBJECT, _LAST)]
     weights = [list(accumulate(1 / rank for rank in range(1, len(words) + 1))) for words in parts]
@@ -60,7 +60,7 @@ _CONSONANTS, _VOWELS = "bdfghjklmnprstvz", "aeiou"
 
 
 def _own_word(number: int) -> str:
-    """A word that can be said, another for each number."""
+    """A pronounceable word, distinct for each number."""
     number = number * 7_368_787 % 2**30 + 2**20  # spreads neighbours
     word = ""
     while number:
@@ -71,7 +71,7 @@ def _own_word(number: int) -> str:
 
 
 def write(count: int, file: Path) -> None:
-    """The catalogue as an upstream would send it, written entry by entry."""
+    """Write the catalogue as an upstream would send it, entry by entry."""
     encode = msgspec.json.Encoder().encode
     with file.open("wb") as out:
         out.write(b'{"count":%d,"entries":[' % count)

@@ -9,7 +9,7 @@ import pytest
 from loadtest.bench.instructions import Count, excess
 from loadtest.bench.synthetic_catalogue import entries, write
 from loadtest.bench.table import table
-from loadtest.bench.workload import kinds
+from loadtest.bench.workload import workloads
 from msgspec.structs import replace
 
 from apidex.catalogue import formats
@@ -18,9 +18,9 @@ from conftest import ROOT
 
 
 @pytest.fixture(scope="module")
-def asked(real_entries):
+def workload_names(real_entries):
     names = [entry["API"] for entry in real_entries]
-    return names, {kind.title: kind for kind in kinds(names)}
+    return names, {each.title: each for each in workloads(names)}
 
 
 def hits(names: list[str], wanted: str) -> int:
@@ -40,21 +40,21 @@ def hits(names: list[str], wanted: str) -> int:
         ("Zipf mix of all names", 1, 200),
     ],
 )
-def test_a_kind_asks_for_names_with_as_many_hits_as_it_says(asked, title, low, high):
-    names, by_title = asked
+def test_a_workload_searches_names_with_as_many_hits_as_it_says(workload_names, title, low, high):
+    names, by_title = workload_names
     assert {hits(names, wanted) for wanted in set(by_title[title].names)} <= set(range(low, high + 1))
 
 
-def test_every_run_asks_the_same_and_new_names_are_asked_by_one_kind_only(asked):
-    names, by_title = asked
-    again = kinds(names)
-    assert [kind.names for kind in again] == [kind.names for kind in by_title.values()]
-    pools = [set(kind.names) for kind in again[:-1]]
+def test_every_run_searches_the_same_and_each_new_name_is_in_one_workload_only(workload_names):
+    names, by_title = workload_names
+    again = workloads(names)
+    assert [each.names for each in again] == [each.names for each in by_title.values()]
+    pools = [set(each.names) for each in again[:-1]]
     assert len(set.union(*pools)) == sum(map(len, pools))
 
 
-def test_the_zipf_mix_asks_for_some_names_often_and_for_most_of_them_now_and_then(asked):
-    names, by_title = asked
+def test_the_zipf_mix_searches_some_names_often_and_most_of_them_now_and_then(workload_names):
+    names, by_title = workload_names
     drawn = by_title["Zipf mix of all names"].names
     counts = sorted((drawn.count(name) for name in set(drawn)), reverse=True)
     assert counts[0] > 10 * counts[20]
@@ -131,7 +131,7 @@ def need(*programs: str) -> None:
 @pytest.mark.real
 def test_all_contenders_give_the_same_answers_and_are_put_side_by_side(data):
     need("nginx", "wrk", "redis-server")
-    done = bench("--short", "contenders")
+    done = bench("--short", "--upstream", str(data / "README.md"), "contenders")
     assert done.returncode == 0, done.stderr
     for name in (
         "Apidex",
