@@ -13,8 +13,8 @@ from loadtest.bench.table import Cell, formatted
 from loadtest.targets import free_port
 
 _SERVE = """
-from apidex.cli.lazy_imports import without_terminals
-with without_terminals():
+from apidex.cli.lazy_imports import without_unused_imports
+with without_unused_imports():
     import apidex.cli.serve
 from apidex.http.routes import litestar_app
 """

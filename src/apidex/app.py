@@ -3,15 +3,14 @@
 import asyncio
 import contextlib
 import functools
-import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from random import Random
 from typing import cast
 
 from apidex.catalogue import starter
-from apidex.http.asgi import ASGIApp, Receive, Scope, Send
+from apidex.http.asgi import ASGIApp
 from apidex.http.context import ReplicaContext
 from apidex.http.fast_path import FastPath
 from apidex.http.metrics import Metrics
@@ -57,6 +56,8 @@ async def create_app(
     Takes no longer than `settings.startup_timeout` and what the starter catalogue takes. Raises SettingsError for an upstream
     that is a file and cannot be read.
     """
+    from apidex.http.routes import litestar_app  # imports Litestar, which no other user of this module needs
+
     async with AsyncExitStack() as stack:
         if upstream is None:
             upstream = await stack.enter_async_context(
@@ -84,41 +85,9 @@ async def create_app(
         replica = ReplicaContext(refresher, metrics, settings.served_by)
         await stack.enter_async_context(_running(refresher))
         await refresher.wait_for_first_load(settings.startup_timeout)
-        litestar, is_made = await stack.enter_async_context(_deferred(lambda: _litestar(replica)))
-        without_fast_path = ResponseMiddleware(litestar, metrics, settings.served_by)
+        without_fast_path = ResponseMiddleware(cast(ASGIApp, litestar_app(replica)), metrics, settings.served_by)
         fast_path = FastPath(without_fast_path, refresher, metrics, settings.served_by, settings.response_cache)
-        yield App(fast_path, without_fast_path, replica, Probes(replica, is_made))
-
-
-_ONE_AT_A_TIME = threading.Lock()
-"""Litestar imports some of its modules while it makes an application, and two threads at that can meet half a module."""
-
-
-def _litestar(replica: ReplicaContext) -> ASGIApp:
-    with _ONE_AT_A_TIME:
-        from apidex.http.routes import litestar_app  # takes longer than all else together; see _deferred
-
-        return cast(ASGIApp, litestar_app(replica))
-
-
-@asynccontextmanager
-async def _deferred(make: Callable[[], ASGIApp]) -> AsyncIterator[tuple[ASGIApp, Callable[[], bool]]]:
-    """An application that is made in a thread while the rest starts, and whether it is; who comes too early waits for it.
-
-    Searches do not need it. Probes do, so a replica is not ready before it is there.
-    """
-    making = asyncio.create_task(asyncio.to_thread(make), name="litestar")
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await (await asyncio.shield(making))(scope, receive, send)
-
-    def is_made() -> bool:
-        return making.done() and not making.cancelled() and making.exception() is None
-
-    try:
-        yield app, is_made
-    finally:
-        await making
+        yield App(fast_path, without_fast_path, replica, Probes(replica))
 
 
 def store_of(settings: Settings) -> AbstractAsyncContextManager[RedisStore]:

@@ -6,13 +6,12 @@ import signal
 import socket
 import threading
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
 
-from apidex.app import _deferred
 from apidex.errors import SettingsError
 from apidex.server import lifecycle
 from apidex.settings import Settings
@@ -142,19 +141,6 @@ def test_what_is_answered_at_once_is_what_asgi_would_answer(tmp_path, request_li
                 answers.append(re.sub(rb"\r\n(date|age|cache-status): [^\r]*", rb"", until_closed(connection)[0]))
     assert answers[0] == answers[1] == answers[2]
     assert answers[0].startswith(b"HTTP/1.1 ")
-
-
-async def test_a_replica_whose_litestar_could_not_be_made_calls_itself_nothing_at_once():
-    def broken():
-        raise ImportError("half a module")
-
-    said = []
-    with suppress(ImportError):  # it is raised once more at the end
-        async with _deferred(broken) as (litestar, is_made):
-            with pytest.raises(ImportError):
-                await litestar({}, None, None)
-            said.append(is_made())
-    assert said == [False]
 
 
 def test_searches_wait_for_what_was_asked_before_them_on_their_connection(upstream):

@@ -66,12 +66,12 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _run(options: argparse.Namespace, settings: Settings) -> int:
     if options.command == "serve":
-        from apidex.cli.lazy_imports import without_terminals
+        from apidex.cli.lazy_imports import without_unused_imports
 
-        with without_terminals():
+        with without_unused_imports():
             from apidex.cli.serve import serve
 
-        return serve(settings)
+            return serve(settings)
     if options.command == "search":
         from apidex.cli import search
 

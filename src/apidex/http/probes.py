@@ -3,7 +3,6 @@
 They say to the byte what Litestar's handlers of the same routes say (a test compares them).
 """
 
-from collections.abc import Callable
 from http import HTTPStatus
 
 import msgspec
@@ -31,10 +30,10 @@ def ending() -> Problem:
 
 
 class Probes:
-    """Answers for *replica*, as soon as it *is_whole*: before, whoever asks waits with all others, at ASGI's door."""
+    """Answers for *replica*."""
 
-    def __init__(self, replica: ReplicaContext, is_whole: Callable[[], bool]) -> None:
-        self._replica, self._is_whole = replica, is_whole
+    def __init__(self, replica: ReplicaContext) -> None:
+        self._replica = replica
         common = common_headers(replica.served_by)
         self._said = {
             route: (HTTPStatus.OK, encode_headers([NO_STORE, *_entity(view), *common]), msgspec.json.encode(view))
@@ -47,7 +46,7 @@ class Probes:
     def respond_sync(self, raw_path: bytes) -> tuple[int, bytes, bytes] | None:
         """Status, lines of the head, and body; None for what is no probe."""
         route = _ROUTES.get(raw_path)
-        if route is None or not self._is_whole():
+        if route is None:
             return None
         said = self._ending if route == READYZ and self._replica.draining else self._said[route]
         self._replica.metrics.route(route).answered(said[0], 0.0)
