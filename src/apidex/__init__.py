@@ -5,7 +5,7 @@ upstream -> catalogue -> codec -> Redis -> codec -> catalogue -> index -> snapsh
 Each room imports only from the rooms below it:
 
 cli/            the command line: one module for each command
-app             the wiring: settings in, a running replica out
+app             the wiring: settings in, a running replica out; settings are read by app and cli alone
 server/         uvicorn as Apidex runs it: connections, overload, draining
 http/           what is answered, and how it describes itself: the fast path, responses, routes/, ui/
 replication/    one catalogue, fresh and the same on every replica: refresher, Redis, the upstream
@@ -13,7 +13,7 @@ indexing/       from bytes to a catalogue that can be searched, in a subprocess 
 search/         finding entries. Pure
 catalogue/      what a catalogue is, its formats and its bytes. Pure
 
-errors, settings, logs, urls and event_loop are known to all of them and know none.
+errors, logs, urls and event_loop are known to all of them and know none; settings knows the names of the formats.
 """
 
 __version__ = "0.2.0"

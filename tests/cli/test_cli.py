@@ -30,7 +30,7 @@ def apidex(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-m", "apidex", *arguments], capture_output=True, text=True, timeout=60)
 
 
-def test_serve_greets_answers_and_takes_its_leave(file):
+def test_serve_greets_answers_and_says_goodbye(file):
     with replica("--upstream", file) as process:
         started = process.events("serve.started")[0]
         assert started["greeting"] == "Bonjour"
@@ -41,7 +41,7 @@ def test_serve_greets_answers_and_takes_its_leave(file):
         assert process.events("serve.ended")[0]["farewell"] == "Arrive Derchi"
 
 
-def test_on_a_terminal_serve_speaks_to_people(file):
+def test_serve_prints_text_on_a_terminal(file):
     process = subprocess.Popen(
         [sys.executable, "-m", "apidex", "serve", "--port", "0", "--log-format", "text", "--upstream", file],
         stdout=subprocess.PIPE,
@@ -69,7 +69,7 @@ def test_on_a_terminal_serve_speaks_to_people(file):
         (["--host", "192.0.2.1"], {}, "cannot assign requested address"),
     ],
 )
-def test_what_serve_cannot_use_ends_it_with_status_2_and_one_sentence(file, arguments, environ, text):
+def test_a_setting_that_serve_cannot_use_is_status_2_and_one_sentence(file, arguments, environ, text):
     clean = {name: value for name, value in os.environ.items() if not name.startswith("APIDEX_")}
     command = [sys.executable, "-m", "apidex", "serve", "--upstream", file, *arguments]
     environ = clean | {"APIDEX_PORT": "0"} | environ
@@ -110,14 +110,14 @@ def test_search_prints_json_for_programs(file, capsys):
     assert [(hit["entry"]["API"], hit["rank"]) for hit in found["hits"]] == [("Songlink / Odesli", "exact")]
 
 
-def test_exactly_is_as_the_service_answers_a_path(file, capsys):
+def test_exact_search_is_that_of_the_service_by_path(file, capsys):
     assert main(["search", "Songlink", "/", "Odesli", "--exact", "--json", "--upstream", file]) == 0
     assert [item["API"] for item in msgspec.json.decode(capsys.readouterr().out)] == ["Songlink / Odesli"]
     assert main(["search", "cat", "--exact", "--upstream", file]) == 1
     assert "No API has 'cat' in its name. Upper and lower case matter." in capsys.readouterr().err
 
 
-def test_a_correction_is_shown_as_one(file, capsys):
+def test_a_correction_is_offered(file, capsys):
     assert main(["search", "cat", "fcats", "--upstream", file]) == 1
     shown = capsys.readouterr()
     assert shown.err == "No API has 'cat fcats' in its name. Did you mean 'cat facts'?\n"
@@ -127,7 +127,7 @@ def test_a_correction_is_shown_as_one(file, capsys):
     assert capsys.readouterr().err == "No API has 'zzzz' in its name with these filters.\n"
 
 
-def test_search_shows_as_many_as_it_is_told_to_and_says_how_many_there_are(file, capsys):
+def test_search_shows_up_to_the_limit_and_says_the_total(file, capsys):
     assert main(["search", "cat", "--limit", "1", "--sort", "name", "--upstream", file]) == 0
     out = capsys.readouterr().out
     assert "Cat Facts" in out
@@ -135,7 +135,7 @@ def test_search_shows_as_many_as_it_is_told_to_and_says_how_many_there_are(file,
     assert "2 found; the first 1 are shown (--limit)" in out
 
 
-def test_a_service_finds_what_the_command_finds_by_itself(data, file, capsys):
+def test_a_service_and_the_command_alone_find_the_same(data, file, capsys):
     url = (data / "README.md").as_uri()
     with replica("--upstream", url) as process:
         for asked in (
@@ -157,14 +157,14 @@ def test_a_service_finds_what_the_command_finds_by_itself(data, file, capsys):
 @pytest.mark.parametrize(
     "command", ["search cat --nonsense", "search cat --auth", "catalogue cat", "search x --cors maybe"]
 )
-def test_what_the_command_line_does_not_know_ends_it_with_status_2(file, capsys, command):
+def test_an_unknown_option_or_argument_is_status_2(file, capsys, command):
     with pytest.raises(SystemExit) as end:
         main(command.split())
     assert end.value.code == 2
     assert "error: " in capsys.readouterr().err
 
 
-def test_a_filter_that_nothing_can_pass_is_told_what_there_is(file, capsys):
+def test_an_unknown_filter_value_is_an_error_that_lists_the_values(file, capsys):
     assert main(["search", "cat", "--category", "Birds", "--upstream", file]) == 2
     assert capsys.readouterr().err == "apidex: category: 'Birds' is not allowed; allowed are Things\n"
     with replica("--upstream", file) as process:
@@ -176,12 +176,12 @@ def test_a_filter_that_nothing_can_pass_is_told_what_there_is(file, capsys):
     ("arguments", "status", "text"),
     [
         (["search", "", "--exact"], 2, "allowed are 1 to 256"),
-        (["search"], 2, "nothing is asked for; allowed are words, or a filter"),
+        (["search"], 2, "WORD: missing; allowed are words, or a filter"),
         (["search", "x", "--limit", "0"], 2, "--limit: 0 is not allowed; allowed is a whole number from 1 to 100"),
-        (["search", "x", "--exact", "--no-auth"], 2, "it goes with no filter"),
+        (["search", "x", "--exact", "--no-auth"], 2, "filters are not allowed"),
         (["search", "x" * 257], 2, "at most 256"),
         (["search", "a\n"], 2, "control characters"),
-        (["search", "\udcff"], 2, "no text"),
+        (["search", "\udcff"], 2, "not valid in this terminal's encoding"),
         (["serve", "--host", ".."], 2, "no address"),
         (["catalogue", "--upstream", "file:///tmp/%00"], 2, "allowed is a file that exists"),
         (["search", "x", "--url", "nonsense"], 2, "allowed is the URL of a service"),
@@ -190,18 +190,18 @@ def test_a_filter_that_nothing_can_pass_is_told_what_there_is(file, capsys):
         (["catalogue", "--upstream", "file:///nowhere"], 2, "No such file"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_sentence(file, capsys, arguments, status, text):
+def test_an_error_is_one_sentence(file, capsys, arguments, status, text):
     assert main(arguments) == status
     err = capsys.readouterr().err
     assert text in err
     assert err.count("\n") == 1
 
 
-def test_a_service_that_is_no_apidex_is_recognised(file, capsys):
+def test_a_service_that_is_not_apidex_is_an_error(file, capsys):
     with http_server(b"<html>") as url:
         assert main(["search", "x", "--url", url]) == 1
         assert main(["search", "x", "--exact", "--url", url]) == 1
-    assert "is no Apidex" in capsys.readouterr().err
+    assert "is not Apidex" in capsys.readouterr().err
 
 
 def test_catalogue_shows_the_report(data, capsys):
@@ -216,14 +216,14 @@ def test_catalogue_shows_the_report(data, capsys):
     assert (report["entries"], report["repaired"]["total"], len(report["ignored"]["first"])) == (1695, 83, 11)
 
 
-def test_catalogue_refuses_what_a_replica_would(tmp_path, capsys):
+def test_catalogue_refuses_what_a_replica_refuses(tmp_path, capsys):
     page = tmp_path / "page.html"
     page.write_text("<!doctype html>")
     assert main(["catalogue", "--upstream", page.as_uri()]) == 1
     assert "it is an HTML page" in capsys.readouterr().err
 
 
-def test_doctor_finds_nothing_where_all_is_well(file, capsys):
+def test_doctor_finds_everything_ok(file, capsys):
     assert main(["doctor", "--port", "0", "--upstream", file]) == 0
     out = capsys.readouterr().out
     assert [line.split()[:2] for line in out.splitlines()] == [
@@ -249,7 +249,7 @@ def test_help_has_examples(command, capsys):
     assert "examples:\n  " in capsys.readouterr().out
 
 
-def test_without_a_network_the_starter_catalogue_is_searched_and_says_so(file, capsys, monkeypatch):
+def test_search_without_a_network_uses_the_starter_catalogue_and_says_so(file, capsys, monkeypatch):
     def out_of_reach(settings):
         raise UpstreamError("connect", "the upstream cannot be reached")
 
@@ -257,13 +257,13 @@ def test_without_a_network_the_starter_catalogue_is_searched_and_says_so(file, c
     assert main(["search", "cat"]) == 0
     said = capsys.readouterr()
     assert "Cat Facts" in said.out
-    assert said.err.startswith("apidex: the upstream cannot be reached; searched are the ")
+    assert said.err.startswith("apidex: the upstream cannot be reached; searching the ")
     assert main(["search", "cat", "--upstream", "http://127.0.0.1:1/entries"]) == 1, (
         "whoever names an upstream means it"
     )
 
 
-def test_help_says_what_each_command_is_for(capsys):
+def test_help_describes_each_command(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     said = " ".join(capsys.readouterr().out.split())
@@ -272,7 +272,7 @@ def test_help_says_what_each_command_is_for(capsys):
 
 
 @pytest.mark.real
-def test_doctor_looks_into_redis(file, capsys, redis_server):
+def test_doctor_checks_redis(file, capsys, redis_server):
     arguments = ["doctor", "--port", "0", "--upstream", file, "--redis-url", redis_server.url]
     assert main(arguments) == 0
     assert "holds no catalogue yet" in capsys.readouterr().out
@@ -284,14 +284,14 @@ def test_doctor_looks_into_redis(file, capsys, redis_server):
     assert "warning redis" in capsys.readouterr().out
 
 
-def test_a_dot_is_searched_by_a_service_too(file):
+def test_a_service_can_be_asked_for_a_dot(file):
     with replica("--upstream", file) as process:
         assert apidex("search", ".", "--exact", "--url", process.url).returncode == 1, (
             "nothing has a dot, and it is no other path"
         )
 
 
-def test_a_full_disk_is_said_in_one_sentence(file):
+def test_a_full_disk_is_reported_without_a_traceback(file):
     with open("/dev/full", "w") as full:  # noqa: PTH123
         command = [sys.executable, "-m", "apidex", "search", "Cat", "--json", "--upstream", file]
         result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
@@ -299,7 +299,7 @@ def test_a_full_disk_is_said_in_one_sentence(file):
     assert "No space left" in result.stderr
 
 
-def test_a_terminal_without_the_characters_gets_others(file):
+def test_a_terminal_without_the_characters_gets_escapes(file):
     environ = os.environ | {"PYTHONIOENCODING": "ascii"}
     command = [sys.executable, "-m", "apidex", "search", "Songlink", "--upstream", file]
     result = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)

@@ -1,14 +1,16 @@
-"""Settings are read once; a bad one is named, with what is allowed."""
+"""Settings are read from the environment and documented; an error names the variable, its value and what is allowed."""
 
 from datetime import timedelta
 
 import pytest
 
+from apidex.cli.main import COMMANDS
 from apidex.errors import SettingsError
-from apidex.settings import DEFAULT_UPSTREAM, RENAMED, Settings, unknown
+from apidex.settings import DEFAULT_UPSTREAM, RENAMED, SETTINGS, Settings, unknown_variables
+from conftest import ROOT
 
 
-def test_without_any_variable_there_is_a_default_for_everything():
+def test_every_setting_has_a_default():
     settings = Settings.from_env({})
     assert (settings.host, settings.port, settings.upstream) == ("127.0.0.1", 8000, DEFAULT_UPSTREAM)
     assert settings.refresh == timedelta(hours=1)
@@ -29,11 +31,11 @@ def test_values_get_their_types_and_units():
         "redis://[::1]:6379/",
     ],
 )
-def test_redis_urls_of_every_kind_are_taken(url):
+def test_every_type_of_redis_url_is_accepted(url):
     assert Settings.from_env({"APIDEX_REDIS_URL": url}).redis_url == url
 
 
-def test_an_empty_variable_is_as_good_as_none():
+def test_an_empty_variable_counts_as_not_set():
     assert Settings.from_env({"APIDEX_PORT": ""}).port == 8000
 
 
@@ -72,7 +74,7 @@ def test_an_empty_variable_is_as_good_as_none():
         ("APIDEX_SERVED_BY", "naïve", "printable ASCII"),
     ],
 )
-def test_a_value_that_is_not_allowed_is_named_with_what_is(name, value, allowed):
+def test_an_error_names_the_variable_its_value_and_what_is_allowed(name, value, allowed):
     with pytest.raises(SettingsError) as error:
         Settings.from_env({name: value})
     assert str(error.value).startswith(f"{name}: {value!r} is not allowed")
@@ -98,15 +100,15 @@ def test_a_secret_can_come_from_a_file(tmp_path):
         ({"APIDEX_REDIS_PASSWORD": "secret\n"}, "the value given is not allowed"),
     ],
 )
-def test_what_is_wrong_with_a_secret_is_said_without_telling_it(environ, text):
+def test_an_error_does_not_show_a_secret(environ, text):
     with pytest.raises(SettingsError, match=text) as error:
         Settings.from_env(environ)
     assert "secret" not in str(error.value)
 
 
-def test_variables_that_are_no_settings_are_found_with_what_may_be_meant():
+def test_unknown_variables_are_found_with_the_most_similar_setting():
     environ = {"APIDEX_PROT": "1", "APIDEX_PORT": "1", "APIDEX_UPSTREAM_FILE": "x", "HOME": "/", "APIDEX_XYZZY": ""}
-    assert unknown(environ) == {"APIDEX_PROT": "APIDEX_PORT", "APIDEX_XYZZY": None}
+    assert unknown_variables(environ) == {"APIDEX_PROT": "APIDEX_PORT", "APIDEX_XYZZY": None}
 
 
 @pytest.mark.parametrize("old", RENAMED)
@@ -114,3 +116,33 @@ def test_a_renamed_variable_is_an_error_that_names_the_new_one(old):
     with pytest.raises(SettingsError, match=f"^{old} was renamed to {RENAMED[old]} in 0.2.0.$"):
         Settings.from_env({old: "1"})
     Settings.from_env({old: "", RENAMED[old]: "1"})
+
+
+def default_of(setting) -> str:
+    if setting.name == "served_by":
+        return "the host's name"
+    value = getattr(Settings(), setting.name)
+    if value == "":
+        return "none"
+    return f"`{value.total_seconds():g}`" if isinstance(value, timedelta) else f"`{value}`"
+
+
+def row_of(setting) -> str:
+    name = f"`{setting.variable}`" + r" \*" * setting.secret
+    return f"| {name} | {default_of(setting)} | {setting.type.allowed} | {setting.description} |"
+
+
+def test_every_setting_is_documented_as_declared_and_no_other():
+    rows = [row_of(setting) for setting in SETTINGS]
+    table = [line for line in (ROOT / "docs/settings.md").read_text().splitlines() if line.startswith("| `APIDEX_")]
+    changed = "\n".join(row for row in rows if row not in table)
+    assert table == rows, f"new or changed rows of the table in docs/settings.md:\n{changed}"
+
+
+def test_an_option_wins_over_a_variable_and_its_error_names_the_option():
+    environ = {"APIDEX_PORT": "x", "APIDEX_POLL_SECONDS": "2"}
+    settings = Settings.from_env(environ, {"port": "1"})
+    assert (settings.port, settings.poll) == (1, timedelta(seconds=2))
+    with pytest.raises(SettingsError, match=r"^--poll-seconds: '0' is not allowed"):
+        Settings.from_env({}, {"poll": "0"})
+    assert {command for setting in SETTINGS for command in setting.commands} <= COMMANDS.keys()

@@ -1,13 +1,13 @@
-"""`apidex catalogue`: what the upstream has, and what reading it came to."""
+"""`apidex catalogue`: the upstream's catalogue, and the report of how it was read."""
 
 import sys
+from argparse import Namespace
 
 import msgspec
 from rich.console import Console
 from rich.text import Text
 
 from apidex.catalogue.formats import Parsed
-from apidex.catalogue.formats.report import RowIssues
 from apidex.cli.source import fetch, read
 from apidex.settings import Settings
 from apidex.urls import without_password
@@ -15,11 +15,11 @@ from apidex.urls import without_password
 _SHOWN = 10
 
 
-def show(settings: Settings, *, as_json: bool) -> int:
+def run(options: Namespace, settings: Settings) -> int:
     """Fetch, read, and print the report. Raises UpstreamError, or CatalogueError when the catalogue would be refused."""
     fetched = fetch(settings)
     parsed = read(settings, fetched.body)
-    if as_json:
+    if options.json:
         sys.stdout.write(_as_json(parsed, settings) + "\n")
     else:
         _as_text(parsed, settings, len(fetched.body))
@@ -43,13 +43,9 @@ def _as_text(parsed: Parsed, settings: Settings, size: int) -> None:
     console.print(
         Text(f"{len(catalogue)} entries in {catalogue.categories} categories, digest {catalogue.digest[:12]}")
     )
-    for what, remarks in (("repaired", report.repaired), ("rejected", report.rejected), ("ignored", report.ignored)):
-        _remarks(console, what, remarks)
-
-
-def _remarks(console: Console, what: str, remarks: RowIssues) -> None:
-    console.print(Text(f"{remarks.total} rows {what}"))
-    for remark in remarks.first[:_SHOWN]:
-        console.print(Text(f"  row {remark.row}: {remark.name}: {remark.reason}"))
-    if remarks.total > _SHOWN:
-        console.print(Text(f"  … and {remarks.total - _SHOWN} more (--json lists the first {len(remarks.first)})"))
+    for what, issues in (("repaired", report.repaired), ("rejected", report.rejected), ("ignored", report.ignored)):
+        console.print(Text(f"{issues.total} rows {what}"))
+        for issue in issues.first[:_SHOWN]:
+            console.print(Text(f"  row {issue.row}: {issue.name}: {issue.reason}"))
+        if issues.total > _SHOWN:
+            console.print(Text(f"  … and {issues.total - _SHOWN} more (--json lists the first {len(issues.first)})"))

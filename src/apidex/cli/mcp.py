@@ -6,6 +6,7 @@ that follows the upstream and listens on no port. So there is one search, and on
 
 import signal
 import sys
+from argparse import Namespace
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -41,8 +42,9 @@ _READS_ONLY = ToolAnnotations(read_only_hint=True, destructive_hint=False, idemp
 _ABOUT_ENTRY = "Each with API (its name), Description, Auth (empty for none), HTTPS, Cors, Link and Category"
 
 
-def serve_tools(settings: Settings, url: str | None) -> int:
-    """Answer on standard output until standard input ends. Raises SettingsError for a *url* that is none of a service."""
+def run(options: Namespace, settings: Settings) -> int:
+    """Answer on standard output until standard input ends. Raises SettingsError for a `--url` that is not an HTTP URL."""
+    url: str | None = options.url
     logs.configure(settings.log_format, settings.log_level, settings.served_by, stream=sys.stderr)
     if url is not None:
         _check(url)

@@ -1,8 +1,8 @@
-"""`apidex search WORD…`: as the page does it, on the upstream's catalogue or by a service that runs."""
+"""`apidex search WORD…`: the search of the page, in the upstream's catalogue or by a running service."""
 
 import sys
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import quote, urlencode
 
@@ -13,7 +13,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from apidex.catalogue.entry import Entry
-from apidex.cli.source import progress, to_search
+from apidex.cli.source import load_catalogue, progress
 from apidex.errors import ServiceError, SettingsError
 from apidex.http.responses import Problem, name_from_path
 from apidex.search.index import SearchIndex
@@ -24,90 +24,88 @@ from apidex.settings import Settings
 
 T = TypeVar("T")
 
-MOST = 100
-"""The most hits that can be shown at once, as over HTTP."""
+MAX_LIMIT = 100
+"""The most hits on a page, as over HTTP."""
+
+Filters = Mapping[str, Sequence[str]]
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What is looked for, and how it is to be shown. *asked* are the filters, by name; *url* is that of a service, or None."""
-
-    text: str
-    asked: Mapping[str, Sequence[str]]
-    sort: str = Sort.RELEVANCE
-    limit: int = 20
-    url: str | None = None
-    as_json: bool = False
+def run(options: Namespace, settings: Settings) -> int:
+    """Print what was found. Return 1 if nothing was, even if there is a correction. Raises ApidexError."""
+    text, filters = " ".join(options.words), _filters(options)
+    if options.exact:
+        return _search_exact(text, filters, options, settings)
+    return _search(text, filters, options, settings)
 
 
-def search(wish: Wish, settings: Settings) -> int:
-    """Print the best hits; exit status 1 when there is none, even if another word may have been meant. Raises ApidexError."""
-    if wish.text:
-        _check(wish.text)
-    elif not any(wish.asked.values()):
-        raise SettingsError("WORD: nothing is asked for; allowed are words, or a filter such as --category Weather")
-    if not 1 <= wish.limit <= MOST:
-        raise SettingsError(f"--limit: {wish.limit} is not allowed; allowed is a whole number from 1 to {MOST}")
-    body = _asked(wish.url, wish) if wish.url is not None else _looked(wish, settings)
-    found = _decoded(body, SearchView, wish.url)
-    if wish.as_json:
+def _filters(options: Namespace) -> Filters:
+    https = [] if options.https is None else [str(options.https).lower()]
+    return {"category": options.category or [], "auth": options.auth or [], "https": https, "cors": options.cors or []}
+
+
+def _search(text: str, filters: Filters, options: Namespace, settings: Settings) -> int:
+    if text:
+        _path(text)
+    elif not any(filters.values()):
+        raise SettingsError("WORD: missing; allowed are words, or a filter such as --category Weather")
+    limit = options.limit
+    if not 1 <= limit <= MAX_LIMIT:
+        raise SettingsError(f"--limit: {limit} is not allowed; allowed is a whole number from 1 to {MAX_LIMIT}")
+    if options.url is not None:
+        query = urlencode({"q": text, **filters, "sort": options.sort, "limit": limit}, doseq=True)
+        body = _get(options.url, f"v1/search?{query}")
+    else:
+        catalogue = load_catalogue(settings)
+        index = SearchIndex.build(catalogue)
+        request = SearchRequest(text, index.facets.parse(filters), Sort(options.sort), 0, limit)
+        body = msgspec.json.encode(answer(index, catalogue.digest[:12], request))
+    found = _decode(body, SearchView, "a page of hits", options.url)
+    if options.json:
         sys.stdout.write(body.decode() + "\n")
     else:
-        _show(wish, found)
+        _print(text, filters, found)
     return 0 if found.total else 1
 
 
-def search_exactly(wish: Wish, settings: Settings) -> int:
-    """Print every entry whose name contains the text, case-sensitive; exit status 1 when there is none. Raises ApidexError."""
-    if any(wish.asked.values()):
-        raise SettingsError("--exact: it goes with no filter; allowed are words, --url and --json")
-    path = _check(wish.text)
-    if not wish.text:
-        raise SettingsError("WORD: it is empty; allowed are 1 to 256 characters")
-    if wish.url is not None:
-        body = _got(f"{wish.url.rstrip('/')}/{path.replace('.', '%2E')}", wish.url)
+def _search_exact(text: str, filters: Filters, options: Namespace, settings: Settings) -> int:
+    """Find every entry whose name contains *text*, case-sensitive, as `GET /{name}` does."""
+    if any(filters.values()):
+        raise SettingsError("--exact: filters are not allowed; allowed are words, --url and --json")
+    path = _path(text)
+    if not text:
+        raise SettingsError("WORD: empty; allowed are 1 to 256 characters")
+    if options.url is not None:
+        body = _get(options.url, path.replace(".", "%2E"))
     else:
-        catalogue = to_search(settings)
-        body = catalogue.select(NameIndex.build(catalogue.names()).find(wish.text))
-    entries = _decoded(body, list[Entry], wish.url)
-    if wish.as_json:
+        catalogue = load_catalogue(settings)
+        body = catalogue.select(NameIndex.build(catalogue.names()).find(text))
+    entries = _decode(body, list[Entry], "a list of entries", options.url)
+    if options.json:
         sys.stdout.write(body.decode() + "\n")
     elif entries:
-        _table([HitView(entry, None, []) for entry in entries], len(entries))
+        _print_table([HitView(entry, None, []) for entry in entries], len(entries))
     else:
-        print(f"No API has {wish.text!r} in its name. Upper and lower case matter.", file=sys.stderr)
+        print(f"No API has {text!r} in its name. Upper and lower case matter.", file=sys.stderr)
     return 0 if entries else 1
 
 
-def _check(text: str) -> str:
-    """*text* as a path. Raises SettingsError for one that nothing can be called."""
+def _path(text: str) -> str:
+    """Return *text* as a path. Raises SettingsError for a text that cannot be a name."""
     try:
         path = quote(text, safe="")
         name_from_path(f"/{path}".encode())
     except Problem as problem:
         raise SettingsError(f"WORD: {problem}") from None
     except UnicodeEncodeError:
-        raise SettingsError("WORD: it is no text in this terminal's encoding") from None
+        raise SettingsError("WORD: not valid in this terminal's encoding; allowed is text") from None
     return path
 
 
-def _looked(wish: Wish, settings: Settings) -> bytes:
-    catalogue = to_search(settings)
-    searched = SearchIndex.build(catalogue)
-    page = SearchRequest(wish.text, searched.facets.parse(wish.asked), Sort(wish.sort), 0, wish.limit)
-    return msgspec.json.encode(answer(searched, catalogue.digest[:12], page))
-
-
-def _asked(url: str, wish: Wish) -> bytes:
-    asked = {"q": wish.text, **wish.asked, "sort": wish.sort, "limit": wish.limit}
-    return _got(f"{url.rstrip('/')}/v1/search?{urlencode(asked, doseq=True)}", url)
-
-
-def _got(address: str, url: str) -> bytes:
-    """What a service answers. Raises SettingsError for what it calls a bad request, in its words."""
+def _get(url: str, path: str) -> bytes:
+    """Return a service's answer. Raises SettingsError, with the service's own words, for a bad request."""
     try:
         with progress(f"Asking {url}"):
-            response = httpx.get(address, timeout=10)
+            response = httpx.get(f"{url.rstrip('/')}/{path}", timeout=10)
             if response.status_code == httpx.codes.BAD_REQUEST:
                 raise SettingsError(_detail(response))
             response.raise_for_status()
@@ -128,27 +126,27 @@ def _detail(response: httpx.Response) -> str:
     return str(problem.get("detail", "the service calls it a bad request")).rstrip(".")
 
 
-def _decoded(body: bytes, shape: type[T], url: str | None) -> T:
+def _decode(body: bytes, shape: type[T], what: str, url: str | None) -> T:
     try:
         return msgspec.json.decode(body, type=shape)
     except msgspec.DecodeError:
-        what = "list of entries" if shape is not SearchView else "page of hits"
-        raise ServiceError(f"what answers at {url} is no Apidex: it gave no {what}") from None
+        raise ServiceError(f"the service at {url} is not Apidex: its answer is not {what}") from None
 
 
-def _show(wish: Wish, found: SearchView) -> None:
-    meant = found.did_you_mean
+def _print(text: str, filters: Filters, found: SearchView) -> None:
+    correction = found.did_you_mean
     if found.total:
-        _table(found.hits, found.total)
+        _print_table(found.hits, found.total)
         return
-    said = f"No API has {wish.text!r} in its name" if wish.text else "There is no API"
-    filtered = " with these filters" if any(wish.asked.values()) else ""
-    print(f"{said}{filtered}." + (f" Did you mean {meant.query!r}?" if meant else ""), file=sys.stderr)
-    if meant:
-        _table(meant.hits, meant.total, f" for {meant.query!r}")
+    message = f"No API has {text!r} in its name" if text else "There is no API"
+    filtered = " with these filters" if any(filters.values()) else ""
+    question = f" Did you mean {correction.query!r}?" if correction else ""
+    print(f"{message}{filtered}.{question}", file=sys.stderr)
+    if correction:
+        _print_table(correction.hits, correction.total, f" for {correction.query!r}")
 
 
-def _table(hits: Sequence[HitView], total: int, what: str = "") -> None:
+def _print_table(hits: Sequence[HitView], total: int, suffix: str = "") -> None:
     console = Console(highlight=False)
     table = Table(
         "Name",
@@ -164,7 +162,7 @@ def _table(hits: Sequence[HitView], total: int, what: str = "") -> None:
         table.add_row(_name(hit), about, *map(Text, facts))
     console.print(table)
     shown = f"; the first {len(hits)} are shown (--limit)" if len(hits) < total else ""
-    console.print(Text(f"{total} found{what}{shown}", style="dim"))
+    console.print(Text(f"{total} found{suffix}{shown}", style="dim"))
 
 
 def _name(hit: HitView) -> Text:

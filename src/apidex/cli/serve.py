@@ -2,20 +2,21 @@
 
 import os
 import socket
+from argparse import Namespace
 from random import Random
 
 from apidex import __version__, event_loop, logs
 from apidex.app import App, create_app
 from apidex.server import lifecycle
-from apidex.settings import Settings, unknown
+from apidex.settings import Settings, unknown_variables
 
 log = logs.get_logger()
 
 
-def serve(settings: Settings) -> int:
-    """Answer until SIGTERM or Ctrl-C. Raises SettingsError when the port or the upstream's file is not to be had."""
+def run(_options: Namespace, settings: Settings) -> int:
+    """Answer until SIGTERM or Ctrl-C. Raises SettingsError when the port or the upstream's file cannot be used."""
     logs.configure(settings.log_format, settings.log_level, settings.served_by)
-    for name, meant in unknown(os.environ).items():
+    for name, meant in unknown_variables(os.environ).items():
         log.warning("settings.unknown", variable=name, meant=meant)
     with lifecycle.listen(settings.host, settings.port) as listener:
         event_loop.run(lambda: _serve(settings, listener))

@@ -1,4 +1,4 @@
-"""A catalogue for a command that runs no service: fetched and read once, with progress on a terminal."""
+"""A catalogue for a command without a replica: fetched and read once, with progress on a terminal."""
 
 import sys
 from collections.abc import Iterator
@@ -11,16 +11,16 @@ from apidex.catalogue.formats import Parsed
 from apidex.errors import UpstreamError
 from apidex.replication.upstream import Fetched, open_upstream
 from apidex.replication.validators import NO_VALIDATORS
-from apidex.settings import Settings
+from apidex.settings import DEFAULT_UPSTREAM, Settings
 
 
 def fetch(settings: Settings) -> Fetched:
-    """The upstream's answer. Raises UpstreamError or SettingsError."""
+    """Return the upstream's answer. Raises UpstreamError or SettingsError."""
 
     async def ask() -> Fetched:
         async with open_upstream(settings.upstream, settings.upstream_timeout, settings.upstream_limit) as upstream:
             answer = await upstream.fetch(NO_VALIDATORS)
-            assert isinstance(answer, Fetched)  # noqa: S101 - without validators there is nothing to be the same as
+            assert isinstance(answer, Fetched)  # noqa: S101 - a 304 needs a validator
             return answer
 
     with progress("Fetching the catalogue"):
@@ -29,29 +29,29 @@ def fetch(settings: Settings) -> Fetched:
 
 
 def read(settings: Settings, body: bytes) -> Parsed:
-    """The catalogue of an upstream's answer. Raises CatalogueError."""
-    with progress("Reading it"):
+    """Return the catalogue of an upstream's answer. Raises CatalogueError."""
+    with progress("Reading the catalogue"):
         return formats.parse(body, None if settings.upstream_format == "auto" else settings.upstream_format)
 
 
-def to_search(settings: Settings) -> Catalogue:
-    """The upstream's catalogue, or the starter catalogue where there is no network, and says so.
+def load_catalogue(settings: Settings) -> Catalogue:
+    """Return the upstream's catalogue; the starter catalogue, with a message, where the default upstream cannot be reached.
 
-    Raises ApidexError where an upstream that was named gives none.
+    Raises ApidexError.
     """
     try:
         return read(settings, fetch(settings).body).catalogue
     except UpstreamError as error:
-        if settings.upstream != Settings().upstream:
+        if settings.upstream != DEFAULT_UPSTREAM:
             raise
         catalogue = starter.load()[0].catalogue
-        print(f"apidex: {error}; searched are the {len(catalogue)} APIs that Apidex brings along", file=sys.stderr)
+        print(f"apidex: {error}; searching the {len(catalogue)} APIs of the starter catalogue", file=sys.stderr)
         return catalogue
 
 
 @contextmanager
 def progress(text: str) -> Iterator[None]:
-    """Show on a terminal that something is going on, and leave no trace of it."""
+    """Show *text* on a terminal meanwhile, and remove it afterwards."""
     if not sys.stderr.isatty():
         yield
         return
