@@ -1,4 +1,4 @@
-"""A catalogue that another process made ready is the same one, and so is what it raises."""
+"""A catalogue that a subprocess builds is the same one, and so are the errors that it raises."""
 
 import os
 import subprocess
@@ -15,61 +15,48 @@ from fakes import FakeClock, FakeUpstream, publicapis
 
 NAMES = ["Cat Facts", "Cats", "Pokéapi", "İBB 🎉", "a" * 256, *(f"Filler {number}" for number in range(2000))]
 LIMIT = 10**7
+PAYLOAD = codec.to_bytes(formats.parse(publicapis(*NAMES)))
 
 
 @pytest.fixture
-def apart(monkeypatch):
-    """Whatever is to be made ready is large."""
+def in_subprocess(monkeypatch):
+    """A subprocess builds every catalogue, however small."""
     monkeypatch.setattr(builder, "SUBPROCESS_THRESHOLD", 0)
 
 
-def shape_of(prepared: builder.IndexedCatalogue) -> tuple:
-    catalogue = prepared.parsed.catalogue
-    return (bytes(catalogue.canonical), list(catalogue.bounds), catalogue.digest, catalogue.categories), (
-        prepared.parsed.report,
-        bytes(memoryview(prepared.index.text)),
-        list(prepared.index.starts),
-        *search_shape_of(prepared.search),
-    )
+def contents_of(built: builder.IndexedCatalogue) -> list:
+    catalogue, names, facets = built.parsed.catalogue, built.search.names, built.search.facets
+    texts = (catalogue.canonical, built.index.text, names.text, names.word_starts)
+    numbers = (catalogue.bounds, built.index.starts, names.starts, facets.key_numbers)
+    others = [catalogue.digest, catalogue.categories, built.parsed.report, facets.keys, built.search.vocabulary]
+    return [*(bytes(memoryview(text)) for text in texts), *map(list, numbers), *others]
 
 
-def search_shape_of(search) -> tuple:
-    names, facets = search.names, search.facets
-    arrays = bytes(memoryview(names.text)), bytes(names.word_starts), list(names.starts), list(facets.key_numbers)
-    return (*arrays, facets.keys, search.vocabulary)
-
-
-BODIES = [
-    pytest.param(publicapis(*NAMES), None, id="publicapis"),
-    pytest.param(
-        msgspec.json.encode({"entries": [{"API": "Cat"}, {"API": 7}, {"API": "Dog"}]}),
-        None,
-        id="repaired",
-    ),
-    pytest.param(b"\xef\xbb\xbf" + publicapis(*NAMES), "publicapis", id="format named"),
-]
-
-
-@pytest.mark.parametrize(("body", "format_name"), BODIES)
-def test_an_upstreams_answer_is_read_the_same_way_here_and_apart(monkeypatch, body, format_name):
-    here = builder.from_upstream(body, format_name)
-    monkeypatch.setattr(builder, "SUBPROCESS_THRESHOLD", 0)
-    there = builder.from_upstream(body, format_name)
+@pytest.mark.parametrize(
+    ("build", "data", "option"),
+    [
+        pytest.param(builder.from_upstream, publicapis(*NAMES), None, id="upstream"),
+        pytest.param(
+            builder.from_upstream,
+            msgspec.json.encode({"entries": [{"API": "Cat"}, {"API": 7}, {"API": "Dog"}]}),
+            None,
+            id="repaired",
+        ),
+        pytest.param(builder.from_upstream, b"\xef\xbb\xbf" + publicapis(*NAMES), "publicapis", id="format named"),
+        pytest.param(builder.from_payload, PAYLOAD, LIMIT, id="payload"),
+    ],
+)
+def test_a_subprocess_builds_the_same_as_this_process(request, build, data, option):
+    here = build(data, option)
+    request.getfixturevalue("in_subprocess")
+    there = build(data, option)
     assert isinstance(there.parsed.catalogue.canonical, memoryview)
-    assert shape_of(there) == shape_of(here)
+    assert contents_of(there) == contents_of(here)
     assert there.index.find("Cat") == here.index.find("Cat") != []
     assert there.search.search("cat", {}).hits == here.search.search("cat", {}).hits != []
     assert there.parsed.catalogue.names() == here.parsed.catalogue.names()
     assert list(there.parsed.catalogue) == list(here.parsed.catalogue)
-
-
-def test_a_payload_is_read_the_same_way_here_and_apart(monkeypatch):
-    payload = codec.to_bytes(formats.parse(publicapis(*NAMES)))
-    here = builder.from_payload(payload, LIMIT)
-    monkeypatch.setattr(builder, "SUBPROCESS_THRESHOLD", 0)
-    there = builder.from_payload(payload, LIMIT)
-    assert shape_of(there) == shape_of(here)
-    assert codec.to_bytes(there.parsed) == payload
+    assert codec.to_bytes(there.parsed) == codec.to_bytes(here.parsed)
 
 
 @pytest.mark.parametrize(
@@ -80,27 +67,26 @@ def test_a_payload_is_read_the_same_way_here_and_apart(monkeypatch):
         (b'{"entries":[1,2]}', "unreadable", "row 1"),
     ],
 )
-def test_what_is_refused_apart_is_refused_here_in_the_same_words(apart, body, reason, text):
+def test_a_subprocess_refuses_an_upstream_response_in_the_same_words(in_subprocess, body, reason, text):
     with pytest.raises(CatalogueError, match=text) as refused:
         builder.from_upstream(body)
     assert refused.value.reason == reason
 
 
-def test_a_payload_that_cannot_be_read_apart_says_why(apart):
-    payload = codec.to_bytes(formats.parse(publicapis(*NAMES)))
-    for damaged, limit, kind in ((payload[:-9], LIMIT, "damaged"), (payload, 1000, "too_large")):
-        with pytest.raises(CodecError) as refused:
-            builder.from_payload(damaged, limit)
-        assert refused.value.kind == kind
+@pytest.mark.parametrize(("payload", "limit", "kind"), [(PAYLOAD[:-9], LIMIT, "damaged"), (PAYLOAD, 1000, "too_large")])
+def test_a_subprocess_says_why_a_payload_is_invalid(in_subprocess, payload, limit, kind):
+    with pytest.raises(CodecError) as refused:
+        builder.from_payload(payload, limit)
+    assert refused.value.kind == kind
 
 
-def test_a_process_that_dies_makes_no_catalogue(apart, monkeypatch):
+def test_a_subprocess_that_dies_builds_no_catalogue(in_subprocess, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(RuntimeError, match="ended with 1"):
+    with pytest.raises(RuntimeError, match="ended with exit status 1"):
         builder.from_upstream(publicapis("Cat"))
 
 
-def test_whoever_prepares_goes_behind_requests_and_is_not_ended_by_a_key(apart, monkeypatch):
+def test_the_subprocess_yields_to_requests_and_does_not_receive_ctrl_c(in_subprocess, monkeypatch):
     seen = []
 
     class Watched(subprocess.Popen):
@@ -115,7 +101,7 @@ def test_whoever_prepares_goes_behind_requests_and_is_not_ended_by_a_key(apart, 
     assert group != os.getpgid(0)
 
 
-async def test_a_replica_answers_from_what_was_made_apart_as_from_any(apart):
+async def test_a_replica_answers_from_a_catalogue_built_by_a_subprocess(in_subprocess):
     async with running_app(FakeUpstream(*NAMES), FakeClock()) as app:
         assert isinstance(app.replica.refresher.current.catalogue.canonical, memoryview)
         for path in ("/Cat", "/Filler%201", "/no%20API", "/v1/catalogue"):

@@ -1,4 +1,4 @@
-"""Memory that another process can be shown is there for as long as somebody uses it, and no longer."""
+"""A shared buffer lives as long as it is in use, and no longer."""
 
 import contextlib
 import os
@@ -13,30 +13,27 @@ from apidex.indexing.shared_buffer import SharedBuffer
 DATA = bytes(range(256)) * 2**16
 
 
-def test_what_is_written_in_turn_is_read_as_a_whole():
-    memory = SharedBuffer()
-    assert memory.write(b"abc") == 3
-    place = memory.add(array("Q", [7, 8]))
-    assert (place, len(memory)) == ((8, 24), 24)
-    assert bytes(memory.getvalue()[:3]) == b"abc"
-    assert list(memory.getvalue()[8:24].cast("Q")) == [7, 8]
+def test_what_is_appended_is_read_as_a_whole():
+    buffer = SharedBuffer.of(b"abc")
+    assert buffer.write(b"def") == 3
+    assert (buffer.append(array("Q", [7, 8])), len(buffer)) == ((8, 24), 24)
+    assert bytes(buffer.getvalue()[:6]) == b"abcdef"
+    assert list(buffer.getvalue()[8:24].cast("Q")) == [7, 8]
 
 
-def test_another_process_adds_to_it_and_what_it_added_is_seen_here():
-    memory = SharedBuffer()
-    memory.write(b"here, ")
+def test_what_another_process_appends_is_seen_here():
+    buffer = SharedBuffer.of(b"here, ")
     program = (
-        f"from apidex.indexing.shared_buffer import SharedBuffer; SharedBuffer({memory.descriptor}).write(b'and there')"
+        f"from apidex.indexing.shared_buffer import SharedBuffer; SharedBuffer({buffer.descriptor}).write(b'and there')"
     )
-    subprocess.run([sys.executable, "-c", program], pass_fds=[memory.descriptor], check=True)
-    assert bytes(memory.getvalue()) == b"here, and there"
+    subprocess.run([sys.executable, "-c", program], pass_fds=[buffer.descriptor], check=True)
+    assert bytes(buffer.getvalue()) == b"here, and there"
 
 
-def test_it_is_given_back_when_its_last_part_is_not_in_use_any_more():
-    memory, before = SharedBuffer(), set(threading.enumerate())
-    memory.write(DATA)
-    inode, whole = os.fstat(memory.descriptor).st_ino, memory.getvalue_to_keep()
-    memory.close()
+def test_a_thread_frees_it_when_its_last_part_is_out_of_use():
+    buffer, before = SharedBuffer.of(DATA), set(threading.enumerate())
+    inode, whole = os.fstat(buffer.descriptor).st_ino, buffer.getvalue(free_in_thread=True)
+    buffer.close()
     part = whole[2**20 : 2**20 + 256]
     del whole
     assert bytes(part) == bytes(range(256))
@@ -47,19 +44,18 @@ def test_it_is_given_back_when_its_last_part_is_not_in_use_any_more():
     assert not is_open(inode)
 
 
-def test_one_that_nobody_kept_is_gone():
-    memory = SharedBuffer()
-    inode = os.fstat(memory.descriptor).st_ino
-    memory.write(DATA)
+def test_an_unused_buffer_is_freed():
+    buffer = SharedBuffer.of(DATA)
+    inode = os.fstat(buffer.descriptor).st_ino
     assert is_open(inode)
-    del memory
+    del buffer
     assert not is_open(inode)
 
 
 def is_open(inode: int) -> bool:
-    """Whether this process holds a descriptor of such a memory, known by its number."""
+    """Whether this process has a descriptor of the buffer with this inode."""
     for link in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # the one by which the folder was read
+        with contextlib.suppress(FileNotFoundError):  # the descriptor by which the folder is read
             if "memfd:apidex" in str(link.readlink()) and link.stat().st_ino == inode:
                 return True
     return False

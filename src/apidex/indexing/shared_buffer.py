@@ -1,4 +1,4 @@
-"""Memory that another process can be shown: a file that is nowhere else, where the system has such."""
+"""Memory that another process can map: an anonymous file, where the system has such."""
 
 import mmap
 import os
@@ -9,53 +9,56 @@ from threading import Thread
 from apidex.catalogue.buffers import ByteBuffer, IntArray
 
 _STEP = 2**22
-"""Bytes that are given back at a time."""
+"""Bytes that are freed at a time."""
+
+Span = tuple[int, int]
+"""Where a part begins and ends, in bytes."""
 
 
 class SharedBuffer:
-    """Bytes, written in turn, that this process and whoever is shown *descriptor* can map. Gone once nobody uses them.
-
-    With a *descriptor*, those that another process shows.
-    """
+    """Append-only bytes that this process and others with the *descriptor* can map. Freed when nobody uses them."""
 
     def __init__(self, descriptor: int | None = None) -> None:
+        """Make a new buffer, or use one that another process passed on with its *descriptor*."""
         self.descriptor = _anonymous_file() if descriptor is None else descriptor
         self._close = weakref.finalize(self, os.close, self.descriptor)
+
+    @classmethod
+    def of(cls, data: bytes) -> "SharedBuffer":
+        """Return a new buffer that holds *data*."""
+        buffer = cls()
+        buffer.write(data)
+        return buffer
 
     def __len__(self) -> int:
         return os.fstat(self.descriptor).st_size
 
     def write(self, data: ByteBuffer, /) -> int:
-        """Add *data*; how many bytes that are."""
+        """Append *data*, and return its length."""
         left = memoryview(data)
         while left:
             left = left[os.write(self.descriptor, left) :]
         return len(data)
 
-    def add(self, part: ByteBuffer | IntArray) -> tuple[int, int]:
-        """Add *part* where a number may begin; where it lies."""
+    def append(self, part: ByteBuffer | IntArray) -> Span:
+        """Append *part* at a multiple of 8 bytes, where an integer may begin, and return where it lies."""
         start = len(self) + self.write(bytes(-len(self) % 8))
         return start, start + self.write(memoryview(part).cast("B"))
 
-    def getvalue(self) -> memoryview:
-        """All that was written, here or there; it outlives `close`."""
-        return memoryview(self._mapped())
+    def getvalue(self, *, free_in_thread: bool = False) -> memoryview:
+        """Map all bytes written, by any process. The view outlives `close`.
 
-    def getvalue_to_keep(self) -> memoryview:
-        """As `getvalue`. When nothing of it is in use any more, a thread gives the memory back little by little.
-
-        At once, that takes up to 50 ms for a large one, in which nothing else is done in this process.
+        With *free_in_thread*, a thread frees the memory step by step when no part of the view is in use any more. Freeing a large
+        buffer at once takes up to 50 ms, in which this process does nothing else.
         """
-        memory = self._mapped()
-        weakref.finalize(memory, _give_back, os.dup(self.descriptor)).atexit = False
-        return memoryview(memory)
+        mapped = mmap.mmap(self.descriptor, 0, access=mmap.ACCESS_READ)
+        if free_in_thread:
+            weakref.finalize(mapped, _free, os.dup(self.descriptor)).atexit = False
+        return memoryview(mapped)
 
     def close(self) -> None:
-        """Let go of it here."""
+        """Close the descriptor."""
         self._close()
-
-    def _mapped(self) -> mmap.mmap:
-        return mmap.mmap(self.descriptor, 0, access=mmap.ACCESS_READ)
 
 
 def _anonymous_file() -> int:
@@ -65,12 +68,12 @@ def _anonymous_file() -> int:
         return os.dup(file.fileno())
 
 
-def _give_back(file: int) -> None:
-    Thread(target=_shrink, args=(file,), daemon=True).start()
+def _free(descriptor: int) -> None:
+    Thread(target=_shrink, args=(descriptor,), daemon=True).start()
 
 
-def _shrink(file: int) -> None:
-    """Empty *file* from its end, and close it."""
-    for size in range(os.fstat(file).st_size - _STEP, 0, -_STEP):
-        os.ftruncate(file, size)
-    os.close(file)
+def _shrink(descriptor: int) -> None:
+    """Truncate the file from its end, and close it."""
+    for size in range(os.fstat(descriptor).st_size - _STEP, 0, -_STEP):
+        os.ftruncate(descriptor, size)
+    os.close(descriptor)

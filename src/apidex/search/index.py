@@ -1,12 +1,11 @@
 """The searchable index of a catalogue: ranked hits, filters, facets, suggestions and corrections. Pure, and without an await."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 
 from apidex.catalogue.catalogue import Catalogue
-from apidex.catalogue.entry import Entry
 from apidex.search import corrections
 from apidex.search.corrections import VOCABULARY_LIMIT, Vocabulary, vocabulary_of
 from apidex.search.filters import Facet, FacetIndex, FacetIndexBuilder, Filters
@@ -23,22 +22,6 @@ class SearchResult:
     facets: dict[str, list[Facet]]
 
 
-class SearchIndexBuilder:
-    """The parts of a SearchIndex while entries are added."""
-
-    def __init__(self) -> None:
-        self._names, self._facets = FoldedNamesBuilder(), FacetIndexBuilder()
-
-    def add(self, entries: Sequence[Entry]) -> None:
-        """Append *entries*."""
-        self._names.add([entry.name for entry in entries])
-        self._facets.add(entries)
-
-    def finish(self) -> tuple[FoldedNames, FacetIndex]:
-        """Return what `SearchIndex.of` takes. The builder must not be used again."""
-        return self._names.finish(), self._facets.finish()
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class SearchIndex:
     """A catalogue that people can search."""
@@ -51,10 +34,11 @@ class SearchIndex:
     @classmethod
     def build(cls, catalogue: Catalogue) -> "SearchIndex":
         """Index every entry."""
-        builder = SearchIndexBuilder()
+        names, facets = FoldedNamesBuilder(), FacetIndexBuilder()
         for entries in catalogue.batches():
-            builder.add(entries)
-        return cls.of(catalogue, *builder.finish())
+            names.add([entry.name for entry in entries])
+            facets.add(entries)
+        return cls.of(catalogue, names.finish(), facets.finish())
 
     @classmethod
     def of(cls, catalogue: Catalogue, names: FoldedNames, facets: FacetIndex) -> "SearchIndex":
