@@ -30,20 +30,17 @@ Event = Literal[
 """Every event. `docs/events.md` describes them; a test compares the two."""
 
 
+class _Method(Protocol):
+    def __call__(self, event: Event, /, **facts: object) -> None: ...
+
+
 class Log(Protocol):
-    """A structlog logger that takes declared events only."""
+    """A structlog logger that takes declared events only; *exception* adds the exception that is being handled."""
 
-    def info(self, event: Event, /, **facts: object) -> None:
-        """Log an event of normal operation."""
-
-    def warning(self, event: Event, /, **facts: object) -> None:
-        """Log a failure that a replica recovers from by itself."""
-
-    def error(self, event: Event, /, **facts: object) -> None:
-        """Log a defect of Apidex."""
-
-    def exception(self, event: Event, /, **facts: object) -> None:
-        """Log a defect of Apidex with the exception that is being handled."""
+    info: _Method
+    warning: _Method
+    error: _Method
+    exception: _Method
 
 
 def get_logger() -> Log:

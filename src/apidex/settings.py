@@ -7,7 +7,7 @@ have it as an option. Its variable is `APIDEX_`, its name and the unit of its va
 import difflib
 import re
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
@@ -36,28 +36,25 @@ RENAMED = {
 
 
 @dataclass(frozen=True, slots=True)
-class ValueType:
-    """How a setting's text becomes its value: *parse* raises ValueError for a text that is not *allowed*."""
-
-    parse: Callable[[str], Any]
-    allowed: str
-    unit: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Setting:
-    """The declaration of one setting. *commands* have it as an option; a *secret* can be the content of a file."""
+    """The declaration of one setting.
+
+    *convert* makes its value of a text, or raises ValueError if the text is not *allowed*. *commands* have it as an option. A
+    *secret* can be the content of a file.
+    """
 
     name: str
-    type: ValueType
+    convert: Callable[[str], object]
+    allowed: str
     description: str
-    secret: bool
-    commands: tuple[str, ...]
+    unit: str = ""
+    secret: bool = False
+    commands: tuple[str, ...] = ()
 
     @property
     def variable(self) -> str:
         """The environment variable."""
-        return PREFIX + "_".join(filter(None, (self.name, self.type.unit))).upper()
+        return PREFIX + "_".join(filter(None, (self.name, self.unit))).upper()
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -69,16 +66,16 @@ class Setting:
         """The command line's option."""
         return "--" + self.variable.removeprefix(PREFIX).lower().replace("_", "-")
 
-    def parse(self, text: str, source: str) -> Any:  # noqa: ANN401 - the value of whichever setting
+    def parse(self, text: str, source: str) -> Any:
         """Return the value that *text* stands for. Raises SettingsError, which names *source*."""
         try:
-            return self.type.parse(text)
+            return self.convert(text)
         except ValueError:
             has_password = self.secret and ("@" in text or "?" in text or "password" in self.name)
             shown = "the value given" if has_password else repr(text)
             is_link = text.startswith("tcp://")
             hint = "; Kubernetes sets this name for a Service called apidex: set enableServiceLinks to false" * is_link
-            raise SettingsError(f"{source}: {shown} is not allowed; allowed is {self.type.allowed}{hint}") from None
+            raise SettingsError(f"{source}: {shown} is not allowed; allowed is {self.allowed}{hint}") from None
 
     def text(self, environ: Mapping[str, str]) -> str | None:
         """Return what *environ*, or the file that it names, says. Raises SettingsError."""
@@ -99,7 +96,13 @@ def _content(name: str, path: str) -> str:
         raise SettingsError(f"{name}={path!r} cannot be read: {reason}; allowed is the path of a text file") from None
 
 
-# --- types of values
+# --- the fields of a setting, by type of value
+
+
+def _field(default: object, **declaration: Any) -> Any:
+    if callable(default):
+        return field(default_factory=default, metadata=declaration)
+    return field(default=default, metadata=declaration)
 
 
 def _checked(value: T, is_allowed: object) -> T:
@@ -108,80 +111,78 @@ def _checked(value: T, is_allowed: object) -> T:
     return value
 
 
-def _integer(low: int, high: int, unit: str = "") -> ValueType:
-    def parse(text: str) -> int:
+def _integer(default: int, low: int, high: int, description: str, **more: Any) -> Any:
+    def convert(text: str) -> int:
         value = int(_checked(text, re.fullmatch(r"-?\d+", text, re.ASCII)))
         return _checked(value, low <= value <= high)
 
-    return ValueType(parse, f"a whole number from {low} to {high}", unit)
+    allowed = f"a whole number from {low} to {high}"
+    return _field(default, convert=convert, allowed=allowed, description=description, **more)
 
 
-def _seconds(low: float, high: float) -> ValueType:
-    def parse(text: str) -> timedelta:
+def _seconds(default: float, low: float, high: float, description: str, **more: Any) -> Any:
+    def convert(text: str) -> timedelta:
         value = float(text)
         return timedelta(seconds=_checked(value, low <= value <= high))
 
-    return ValueType(parse, f"a number of seconds from {low:.10g} to {high:.10g}", "SECONDS")
+    allowed = f"a number of seconds from {low:.10g} to {high:.10g}"
+    seconds = timedelta(seconds=default)
+    return _field(seconds, convert=convert, allowed=allowed, description=description, unit="SECONDS", **more)
 
 
-def _one_of(*words: str) -> ValueType:
-    return ValueType(lambda text: _checked(text, text in words), "one of " + ", ".join(words))
+def _ratio(default: float, description: str) -> Any:
+    def convert(text: str) -> float:
+        value = float(text)
+        return _checked(value, 0 < value <= 1)
+
+    return _field(default, convert=convert, allowed="a number above 0 and up to 1", description=description)
 
 
-def _ratio(text: str) -> float:
-    value = float(text)
-    return _checked(value, 0 < value <= 1)
+def _text(
+    default: str | Callable[[], str],
+    is_allowed: Callable[[str], object],
+    allowed: str,
+    description: str,
+    **more: Any,
+) -> Any:
+    def convert(text: str) -> str:
+        return _checked(text, is_allowed(text))
+
+    return _field(default, convert=convert, allowed=allowed, description=description, **more)
 
 
-def _printable(text: str) -> str:
-    return _checked(text, text.isascii() and text.isprintable() and text.strip())
+def _one_of(default: str, words: Sequence[str], description: str, **more: Any) -> Any:
+    return _text(default, words.__contains__, "one of " + ", ".join(words), description, **more)
 
 
-def _prefix(text: str) -> str:
-    return _checked(text, re.fullmatch(r"[\w.-]{1,64}", text, re.ASCII))
+def _is_printable(text: str) -> object:
+    return text.isascii() and text.isprintable() and text.strip()
 
 
-def _file(text: str) -> str:
-    return _checked(text, Path(text).is_file())
-
-
-def _url(text: str) -> str:
+def _is_url(text: str) -> object:
     parts = urlsplit(text)
     _ = parts.port  # raises ValueError for an invalid one
     is_file = parts.scheme == "file" and parts.path.strip("/")
-    return _checked(text, is_file or (parts.scheme in ("https", "http") and parts.hostname))
+    return is_file or (parts.scheme in ("https", "http") and parts.hostname)
 
 
-def _redis(text: str) -> str:
+def _is_redis_url(text: str) -> object:
     parts = urlsplit(text)
     _ = parts.port  # raises ValueError for an invalid one
     is_socket = parts.scheme == "unix" and parts.path.startswith("/") and re.fullmatch(r"(db=\d+)?", parts.query)
     is_server = parts.scheme in ("redis", "rediss") and parts.hostname and re.fullmatch(r"(/\d*)?", parts.path)
-    return _checked(text, not parts.fragment and (is_socket or (is_server and not parts.query)))
+    return not parts.fragment and (is_socket or (is_server and not parts.query))
 
 
-_HOST = ValueType(_printable, "an address or a host name of this machine")
-_PRINTABLE = ValueType(_printable, "printable ASCII")
-_RATIO = ValueType(_ratio, "a number above 0 and up to 1")
-_PREFIX = ValueType(_prefix, "1 to 64 letters, digits, - _ .")
-_FILE = ValueType(_file, "the path of a file that exists")
-_URL = ValueType(_url, "a URL that begins with https: or http: or file:")
-_REDIS = ValueType(
-    _redis, "redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///PATH?db=DB, with USER:PASSWORD@ before HOST"
+_PRINTABLE = (_is_printable, "printable ASCII")
+_HOST = (_is_printable, "an address or a host name of this machine")
+_URL = (_is_url, "a URL that begins with https: or http: or file:")
+_REDIS_URL = (
+    _is_redis_url,
+    "redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///PATH?db=DB, with USER:PASSWORD@ before HOST",
 )
-
-
-# --- the settings
-
-
-def _setting(
-    default: object, type_: ValueType, description: str, *, secret: bool = False, commands: tuple[str, ...] = ()
-) -> Any:  # noqa: ANN401 - stands for any field
-    metadata = {"type": type_, "description": description, "secret": secret, "commands": commands}
-    if callable(default):
-        return field(default_factory=default, metadata=metadata)
-    return field(default=default, metadata=metadata)
-
+_FILE = (lambda text: Path(text).is_file(), "the path of a file that exists")
+_PREFIX = (re.compile(r"[\w.-]{1,64}", re.ASCII).fullmatch, "1 to 64 letters, digits, - _ .")
 
 _SERVE = ("serve",)
 _SERVE_AND_DOCTOR = ("serve", "doctor")
@@ -194,111 +195,78 @@ _YEAR = 366 * 86_400
 class Settings:
     """What a replica runs with."""
 
-    host: str = _setting("127.0.0.1", _HOST, "Address to listen on.", commands=_SERVE_AND_DOCTOR)
-    port: int = _setting(8000, _integer(0, 65535), "Port to listen on; 0 takes a free one.", commands=_SERVE_AND_DOCTOR)
-    served_by: str = _setting(socket.gethostname, _PRINTABLE, "Name of this replica, in `X-Served-By` and the logs.")
+    host: str = _text("127.0.0.1", *_HOST, "Address to listen on.", commands=_SERVE_AND_DOCTOR)
+    port: int = _integer(8000, 0, 65535, "Port to listen on; 0 takes a free one.", commands=_SERVE_AND_DOCTOR)
+    served_by: str = _text(socket.gethostname, *_PRINTABLE, "Name of this replica, in `X-Served-By` and the logs.")
 
-    drain: timedelta = _setting(
-        timedelta(seconds=10),
-        _seconds(0, 3600),
-        "How long a replica goes on accepting after SIGTERM; 0, or longer than connections are kept alive.",
+    drain: timedelta = _seconds(
+        10, 0, 3600, "How long a replica goes on accepting after SIGTERM; 0, or longer than connections are kept alive."
     )
-    keep_alive: timedelta = _setting(
-        timedelta(seconds=5), _seconds(1, 3600), "How long a connection may be silent between two requests."
+    keep_alive: timedelta = _seconds(5, 1, 3600, "How long a connection may be silent between two requests.")
+    max_connection_age: timedelta = _seconds(
+        10, 0, _YEAR, "Age of a connection, give or take half, at which it is closed, to spread load; 0 for no limit."
     )
-    max_connection_age: timedelta = _setting(
-        timedelta(seconds=10),
-        _seconds(0, _YEAR),
-        "Age of a connection, give or take half, at which a response closes it, so that load spreads; 0 for no limit.",
+    request_timeout: timedelta = _seconds(10, 0.1, 3600, "How long a request may take to arrive, head and body.")
+    queue_delay_target: timedelta = _seconds(
+        0.05, 0, 60, "Queueing delay that, exceeded for ten times as long, gets other requests a 503; 0 for no limit."
     )
-    request_timeout: timedelta = _setting(
-        timedelta(seconds=10), _seconds(0.1, 3600), "How long a request may take to arrive, head and body."
-    )
-    queue_delay_target: timedelta = _setting(
-        timedelta(seconds=0.05),
-        _seconds(0, 60),
-        "Queueing delay of requests which, exceeded for ten times as long, makes others get a 503; 0 for no limit.",
-    )
-    max_in_flight: int = _setting(
-        1000,
-        _integer(1, 10**6),
-        "How many requests may be in flight, large responses to slow clients too, before others get a 503.",
+    max_in_flight: int = _integer(
+        1000, 1, 10**6, "Requests in flight, large responses to slow clients too, above which others get a 503."
     )
 
-    upstream: str = _setting(
-        DEFAULT_UPSTREAM, _URL, "Where the catalogue comes from.", secret=True, commands=_ALL_COMMANDS
+    upstream: str = _text(
+        DEFAULT_UPSTREAM, *_URL, "Where the catalogue comes from.", secret=True, commands=_ALL_COMMANDS
     )
-    upstream_format: str = _setting(
-        "auto",
-        _one_of("auto", *FORMATS),
-        "The upstream's format; `auto` tells it by content.",
-        commands=_ALL_COMMANDS,
+    upstream_format: str = _one_of(
+        "auto", ("auto", *FORMATS), "The upstream's format; `auto` tells it by content.", commands=_ALL_COMMANDS
     )
-    upstream_timeout: timedelta = _setting(
-        timedelta(seconds=30), _seconds(0.1, 600), "How long one fetch from the upstream may take, start to end."
+    upstream_timeout: timedelta = _seconds(30, 0.1, 600, "How long one fetch from the upstream may take, start to end.")
+    upstream_limit: int = _integer(
+        64 * 2**20, 1024, 2**32, "The largest answer accepted from the upstream, decompressed.", unit="BYTES"
     )
-    upstream_limit: int = _setting(
-        64 * 2**20, _integer(1024, 2**32, "BYTES"), "The largest answer accepted from the upstream, decompressed."
-    )
-    min_entries_ratio: float = _setting(
-        0.5, _RATIO, "A catalogue with fewer entries than this ratio of the previous one's is refused."
+    min_entries_ratio: float = _ratio(
+        0.5, "A catalogue with fewer entries than this ratio of the previous one's is refused."
     )
 
-    redis_url: str = _setting(
+    redis_url: str = _text(
         "",
-        _REDIS,
+        *_REDIS_URL,
         "The Redis that the replicas share; without one, this replica runs alone on an embedded one.",
         secret=True,
         commands=_SERVE_AND_DOCTOR,
     )
-    redis_password: str = _setting("", _PRINTABLE, "Its password, instead of one in the URL.", secret=True)
-    redis_ca: str = _setting("", _FILE, "Certificates (PEM) that a `rediss:` server is trusted by.")
-    redis_prefix: str = _setting(
-        "apidex", _PREFIX, "What all keys in Redis begin with; replicas that share it are one fleet."
+    redis_password: str = _text("", *_PRINTABLE, "Its password, instead of one in the URL.", secret=True)
+    redis_ca: str = _text("", *_FILE, "Certificates (PEM) that a `rediss:` server is trusted by.")
+    redis_prefix: str = _text(
+        "apidex", *_PREFIX, "What all keys in Redis begin with; replicas that share it are one fleet."
     )
-    redis_timeout: timedelta = _setting(
-        timedelta(seconds=0.5),
-        _seconds(0.01, 60),
-        "How long Redis may take for an answer before it counts as unreachable.",
+    redis_timeout: timedelta = _seconds(
+        0.5, 0.01, 60, "How long Redis may take for an answer before it counts as unreachable."
     )
-    poll: timedelta = _setting(
-        timedelta(seconds=5),
-        _seconds(0.05, 3600),
-        "How often a replica looks whether Redis has another catalogue.",
-        commands=_SERVE,
+    poll: timedelta = _seconds(
+        5, 0.05, 3600, "How often a replica looks whether Redis has another catalogue.", commands=_SERVE
     )
 
-    refresh: timedelta = _setting(
-        timedelta(hours=1),
-        _seconds(1, _YEAR),
-        "How old the catalogue may become before it is fetched again.",
-        commands=_SERVE,
+    refresh: timedelta = _seconds(
+        3600, 1, _YEAR, "How old the catalogue may become before it is fetched again.", commands=_SERVE
     )
-    startup_timeout: timedelta = _setting(
-        timedelta(seconds=1.5),
-        _seconds(0, 600),
-        "How long the start waits for the first catalogue before it takes the starter one.",
+    startup_timeout: timedelta = _seconds(
+        1.5, 0, 600, "How long the start waits for the first catalogue before it takes the starter one."
     )
-    stale_while_revalidate: timedelta = _setting(
-        timedelta(minutes=5),
-        _seconds(0, _YEAR),
-        "How long caches may serve a stale response while they ask for a new one.",
+    stale_while_revalidate: timedelta = _seconds(
+        300, 0, _YEAR, "How long caches may serve a stale response while they ask for a new one."
     )
-    stale_if_error: timedelta = _setting(
-        timedelta(days=7),
-        _seconds(0, _YEAR),
-        "How long caches may serve a stale response while nothing better is available.",
+    stale_if_error: timedelta = _seconds(
+        7 * 86_400, 0, _YEAR, "How long caches may serve a stale response while nothing better is available."
     )
 
-    response_cache: int = _setting(
-        32 * 2**20, _integer(0, 2**40, "BYTES"), "Memory for cached responses, with their compressed forms."
+    response_cache: int = _integer(
+        32 * 2**20, 0, 2**40, "Memory for cached responses, with their compressed forms.", unit="BYTES"
     )
-    log_format: str = _setting(
-        "auto", _one_of("auto", "json", "text"), "`auto` is text on a terminal, JSON elsewhere.", commands=_SERVE
+    log_format: str = _one_of(
+        "auto", ("auto", "json", "text"), "`auto` is text on a terminal, JSON elsewhere.", commands=_SERVE
     )
-    log_level: str = _setting(
-        "info", _one_of("debug", "info", "warning", "error"), "The least severe event that is logged."
-    )
+    log_level: str = _one_of("info", ("debug", "info", "warning", "error"), "The least severe event that is logged.")
 
     def __post_init__(self) -> None:
         if timedelta(0) < self.drain <= self.keep_alive:

@@ -129,7 +129,7 @@ def default_of(setting) -> str:
 
 def row_of(setting) -> str:
     name = f"`{setting.variable}`" + r" \*" * setting.secret
-    return f"| {name} | {default_of(setting)} | {setting.type.allowed} | {setting.description} |"
+    return f"| {name} | {default_of(setting)} | {setting.allowed} | {setting.description} |"
 
 
 def test_every_setting_is_documented_as_declared_and_no_other():

@@ -168,7 +168,7 @@ def _parser() -> ArgumentParser:
                 subparser.add_argument(
                     setting.option,
                     dest=setting.name,
-                    metavar=setting.type.unit or setting.name.upper().replace("_", "-"),
+                    metavar=setting.unit or setting.name.upper().replace("_", "-"),
                     help=f"{setting.description} [{setting.variable}]",
                 )
         if command.add_arguments:
