@@ -1,6 +1,7 @@
-"""What all tests share: the real catalogue where it is at hand, a replica in this process, and the rule about skipping."""
+"""What all tests share: the real list of public APIs, a replica in this process, and the rule about skipping."""
 
 import os
+import tarfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -19,7 +20,8 @@ from fakes import FakeClock, FakeRedis, FakeStore, FakeUpstream
 from redis_server import RedisServer
 
 ROOT = Path(__file__).parents[1]
-DATA = Path(os.environ.get("TEST_APIDEX_DATA") or ROOT.parent / "shared/data/public-apis")
+PUBLIC_APIS = ROOT / "tests/testdata/public-apis/list.tar.xz"
+"""The README of public-apis/public-apis, and its entries in the shape of api.publicapis.org. Its licence lies beside it."""
 
 hypothesis_settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -42,11 +44,12 @@ def pytest_runtest_makereport(item, call):
 
 
 @pytest.fixture(scope="session")
-def data() -> Path:
-    """The folder of the real catalogue."""
-    if not (DATA / "README.md").exists():
-        pytest.skip(f"the real catalogue is not at {DATA}; TEST_APIDEX_DATA can name its folder")
-    return DATA
+def data(tmp_path_factory) -> Path:
+    """A folder with `README.md` and `entries.json` of the real list."""
+    folder = tmp_path_factory.mktemp("public-apis")
+    with tarfile.open(PUBLIC_APIS) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
 
 
 @pytest.fixture(scope="session")

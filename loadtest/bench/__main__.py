@@ -2,7 +2,7 @@
 
     python -m loadtest.bench [--short] [--write] [--upstream FILE] [contenders] [start] [scaling] [overload] [fleet]
 
-It takes the real catalogue at ../shared/data/public-apis, or the starter catalogue where that does not exist.
+It takes the list of public APIs from the tests' data, unless --upstream names another file.
 """
 
 import argparse
@@ -10,17 +10,17 @@ import os
 import platform
 import re
 import sys
+import tarfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-import apidex
 from loadtest.bench import compare, fleet, overload, scaling, start
 from loadtest.bench.process import MissingToolError, on_the_client_core
 
 _ROOT = Path(__file__).parents[2]
-_REAL = _ROOT.parent / "shared/data/public-apis/README.md"
-_STARTER = Path(apidex.__file__).with_name("catalogue") / "starter.json"
+_LIST = _ROOT / "tests/testdata/public-apis/list.tar.xz"
 _PAGE, _PLOT = _ROOT / "docs/speed.md", _ROOT / "docs/scaling.svg"
 
 
@@ -43,6 +43,18 @@ PARTS: dict[str, Callable[[argparse.Namespace], str]] = {
 def main() -> int:
     """Print the tables of each part in the arguments."""
     options = _parser().parse_args()
+    with TemporaryDirectory() as folder:
+        options.upstream = options.upstream or _extracted(folder)
+        return _run(options)
+
+
+def _extracted(folder: str) -> Path:
+    with tarfile.open(_LIST) as archive:
+        archive.extract("README.md", folder, filter="data")
+    return Path(folder, "README.md")
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         for part in options.parts or PARTS:
             with on_the_client_core():
@@ -61,9 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="part", help=f"of {', '.join(PARTS)}; all")
     parser.add_argument("--short", action="store_true", help="one short round: whether it works, not how fast it is")
     parser.add_argument("--write", action="store_true", help="put the tables and the plot into docs/speed.md")
-    parser.add_argument(
-        "--upstream", type=Path, help="a catalogue's file", default=_REAL if _REAL.exists() else _STARTER
-    )
+    parser.add_argument("--upstream", type=Path, help="a catalogue's file")
     return parser
 
 
