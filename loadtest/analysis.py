@@ -1,30 +1,27 @@
-"""A run, looked at as a whole: what is wrong with each request, who answered how much, what each fault cost. Pure."""
+"""A run as a whole: what is wrong with each request, who answered how much, what each fault cost. Pure."""
 
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from math import ceil
 
 import msgspec
-import numpy as np
-from scipy import stats
 
-from loadtest.nemesis import Fault
+from loadtest.faults import FaultRecord
+from loadtest.history import RunFacts, RunHistory
 from loadtest.ordering import UpstreamHistory, VersionOrder
 from loadtest.record import RequestRecord
-from loadtest.run import RunHistory
 
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 
 _BIN = 0.5
-"""Seconds: who answers at all is asked for each of these."""
-
-_REDIS_IS_AWAY = ("redis", "drain", "lose-node")
-"""Faults that take Redis away, or may have it start anew elsewhere: meanwhile each replica follows the upstream by itself."""
+"""Seconds: which replicas answered is counted for each of these."""
 
 
 class Share(msgspec.Struct, frozen=True):
-    """The part of the answers that a replica gave, with the interval in which it lies with 95 % confidence (Wilson)."""
+    """The part of the answers that a replica gave, with its 95 % confidence interval (Wilson)."""
 
     replica: str
     answers: int
@@ -33,9 +30,10 @@ class Share(msgspec.Struct, frozen=True):
     high: float
 
 
-class Cost(msgspec.Struct, frozen=True):
+class FaultCost(msgspec.Struct, frozen=True):
     """What a fault cost: requests that failed until the next one, and seconds until all replicas answered again."""
 
+    kind: str
     what: str
     began: float
     ended: float
@@ -45,84 +43,112 @@ class Cost(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Analysis:
-    """A run whose requests were looked at once more, all together: only then is it known what was shown elsewhere, and when."""
+    """A run whose *requests* carry also those faults that only the whole run shows: what other replicas gave, and when."""
 
     history: RunHistory
     requests: list[RequestRecord]
-    costs: list[Cost]
+    costs: list[FaultCost]
 
     @classmethod
     def of(cls, history: RunHistory) -> "Analysis":
-        """Put the faults that only the whole run shows to the requests."""
-        order, upstream_history = VersionOrder(), UpstreamHistory(history.upstream_history or (), history.sooner)
-        for request in history.requests:
-            order.note(request)
-        away = [
-            (fault.began, fault.ended + 2 * history.poll + 1)
-            for fault in history.faults
-            if fault.kind in _REDIS_IS_AWAY
-        ]
-
-        def judged(request: RequestRecord) -> RequestRecord:
-            if request.fault or request.stamp < 0:
-                return request
-            if history.upstream_history and not upstream_history.knows(request.version):
-                return _faulty(request, "bad catalogue", f"{request.version} is none that the upstream gave")
-            if upstream_history.is_too_young(request.version, request.age, request.sent, request.done):
-                return _faulty(request, "false age", f"Age: {request.age} from {request.replica}")
-            if order.went_back(request):
-                return _faulty(request, "went back", f"{request.replica} had shown a newer one than {request.version}")
-            if order.is_behind(request, 2 * history.poll + _BIN) and not within(request.sent, away):
-                return _faulty(request, "behind", f"{request.version} from {request.replica}")
-            return request
-
-        requests = [judged(request) for request in history.requests]
+        """Analyse *history*."""
+        judge = _Judge(history)
+        requests = [judge.judged(request) for request in history.requests]
         return cls(history, requests, list(_costs(history, requests)))
 
-    def of_kind(self, kind: str) -> list[RequestRecord]:
-        """Those of one kind."""
-        return [request for request in self.requests if request.kind == kind]
+    @property
+    def facts(self) -> RunFacts:
+        """What was run."""
+        return self.history.facts
 
-    def kinds(self) -> list[str]:
-        """All kinds that there were."""
-        return sorted({request.kind for request in self.requests})
-
+    @cached_property
     def failed(self) -> list[RequestRecord]:
-        """Those that failed."""
+        """The requests that failed."""
         return [request for request in self.requests if request.fault]
+
+    @cached_property
+    def failures(self) -> "Counter[str]":
+        """How many failed in which way."""
+        return Counter(request.fault for request in self.failed)
+
+    @property
+    def per_second(self) -> float:
+        """Requests a second."""
+        return len(self.requests) / max(1.0, self.facts.seconds)
+
+
+class _Judge:
+    def __init__(self, history: RunHistory) -> None:
+        self._log = history.upstream_log
+        self._order, self._upstream = VersionOrder(), UpstreamHistory(history.upstream_log or (), history.sooner)
+        for request in history.requests:
+            self._order.note(request)
+        two_polls = 2 * history.facts.poll
+        self._behind_after = two_polls + _BIN
+        self._without_redis = [
+            (each.began, each.ended + two_polls + 1) for each in history.faults if each.fault.interrupts_redis
+        ]
+
+    def judged(self, request: RequestRecord) -> RequestRecord:
+        """*request*, with its fault if it has one."""
+        if request.fault or request.stamp < 0:
+            return request
+        if self._log and not self._upstream.knows(request.version):
+            return _faulty(request, "bad catalogue", f"{request.version} is not from the upstream")
+        if self._upstream.is_too_young(request.version, request.age, request.sent, request.done):
+            return _faulty(request, "false age", f"Age: {request.age} from {request.replica}")
+        if self._order.went_back(request):
+            return _faulty(request, "went back", f"{request.replica} had shown a newer one than {request.version}")
+        if self._order.is_behind(request, self._behind_after) and not is_within(request.sent, self._without_redis):
+            return _faulty(request, "behind", f"{request.version} from {request.replica}")
+        return request
 
 
 def _faulty(request: RequestRecord, fault: str, detail: str) -> RequestRecord:
     return msgspec.structs.replace(request, fault=fault, detail=detail)
 
 
-def within(moment: float, spells: Sequence[tuple[float, float]]) -> bool:
-    """Whether *moment* lies in one of *spells*."""
-    return any(begin <= moment <= end for begin, end in spells)
+def is_within(moment: float, intervals: Sequence[tuple[float, float]]) -> bool:
+    """Whether *moment* lies in one of *intervals*."""
+    return any(begin <= moment <= end for begin, end in intervals)
+
+
+def counted(count: int, what: str) -> str:
+    """*count* and what is counted, singular or plural."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def quantiles(values: Sequence[float]) -> dict[str, float]:
+    """The `QUANTILES` of *values*, each one of them; empty for none."""
+    ordered = sorted(values)
+    return {name: ordered[ceil(part * len(ordered)) - 1] for name, part in QUANTILES.items()} if ordered else {}
 
 
 def latencies(requests: Sequence[RequestRecord]) -> dict[str, float]:
     """Quantiles of the time from the intended start to the end, in milliseconds."""
-    if not requests:
-        return {}
-    seconds = [request.latency for request in requests]
-    values = np.quantile(seconds, list(QUANTILES.values()), method="inverted_cdf")
-    return {name: round(float(value) * 1000, 2) for name, value in zip(QUANTILES, values, strict=True)}
+    return {name: round(value * 1000, 2) for name, value in quantiles([each.latency for each in requests]).items()}
+
+
+def latencies_by_kind(requests: Sequence[RequestRecord]) -> dict[str, dict[str, float]]:
+    """The same for each kind of request."""
+    kinds = sorted({request.kind for request in requests})
+    return {kind: latencies([request for request in requests if request.kind == kind]) for kind in kinds}
 
 
 def shares(requests: Sequence[RequestRecord], *, kept_alive: bool) -> list[Share]:
     """Who answered how much of the requests on new connections, or on kept-alive ones."""
     counts = Counter(request.replica for request in requests if request.replica and request.kept_alive == kept_alive)
-    total = counts.total()
-    return [_share(replica, count, total) for replica, count in counts.most_common()]
+    return [_share(replica, count, counts.total()) for replica, count in counts.most_common()]
 
 
 def _share(replica: str, count: int, total: int) -> Share:
+    from scipy import stats  # takes a second: only where a verdict is reached
+
     interval = stats.binomtest(count, total).proportion_ci(0.95, method="wilson")
     return Share(replica, count, *(round(float(value), 4) for value in (count / total, interval.low, interval.high)))
 
 
-def strength(requests: Sequence[RequestRecord], until: float) -> list[int]:
+def _strength(requests: Sequence[RequestRecord], until: float) -> list[int]:
     """How many replicas answered in each half second of the run."""
     names: list[set[str]] = [set() for _ in range(int(until / _BIN) + 1)]
     for request in requests:
@@ -131,24 +157,23 @@ def strength(requests: Sequence[RequestRecord], until: float) -> list[int]:
     return [len(found) for found in names]
 
 
-def _costs(history: RunHistory, requests: Sequence[RequestRecord]) -> Iterator[Cost]:
-    bins = strength(requests, history.seconds)
+def _costs(history: RunHistory, requests: Sequence[RequestRecord]) -> Iterator[FaultCost]:
+    bins = _strength(requests, history.facts.seconds)
     failed = sorted(request.done for request in requests if request.fault)
-    for place, fault in enumerate(history.faults):
-        end = history.faults[place + 1].began if place + 1 < len(history.faults) else history.seconds
-        count = bisect_left(failed, end) - bisect_left(failed, fault.began)
-        yield Cost(fault.what, fault.began, fault.ended, count, _full_strength_after(bins, fault, end))
+    ends = [*(each.began for each in history.faults[1:]), history.facts.seconds]
+    for each, end in zip(history.faults, ends, strict=False):
+        count = bisect_left(failed, end) - bisect_left(failed, each.began)
+        after = _full_strength_after(bins, each, end)
+        yield FaultCost(each.fault.kind, str(each.fault), each.began, each.ended, count, after)
 
 
-def _full_strength_after(bins: Sequence[int], fault: Fault, end: float) -> float | None:
-    """Seconds from the beginning of *fault* to the last half second, before the next, in which somebody was missing.
+def _full_strength_after(bins: Sequence[int], record: FaultRecord, end: float) -> float | None:
+    """Seconds from the beginning of a fault to the last half second, before the next fault, in which a replica was missing.
 
-    0 when nobody ever was, None when it lasted until the end.
+    0 when none ever was, None when one was until the end.
     """
-    first, last = int(fault.began / _BIN) + 1, min(int(end / _BIN), len(bins) - 1)
-    weak = [place for place in range(first, last) if bins[place] < fault.replicas]
+    first, last = int(record.began / _BIN) + 1, min(int(end / _BIN), len(bins) - 1)
+    weak = [place for place in range(first, last) if bins[place] < record.replicas]
     if not weak:
         return 0.0
-    if weak[-1] == last - 1:
-        return None
-    return round((weak[-1] + 1) * _BIN - fault.began, 1)
+    return None if weak[-1] == last - 1 else round((weak[-1] + 1) * _BIN - record.began, 1)

@@ -17,65 +17,70 @@ _LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 
 @dataclass(frozen=True)
 class Load:
-    """How many ask, and how often each of them: users, and requests a second of a user that searches.
+    """How many users there are, and the requests a second of each that searches.
 
-    *shape* is one of `shapes.SHAPES`, drawn out over *seconds*.
+    *processes* are Locust's, *shape* is one of `shapes.SHAPES`.
     """
 
     users: int = 60
     rate: float = 5.0
     processes: int = 1
     shape: str = "steady"
-    seconds: float = 60.0
 
 
 class GeneratorUsage(msgspec.Struct, frozen=True):
-    """What the load generator itself had to do: CPU seconds of its processes, over so many *seconds*.
-
-    *waited* is for how long they were ready to run, and others did.
-    """
+    """What the load generator used in so many *seconds*: CPU seconds, and seconds for which it waited for a CPU."""
 
     cpu: float
+    waited: float
     seconds: float
     processes: int = 1
-    waited: float = 0.0
+
+    def since(self, before: "GeneratorUsage") -> "GeneratorUsage":
+        """The difference to an earlier reading."""
+        return GeneratorUsage(
+            round(self.cpu - before.cpu, 2),
+            round(self.waited - before.waited, 2),
+            round(self.seconds - before.seconds, 2),
+            self.processes,
+        )
 
 
 class Locust:
-    """Locust's users, in a process group of their own."""
+    """Locust's processes."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
-        self._process, self._log = process, log
+    def __init__(self, process: "subprocess.Popen[bytes]", log: Path, processes: int) -> None:
+        self._process, self._log, self._processes = process, log, processes
 
     def lives(self) -> bool:
         """Whether it has not ended."""
         return self._process.poll() is None
 
     def complaint(self) -> str:
-        """The last that it said."""
-        lines = self._log.read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
+        """The last line of its log."""
+        return (self._log.read_text(errors="replace").strip() or "no output").splitlines()[-1]
 
-    def cpu(self) -> tuple[float, float]:
-        """Seconds for which it and its workers ran, and for which they could have and did not."""
+    def usage(self) -> GeneratorUsage:
+        """Of it and its workers, since they began."""
         figures = [_scheduled(pid) for pid in [self._process.pid, *_children(self._process.pid)]]
-        return sum(ran for ran, _ in figures), sum(waited for _, waited in figures)
+        cpu, waited = (sum(column) for column in zip(*figures, strict=True))
+        return GeneratorUsage(cpu, waited, time.monotonic(), self._processes)
 
 
 @contextmanager
-def asking(host: str, folder: Path, epoch: float, load: Load) -> Iterator[Locust]:
-    """Users that ask while the block runs."""
+def running_locust(host: str, folder: Path, epoch: float, load: Load, seconds: float) -> Iterator[Locust]:
+    """Users that send requests while the block runs; their shape takes *seconds*."""
     log = folder / "locust.log"
     command = [sys.executable, "-m", "locust", "--locustfile", str(_LOCUSTFILE), "--headless", "--host", host]
     command += ["--users", str(load.users), "--spawn-rate", str(load.users), "--rate", str(load.rate), "--only-summary"]
     command += ["--record", str(folder / "rows"), "--epoch", str(epoch), "--stop-timeout", "10"]
-    command += ["--shape", load.shape, "--shape-time", str(load.seconds)]
+    command += ["--shape", load.shape, "--shape-time", str(seconds)]
     command += ["--processes", str(load.processes)] if load.processes > 1 else []
     environ = os.environ | {"PYTHONPATH": str(_LOCUSTFILE.parents[1])}
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environ, start_new_session=True)  # noqa: S603
     try:
-        yield Locust(process, log)
+        yield Locust(process, log, load.processes)
         process.terminate()
         _wait(process, 30)
     finally:
@@ -95,7 +100,7 @@ def _wait(process: "subprocess.Popen[bytes]", seconds: float) -> None:
 
 
 def _scheduled(pid: int) -> tuple[float, float]:
-    """What the kernel keeps of a process's first thread, which is all of Locust (proc(5), schedstat)."""
+    """CPU and waiting seconds of a process's first thread, which is all of Locust (proc(5), schedstat)."""
     try:
         ran, waited, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
     except (OSError, ValueError):

@@ -1,35 +1,23 @@
-"""What breaks things on schedule: it notes what it did, and undoes every fault that stands, whatever happens."""
+"""What a scenario acts through: it injects faults, records them, and undoes every one in any case."""
 
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from random import Random
 
-import msgspec
-
-from loadtest.targets import Target
-
-
-class Fault(msgspec.Struct, frozen=True):
-    """Something that was broken: one word, a sentence, and from when to when, in seconds since the run began.
-
-    *replicas* is how many there are at full strength from then on.
-    """
-
-    kind: str
-    what: str
-    began: float
-    ended: float
-    replicas: int
+from loadtest.faults import AnyFault, FaultRecord
+from loadtest.faults.replicas import Scale
+from loadtest.targets.target import Target
 
 
 class ScenarioRun:
-    """One performance of a scenario against *target*.
+    """One run of a scenario against *target*, for *seconds* at least and until *enough()*. Moments are seconds since *epoch*.
 
-    It lasts *seconds* at least, and until *enough()*; *recovery* is the time without a fault after each one, in seconds. A
-    failure in another thread is given to `fail`, and raised here.
+    *recovery* is the time without a fault after each one, in seconds. `fail` has `wait` raise what went wrong in another thread.
     """
+
+    recovery = 5.0
 
     def __init__(
         self,
@@ -38,13 +26,12 @@ class ScenarioRun:
         epoch: float,
         random: Random,
         *,
-        recovery: float = 5.0,
         enough: Callable[[], bool] = lambda: True,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.target, self.seconds, self.random, self.recovery = target, seconds, random, recovery
+        self.target, self.seconds, self.random = target, seconds, random
         self.replicas = len(target.replicas())
-        self.faults: list[Fault] = []
+        self.faults: list[FaultRecord] = []
         self._epoch, self._enough, self._tell = epoch, enough, tell
         self._failed = threading.Event()
         self._failure: Exception | None = None
@@ -54,38 +41,45 @@ class ScenarioRun:
         """Seconds since the run began."""
         return time.monotonic() - self._epoch
 
-    def goes_on(self) -> bool:
-        """Whether there is time for one more fault, or too few requests so far."""
+    def continues(self) -> bool:
+        """Whether there is time for one more fault, or there were too few requests so far."""
         return self.now() < self.seconds - self.recovery or not self._enough()
 
-    def waits(self, seconds: float) -> None:
+    def wait(self, seconds: float) -> None:
         """Let *seconds* pass. Raises what `fail` was given."""
         if self._failed.wait(seconds) and self._failure:
             raise self._failure
 
     def fail(self, error: Exception) -> None:
-        """Have `waits` raise *error*: the run cannot go on."""
+        """Have `wait` raise *error*: the run cannot go on."""
         self._failure = error
         self._failed.set()
 
     def victim(self) -> str:
-        """A replica that is ready: the one started anew the fewest times, and not hit for the longest time.
+        """A ready replica: the one with the fewest restarts, and not hit for the longest time.
 
-        Kubernetes lets a container wait longer before each new start.
+        Kubernetes delays each further restart of a container for longer.
         """
-        ready = self.target.replicas()
         last = {name: place for place, name in enumerate(self._victims)}
+        ready = self.target.replicas()
         chosen = min(ready, key=lambda replica: (replica.restarts, last.get(replica.name, -1), replica.name))
         self._victims.append(chosen.name)
         return chosen.name
 
     @contextmanager
-    def fault(self, kind: str, what: str, replicas: int | None = None) -> Iterator[None]:
-        """Note that *what* is broken while the block runs; with so many *replicas*, if they are not as many as at first."""
+    def injected(self, fault: AnyFault) -> Iterator[None]:
+        """Inject *fault*, undo it after the block, and record it."""
         began = self.now()
-        self._tell(what)
+        self._tell(str(fault))
         try:
-            yield
+            with fault.inject(self.target) or nullcontext():
+                yield
         finally:
-            self.faults.append(Fault(kind, what, round(began, 3), round(self.now(), 3), replicas or self.replicas))
-            self._tell(f"over: {what}")
+            replicas = fault.replicas if isinstance(fault, Scale) else self.replicas
+            self.faults.append(FaultRecord(fault, round(began, 3), round(self.now(), 3), replicas))
+            self._tell(f"over: {fault}")
+
+    def inject(self, fault: AnyFault, seconds: float = 0.0) -> None:
+        """Inject *fault* for *seconds*, beside the time that it takes by itself."""
+        with self.injected(fault):
+            self.wait(seconds)

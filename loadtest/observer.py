@@ -1,8 +1,7 @@
-"""What is watched while a run goes on: what the replicas say of their catalogue, and the rows of the users as they come."""
+"""What is observed during a run: what the replicas say of their catalogue, and the rows of the users as they come."""
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,7 +65,7 @@ class Observer:
             answer = httpx.get(f"{self._host}/v1/catalogue", headers={"connection": "close"}, timeout=5)
             said = answer.raise_for_status().json()
         except httpx.HTTPError:
-            return  # the users count failures; here is only noted what was said
+            return  # the users count failures
         at = time.monotonic() - self._epoch
         try:
             failure = (said["upstream"]["last_failure"] or {}).get("reason", "")
@@ -103,18 +102,15 @@ class Progress:
 
     def _tell_more(self) -> None:
         self.look()
-        self._line()
-
-    def _line(self) -> None:
         recent, self._told = self.requests[self._told :], len(self.requests)
         if not recent:
-            return self.event("no answers")
+            self.event("no answers")
+            return
         latencies = sorted(request.latency for request in recent)
         failed = sum(bool(request.fault) for request in self.requests)
-        replicas = len(Counter(request.replica for request in recent if request.replica))
+        replicas = len({request.replica for request in recent if request.replica})
         p99 = latencies[int(len(latencies) * 0.99)] * 1000
         self.event(
             f"{len(self.requests):>7} requests, {len(recent) / _TELL_EVERY:.0f}/s, {failed} failed; "
             f"p99 {p99:.0f} ms; {replicas} replicas"
         )
-        return None

@@ -1,4 +1,4 @@
-"""One run: Locust's users in a process of their own, a scenario that breaks things, and an observer. It gives a `RunHistory`.
+"""One run: Locust's users in processes of their own, a scenario that breaks things, an observer, and the verdict.
 
 Nothing is left behind: Locust is ended and every fault undone, on an interrupt too.
 """
@@ -14,143 +14,144 @@ from random import Random
 import httpx
 import msgspec
 
-from loadtest.load_generator import GeneratorUsage, Load, Locust, asking
-from loadtest.nemesis import Fault, ScenarioRun
-from loadtest.observer import Observation, Observer, Progress, every
-from loadtest.record import RequestRecord
-from loadtest.scenarios import Scenario
-from loadtest.targets import Target, UnsupportedError, UpstreamLog, WaitTimeoutError, is_this_machine, wait_for
+from loadtest.analysis import Analysis
+from loadtest.history import RunFacts, RunHistory
+from loadtest.load_generator import Load, Locust, running_locust
+from loadtest.nemesis import ScenarioRun
+from loadtest.observer import Observer, Progress, every
+from loadtest.record import read, write
+from loadtest.scenarios import SCENARIOS
+from loadtest.scenarios.scenario import Scenario
+from loadtest.system import UnsupportedError, WaitTimeoutError, is_this_machine, wait_for
+from loadtest.targets.target import Target
+from loadtest.verdict import Verdict, judge
 
-_NOT_MET = "nothing, since it was not met"
-
-
-class RunHistory(msgspec.Struct, frozen=True):
-    """All that a run saw. Moments are seconds since it began.
-
-    *least* is how many requests were asked for, *cut_short* what the scenario waited for in vain. *has_testbed* says that the
-    upstream keeps a log, *upstream_history* when it gave which digest, each perhaps *sooner* by so much. *ended* counts the
-    replicas' ends.
-    """
-
-    scenario: str
-    target: str
-    by_request: bool
-    host: str
-    began: str
-    command: str
-    seed: int
-    least: int
-    seconds: float
-    replicas: int
-    poll: float
-    requests: list[RequestRecord]
-    faults: list[Fault]
-    cut_short: str
-    observations: list[Observation]
-    has_testbed: bool
-    upstream_history: list[tuple[float, str]] | None
-    sooner: float
-    generator: GeneratorUsage
-    ended: int
-    versions_at_the_end: list[str]
+_MISSING = "none, since a replica did not answer"
 
 
-def play(
+def run(
     scenario: Scenario,
     target: Target,
     folder: Path,
     *,
-    seconds: float,
-    load: Load,
+    load: Load | None = None,
+    seconds: float | None = None,
     seed: int = 0,
     requests: int = 0,
-    anywhere: bool = False,
+    allow_remote: bool = False,
     tell: Callable[[str], None] = print,
-) -> RunHistory:
-    """ScenarioRun *scenario* against *target* for *seconds* and for as many *requests* at least; rows go into *folder*.
+) -> Verdict:
+    """Run *scenario* against *target*; its history, rows, verdict and report go into *folder*.
 
-    Raises UnsupportedError when the target cannot be played against, or is not this machine and *anywhere* does not allow it.
+    It lasts *seconds*, or as the scenario has it, and until there were so many *requests*. Raises UnsupportedError where that is
+    impossible, or where the target is not this machine and *allow_remote* is not set.
     """
-    _check(target, anywhere)
+    _check(target, allow_remote)
     target.prepare()
-    wait_for(
-        30, "one version on all replicas", lambda: len(_versions(target.host, len(target.replicas())) - {_NOT_MET}) == 1
-    )
-    poll, (given, _) = _poll(target.host), _upstream_log(target, 0.0)
-    _clear(folder)
-    began, epoch = datetime.now(UTC), time.monotonic()
-    progress, observer = Progress(folder, epoch, tell), Observer(target.host, epoch)
-    with asking(target.host, folder, epoch, load) as locust:
-        wait_for(30, "any requests", lambda: bool(progress.look()) or not locust.lives())
-        performance = ScenarioRun(
-            target, seconds, epoch, Random(seed), enough=lambda: len(progress.requests) >= requests, tell=progress.event
-        )
-        replicas, cpu = target.restarts(), locust.cpu()
-        first = performance.now()
-        with observer.running(), progress.running(), _watched(locust, performance):
-            cut_short = _perform(scenario, performance)
-            agreed = _agreement(target, performance, poll)
-            ended = _ended(replicas, target.restarts())
-        last, (ran, waited) = (
-            performance.now(),
-            (after - before for before, after in zip(cpu, locust.cpu(), strict=True)),
-        )
-        upstream_history, sooner = _upstream_log(target, epoch)
-    progress.look()
-    return RunHistory(
+    replicas = len(target.replicas())
+    wait_for(30, "one version on all replicas", lambda: len(_versions(target.host, replicas) - {_MISSING}) == 1)
+    facts = RunFacts(
         scenario=scenario.name,
         target=target.name,
         by_request=target.by_request,
+        has_testbed=_upstream_log(target, 0.0)[0] is not None,
         host=target.host,
-        began=began.isoformat(timespec="seconds"),
+        replicas=replicas,
+        poll=_poll(target.host),
+        began=datetime.now(UTC).isoformat(timespec="seconds"),
         command=" ".join(["python -m loadtest", *sys.argv[1:]]),
         seed=seed,
-        least=requests,
-        seconds=round(last, 1),
-        replicas=performance.replicas,
-        poll=poll,
+        min_requests=requests,
+        seconds=seconds or scenario.seconds,
+    )
+    history = _record(scenario, target, folder, facts, load or Load(), tell)
+    (folder / "history.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(history, requests=[])))
+    return _conclude(history, scenario, folder)
+
+
+def report(folder: Path) -> Verdict:
+    """Judge again what a run has left in *folder*. Raises UnsupportedError where that is nothing."""
+    try:
+        history = msgspec.json.decode((folder / "history.json").read_bytes(), type=RunHistory)
+        history = msgspec.structs.replace(history, requests=read(folder / "requests.csv"))
+    except (OSError, msgspec.MsgspecError) as error:
+        raise UnsupportedError(f"{folder} holds no run: {error}") from None
+    if history.facts.scenario not in SCENARIOS:
+        raise UnsupportedError(f"{folder} holds a run of an unknown scenario: {history.facts.scenario!r}")
+    return _conclude(history, SCENARIOS[history.facts.scenario], folder)
+
+
+def _conclude(history: RunHistory, scenario: Scenario, folder: Path) -> Verdict:
+    from loadtest.report import page  # it takes a second to load what draws
+
+    analysis = Analysis.of(history)
+    verdict = judge(analysis, scenario)
+    write(folder / "requests.csv", analysis.requests)
+    (folder / "verdict.json").write_bytes(msgspec.json.format(msgspec.json.encode(verdict), indent=2))
+    (folder / "report.html").write_text(page(verdict, analysis))
+    return verdict
+
+
+def _record(
+    scenario: Scenario, target: Target, folder: Path, facts: RunFacts, load: Load, tell: Callable[[str], None]
+) -> RunHistory:
+    for rows in folder.glob("rows*.csv"):  # of an earlier run
+        rows.unlink()
+    epoch = time.monotonic()
+    progress, observer = Progress(folder, epoch, tell), Observer(target.host, epoch)
+    with running_locust(target.host, folder, epoch, load, facts.seconds) as locust:
+        wait_for(30, "the first request", lambda: bool(progress.look()) or not locust.lives())
+        scenario_run = ScenarioRun(
+            target,
+            facts.seconds,
+            epoch,
+            Random(facts.seed),
+            enough=lambda: len(progress.requests) >= facts.min_requests,
+            tell=progress.event,
+        )
+        restarts, usage = target.restarts(), locust.usage()
+        with observer.running(), progress.running(), _watched(locust, scenario_run):
+            stopped_early = _play(scenario, scenario_run)
+            versions = _final_versions(target, scenario_run, facts.poll)
+            ended = _ended(restarts, target.restarts())
+        last, usage = scenario_run.now(), locust.usage().since(usage)
+        upstream_log, sooner = _upstream_log(target, epoch)
+    progress.look()
+    return RunHistory(
+        facts=msgspec.structs.replace(facts, seconds=round(last, 1)),
         requests=sorted(progress.requests, key=lambda request: request.done),
-        faults=performance.faults,
-        cut_short=cut_short,
+        faults=scenario_run.faults,
+        stopped_early=stopped_early,
         observations=observer.observations,
-        has_testbed=given is not None,
-        upstream_history=upstream_history,
+        upstream_log=upstream_log,
         sooner=round(sooner, 3),
-        generator=GeneratorUsage(round(ran, 2), round(last - first, 1), load.processes, round(waited, 2)),
+        generator=usage,
         ended=ended,
-        versions_at_the_end=sorted(agreed),
+        final_versions=sorted(versions),
     )
 
 
-def _ended(before: dict[str, int], after: dict[str, int]) -> int:
-    """How many times a replica ended: those that are gone, and those that were started anew."""
-    return sum(max(0, after[name] - count) if name in after else 1 for name, count in before.items())
-
-
-def _clear(folder: Path) -> None:
-    """Take away the rows that Locust wrote, or an earlier run's."""
-    for rows in folder.glob("rows*.csv"):
-        rows.unlink()
-
-
-def _perform(scenario: Scenario, performance: ScenarioRun) -> str:
-    """ScenarioRun it; what did not come about in its time, if something did not."""
+def _play(scenario: Scenario, scenario_run: ScenarioRun) -> str:
+    """Follow the script; what it waited for in vain, if so."""
     try:
-        scenario.play(performance)
+        scenario.script(scenario_run)
     except WaitTimeoutError as error:
         return str(error)
     return ""
 
 
-def _check(target: Target, anywhere: bool) -> None:
+def _ended(before: dict[str, int], after: dict[str, int]) -> int:
+    """How many times a replica ended: those that are gone, and those that were restarted."""
+    return sum(max(0, after[name] - count) if name in after else 1 for name, count in before.items())
+
+
+def _check(target: Target, allow_remote: bool) -> None:
     try:
         host = httpx.URL(target.host).host
     except httpx.InvalidURL as error:
-        raise UnsupportedError(f"{target.host!r} is no address: {error}") from None
-    if not anywhere and not is_this_machine(host):
-        raise UnsupportedError(
-            f"{host} is not this machine; --i-mean-it sends load there and breaks things there all the same"
-        )
+        raise UnsupportedError(f"{target.host!r} is not an address: {error}") from None
+    if not allow_remote and not is_this_machine(host):
+        raise UnsupportedError(f"{host} is not this machine; --i-mean-it allows load and faults there")
     try:
         ready = httpx.get(f"{target.host}/-/readyz", timeout=5).status_code
     except httpx.TransportError as error:
@@ -164,35 +165,33 @@ def _poll(host: str) -> float:
     try:
         return float(httpx.get(f"{host}/v1/catalogue", timeout=5).raise_for_status().json()["poll"])
     except (httpx.HTTPError, KeyError, TypeError, ValueError) as error:
-        raise UnsupportedError(
-            f"{host} is no Apidex: its /v1/catalogue does not say how often it polls ({error!r})"
-        ) from None
+        raise UnsupportedError(f"{host} is not Apidex: its /v1/catalogue has no poll interval ({error!r})") from None
 
 
 @contextmanager
-def _watched(locust: Locust, performance: ScenarioRun) -> Iterator[None]:
-    """Have the performance fail if Locust ends before it does."""
+def _watched(locust: Locust, scenario_run: ScenarioRun) -> Iterator[None]:
+    """Have the scenario fail if Locust ends before it does."""
 
     def watch() -> None:
         if not locust.lives():
-            performance.fail(UnsupportedError(f"Locust ended before the run did: {locust.complaint()}"))
+            scenario_run.fail(UnsupportedError(f"Locust ended before the run did: {locust.complaint()}"))
 
     with every(0.5, watch):
         yield
 
 
-def _agreement(target: Target, performance: ScenarioRun, poll: float) -> set[str]:
-    """The versions that all replicas answer with, once they are one, and at the latest two polls and a bit later."""
-    until = performance.now() + 2 * poll + 10
+def _final_versions(target: Target, scenario_run: ScenarioRun, poll: float) -> set[str]:
+    """The versions that the replicas answer with, once they agree, and at the latest two polls and ten seconds later."""
+    until = scenario_run.now() + 2 * poll + 10
     while True:
-        versions = _versions(target.host, performance.replicas)
-        if len(versions) == 1 or performance.now() > until:
+        versions = _versions(target.host, scenario_run.replicas)
+        if len(versions) == 1 or scenario_run.now() > until:
             return versions
-        performance.waits(0.25)
+        scenario_run.wait(0.25)
 
 
 def _versions(host: str, replicas: int) -> set[str]:
-    """What the replicas answer with; a word for those that were not met."""
+    """The versions that the replicas answer with, and `_MISSING` where fewer than *replicas* answered."""
     found: dict[str, str] = {}
     for _ in range(40 * replicas):
         with suppress(httpx.HTTPError):
@@ -200,7 +199,7 @@ def _versions(host: str, replicas: int) -> set[str]:
             found[answer.headers.get("x-served-by", "")] = answer.headers.get("catalogue-version", "")
         if len(found) >= replicas:
             return set(found.values())
-    return {*found.values(), _NOT_MET}
+    return {*found.values(), _MISSING}
 
 
 def _upstream_log(target: Target, epoch: float) -> tuple[list[tuple[float, str]] | None, float]:
@@ -210,7 +209,7 @@ def _upstream_log(target: Target, epoch: float) -> tuple[list[tuple[float, str]]
     """
     began = time.monotonic()
     try:
-        log: UpstreamLog = target.log()
+        log = target.upstream_log()
     except UnsupportedError:
         return None, 0.0
     ended = time.monotonic()

@@ -22,7 +22,7 @@ from loadtest.bench import naive_server
 from loadtest.bench.process import Response, ServerProcess, get, running, tool, wait_for
 from loadtest.bench.replica import redis_server
 from loadtest.bench.workload import Workload, workloads
-from loadtest.targets import free_port
+from loadtest.system import free_port
 
 APIDEX, SMALL_CACHE = "Apidex", "Apidex, small cache"
 REPLAY, LEAN, NAIVE_UPSTREAM = "bare uvicorn", "bare uvicorn, two headers", "naive server: upstream"

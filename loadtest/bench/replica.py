@@ -21,7 +21,7 @@ from apidex.replication.store import StoredCatalogue, open_store
 from apidex.replication.validators import NO_VALIDATORS
 from loadtest.bench.process import CLIENT_CORE, ServerProcess, get, running, tool, wait_for
 from loadtest.bench.synthetic_catalogue import entries
-from loadtest.targets import free_port
+from loadtest.system import free_port
 
 LIMIT_BYTES = 2**31
 

@@ -10,7 +10,7 @@ from statistics import median
 
 from loadtest.bench.process import cpu_seconds, get, resident_mb, running, wait_for
 from loadtest.bench.table import Cell, formatted
-from loadtest.targets import free_port
+from loadtest.system import free_port
 
 _SERVE = """
 from apidex.cli.lazy_imports import without_unused_imports

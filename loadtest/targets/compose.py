@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-from loadtest.targets import Replica, Target, UnsupportedError, output_of
+from loadtest.system import UnsupportedError, free_port, output_of
+from loadtest.targets.target import Replica, Target, TargetOptions
 
 ROOT = Path(__file__).parents[2]
 FILES = ("--file", str(ROOT / "compose.yaml"))
@@ -27,13 +29,18 @@ class Compose(Target):
         self._replicas = len(self._containers("api"))
 
     @classmethod
-    def where(cls) -> str:
-        """As `Target.where`: the host of the engine that Docker's context names, which mostly is a socket on this one."""
+    def opened(cls, options: TargetOptions) -> AbstractContextManager["Compose"]:
+        if options.up:
+            return provisioned("apidex-loadtest", free_port())
+        return nullcontext(cls(options.project))
+
+    @classmethod
+    def control_host(cls) -> str:
+        """The host of the engine that Docker's context names, which mostly is a socket on this machine."""
         engine = urlsplit(output_of("docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}").strip())
         return "localhost" if engine.scheme in ("unix", "npipe") else engine.hostname or engine.geturl()
 
     def replicas(self) -> list[Replica]:
-        """As `Target.replicas`."""
         return [
             Replica(found["Id"][:12], found["RestartCount"])
             for found in self._inspected("api")
@@ -42,8 +49,8 @@ class Compose(Target):
 
     def kill(self, replica: str) -> None:
         """As `Target.kill`: from outside of the container, whose first process takes no SIGKILL from within, and not by
-        `docker kill`, after which Docker would not start it again."""
-        self._handle(output_of("docker", "inspect", "--format", "{{.Id}}", replica).strip(), "signal", "9")
+        `docker kill`, after which Docker would not restart it."""
+        self._act_on(output_of("docker", "inspect", "--format", "{{.Id}}", replica).strip(), "signal", "9")
 
     def roll_out(self) -> None:
         """As `Target.roll_out`: compose restarts all of them at the same time."""
@@ -51,13 +58,11 @@ class Compose(Target):
         self._up()
 
     def scale(self, replicas: int) -> None:
-        """As `Target.scale`."""
         self._replicas = replicas
         self._up("--no-recreate")
 
     @contextmanager
     def paused(self, replica: str) -> Iterator[None]:
-        """As `Target.paused`."""
         try:
             output_of("docker", "pause", replica)
             yield
@@ -65,8 +70,7 @@ class Compose(Target):
             output_of("docker", "unpause", replica)
 
     @contextmanager
-    def without_redis(self) -> Iterator[None]:
-        """As `Target.without_redis`."""
+    def redis_stopped(self) -> Iterator[None]:
         try:
             self._compose("kill", "redis")
             yield
@@ -74,53 +78,44 @@ class Compose(Target):
             self._compose("start", "redis")
 
     @contextmanager
-    def hanging_redis(self) -> Iterator[None]:
-        """As `Target.hanging_redis`."""
+    def redis_paused(self) -> Iterator[None]:
         try:
             self._compose("pause", "redis")
             yield
         finally:
             self._compose("unpause", "redis")
 
-    def empty_redis(self) -> None:
-        """As `Target.empty_redis`."""
+    def flush_redis(self) -> None:
         self._compose("exec", "--no-TTY", "redis", "redis-cli", "flushall")
 
-    def ask_upstream(self, *words: str) -> str:
-        """As `Target.ask_upstream`."""
+    def command_upstream(self, *words: str) -> str:
         self._require_testbed()
         return self._compose("exec", "--no-TTY", "upstream", "python3", "/testbed/upstream.py", *words)
 
-    @contextmanager
-    def unreachable_redis(self) -> Iterator[None]:
-        """As `Target.unreachable_redis`."""
-        with self._cut("redis"):
-            yield
+    def redis_partitioned(self) -> AbstractContextManager[None]:
+        return self._partitioned("redis")
 
-    @contextmanager
-    def unreachable_upstream(self) -> Iterator[None]:
-        """As `Target.unreachable_upstream`."""
+    def upstream_partitioned(self) -> AbstractContextManager[None]:
         self._require_testbed()
-        with self._cut("upstream"):
-            yield
+        return self._partitioned("upstream")
 
     def _require_testbed(self) -> None:
         if not self._has_testbed:
             raise UnsupportedError(
-                "this compose project follows an upstream of its own; `--up` brings one that can be broken"
+                "this compose project has an upstream of its own; `--up` starts one that can misbehave"
             )
 
     @contextmanager
-    def _cut(self, service: str) -> Iterator[None]:
+    def _partitioned(self, service: str) -> Iterator[None]:
         (container,) = self._inspected(service)
         try:
-            self._handle(container["Id"], "partition")
+            self._act_on(container["Id"], "partition")
             yield
         finally:
-            self._handle(container["Id"], "heal")
+            self._act_on(container["Id"], "heal")
 
-    def _handle(self, container: str, verb: str, *more: str) -> None:
-        """Do to a container what `node_agent.py` can, from beside it."""
+    def _act_on(self, container: str, verb: str, *more: str) -> None:
+        """Run `node_agent.py` on a container, from beside it."""
         apart = ("--rm", "--privileged", "--pid", "host", "--user", "0", "--entrypoint", "python3")
         output_of("docker", "run", *apart, self._image, "-c", NODE_AGENT.read_text(), verb, container, *more)
 
@@ -140,13 +135,14 @@ class Compose(Target):
         found = [json.loads(line) for line in self._compose("ps", "--format", "json", service).splitlines()]
         if not found:
             raise UnsupportedError(
-                f"no {service} runs in the compose project {self._project!r}: `docker compose up`, or `--up`"
+                f"the compose project {self._project!r} has no running {service}: `docker compose up`, or `--up`"
             )
         return found
 
-    def _inspected(self, service: str) -> list[dict]:  # type: ignore[type-arg]
+    def _inspected(self, service: str) -> list[dict[str, Any]]:
         found = self._compose("ps", "--quiet", "--no-trunc", service).split()
-        return json.loads(output_of("docker", "inspect", *found)) if found else []
+        containers: list[dict[str, Any]] = json.loads(output_of("docker", "inspect", *found)) if found else []
+        return containers
 
     def _published_port(self) -> str:
         self._containers("haproxy")
@@ -155,7 +151,7 @@ class Compose(Target):
 
 @contextmanager
 def provisioned(project: str, port: int) -> Iterator[Compose]:
-    """A compose project of its own, with the testbed's upstream, taken down at the end. The image must be there."""
+    """A compose project of its own, with the testbed's upstream, taken down at the end. The image must exist."""
     compose = ("env", f"APIDEX_PUBLISHED_PORT={port}", "docker", "compose", "--project-name", project, *TESTBED)
     output_of(*compose, "down", "--volumes", "--timeout", "1")
     try:

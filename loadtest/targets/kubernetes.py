@@ -4,18 +4,19 @@ import json
 import shlex
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from loadtest.targets import Replica, Target, UnsupportedError, answers, output_of, wait_for
+from loadtest.system import UnsupportedError, is_ready, output_of, wait_for
+from loadtest.targets.target import Replica, Target, TargetOptions
 
 NAMESPACE, ASIDE = "apidex", "apidex-loadtest"
 TESTBED = Path(__file__).parents[1] / "testbed"
 NODE_AGENT = TESTBED / "node_agent.py"
-_STOPPED, _CUT_OFF = (("signal", "19"), ("signal", "18")), (("partition",), ("heal",))
-"""What `node_agent.py` is told, first to break something and then to mend it."""
+_STOPPED, _PARTITIONED = (("signal", "19"), ("signal", "18")), (("partition",), ("heal",))
+"""What `node_agent.py` is told, first to break something and then to repair it."""
 
 _PODS = "app.kubernetes.io/name in (apidex, redis, edge)"
 _NEEDED = (
@@ -32,27 +33,33 @@ _NEEDED_TO_DRAIN = ((NAMESPACE, "create", "pods/eviction"), (NAMESPACE, "patch",
 
 
 class Kubernetes(Target):
-    """The namespace `apidex`, in which Apidex answers. *node* may be cut off by the commands *down* and *up*."""
+    """The namespace `apidex`, in which Apidex answers. *node* may be lost by the commands *node_down* and *node_up*."""
 
     name = "kubernetes"
 
-    def __init__(self, host: str = "", node: str = "", down: str = "", up: str = "") -> None:
+    def __init__(self, host: str = "", node: str = "", node_down: str = "", node_up: str = "") -> None:
         self._refuse_without_permission(_NEEDED)
-        self._node, self._down, self._up = node, shlex.split(down), shlex.split(up)
+        self._node, self._down, self._up = node, shlex.split(node_down), shlex.split(node_up)
         self.by_request = bool(self._listed("deployments", "app.kubernetes.io/name=edge"))
         self.host = host or self._address()
         self._wanted = self._number("apidex")
 
     @classmethod
-    def where(cls) -> str:
-        """As `Target.where`: the host of the server that kubectl's context names."""
+    @contextmanager
+    def opened(cls, options: TargetOptions) -> Iterator["Kubernetes"]:
+        how = {"host": options.host, "node": options.node, "node_down": options.node_down, "node_up": options.node_up}
+        with provisioned(options.edge, **how) if options.up else nullcontext(cls(**how)) as target, closing(target):
+            yield target
+
+    @classmethod
+    def control_host(cls) -> str:
+        """The host of the server that kubectl's context names."""
         server = output_of(
             "kubectl", "config", "view", "--minify", "--output", "jsonpath={.clusters[0].cluster.server}"
         )
         return urlsplit(server).hostname or server
 
     def replicas(self) -> list[Replica]:
-        """As `Target.replicas`."""
         return [
             Replica(
                 pod["metadata"]["name"],
@@ -65,34 +72,27 @@ class Kubernetes(Target):
 
     def kill(self, replica: str) -> None:
         """As `Target.kill`: from its node, since a container's first process takes no SIGKILL from within."""
-        self._handle(self._pod(replica), "signal", "9")
+        self._act_on(self._pod(replica), "signal", "9")
 
     def delete(self, replica: str) -> None:
-        """As `Target.delete`."""
         self._kubectl("delete", "pod", replica, "--wait=false")
         wait_for(60, "as many pods as before, all ready", self._is_whole)
 
     def roll_out(self) -> None:
-        """As `Target.roll_out`."""
         self._kubectl("rollout", "restart", "deployment/apidex")
         self._kubectl("rollout", "status", "deployment/apidex", "--timeout=180s")
         wait_for(120, "only new replicas", self._is_whole)
 
     def scale(self, replicas: int) -> None:
-        """As `Target.scale`."""
         self._wanted = replicas
         self._kubectl("scale", "deployment/apidex", f"--replicas={replicas}")
         wait_for(120, f"{replicas} replicas", self._is_whole)
 
-    @contextmanager
-    def paused(self, replica: str) -> Iterator[None]:
-        """As `Target.paused`."""
-        with self._handled(self._pod(replica), *_STOPPED):
-            yield
+    def paused(self, replica: str) -> AbstractContextManager[None]:
+        return self._acted_on(self._pod(replica), *_STOPPED)
 
     @contextmanager
-    def drained(self) -> Iterator[None]:
-        """As `Target.drained`."""
+    def node_drained(self) -> Iterator[None]:
         self._refuse_without_permission(_NEEDED_TO_DRAIN)
         nodes = [replica.node for replica in self.replicas()]
         if len(self._workers()) < 2:
@@ -105,10 +105,9 @@ class Kubernetes(Target):
             self._kubectl("uncordon", node)
 
     @contextmanager
-    def cut_off(self) -> Iterator[None]:
-        """As `Target.cut_off`."""
+    def node_lost(self) -> Iterator[None]:
         if not (self._node and self._down and self._up):
-            raise UnsupportedError("--node, --node-down and --node-up do not say which node may be cut off, and how")
+            raise UnsupportedError("--node, --node-down and --node-up do not say which node may be lost, and how")
         try:
             output_of(*self._down)
             yield
@@ -117,8 +116,7 @@ class Kubernetes(Target):
             wait_for(90, "the node among those that are ready", lambda: self._node in self._workers())
 
     @contextmanager
-    def without_redis(self) -> Iterator[None]:
-        """As `Target.without_redis`."""
+    def redis_stopped(self) -> Iterator[None]:
         try:
             self._kubectl("scale", "deployment/redis", "--replicas=0")
             yield
@@ -126,33 +124,22 @@ class Kubernetes(Target):
             self._kubectl("scale", "deployment/redis", "--replicas=1")
             self._kubectl("rollout", "status", "deployment/redis", "--timeout=60s")
 
-    @contextmanager
-    def hanging_redis(self) -> Iterator[None]:
-        """As `Target.hanging_redis`."""
+    def redis_paused(self) -> AbstractContextManager[None]:
         (pod,) = self._listed("pods", "app.kubernetes.io/name=redis")
-        with self._handled(pod, *_STOPPED):
-            yield
+        return self._acted_on(pod, *_STOPPED)
 
-    @contextmanager
-    def unreachable_redis(self) -> Iterator[None]:
-        """As `Target.unreachable_redis`."""
+    def redis_partitioned(self) -> AbstractContextManager[None]:
         (pod,) = self._listed("pods", "app.kubernetes.io/name=redis")
-        with self._handled(pod, *_CUT_OFF):
-            yield
+        return self._acted_on(pod, *_PARTITIONED)
 
-    @contextmanager
-    def unreachable_upstream(self) -> Iterator[None]:
-        """As `Target.unreachable_upstream`."""
+    def upstream_partitioned(self) -> AbstractContextManager[None]:
         self._require_testbed()
-        with self._handled(self._pod("upstream", ASIDE), *_CUT_OFF):
-            yield
+        return self._acted_on(self._pod("upstream", ASIDE), *_PARTITIONED)
 
-    def empty_redis(self) -> None:
-        """As `Target.empty_redis`."""
+    def flush_redis(self) -> None:
         self._kubectl("exec", "deployment/redis", "--", "redis-cli", "flushall")
 
-    def ask_upstream(self, *words: str) -> str:
-        """As `Target.ask_upstream`."""
+    def command_upstream(self, *words: str) -> str:
         self._require_testbed()
         return self._kubectl("exec", "upstream", "--", "python3", "/testbed/upstream.py", *words, namespace=ASIDE)
 
@@ -167,12 +154,12 @@ class Kubernetes(Target):
             )
 
     @contextmanager
-    def _handled(self, pod: dict[str, Any], breaking: tuple[str, ...], healing: tuple[str, ...]) -> Iterator[None]:
+    def _acted_on(self, pod: dict[str, Any], breaking: tuple[str, ...], healing: tuple[str, ...]) -> Iterator[None]:
         try:
-            self._handle(pod, *breaking)
+            self._act_on(pod, *breaking)
             yield
         finally:
-            self._handle(pod, *healing)
+            self._act_on(pod, *healing)
 
     def prepare(self) -> None:
         """As `Target.prepare`: a pod on each node, through which `node_agent.py` acts."""
@@ -181,8 +168,8 @@ class Kubernetes(Target):
             if f"node-agent-{node}" not in there:
                 self._start_node_agent(node)
 
-    def _handle(self, pod: dict[str, Any], verb: str, *more: str) -> None:
-        """Do to the pod's container what `node_agent.py` can, through the hand on its node."""
+    def _act_on(self, pod: dict[str, Any], verb: str, *more: str) -> None:
+        """Run `node_agent.py` on the pod's container, through the agent on its node."""
         container = pod["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2]
         script = ("python3", "-c", NODE_AGENT.read_text(), verb, container, *more)
         self._kubectl("exec", f"node-agent-{pod['spec']['nodeName']}", "--", *script, namespace=ASIDE)
@@ -216,14 +203,14 @@ class Kubernetes(Target):
         if not output_of("kubectl", "get", "namespace", ASIDE, "--ignore-not-found", "--output", "name"):
             output_of("kubectl", "create", "namespace", ASIDE)
         output_of("kubectl", "apply", "--server-side", "--filename", "-", stdin=json.dumps(pod))
-        self._kubectl("wait", "--for=condition=Ready", f"pod/hand-{node}", "--timeout=60s", namespace=ASIDE)
+        self._kubectl("wait", "--for=condition=Ready", f"pod/node-agent-{node}", "--timeout=60s", namespace=ASIDE)
 
     def _image(self) -> str:
         (deployment,) = self._listed("deployments", "app.kubernetes.io/name=apidex")
         return str(deployment["spec"]["template"]["spec"]["containers"][0]["image"])
 
     def close(self) -> None:
-        """Take away what was laid beside it."""
+        """Delete the node agents."""
         for found in self._listed("pods", "", ASIDE):
             if found["metadata"]["name"].startswith("node-agent-"):
                 self._kubectl("delete", "pod", found["metadata"]["name"], "--now", namespace=ASIDE)
@@ -279,9 +266,9 @@ def _is_ready(pod: dict[str, Any]) -> bool:
 
 @contextmanager
 def provisioned(edge: bool = False, **how: str) -> Iterator[Kubernetes]:
-    """Apidex in its namespace, with the testbed's upstream, taken away at the end. The nodes must have the images.
+    """Apidex in its namespace, with the testbed's upstream, deleted at the end. The nodes must have the images.
 
-    Raises UnsupportedError where somebody else uses the namespace.
+    Raises UnsupportedError where the namespace is in use already.
     """
     _refuse_others()
     folder = TESTBED.parent / "edge" if edge else TESTBED
@@ -293,7 +280,7 @@ def provisioned(edge: bool = False, **how: str) -> Iterator[Kubernetes]:
             rollout = ("rollout", "status", f"deployment/{deployment}", "--timeout=120s")
             output_of("kubectl", "--namespace", NAMESPACE, *rollout)
         target = _with_an_address(how)
-        wait_for(30, f"an answer from {target.host}", lambda: answers(target.host))
+        wait_for(30, f"an answer from {target.host}", lambda: is_ready(target.host))
         yield target
     finally:
         output_of("kubectl", "delete", "namespace", NAMESPACE, ASIDE, "--ignore-not-found", "--timeout=120s")
@@ -314,6 +301,4 @@ def _refuse_others() -> None:
     spaces = json.loads(output_of("kubectl", "get", "namespaces", "--output", "json"))["items"]
     for space in spaces:
         if space["metadata"]["name"] == NAMESPACE and space["metadata"]["labels"].get("apidex-loadtest") != "true":
-            raise UnsupportedError(
-                f"the namespace {NAMESPACE} is in use; without --up the run is played against what is there"
-            )
+            raise UnsupportedError(f"the namespace {NAMESPACE} is in use; without --up the run uses what is there")

@@ -8,25 +8,37 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from socket import create_connection
 
 from loadtest.balancer import Balancer
-from loadtest.targets import Replica, Target, UnsupportedError, free_port, output_of, wait_for
+from loadtest.system import UnsupportedError, free_port, output_of, wait_for
+from loadtest.targets.target import Replica, Target, TargetOptions
 
 _TESTBED = Path(__file__).parents[1] / "testbed"
 SERVE = (sys.executable, "-m", "apidex", "serve")
 _RESTART_AFTER = 0.5
+_SETTINGS = {
+    "APIDEX_REFRESH_SECONDS": "5",
+    "APIDEX_POLL_SECONDS": "1",
+    "APIDEX_KEEP_ALIVE_SECONDS": "2",
+    "APIDEX_DRAIN_SECONDS": "4",
+}
 
 
 class Daemon:
-    """A process that is started anew when it ends without having been told to."""
+    """A process that is restarted when it ends without having been told to."""
 
     def __init__(self, command: Sequence[str], environ: Mapping[str, str], log: Path) -> None:
         self._command, self._environ, self._log = command, environ, log
-        self.restarts, self._wanted, self._lock = 0, True, threading.Lock()
+        self.restarts, self._lock = 0, threading.Lock()
+        self.start()
+
+    def start(self) -> None:
+        """Start it, at first or after `end`."""
+        self._wanted = True
         self._begin()
         self._watch = threading.Thread(target=self._keep, daemon=True)
         self._watch.start()
@@ -37,7 +49,7 @@ class Daemon:
             self._process.send_signal(number)
 
     def end(self, number: int = signal.SIGTERM, patience: float = 45.0) -> None:
-        """Have it end, for good; by force if it does not within *patience* seconds."""
+        """Have it end; by force if it does not within *patience* seconds."""
         with self._lock:
             self._wanted = False
             self.send(signal.SIGCONT)
@@ -48,12 +60,23 @@ class Daemon:
             self._process.kill()
         self._watch.join()
 
-    def begin_again(self) -> None:
-        """Start it after it was ended."""
-        self._wanted = True
-        self._begin()
-        self._watch = threading.Thread(target=self._keep, daemon=True)
-        self._watch.start()
+    @contextmanager
+    def ended(self) -> Iterator[None]:
+        """It has ended by SIGKILL while the block runs."""
+        try:
+            self.end(signal.SIGKILL)
+            yield
+        finally:
+            self.start()
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """It is stopped while the block runs."""
+        try:
+            self.send(signal.SIGSTOP)
+            yield
+        finally:
+            self.send(signal.SIGCONT)
 
     def _begin(self) -> None:
         with self._log.open("ab") as log:
@@ -85,10 +108,14 @@ class Processes(Target):
         self._numbers = iter(range(1, 10_000))
         self._daemons: list[Daemon] = []
 
+    @classmethod
+    def opened(cls, options: TargetOptions) -> AbstractContextManager["Processes"]:
+        return running(options.folder)
+
     def open(self, replicas: int) -> None:
         """Start everything."""
         serving = ("serve", "--host", "127.0.0.1", "--port", str(self._upstream_port))
-        self._upstream = self._daemon("upstream", self._upstream_script(*serving))
+        self._daemon("upstream", self._upstream_script(*serving))
         self._redis = self._daemon("redis", _redis_command(self._redis_port, self._folder))
         for what, port in (("upstream", self._upstream_port), ("Redis", self._redis_port)):
             wait_for(20, f"an answer of the {what}", partial(_listens, port))
@@ -101,7 +128,6 @@ class Processes(Target):
             daemon.end(signal.SIGKILL)
 
     def replicas(self) -> list[Replica]:
-        """As `Target.replicas`."""
         return [
             Replica(name, daemon.restarts)
             for name, (daemon, port) in self._replicas.items()
@@ -109,7 +135,6 @@ class Processes(Target):
         ]
 
     def kill(self, replica: str) -> None:
-        """As `Target.kill`."""
         self._replicas[replica][0].send(signal.SIGKILL)
 
     def roll_out(self) -> None:
@@ -120,52 +145,29 @@ class Processes(Target):
             self._remove(name)
 
     def scale(self, replicas: int) -> None:
-        """As `Target.scale`."""
         while len(self._replicas) < replicas:
             self._add()
         while len(self._replicas) > replicas:
             self._remove(next(iter(self._replicas)))
         self.settle(replicas)
 
-    @contextmanager
-    def paused(self, replica: str) -> Iterator[None]:
-        """As `Target.paused`."""
-        with self._stopped(self._replicas[replica][0]):
-            yield
+    def paused(self, replica: str) -> AbstractContextManager[None]:
+        return self._replicas[replica][0].stopped()
 
-    @contextmanager
-    def without_redis(self) -> Iterator[None]:
-        """As `Target.without_redis`."""
-        try:
-            self._redis.end(signal.SIGKILL)
-            yield
-        finally:
-            self._redis.begin_again()
+    def redis_stopped(self) -> AbstractContextManager[None]:
+        return self._redis.ended()
 
-    @contextmanager
-    def hanging_redis(self) -> Iterator[None]:
-        """As `Target.hanging_redis`."""
-        with self._stopped(self._redis):
-            yield
+    def redis_paused(self) -> AbstractContextManager[None]:
+        return self._redis.stopped()
 
-    def empty_redis(self) -> None:
-        """As `Target.empty_redis`."""
+    def flush_redis(self) -> None:
         with create_connection(("127.0.0.1", self._redis_port), timeout=5) as connection:
             connection.sendall(b"*1\r\n$8\r\nFLUSHALL\r\n")
             if not connection.recv(100).startswith(b"+OK"):
-                raise UnsupportedError("Redis did not take FLUSHALL")
+                raise UnsupportedError("Redis did not accept FLUSHALL")
 
-    def ask_upstream(self, *words: str) -> str:
-        """As `Target.ask_upstream`."""
+    def command_upstream(self, *words: str) -> str:
         return output_of(*self._upstream_script(*words))
-
-    @contextmanager
-    def _stopped(self, daemon: Daemon) -> Iterator[None]:
-        try:
-            daemon.send(signal.SIGSTOP)
-            yield
-        finally:
-            daemon.send(signal.SIGCONT)
 
     def _add(self) -> None:
         name, port = f"replica-{next(self._numbers)}", free_port()
@@ -181,15 +183,11 @@ class Processes(Target):
 
     def _daemon(self, name: str, command: Sequence[str], **more: str) -> Daemon:
         clean = {key: value for key, value in os.environ.items() if not key.startswith("APIDEX_")}
-        settings = {
+        addresses = {
             "APIDEX_UPSTREAM": f"http://127.0.0.1:{self._upstream_port}/entries.json",
             "APIDEX_REDIS_URL": f"redis://127.0.0.1:{self._redis_port}/0",
-            "APIDEX_REFRESH_SECONDS": "5",
-            "APIDEX_POLL_SECONDS": "1",
-            "APIDEX_KEEP_ALIVE_SECONDS": "2",
-            "APIDEX_DRAIN_SECONDS": "4",
         }
-        self._daemons.append(Daemon(command, clean | settings | more, self._folder / f"{name}.log"))
+        self._daemons.append(Daemon(command, clean | _SETTINGS | addresses | more, self._folder / f"{name}.log"))
         return self._daemons[-1]
 
     def _upstream_script(self, *words: str) -> tuple[str, ...]:
@@ -211,19 +209,8 @@ def running(
 def _redis_command(port: int, folder: Path) -> tuple[str, ...]:
     """The real one where it is installed, and otherwise fakeredis's server."""
     if binary := shutil.which("redis-server"):
-        return (
-            binary,
-            "--port",
-            str(port),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-            "--dir",
-            str(folder),
-        )
+        options = f"--port {port} --bind 127.0.0.1 --appendonly no"
+        return (binary, *options.split(), "--save", "", "--dir", str(folder))
     return (sys.executable, str(_TESTBED / "fake_redis.py"), str(port))
 
 

@@ -1,4 +1,4 @@
-"""An upstream that is told what to do, and keeps account of what it gave. It runs beside the replicas, wherever these run.
+"""An upstream that misbehaves as told, and logs what it gave. It runs beside the replicas, wherever these run.
 
     python upstream.py serve [--port 8080] [--control 8081] [--every 10]
     python upstream.py tell MODE        good, disconnect, slow or invalid
@@ -16,9 +16,10 @@ import threading
 import time
 import urllib.request
 from email.message import Message
-from functools import cache
+from functools import cache, partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
+from typing import Any
 
 from apidex.catalogue.formats import parse
 
@@ -49,7 +50,7 @@ def edition(number: int) -> tuple[bytes, str]:
 
 
 def invalid_bodies(number: int) -> list[bytes]:
-    """What no replica may take for the *number*-th edition."""
+    """What no replica may accept in place of the *number*-th edition."""
     whole = catalogue(number)
     return [
         body([]),
@@ -61,7 +62,7 @@ def invalid_bodies(number: int) -> list[bytes]:
     ]
 
 
-class Upstream:
+class ScriptedUpstream:
     """What it is told to do, and what it has done."""
 
     def __init__(self, every: float) -> None:
@@ -74,104 +75,100 @@ class Upstream:
         return int((time.monotonic() - self._began) / self._every)
 
     def next_invalid(self) -> bytes:
-        """The next one in turn."""
+        """The next invalid body in turn."""
         kinds = invalid_bodies(self.number())
         return kinds[next(self._invalid_sent) % len(kinds)]
 
     def gave(self, digest: str) -> None:
-        """A whole answer, or a 304, for the catalogue of *digest*; it counts from when it was asked for."""
+        """Log a whole answer, or a 304, for the catalogue of *digest*; it counts from when it was asked for."""
         self.given.append((time.monotonic(), digest))
 
-    def log(self) -> dict[str, object]:
-        """How many seconds ago it gave which catalogue."""
+    def log(self) -> bytes:
+        """How many seconds ago it gave which catalogue, as JSON."""
         now = time.monotonic()
-        return {"mode": self.mode, "given": [[round(now - moment, 3), digest] for moment, digest in self.given]}
+        given = [[round(now - moment, 3), digest] for moment, digest in self.given]
+        return json.dumps({"mode": self.mode, "given": given}).encode()
 
 
-def handler(upstream: Upstream) -> type[BaseHTTPRequestHandler]:
+class Handler(BaseHTTPRequestHandler):
+    """What both of its ports have."""
+
+    headers: Message
+
+    def __init__(self, upstream: ScriptedUpstream, *arguments: Any) -> None:  # noqa: ANN401 - the server's
+        self.upstream = upstream
+        super().__init__(*arguments)
+
+    def begin(self, length: int, tag: str = "") -> None:
+        """Send the head of a 200."""
+        self.send_response(200)
+        self.send_header("content-length", str(length))
+        if tag:
+            self.send_header("etag", tag)
+        self.end_headers()
+
+    def send(self, encoded: bytes, tag: str = "") -> None:
+        """Send a 200."""
+        self.begin(len(encoded), tag)
+        self.wfile.write(encoded)
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+
+class CatalogueHandler(Handler):
     """How replicas are answered."""
 
-    class Handler(BaseHTTPRequestHandler):
-        headers: Message
+    def do_GET(self) -> None:
+        mode = self.upstream.mode
+        if mode == "disconnect":
+            self.close_connection = True
+        elif mode == "invalid":
+            self.send(self.upstream.next_invalid())
+        elif mode == "slow":
+            self._send_slowly(edition(self.upstream.number())[0])
+        else:
+            self._send_catalogue(*edition(self.upstream.number()))
 
-        def do_GET(self) -> None:
-            mode = upstream.mode
-            if mode == "disconnect":
-                self.close_connection = True
-            elif mode == "invalid":
-                self._send(upstream.next_invalid(), "")
-            elif mode == "slow":
-                self._dribble(edition(upstream.number())[0])
-            else:
-                self._good(*edition(upstream.number()))
-
-        def _good(self, encoded: bytes, digest: str) -> None:
-            upstream.gave(digest)
-            if self.headers.get("if-none-match") == f'"{digest}"':
-                self.send_response(304)
-                self.end_headers()
-            else:
-                self._send(encoded, f'"{digest}"')
-
-        def _send(self, encoded: bytes, tag: str) -> None:
-            self.send_response(200)
-            self.send_header("content-length", str(len(encoded)))
-            if tag:
-                self.send_header("etag", tag)
+    def _send_catalogue(self, encoded: bytes, digest: str) -> None:
+        self.upstream.gave(digest)
+        if self.headers.get("if-none-match") == f'"{digest}"':
+            self.send_response(304)
             self.end_headers()
-            self.wfile.write(encoded)
+        else:
+            self.send(encoded, f'"{digest}"')
 
-        def _dribble(self, encoded: bytes) -> None:
-            self.send_response(200)
-            self.send_header("content-length", str(len(encoded)))
-            self.end_headers()
-            for place in range(len(encoded)):
-                if upstream.mode != "slow":
-                    return
-                self.wfile.write(encoded[place : place + 1])
-                time.sleep(_BYTE_EVERY)
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    return Handler
+    def _send_slowly(self, encoded: bytes) -> None:
+        self.begin(len(encoded))
+        for place in range(len(encoded)):
+            if self.upstream.mode != "slow":
+                return
+            self.wfile.write(encoded[place : place + 1])
+            time.sleep(_BYTE_EVERY)
 
 
-def control(upstream: Upstream) -> type[BaseHTTPRequestHandler]:
-    """How a run speaks to it: from inside of its container only."""
+class ControlHandler(Handler):
+    """How a run controls it: from inside of its container only."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            upstream.mode = self.path.strip("/")
-            self._answer()
+    def do_POST(self) -> None:
+        self.upstream.mode = self.path.strip("/")
+        self.do_GET()
 
-        def do_GET(self) -> None:
-            self._answer()
-
-        def _answer(self) -> None:
-            encoded = json.dumps(upstream.log()).encode()
-            self.send_response(200)
-            self.send_header("content-length", str(len(encoded)))
-            self.end_headers()
-            self.wfile.write(encoded)
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    return Handler
+    def do_GET(self) -> None:
+        self.send(self.upstream.log())
 
 
 def serve(host: str, port: int, control_port: int, every: float) -> None:
     """Until it is ended."""
-    upstream = Upstream(every)
+    upstream = ScriptedUpstream(every)
     edition(0)
-    told = ThreadingHTTPServer(("127.0.0.1", control_port), control(upstream))
-    threading.Thread(target=told.serve_forever, daemon=True).start()
-    ThreadingHTTPServer((host, port), handler(upstream)).serve_forever()
+    control = ThreadingHTTPServer(("127.0.0.1", control_port), partial(ControlHandler, upstream))
+    threading.Thread(target=control.serve_forever, daemon=True).start()
+    ThreadingHTTPServer((host, port), partial(CatalogueHandler, upstream)).serve_forever()
 
 
 def ask(control_port: int, mode: str = "") -> str:
-    """Tell the one that runs here *mode*, if any; its log."""
+    """Set the mode of the one that runs here, if *mode* is given; its log."""
     request = urllib.request.Request(f"http://127.0.0.1:{control_port}/{mode}", method="POST" if mode else "GET")
     with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
         return str(answer.read().decode())
@@ -179,7 +176,7 @@ def ask(control_port: int, mode: str = "") -> str:
 
 def main(arguments: list[str]) -> None:
     """Do what the command line says."""
-    parser = argparse.ArgumentParser(prog="upstream.py", description="An upstream that is told what to do.")
+    parser = argparse.ArgumentParser(prog="upstream.py", description="An upstream that misbehaves as told.")
     commands = parser.add_subparsers(dest="command", required=True)
     serving, telling, reading = (commands.add_parser(name) for name in ("serve", "tell", "log"))
     for each in (serving, telling, reading):

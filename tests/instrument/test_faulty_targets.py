@@ -9,13 +9,12 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from loadtest.analysis import Analysis
 from loadtest.balancer import Balancer, Client
 from loadtest.load_generator import Load
-from loadtest.run import play
+from loadtest.run import run
 from loadtest.scenarios import SCENARIOS
 from loadtest.targets import processes
-from loadtest.verdict import Verdict, judge
+from loadtest.verdict import Verdict
 
 from conftest import ROOT
 
@@ -36,14 +35,13 @@ def fair() -> Balancer:
 
 def verdict_on(folder, scenario: str, *, seconds: float, load=None, command=processes.SERVE, balancer=fair) -> Verdict:
     with processes.running(folder, 4, command, balancer) as target:
-        history = play(SCENARIOS[scenario], target, folder, seconds=seconds, load=load or Load(), tell=lambda _: None)
-    verdict = judge(Analysis.of(history), SCENARIOS[scenario])
-    print(f"\n{verdict.summary} {verdict.failures}", *(check.sentence for check in verdict.checks if not check.passed))
+        verdict = run(SCENARIOS[scenario], target, folder, seconds=seconds, load=load, tell=lambda _: None)
+    print(f"\n{verdict.summary} {verdict.failures}", *(check.sentence for check in verdict.failed_checks))
     return verdict
 
 
 def failed_checks(verdict: Verdict) -> list[str]:
-    return [check.name for check in verdict.checks if not check.passed]
+    return [check.name for check in verdict.failed_checks]
 
 
 def test_a_target_that_is_well_passes(tmp_path):
@@ -112,15 +110,15 @@ def test_a_run_in_which_the_load_generator_was_the_bottleneck_is_void(tmp_path):
 
 def test_an_interrupt_undoes_what_is_broken_and_leaves_nothing_running(tmp_path):
     command = [sys.executable, "-m", "loadtest", "run", "redis-hang", "--seconds", "15", "--output", str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as run:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
         said = []
-        for line in run.stdout:
+        for line in process.stdout:
             said.append(line)
             if "Redis hangs" in line:
-                run.send_signal(signal.SIGINT)
+                process.send_signal(signal.SIGINT)
                 break
-        rest, complaint = run.communicate(timeout=60)
-    assert run.returncode == 130
+        rest, complaint = process.communicate(timeout=60)
+    assert process.returncode == 130
     assert "over: Redis hangs" in rest
     assert complaint == "loadtest: interrupted; every fault is undone\n"
     assert left_running(str(tmp_path)) == []

@@ -1,4 +1,4 @@
-"""What the load tests reckon with: rows, order, ages, shares, costs, and what cannot be played. No load here."""
+"""What the load tests conclude: rows, order, ages, shares, costs, and which runs are refused. No load here."""
 
 import re
 import socket
@@ -13,16 +13,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loadtest.__main__ import main
 from loadtest.analysis import Analysis
-from loadtest.load_generator import GeneratorUsage, Load
-from loadtest.nemesis import Fault
+from loadtest.faults import FaultRecord
+from loadtest.faults.redis import RedisDown
+from loadtest.faults.replicas import DrainNode, Kill, LoseNode, Scale
+from loadtest.faults.upstream import BadUpstream
+from loadtest.history import RunFacts, RunHistory
+from loadtest.load_generator import GeneratorUsage
 from loadtest.observer import Observation
 from loadtest.oracle import Oracle
 from loadtest.ordering import UpstreamHistory, VersionOrder
 from loadtest.record import RequestRecord, Tail, Writer, read
-from loadtest.run import RunHistory, play
+from loadtest.run import run
 from loadtest.scenarios import SCENARIOS
 from loadtest.shapes import SHAPES
-from loadtest.targets import UnsupportedError, compose, kubernetes
+from loadtest.system import UnsupportedError
+from loadtest.targets import compose, kubernetes
 from loadtest.verdict import judge
 
 from apidex.catalogue.catalogue import Catalogue
@@ -35,38 +40,43 @@ def request_at(sent: float, took: float = 0.01, **other) -> RequestRecord:
     return RequestRecord(sent=sent, done=sent + took, **(facts | other))
 
 
-def seen_of(requests, **other) -> RunHistory:
-    facts = {
-        "scenario": "steady",
-        "target": "processes",
-        "by_request": False,
-        "host": "http://127.0.0.1:1",
-        "began": "2026-11-24T00:00:00+00:00",
-        "command": "python -m loadtest",
-        "seconds": 10.0,
-        "replicas": 2,
-        "poll": 1.0,
-        "faults": [],
-        "observations": [Observation(float(at), at + 0.01, "a", "1-a", "fresh", 1.0, 7.5, "") for at in range(10)],
-        "upstream_history": None,
-        "sooner": 0.0,
-        "has_testbed": False,
-        "seed": 0,
-        "least": 0,
-        "cut_short": "",
-        "generator": GeneratorUsage(1.0, 10.0),
-        "ended": 0,
-        "versions_at_the_end": ["1-a"],
-    }
-    return RunHistory(requests=sorted(requests, key=lambda request: request.done), **(facts | other))
+FACTS = RunFacts(
+    scenario="steady",
+    target="processes",
+    by_request=False,
+    has_testbed=False,
+    host="http://127.0.0.1:1",
+    replicas=2,
+    poll=1.0,
+    began="2026-11-24T00:00:00+00:00",
+    command="python -m loadtest",
+    seed=0,
+    min_requests=0,
+    seconds=10.0,
+)
+HISTORY = RunHistory(
+    facts=FACTS,
+    requests=[],
+    faults=[],
+    stopped_early="",
+    observations=[Observation(float(at), at + 0.01, "a", "1-a", "fresh", 1.0, 7.5, "") for at in range(10)],
+    upstream_log=None,
+    sooner=0.0,
+    generator=GeneratorUsage(1.0, 0.0, 10.0),
+    ended=0,
+    final_versions=["1-a"],
+)
 
 
-def verdict_on(requests, scenario: str = "steady", **other):
-    return judge(Analysis.of(seen_of(requests, scenario=scenario, **other)), SCENARIOS[scenario])
+def verdict_on(requests, scenario: str = "steady", by_request: bool = False, **other):
+    facts = msgspec.structs.replace(FACTS, scenario=scenario, by_request=by_request)
+    in_order = sorted(requests, key=lambda request: request.done)
+    history = msgspec.structs.replace(HISTORY, facts=facts, requests=in_order, **other)
+    return judge(Analysis.of(history), SCENARIOS[scenario])
 
 
 def failed_checks(verdict) -> set[str]:
-    return {check.name for check in verdict.checks if not check.passed}
+    return {check.name for check in verdict.failed_checks}
 
 
 spread_out = [
@@ -137,28 +147,28 @@ def test_a_run_without_a_fault_passes():
     ("bad", "facts", "fault"),
     [
         ({"version": "2-a", "replica": "b"}, {}, "behind"),
-        ({"version": "0-z"}, {"upstream_history": [(-1.0, "a" * 64)]}, "bad catalogue"),
-        ({"version": "1-a", "age": 1}, {"upstream_history": [(-1.0, "a" * 64)]}, "false age"),
+        ({"version": "0-z"}, {"upstream_log": [(-1.0, "a" * 64)]}, "bad catalogue"),
+        ({"version": "1-a", "age": 1}, {"upstream_log": [(-1.0, "a" * 64)]}, "false age"),
     ],
 )
 def test_what_only_the_whole_run_shows_is_a_fault(bad, facts, fault):
-    facts = {"upstream_history": None} | facts
-    digest = "1-aaaaaaaaaaaa" if facts["upstream_history"] else "1-a"
+    facts = {"upstream_log": None} | facts
+    digest = "1-aaaaaaaaaaaa" if facts["upstream_log"] else "1-a"
     good = [msgspec.structs.replace(request, version=digest, age=-1) for request in spread_out]
     odd = request_at(5.0, **({"version": digest} | bad | ({"version": digest} if fault == "false age" else {})))
     assert fault in verdict_on([*good, odd], **facts).failures
 
 
-@pytest.mark.parametrize(("kind", "scenario"), [("redis", "redis-down"), ("drain", "drain-node")])
-def test_being_behind_is_no_fault_while_redis_is_away(kind, scenario):
+@pytest.mark.parametrize(("fault", "scenario"), [(RedisDown(), "redis-down"), (DrainNode(), "drain-node")], ids=str)
+def test_being_behind_is_not_a_failure_while_redis_is_away(fault, scenario):
     newer = request_at(1.0, replica="b", version="2-a")
-    away = {"faults": [Fault(kind, "Redis is away", 0.5, 9.0, 2)], "scenario": scenario}
+    away = {"faults": [FaultRecord(fault, 0.5, 9.0, 2)], "scenario": scenario}
     assert "behind" in verdict_on([*spread_out, newer]).failures
     assert "behind" not in verdict_on([*spread_out, newer], **away).failures
 
 
 def test_what_a_dying_replica_had_in_flight_may_be_lost_and_nothing_else():
-    kill = {"faults": [Fault("kill", "kill -9 of a", 5.0, 5.1, 2)], "scenario": "crash", "ended": 1}
+    kill = {"faults": [FaultRecord(Kill("a"), 5.0, 5.1, 2)], "scenario": "crash", "ended": 1}
     in_flight = request_at(5.2, status=0, fault="reset", replica="")
     assert verdict_on([*spread_out, in_flight], **kill).passed
     for other in (request_at(8.0, status=0, fault="reset"), request_at(5.2, fault="wrong body")):
@@ -170,21 +180,20 @@ def test_what_a_dying_replica_had_in_flight_may_be_lost_and_nothing_else():
     assert failed_checks(verdict_on([*spread_out, *many], **kill)) == {"requests lost with one replica"}
 
 
+KILLED = [FaultRecord(Kill("a"), 5.0, 5.1, 2)]
+
+
 @pytest.mark.parametrize(
-    "facts",
+    ("facts", "failed"),
     [
-        {"faults": []},
-        {"faults": [Fault("kill", "kill -9 of a", 5.0, 5.1, 2)], "ended": 0},
-        {
-            "faults": [Fault("kill", "kill -9 of a", 5.0, 5.1, 2)],
-            "ended": 1,
-            "cut_short": "waited in vain for 4 replicas",
-        },
+        ({"faults": []}, "faults"),
+        ({"faults": KILLED, "ended": 0}, "faults"),
+        ({"faults": KILLED, "ended": 1, "stopped_early": "timed out waiting for 4 replicas"}, "scenario"),
     ],
-    ids=["nothing was broken", "nobody died", "it was cut short"],
+    ids=["nothing was broken", "no replica ended", "it stopped early"],
 )
-def test_a_scenario_that_did_not_take_place_proves_nothing(facts):
-    assert failed_checks(verdict_on(spread_out, scenario="crash", **facts)) == {"faults"}
+def test_a_scenario_that_did_not_take_place_proves_nothing(facts, failed):
+    assert failed_checks(verdict_on(spread_out, scenario="crash", **facts)) == {failed}
 
 
 def test_a_run_in_which_no_bytes_were_compared_fails():
@@ -193,7 +202,7 @@ def test_a_run_in_which_no_bytes_were_compared_fails():
 
 
 def test_a_lost_node_excuses_what_was_lost_on_the_way_and_nothing_else():
-    cut = {"faults": [Fault("lose-node", "the network of a node is cut", 2.0, 9.0, 2)], "scenario": "lose-node"}
+    cut = {"faults": [FaultRecord(LoseNode(), 2.0, 9.0, 2)], "scenario": "lose-node"}
     for by_request in (False, True):
         assert verdict_on([*spread_out, request_at(5.0, status=0, fault="late")], by_request=by_request, **cut).passed
         for answered in ("wrong body", "status 503"):
@@ -202,13 +211,13 @@ def test_a_lost_node_excuses_what_was_lost_on_the_way_and_nothing_else():
 
 def test_the_time_to_full_strength_is_that_until_all_replicas_answer_again():
     quiet = [request for request in spread_out if request.replica == "a" or not 4.0 < request.done < 7.0]
-    verdict = verdict_on(quiet, scenario="crash", faults=[Fault("kill", "kill -9 of b", 4.0, 4.1, 2)])
+    verdict = verdict_on(quiet, scenario="crash", faults=[FaultRecord(Kill("b"), 4.0, 4.1, 2)])
     assert verdict.faults[0].full_strength_after == 3.0
 
 
 def test_full_strength_is_as_many_as_there_are_to_be_from_then_on():
     quiet = [request for request in spread_out if request.replica == "a" or not 4.0 < request.done < 7.0]
-    scaled = [Fault("scale", "scaled to 1 replicas", 4.0, 4.1, 1), Fault("scale", "scaled to 2 replicas", 6.0, 6.1, 2)]
+    scaled = [FaultRecord(Scale(1), 4.0, 4.1, 1), FaultRecord(Scale(2), 6.0, 6.1, 2)]
     verdict = verdict_on(quiet, scenario="scale", faults=scaled)
     assert [cost.full_strength_after for cost in verdict.faults] == [0.0, 1.0]
 
@@ -218,18 +227,18 @@ def test_a_spread_that_chance_does_not_explain_fails():
     assert "spread of new connections" in failed_checks(verdict_on(uneven))
 
 
-def test_replicas_that_call_themselves_fresh_when_they_are_not_fail():
+def test_replicas_that_call_themselves_fresh_when_they_are_stale_fail():
     said = [Observation(9.0, 9.1, "a", "1-a", "fresh", 8.0, 7.5, "timeout")]
     facts = {
         "scenario": "upstream-down",
-        "faults": [Fault("upstream", "disconnect", 1.0, 9.5, 2)],
-        "upstream_history": [(1.0, "a" * 64)],
+        "faults": [FaultRecord(BadUpstream("disconnect"), 1.0, 9.5, 2)],
+        "upstream_log": [(1.0, "a" * 64)],
     }
-    assert "replicas that said what was not so" in failed_checks(verdict_on([], observations=said, **facts))
+    assert "replicas that reported a wrong state" in failed_checks(verdict_on([], observations=said, **facts))
 
 
 def test_a_run_whose_generator_was_busy_is_void():
-    verdict = verdict_on(spread_out, generator=GeneratorUsage(9.5, 10.0))
+    verdict = verdict_on(spread_out, generator=GeneratorUsage(9.5, 0.0, 10.0))
     assert verdict.void
     assert not verdict.passed
 
@@ -275,14 +284,14 @@ def loadtest(*arguments: str, **environ: str) -> subprocess.CompletedProcess:
         (["run", "crash", "--target", "the-moon"], "invalid choice: 'the-moon'"),
         (["run", "crash", "--target", "compose"], "docker is not installed"),
         (["run", "crash", "--target", "kubernetes"], "kubectl is not installed"),
-        (["run", "redis-cut"], "redis-cut cannot be played on processes, only on compose or kubernetes"),
-        (["run", "steady", "--host", "http://127.0.0.1:1"], "are for kubernetes, and say nothing of processes"),
-        (["run", "drain-node"], "drain-node cannot be played on processes, only on kubernetes"),
+        (["run", "redis-cut"], "redis-cut cannot be run on processes, only on compose or kubernetes"),
+        (["run", "steady", "--host", "http://127.0.0.1:1"], "are for kubernetes, not for processes"),
+        (["run", "drain-node"], "drain-node cannot be run on processes, only on kubernetes"),
         (["run", "crash", "--rate", "0"], "argument --rate: invalid float (more than 0 is allowed) value: '0'"),
         (["report", "nowhere"], "nowhere holds no run"),
     ],
 )
-def test_what_cannot_be_played_is_said_in_a_sentence(tmp_path, arguments, said):
+def test_a_run_that_is_impossible_is_refused_in_a_sentence(tmp_path, arguments, said):
     output = ["--output", str(tmp_path)] if arguments[0] == "run" else []
     done = loadtest(*arguments, *output, PATH=str(tmp_path))
     assert done.returncode == 2, done.stderr
@@ -294,6 +303,11 @@ def test_what_cannot_be_played_is_said_in_a_sentence(tmp_path, arguments, said):
 def test_every_scenario_is_listed():
     listed = loadtest("list").stdout.splitlines()
     assert [line.split()[0] for line in listed] == list(SCENARIOS)
+
+
+def test_a_recorded_fault_is_read_as_it_was_written():
+    records = [FaultRecord(fault, 1.0, 2.0, 4) for fault in (Kill("a"), Scale(2), RedisDown(), BadUpstream("slow"))]
+    assert msgspec.json.decode(msgspec.json.encode(records), type=list[FaultRecord]) == records
 
 
 def test_the_shapes_that_can_be_chosen_are_those_that_there_are():
@@ -330,7 +344,7 @@ def test_nothing_is_started_or_broken_on_another_machine_unless_it_is_meant(
 def test_no_load_is_sent_to_another_machine_unless_it_is_meant(tmp_path):
     foreign = SimpleNamespace(host="http://198.51.100.7:8000")
     with pytest.raises(UnsupportedError, match=r"198\.51\.100\.7 is not this machine; --i-mean-it"):
-        play(SCENARIOS["steady"], foreign, tmp_path, seconds=1, load=Load())
+        run(SCENARIOS["steady"], foreign, tmp_path, seconds=1)
 
 
 @pytest.mark.parametrize(("slow", "passes"), [(0, True), (4, True), (60, False)])
@@ -339,5 +353,5 @@ def test_p99_may_be_twice_what_it_was_as_surely_as_so_many_requests_can_tell(slo
     requests = [msgspec.structs.replace(each, done=each.sent + 0.01) for each in spread_out]
     for place in range(300, 300 + slow):
         requests[place] = msgspec.structs.replace(requests[place], done=requests[place].sent + 0.1)
-    away = {"faults": [Fault("redis", "Redis has ended", 5.0, 10.0, 2)], "scenario": "redis-down"}
+    away = {"faults": [FaultRecord(RedisDown(), 5.0, 10.0, 2)], "scenario": "redis-down"}
     assert verdict_on(requests, **away).passed is passes

@@ -1,0 +1,19 @@
+"""What must hold after a run: a check is one function, and one line of `COMMON`, or of the scenario that it is for."""
+
+from loadtest.checks.bodies import bodies_were_compared
+from loadtest.checks.catalogue import states_were_true, upstream_kept_a_log, versions_agree
+from loadtest.checks.check import Check, CheckResult
+from loadtest.checks.load_generator import was_not_the_bottleneck
+from loadtest.checks.run import enough_requests, ran_to_its_end
+
+__all__ = ["COMMON", "Check", "CheckResult"]
+
+COMMON: tuple[Check, ...] = (
+    was_not_the_bottleneck,
+    enough_requests,
+    ran_to_its_end,
+    bodies_were_compared,
+    versions_agree,
+    states_were_true,
+    upstream_kept_a_log,
+)

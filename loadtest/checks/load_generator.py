@@ -1,0 +1,54 @@
+"""Whether the load generator kept up. A run in which it was the bottleneck is void: it says nothing of the service."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from loadtest.analysis import Analysis
+from loadtest.checks.check import CheckResult
+
+_LAG = 0.1
+"""Seconds that a request may be sent later than it could."""
+_LAG_SHARE = 0.05
+_BUSY = 0.9
+
+
+class GeneratorLoad(msgspec.Struct, frozen=True):
+    """What the load generator did, and what it could do: *limit_per_second* requests take all of its own CPU."""
+
+    cpu_ms_per_request: float
+    limit_per_second: int
+    busy: float
+    sent_late_share: float
+
+    @classmethod
+    def of(cls, run: Analysis) -> "GeneratorLoad":
+        """That of *run*."""
+        usage, count = run.history.generator, len(run.requests)
+        late = sum(request.lag > _LAG for request in run.requests)
+        per_request = usage.cpu / count if count else 0.0
+        return cls(
+            round(per_request * 1000, 3),
+            round(1 / per_request) * usage.processes if per_request else 0,
+            round((usage.cpu + usage.waited) / usage.seconds, 3) if usage.seconds else 0.0,
+            round(late / count, 4) if count else 0.0,
+        )
+
+
+def bottleneck(run: Analysis) -> str:
+    """Why nothing can be said of the service, if so."""
+    load = GeneratorLoad.of(run)
+    if load.busy > _BUSY * max(1, run.history.generator.processes):
+        return f"Locust ran or waited to run {load.busy:.0%} of the time: it was the bottleneck."
+    if load.sent_late_share > _LAG_SHARE:
+        return (
+            f"{load.sent_late_share:.1%} of the requests were sent more than {_LAG * 1000:.0f} ms after they could have been: "
+            "Locust or its machine was the bottleneck."
+        )
+    return ""
+
+
+def was_not_the_bottleneck(run: Analysis) -> Iterator[CheckResult]:
+    """The load generator kept up."""
+    if reason := bottleneck(run):
+        yield CheckResult("the load generator", False, "the bottleneck", "not the bottleneck", reason)

@@ -1,0 +1,43 @@
+"""Whether every replica gets its share."""
+
+from collections.abc import Iterator, Sequence
+
+from loadtest.analysis import Analysis, Share, shares
+from loadtest.checks.check import CheckResult
+
+_MIN_P_VALUE = 1e-4
+"""How seldom a fair spread looks as uneven by chance as what fails the check."""
+
+
+def fair_spread(run: Analysis) -> Iterator[CheckResult]:
+    """New connections are spread as by chance, and kept-alive ones reach every replica."""
+    new, kept = shares(run.requests, kept_alive=False), shares(run.requests, kept_alive=True)
+    replicas = run.facts.replicas
+    p_value = _p_value([share.answers for share in new], replicas)
+    yield CheckResult(
+        "spread of new connections",
+        p_value >= _MIN_P_VALUE,
+        f"p = {p_value:.3g}",
+        f"p of at least {_MIN_P_VALUE:g} (chi-square, {len(new) - 1} degrees of freedom)",
+        f"New connections: {_shown(new)}; so uneven by chance {p_value:.2%} of the time.",
+    )
+    least, most = (kept[-1].share, kept[0].share) if len(kept) == replicas else (0.0, 1.0)
+    yield CheckResult(
+        "spread of kept-alive connections",
+        least >= 0.1 and most <= 4 * least,
+        round(most / least, 2) if least else "a replica got none",
+        "each at least 10 %, the most at most 4 times the least",
+        f"Kept-alive connections: {_shown(kept)}.",
+    )
+
+
+def _p_value(counts: Sequence[int], replicas: int) -> float:
+    from scipy import stats  # takes a second: only where a verdict is reached
+
+    if len(counts) > 1 and len(counts) == replicas:
+        return float(stats.chisquare(counts).pvalue)
+    return float(replicas == 1)
+
+
+def _shown(found: Sequence[Share]) -> str:
+    return ", ".join(f"{share.share:.1%} (± {(share.high - share.low) / 2:.1%})" for share in found)

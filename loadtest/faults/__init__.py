@@ -1,0 +1,32 @@
+"""What can be broken: a fault is one class in a module of this folder, and one line of `AnyFault`."""
+
+import msgspec
+
+from loadtest.faults.redis import RedisDown, RedisFlush, RedisHang, RedisPartition
+from loadtest.faults.replicas import DeletePod, DrainNode, Kill, LoseNode, Pause, Rollout, Scale
+from loadtest.faults.upstream import BadUpstream, UpstreamPartition
+
+AnyFault = (
+    Rollout
+    | Scale
+    | DeletePod
+    | Kill
+    | Pause
+    | DrainNode
+    | LoseNode
+    | RedisDown
+    | RedisHang
+    | RedisFlush
+    | RedisPartition
+    | BadUpstream
+    | UpstreamPartition
+)
+
+
+class FaultRecord(msgspec.Struct, frozen=True):
+    """A fault that was injected, from when to when, in seconds since the run began; *replicas* is full strength from then on."""
+
+    fault: AnyFault
+    began: float
+    ended: float
+    replicas: int

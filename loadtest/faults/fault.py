@@ -1,0 +1,40 @@
+"""What every fault has."""
+
+import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import ClassVar
+
+import msgspec
+
+from loadtest.targets.target import Target
+
+type_name = re.compile(r"(?<!^)(?=[A-Z])")
+
+
+class Fault(msgspec.Struct, frozen=True, tag=lambda name: type_name.sub("-", name).lower()):
+    """Something to break: *verb* is the method of `Target` that does it, the fields are its arguments.
+
+    *sentence* says what is broken, with the fields in it.
+    """
+
+    verb: ClassVar[Callable[..., object]]
+    sentence: ClassVar[str]
+    interrupts_redis: ClassVar[bool] = False
+    """Redis is away, or restarts elsewhere: each replica follows the upstream by itself."""
+    interrupts_upstream: ClassVar[bool] = False
+    kills: ClassVar[bool] = False
+    """The process of a replica ends, and is restarted."""
+
+    def inject(self, target: Target) -> AbstractContextManager[None] | None:
+        """Break it: at once, or while the block of the context manager runs."""
+        verb: Callable[..., AbstractContextManager[None] | None] = getattr(target, self.verb.__name__)
+        return verb(*msgspec.structs.astuple(self))
+
+    @property
+    def kind(self) -> str:
+        """Its name: that of its class, in lower case."""
+        return str(self.__struct_config__.tag)
+
+    def __str__(self) -> str:
+        return self.sentence.format_map(msgspec.structs.asdict(self))

@@ -1,0 +1,48 @@
+"""All that a run saw, before anything is concluded from it. Pure."""
+
+import msgspec
+
+from loadtest.faults import FaultRecord
+from loadtest.load_generator import GeneratorUsage
+from loadtest.observer import Observation
+from loadtest.record import RequestRecord
+
+
+class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What was run, where, when and for how many *seconds*.
+
+    *poll* is the seconds between two polls of a replica, *min_requests* how many requests were asked for, *by_request* whether a
+    balancer in front retries, *has_testbed* whether the upstream keeps a log.
+    """
+
+    scenario: str
+    target: str
+    by_request: bool
+    has_testbed: bool
+    host: str
+    replicas: int
+    poll: float
+    began: str
+    command: str
+    seed: int
+    min_requests: int
+    seconds: float
+
+
+class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
+    """What happened. Moments are seconds since the run began.
+
+    *stopped_early* is what the scenario waited for in vain. *upstream_log* is when the upstream gave which digest, each perhaps
+    *sooner* by so much, None where that is not known. *ended* counts the replicas' ends.
+    """
+
+    facts: RunFacts
+    requests: list[RequestRecord]
+    faults: list[FaultRecord]
+    stopped_early: str
+    observations: list[Observation]
+    upstream_log: list[tuple[float, str]] | None
+    sooner: float
+    generator: GeneratorUsage
+    ended: int
+    final_versions: list[str]

@@ -1,0 +1,45 @@
+"""Faults by chance."""
+
+from collections.abc import Callable
+
+from loadtest.faults import AnyFault
+from loadtest.faults.redis import RedisDown, RedisFlush, RedisHang
+from loadtest.faults.replicas import Kill, Rollout
+from loadtest.faults.upstream import BadUpstream
+from loadtest.nemesis import ScenarioRun
+from loadtest.scenarios.scenario import Scenario
+
+_Choice = Callable[[ScenarioRun], AnyFault]
+_FAULTS: tuple[_Choice, ...] = (
+    lambda _: RedisDown(),
+    lambda _: RedisFlush(),
+    lambda _: RedisHang(),
+    lambda run: BadUpstream(run.random.choice(("disconnect", "invalid", "slow"))),
+    lambda _: Rollout(),
+)
+_AT_ONCE = (RedisFlush, Rollout, Kill)
+"""Those that are over by themselves."""
+
+
+def _kill(run: ScenarioRun) -> Kill:
+    return Kill(run.victim())
+
+
+def _everything(run: ScenarioRun) -> None:
+    # A replica is killed only where a balancer retries, since no request may fail.
+    faults = (*_FAULTS, _kill) if run.target.by_request else _FAULTS
+    run.wait(run.recovery)
+    while run.continues():
+        fault = run.random.choice(faults)(run)
+        run.inject(fault, 0.0 if isinstance(fault, _AT_ONCE) else run.random.uniform(2, 10))
+        run.wait(run.random.uniform(1, run.recovery))
+    run.target.settle(run.replicas)
+
+
+EVERYTHING = Scenario(
+    "everything",
+    "Faults by chance, from a seed. A replica is killed only where a balancer retries, since none may fail.",
+    _everything,
+    faults=(RedisDown, RedisFlush, RedisHang, BadUpstream, Rollout, Kill),
+    seconds=300.0,
+)

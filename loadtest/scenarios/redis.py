@@ -1,0 +1,35 @@
+"""Scenarios in which Redis is away."""
+
+from functools import partial
+
+from loadtest.checks.latency import p99_at_most
+from loadtest.checks.run import no_restarts
+from loadtest.faults.redis import RedisDown, RedisFlush, RedisHang, RedisPartition
+from loadtest.scenarios.scenario import Scenario, middle_third, repeatedly
+
+_scenario = partial(Scenario, checks=(p99_at_most(2.0), no_restarts))
+
+REDIS_DOWN = _scenario(
+    "redis-down",
+    "Redis is stopped for a third of the time, and restarts empty.",
+    middle_third(RedisDown()),
+    faults=(RedisDown,),
+)
+REDIS_EMPTY = _scenario(
+    "redis-empty",
+    "Redis loses every key, again and again.",
+    repeatedly(lambda _: RedisFlush(), first=1 / 3),
+    faults=(RedisFlush,),
+)
+REDIS_HANG = _scenario(
+    "redis-hang",
+    "Redis accepts connections and does not answer, for a third of the time.",
+    middle_third(RedisHang()),
+    faults=(RedisHang,),
+)
+REDIS_CUT = _scenario(
+    "redis-cut",
+    "Every packet that Redis sends is dropped, for a third of the time.",
+    middle_third(RedisPartition()),
+    faults=(RedisPartition,),
+)

@@ -1,0 +1,6 @@
+"""A run without a fault."""
+
+from loadtest.checks.spread import fair_spread
+from loadtest.scenarios.scenario import Scenario
+
+STEADY = Scenario("steady", "Nothing is broken.", lambda run: run.wait(run.seconds), checks=(fair_spread,))

@@ -1,0 +1,78 @@
+"""Commands, ports and waiting on this machine, and the two ways in which a run cannot go on."""
+
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+
+import httpx
+
+
+class UnsupportedError(Exception):
+    """The request cannot be carried out here; the text is one sentence for a person."""
+
+
+class WaitTimeoutError(UnsupportedError):
+    """A condition did not come true in time: the scenario stops, and its verdict says so."""
+
+
+def wait_for(seconds: float, what: str, holds: Callable[[], bool], pause: float = 0.25) -> None:
+    """Wait until *holds()*. Raises WaitTimeoutError after *seconds*."""
+    until = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > until:
+            raise WaitTimeoutError(f"timed out after {seconds:g} s waiting for {what}")
+        time.sleep(pause)
+
+
+def free_port() -> int:
+    """A port that is free now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def is_ready(host: str) -> bool:
+    """Whether a replica answers at *host*, and is ready."""
+    try:
+        return httpx.get(f"{host}/-/readyz", timeout=2).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether *host* has an address of this machine's own: one that can be listened on."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as listener:
+            listener.bind(address)
+    except (OSError, UnicodeError):
+        return False
+    return True
+
+
+def output_of(*command: str, stdin: str = "", timeout: float = 180.0) -> str:
+    """Run *command*; its output. Raises UnsupportedError with the last line of its complaint.
+
+    It runs in a session of its own, and an interrupt waits until it has ended, so that undoing a fault is not interrupted.
+    """
+    if not shutil.which(command[0]):
+        raise UnsupportedError(f"{command[0]} is not installed")
+    pipe, interrupted = subprocess.PIPE, False
+    with subprocess.Popen(  # noqa: S603 - commands of ours
+        command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    ) as process:
+        try:
+            output, complaint = process.communicate(stdin, timeout)
+        except KeyboardInterrupt:
+            interrupted = True
+            output, complaint = process.communicate(None, timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise UnsupportedError(f"{' '.join(command[:4])} … timed out after {timeout:g} s") from None
+    if interrupted:
+        raise KeyboardInterrupt
+    if process.returncode:
+        lines = (complaint or output).strip().splitlines() or ["no reason given"]
+        raise UnsupportedError(f"{' '.join(command[:6])} … failed: {lines[-1]}")
+    return output

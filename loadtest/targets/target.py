@@ -1,0 +1,152 @@
+"""What a run is played against: the same verbs for a cluster, compose and plain processes."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import msgspec
+
+from loadtest.system import UnsupportedError, wait_for
+
+UpstreamMode = Literal["good", "disconnect", "slow", "invalid"]
+
+
+class Replica(msgspec.Struct, frozen=True):
+    """A ready replica: the name in its responses, how often its process was restarted, and its node."""
+
+    name: str
+    restarts: int
+    node: str = ""
+
+
+class UpstreamLog(msgspec.Struct, frozen=True):
+    """What the testbed's upstream gave: seconds ago, and the digest of the catalogue."""
+
+    mode: UpstreamMode
+    given: list[tuple[float, str]]
+
+
+@dataclass(frozen=True)
+class TargetOptions:
+    """How to open a target. *up* starts it with the testbed's upstream, *edge* with HAProxy in front; logs go into *folder*.
+
+    *host* is where a cluster answers if its Service has no address here. *node* may be drained, or lost by the commands in
+    *node_down* and *node_up*.
+    """
+
+    folder: Path
+    up: bool = False
+    edge: bool = False
+    host: str = ""
+    project: str = "apidex"
+    node: str = ""
+    node_down: str = ""
+    node_up: str = ""
+
+
+class Target(ABC):
+    """Apidex as it runs somewhere, and what can be done to it.
+
+    *by_request* says that a balancer in front balances by request and retries what a dying replica did not answer. A method that
+    gives a context manager breaks something while its block runs, and repairs it at the end in any case.
+    """
+
+    name: ClassVar[str]
+    host: str
+    by_request: bool
+
+    @classmethod
+    @abstractmethod
+    def opened(cls, options: TargetOptions) -> AbstractContextManager["Target"]:
+        """The target while the block runs. Raises UnsupportedError."""
+
+    @classmethod
+    def control_host(cls) -> str:
+        """The host from which such targets are controlled."""
+        return "localhost"
+
+    @classmethod
+    def supports(cls, verb: Callable[..., object]) -> bool:
+        """Whether this class implements *verb*, a method of `Target`."""
+        return getattr(cls, verb.__name__) is not verb
+
+    @abstractmethod
+    def replicas(self) -> list[Replica]:
+        """Those that are ready."""
+
+    @abstractmethod
+    def kill(self, replica: str) -> None:
+        """Send SIGKILL to its process."""
+
+    @abstractmethod
+    def roll_out(self) -> None:
+        """Replace every replica, and wait until that is done."""
+
+    @abstractmethod
+    def scale(self, replicas: int) -> None:
+        """Have this many, and wait until they are ready."""
+
+    @abstractmethod
+    def paused(self, replica: str) -> AbstractContextManager[None]:
+        """Its process is stopped, and keeps its connections."""
+
+    @abstractmethod
+    def redis_stopped(self) -> AbstractContextManager[None]:
+        """Redis is stopped, and restarts empty."""
+
+    @abstractmethod
+    def redis_paused(self) -> AbstractContextManager[None]:
+        """Redis accepts connections, and does not answer."""
+
+    @abstractmethod
+    def flush_redis(self) -> None:
+        """Delete every key."""
+
+    @abstractmethod
+    def command_upstream(self, *words: str) -> str:
+        """Run `upstream.py` beside the testbed's upstream; its output. Raises UnsupportedError where there is no testbed."""
+
+    def prepare(self) -> None:  # noqa: B027 - most need nothing
+        """Install what the verbs need, so that they act at once."""
+
+    # Verbs that only some targets have.
+
+    def delete(self, replica: str) -> None:
+        """Delete it, and wait for its replacement."""
+        raise self._unsupported(f"delete {replica}")
+
+    def node_drained(self) -> AbstractContextManager[None]:
+        """A node is drained, and takes no pods."""
+        raise self._unsupported("drain a node")
+
+    def node_lost(self) -> AbstractContextManager[None]:
+        """A node has no network."""
+        raise self._unsupported("disconnect a node")
+
+    def redis_partitioned(self) -> AbstractContextManager[None]:
+        """Every packet that Redis sends is dropped."""
+        raise self._unsupported("partition Redis")
+
+    def upstream_partitioned(self) -> AbstractContextManager[None]:
+        """Every packet that the upstream sends is dropped."""
+        raise self._unsupported("partition the upstream")
+
+    def _unsupported(self, what: str) -> UnsupportedError:
+        return UnsupportedError(f"the target {self.name} cannot {what}")
+
+    # What follows from the verbs above.
+
+    def restarts(self) -> dict[str, int]:
+        """Of each replica that is ready."""
+        return {replica.name: replica.restarts for replica in self.replicas()}
+
+    def settle(self, replicas: int, seconds: float = 120.0) -> None:
+        """Wait until this many are ready. Raises WaitTimeoutError."""
+        wait_for(seconds, f"{replicas} ready replicas", lambda: len(self.replicas()) == replicas)
+
+    def upstream_log(self) -> UpstreamLog:
+        """What the testbed's upstream has given. Raises UnsupportedError where there is no testbed."""
+        return msgspec.json.decode(self.command_upstream("log"), type=UpstreamLog)
