@@ -30,7 +30,7 @@ class Process:
         self._started = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        if not self._started.wait(30) or not self.events("serve.started"):
+        if not self._started.wait(120) or not self.events("serve.started"):
             self.popen.kill()
             raise AssertionError("the replica did not start:\n" + "".join(self.lines))
         self.url: str = self.events("serve.started")[0]["address"]

@@ -23,14 +23,17 @@ from uvicorn.server import ServerState
 from apidex.app import starter_snapshot
 from apidex.catalogue import starter
 from apidex.http.asgi import Receive, Scope, Send
+from apidex.http.content_encoding import IDENTITY
+from apidex.http.context import ReplicaContext
+from apidex.http.etag import entity_tag
 from apidex.http.fast_path import FastPath
 from apidex.http.metrics import Metrics
-from apidex.http.responses import IDENTITY, entity_tag
 from apidex.replication.freshness import FreshnessPolicy
 from apidex.replication.refresher import Refresher
 from apidex.replication.store import CatalogueStore
 from apidex.replication.upstream import Upstream
-from apidex.server.lifecycle import Connection, ConnectionLimits, Server
+from apidex.server.connection import Connection, ServerConfig
+from apidex.server.options import ConnectionLimits, ServerOptions
 
 COUNT = 1000
 
@@ -72,13 +75,11 @@ def _connection() -> Connection:
         *(cast(CatalogueStore, nothing), cast(Upstream, nothing), starter_snapshot(clock)),
         build=nothing, policy=policy, min_entries_ratio=0.5, max_bytes=0, clock=clock, random=Random(1),
     )  # fmt: skip
-    hot = FastPath(_asgi, refresher, Metrics(refresher), "replica", 2**20)
-    server = Server(
-        hot, ConnectionLimits(week, week, week, week), random=Random(1), respond_sync=hot.respond_sync,
-        shed=hot.shed, on_listening=lambda: None, on_ending=lambda: None,
-    )  # fmt: skip
-    server.config.load()
-    connection = Connection(server.config, ServerState(), {})
+    fast_path = FastPath(_asgi, ReplicaContext(refresher, Metrics(refresher), "replica"), 2**20)
+    limits = ConnectionLimits(week, week, week, week)
+    config = ServerConfig(ServerOptions(fast_path, limits, respond_sync=fast_path.respond_sync, shed=fast_path.shed))
+    config.load()
+    connection = Connection(config, ServerState(), {})
     connection.connection_made(_Sink())
     return connection
 

@@ -4,24 +4,19 @@ python -m loadtest.bench.without_fast_path
 """
 
 import os
-from random import Random
 
 from apidex import event_loop, logs
 from apidex.app import create_app
 from apidex.server import lifecycle
+from apidex.server.options import ServerOptions
 from apidex.settings import Settings
 
 
 async def _serve(settings: Settings) -> None:
     with lifecycle.listen(settings.host, settings.port) as listener:
         async with create_app(settings) as app:
-            limits = lifecycle.ConnectionLimits(
-                settings.drain, settings.keep_alive, settings.max_connection_age, settings.request_timeout
-            )
-            replica = lifecycle.Server(
-                app.without_fast_path, limits, random=Random(), on_listening=lambda: None, on_ending=lambda: None
-            )
-            await replica.serve([listener])
+            options = ServerOptions(app.without_fast_path, app.server_options.limits)
+            await lifecycle.Server(options).serve([listener])
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ from apidex.replication.store import CatalogueStore, RedisStore, open_store
 from apidex.replication.upstream import Upstream, open_upstream
 from apidex.search.index import SearchIndex
 from apidex.search.names import NameIndex
+from apidex.server.options import ConnectionLimits, ServerOptions
 from apidex.settings import Settings
 
 
@@ -32,14 +33,13 @@ from apidex.settings import Settings
 class App:
     """A replica that runs.
 
-    *asgi* answers every request, *without_fast_path* is Litestar alone. A server that can write an
-    answer at once takes that of *probes*, and `FastPath.respond_sync`.
+    *asgi* answers every request, *without_fast_path* is Litestar alone, and *server_options* is what a server runs.
     """
 
     asgi: FastPath
     without_fast_path: ASGIApp
     replica: ReplicaContext
-    probes: Probes
+    server_options: ServerOptions
 
 
 @asynccontextmanager
@@ -85,9 +85,28 @@ async def create_app(
         replica = ReplicaContext(refresher, metrics, settings.served_by)
         await stack.enter_async_context(_running(refresher))
         await refresher.wait_for_first_load(settings.startup_timeout)
-        without_fast_path = ResponseMiddleware(cast(ASGIApp, litestar_app(replica)), metrics, settings.served_by)
-        fast_path = FastPath(without_fast_path, refresher, metrics, settings.served_by, settings.response_cache)
-        yield App(fast_path, without_fast_path, replica, Probes(replica))
+        without_fast_path = ResponseMiddleware(cast(ASGIApp, litestar_app(replica)), replica)
+        fast_path = FastPath(without_fast_path, replica, settings.response_cache)
+        options = ServerOptions(
+            fast_path,
+            connection_limits(settings),
+            respond_sync=fast_path.respond_sync,
+            probe=Probes(replica).respond_sync,
+            shed=fast_path.shed,
+        )
+        yield App(fast_path, without_fast_path, replica, options)
+
+
+def connection_limits(settings: Settings) -> ConnectionLimits:
+    """The time-outs and bounds of connections that *settings* name."""
+    return ConnectionLimits(
+        drain=settings.drain,
+        keep_alive=settings.keep_alive,
+        max_age=settings.max_connection_age,
+        request_timeout=settings.request_timeout,
+        queue_delay_target=settings.queue_delay_target,
+        max_in_flight=settings.max_in_flight,
+    )
 
 
 def store_of(settings: Settings) -> AbstractAsyncContextManager[RedisStore]:

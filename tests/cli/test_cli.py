@@ -182,7 +182,7 @@ def test_an_unknown_filter_value_is_an_error_that_lists_the_values(file, capsys)
         (["search", "x" * 257], 2, "at most 256"),
         (["search", "a\n"], 2, "control characters"),
         (["search", "\udcff"], 2, "not valid in this terminal's encoding"),
-        (["serve", "--host", ".."], 2, "no address"),
+        (["serve", "--host", ".."], 2, "not a host name or address"),
         (["catalogue", "--upstream", "file:///tmp/%00"], 2, "allowed is a file that exists"),
         (["search", "x", "--url", "nonsense"], 2, "allowed is the URL of a service"),
         (["search", "x", "--url", "http://127.0.0.1:1"], 1, "gave no answer"),

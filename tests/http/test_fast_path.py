@@ -136,7 +136,7 @@ async def test_a_fault_of_ours_is_a_problem_document_and_logged(client, app, cap
     app.replica.refresher.current = replace(app.replica.refresher.current, index=None)
     response = await client.get("/Cat")
     assert response.status_code == 500
-    assert response.json()["detail"] == "A fault in Apidex; its log has more."
+    assert response.json()["detail"] == "Internal error in Apidex. Its log has the details."
     assert "request.broken" in capsys.readouterr().out
 
 
@@ -144,7 +144,7 @@ async def test_a_fault_of_ours_is_a_problem_document_and_logged(client, app, cap
 @pytest.mark.parametrize("path", ["/Filler", "/a", "/i"])
 async def test_a_wide_answer_comes_in_pieces_that_are_the_whole(monkeypatch, clock, encoding, path):
     monkeypatch.setattr(fast_path, "STREAM_ABOVE_ENTRIES", 9)
-    monkeypatch.setattr(fast_path, "_PIECE", 7)
+    monkeypatch.setattr(fast_path, "_CHUNK_ENTRIES", 7)
     async with running_app(FakeUpstream(*NAMES), clock) as app, client_of(app.asgi) as client:
         response = await client.get(path, headers={"accept-encoding": encoding})
         async with client_of(app.without_fast_path) as plain:
@@ -160,7 +160,7 @@ async def test_a_wide_answer_comes_in_pieces_that_are_the_whole(monkeypatch, clo
 
 async def test_others_are_answered_between_the_pieces_of_a_wide_answer(monkeypatch, clock):
     monkeypatch.setattr(fast_path, "STREAM_ABOVE_ENTRIES", 9)
-    monkeypatch.setattr(fast_path, "_PIECE", 1)
+    monkeypatch.setattr(fast_path, "_CHUNK_ENTRIES", 1)
     order = []
 
     async def ask(app, path, label):

@@ -5,16 +5,10 @@ import gzip
 import pytest
 import zstandard
 
-from apidex.http.responses import (
-    GZIP,
-    IDENTITY,
-    ZSTD,
-    Problem,
-    is_single_segment,
-    matching_etag,
-    name_from_path,
-    negotiate,
-)
+from apidex.http.content_encoding import GZIP, IDENTITY, ZSTD, negotiate
+from apidex.http.etag import matching_etag
+from apidex.http.paths import is_single_segment, name_from_path
+from apidex.http.problem_details import Problem
 
 
 @pytest.mark.parametrize(
@@ -100,8 +94,8 @@ def test_every_other_path_is_none(path):
 @pytest.mark.parametrize(
     ("path", "detail"),
     [
-        (b"/%ff", "no valid UTF-8: byte 0"),
-        (b"/%ED%A0%80", "no valid UTF-8"),
+        (b"/%ff", "not valid UTF-8 at byte 0"),
+        (b"/%ED%A0%80", "not valid UTF-8"),
         (b"/x%00", "control characters"),
         (b"/x%C2%85", "control characters"),
         (b"/%0A", "control characters"),

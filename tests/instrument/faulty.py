@@ -5,13 +5,13 @@ import os
 import sys
 import time
 from dataclasses import replace
-from random import Random
 
 import uvicorn
 
 from apidex import logs
 from apidex.app import create_app
 from apidex.server import lifecycle
+from apidex.server.options import ServerOptions
 from apidex.settings import Settings
 
 
@@ -131,12 +131,8 @@ async def main(fault: str, settings: Settings) -> None:
             def ends() -> None:
                 app.replica.draining = True
 
-            limits = lifecycle.ConnectionLimits(
-                settings.drain, settings.keep_alive, settings.max_connection_age, settings.request_timeout
-            )
-            await lifecycle.Server(faulty, limits, random=Random(), on_listening=lambda: None, on_ending=ends).serve(
-                [listener]
-            )
+            options = ServerOptions(faulty, app.server_options.limits)
+            await lifecycle.Server(options, on_draining=ends).serve([listener])
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from apidex.errors import SettingsError
-from apidex.server import lifecycle
+from apidex.server import overload
 from apidex.settings import Settings
 from fakes import publicapis
 from processes import replica
@@ -239,8 +239,8 @@ class Loop:
 
 def test_a_queue_stands_where_one_long_turn_follows_another(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(lifecycle, "monotonic", lambda: now[0])
-    turns, loop, said = lifecycle.LoopLagDetector(0.05), Loop(), []
+    monkeypatch.setattr(overload, "monotonic", lambda: now[0])
+    turns, loop, said = overload.LoopLagDetector(0.05), Loop(), []
 
     def turn(seconds: float) -> bool:
         now[0] += 0.02

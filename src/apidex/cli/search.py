@@ -15,7 +15,8 @@ from rich.text import Text
 from apidex.catalogue.entry import Entry
 from apidex.cli.source import load_catalogue, progress
 from apidex.errors import ServiceError, SettingsError
-from apidex.http.responses import Problem, name_from_path
+from apidex.http.paths import name_from_path
+from apidex.http.problem_details import Problem
 from apidex.search.index import SearchIndex
 from apidex.search.names import NameIndex
 from apidex.search.ranking import Sort

@@ -3,7 +3,6 @@
 import os
 import socket
 from argparse import Namespace
-from random import Random
 
 from apidex import __version__, event_loop, logs
 from apidex.app import App, create_app
@@ -26,24 +25,12 @@ def run(_options: Namespace, settings: Settings) -> int:
 
 async def _serve(settings: Settings, listener: socket.socket) -> None:
     async with create_app(settings) as app:
-        replica = lifecycle.Server(
-            app.asgi,
-            lifecycle.ConnectionLimits(
-                drain=settings.drain,
-                keep_alive=settings.keep_alive,
-                connection_age=settings.max_connection_age,
-                receive=settings.request_timeout,
-                lag=settings.queue_delay_target,
-                concurrency=settings.max_in_flight,
-            ),
-            random=Random(),  # noqa: S311 - spreads connections in time, guards nothing
-            respond_sync=app.asgi.respond_sync,
-            probe=app.probes.respond_sync,
-            shed=app.asgi.shed,
+        server = lifecycle.Server(
+            app.server_options,
             on_listening=lambda: _greet(settings, app, lifecycle.address_of(listener)),
-            on_ending=lambda: _end(app),
+            on_draining=lambda: _end(app),
         )
-        await replica.serve([listener])
+        await server.serve([listener])
 
 
 def _greet(settings: Settings, app: App, address: str) -> None:

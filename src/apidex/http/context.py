@@ -1,4 +1,4 @@
-"""What the handlers speak of: one replica, as the rest of the application put it together."""
+"""The replica that handlers answer for."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from apidex.replication.refresher import Refresher
 
 @dataclass(slots=True)
 class ReplicaContext:
-    """A replica. *draining* is set when it is about to end."""
+    """A replica. *draining* is set once it shuts down."""
 
     refresher: Refresher
     metrics: Metrics

@@ -1,7 +1,7 @@
-"""The fast path for `GET /{name}`: an ASGI application in front of the other, which answers a search by itself.
+"""The fast path for `GET /{name}`: an ASGI application before the other one, which answers searches from memory.
 
-It gives to the byte what Litestar's handler of the same route gives (a test compares them), at a fraction of the cost.
-Everything else it hands on. A server that can write an answer at once need not even go by ASGI: see `FastPath.respond_sync`.
+Its responses equal those of Litestar's handler of the same route to the byte (a test compares them), at a fraction of the
+cost. It passes every other request on. A server that can write a response at once needs no ASGI: see `FastPath.respond_sync`.
 """
 
 import asyncio
@@ -10,101 +10,88 @@ from time import perf_counter
 from typing import NamedTuple
 
 from apidex import logs
-from apidex.http.asgi import ASGIApp, Receive, Scope, Send
-from apidex.http.metrics import Metrics
-from apidex.http.response_cache import ResponseCache
-from apidex.http.responses import (
-    COMPRESS_FROM,
-    FAULT,
-    IDENTITY,
+from apidex.http.asgi import ASGIApp, Headers, Receive, Scope, Send, SyncResponse
+from apidex.http.content_encoding import COMPRESS_FROM, IDENTITY, Encoding, negotiate
+from apidex.http.context import ReplicaContext
+from apidex.http.etag import entity_tag, matching_etag
+from apidex.http.headers import (
     JSON,
-    Encoding,
-    Headers,
-    Problem,
     age_headers,
     common_headers,
     decode_headers,
     encode_headers,
-    entity_tag,
     header_value,
-    is_single_segment,
-    matching_etag,
-    name_from_path,
-    negotiate,
-    problem_headers,
     version_headers,
 )
+from apidex.http.paths import is_single_segment, name_from_path
+from apidex.http.problem_details import FAULT, Problem
+from apidex.http.response_cache import ResponseCache
 from apidex.replication.freshness import FreshnessPolicy
-from apidex.replication.refresher import Refresher
 from apidex.replication.snapshot import Snapshot
 
 log = logs.get_logger()
 
 CHEAP_SCAN_BYTES = 2**20
-"""Bytes of names that are searched in less time than a request takes to be turned away."""
-
-_TOO_BUSY = "This replica has more to answer than it can; ask again in a second, or another replica."
+"""Scanning so many bytes of names takes no more time than shedding the request."""
 
 STREAM_ABOVE_ENTRIES = 2000
-"""Answers with more entries are given in pieces: so many are found and joined in about a millisecond."""
+"""Longer responses are streamed: finding and joining so many entries takes about a millisecond."""
 
-_PIECE = 500
+_CHUNK_ENTRIES = 500
+
+_OVERLOADED = "Replica overloaded. Retry after 1 second."
 
 _LINES = b"content-type: %b\r\ncontent-length: %d\r\netag: %b\r\n%b%b"
-_WIDE_LINES = b"content-type: %b\r\netag: %b\r\n%b%b%b"
+_STREAM_LINES = b"content-type: %b\r\netag: %b\r\n%b%b%b"
 
 
 class CachedResponse(NamedTuple):
-    """An answer as far as it does not depend on the moment. *lines* are its headers, as HTTP/1.1 sends them."""
+    """A 200 without the headers that depend on its age. *lines* are its headers as HTTP/1.1 sends them."""
 
-    status: int
     lines: bytes
     body: bytes
-    ages: bool = True
 
 
 class SnapshotHeaders:
-    """What is the same in every answer from one snapshot: tags and headers, and for a second the age."""
+    """What all responses from one snapshot have in common: entity tags, header lines, and for a second those of its age."""
 
-    def __init__(self, snapshot: Snapshot, lines: bytes) -> None:
-        self.snapshot = snapshot
-        self.lines = lines
-        self.until = float("-inf")  # when the age is another, on the steady clock
-        self.age_lines = b""
-        self.tags: dict[Encoding, bytes] = {}
+    def __init__(self, snapshot: Snapshot, policy: FreshnessPolicy, common: Headers) -> None:
+        self.snapshot, self._policy = snapshot, policy
+        self.lines = encode_headers([*version_headers(snapshot, policy), *common])
+        self.age_lines, self.expires_at = b"", float("-inf")  # on the steady clock
         self.is_large = snapshot.index.text.nbytes > CHEAP_SCAN_BYTES
+        self._etags: dict[Encoding, bytes] = {}
 
-    def tag(self, encoding: Encoding) -> bytes:
-        tag = self.tags.get(encoding)
-        if tag is None:
-            tag = self.tags[encoding] = entity_tag(self.snapshot, encoding)
-        return tag
+    def etag(self, encoding: Encoding) -> bytes:
+        """The entity tag of responses in *encoding*."""
+        etag = self._etags.get(encoding)
+        if etag is None:
+            etag = self._etags[encoding] = entity_tag(self.snapshot, encoding)
+        return etag
 
-    def ages(self, now: float, policy: FreshnessPolicy) -> None:
+    def update_age(self, now: float) -> None:
+        """Set the lines of the age for this second."""
         age = self.snapshot.age(now)
-        self.until = now + 1 - age % 1
-        self.age_lines = encode_headers(age_headers(self.snapshot, policy, age))
+        self.expires_at = now + 1 - age % 1
+        self.age_lines = encode_headers(age_headers(self.snapshot, self._policy, age))
 
 
 class FastPath:
-    """Answers searches from `refresher.current`, and hands all other requests to *app*.
+    """Answers searches from the current snapshot of *replica*, and passes all other requests to *app*."""
 
-    *answer_cache* is the memory, in bytes, for answers given before.
-    """
-
-    def __init__(self, app: ASGIApp, refresher: Refresher, metrics: Metrics, served_by: str, answer_cache: int) -> None:
+    def __init__(self, app: ASGIApp, replica: ReplicaContext, max_cache_bytes: int) -> None:
         self.app = app
-        self._answered, self._answered_away = metrics.route("/{name}").answered, metrics.route("none").answered
-        self._refresher = refresher
-        self._steady = refresher.clock.steady
-        self._common = common_headers(served_by)
-        self._cache: ResponseCache[tuple[bytes, Encoding], CachedResponse] = ResponseCache(answer_cache)
-        metrics.add(self._cache)  # type: ignore[arg-type] # it only counts
-        self._edition = self._edition_of(refresher.current)
-        self._too_busy = self._problem(Problem(503, _TOO_BUSY), (b"retry-after", b"1"))
+        self._refresher, self._steady = replica.refresher, replica.refresher.clock.steady
+        self._common = common_headers(replica.served_by)
+        self._cache: ResponseCache[tuple[bytes, Encoding], CachedResponse] = ResponseCache(max_cache_bytes)
+        self._headers = self._headers_of(self._refresher.current)
+        self._overloaded = Problem(503, _OVERLOADED).response([(b"retry-after", b"1"), *self._common])
+        self._observe = replica.metrics.route("/{name}").observe
+        self._observe_shed = replica.metrics.route("none").observe
+        replica.metrics.watch_cache(self._cache)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Respond by ASGI."""
         if (
             scope["type"] != "http"
             or scope["method"] not in ("GET", "HEAD")
@@ -112,126 +99,118 @@ class FastPath:
         ):
             await self.app(scope, receive, send)
             return
-        answer = self.respond_sync(scope["raw_path"], scope["headers"])
-        if answer is None:
+        response = self.respond_sync(scope["raw_path"], scope["headers"])
+        if response is None:
             await self._stream(scope, send)
             return
-        status, lines, body = answer
+        status, lines, body = response
         await send({"type": "http.response.start", "status": status, "headers": decode_headers(lines)})
         body = body if scope["method"] == "GET" else b""
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
-    def respond_sync(self, raw_path: bytes, headers: Headers, is_busy: bool = False) -> tuple[int, bytes, bytes] | None:
-        """As ASGI's GET, for a path of one segment and a server that writes at once: status, lines of the head, and body.
+    def respond_sync(self, raw_path: bytes, headers: Headers, is_overloaded: bool = False) -> SyncResponse | None:
+        """The response to a GET of a path of one segment; None where it is so long that it must be streamed by ASGI.
 
-        None for an answer so wide that others would wait for it: ASGI gives it in pieces. Too busy, what is not known is not
-        searched for, where that costs more than to say so. Raises nothing.
+        While the replica is overloaded, searches are shed that are not in the cache and cost more than that. Raises nothing.
         """
         began = perf_counter()
         try:
-            answer = self._find(raw_path, headers, is_busy)
+            response = self._find(raw_path, headers, is_overloaded)
         except Problem as problem:
-            answer = self._problem(problem)
+            response = problem.response(self._common)
         except Exception as error:
             log.error("request.broken", path=raw_path.decode("latin-1"), exc_info=error)
-            answer = self._problem(Problem(500, FAULT))
-        if answer is None:
-            return None
-        self._answered(answer.status, perf_counter() - began)
-        return answer.status, answer.lines + self._edition.age_lines if answer.ages else answer.lines, answer.body
+            response = Problem(500, FAULT).response(self._common)
+        if response is not None:
+            self._observe(response[0], perf_counter() - began)
+        return response
 
-    def shed(self) -> tuple[int, bytes, bytes]:
-        """What a request hears for which there is no time: as `respond_sync`."""
-        self._answered_away(503, 0.0)
-        status, lines, body, _ = self._too_busy
-        return status, lines, body
-
-    def _problem(self, problem: Problem, *more: tuple[bytes, bytes]) -> CachedResponse:
-        body = problem.body()
-        return CachedResponse(
-            problem.status, encode_headers([*problem_headers(body), *more, *self._common]), body, ages=False
-        )
+    def shed(self) -> SyncResponse:
+        """The response to a request that is shed."""
+        self._observe_shed(503, 0.0)
+        return self._overloaded
 
     async def _stream(self, scope: Scope, send: Send) -> None:
-        """A wide answer, a piece at a time: other requests are answered in between, and a slow client is waited for."""
-        self._answered(200, 0.0)
-        edition, name = self._current_edition(), name_from_path(scope["raw_path"])
+        """Send a long response in chunks: other requests are answered in between, and a slow client is waited for."""
+        self._observe(200, 0.0)
+        headers, name = self._current_headers(), name_from_path(scope["raw_path"])
         encoding = negotiate(header_value(scope["headers"], b"accept-encoding"))
-        lines = _WIDE_LINES % (JSON, edition.tag(encoding), _coding(encoding), edition.lines, edition.age_lines)
+        content_encoding = _content_encoding(encoding)
+        lines = _STREAM_LINES % (JSON, headers.etag(encoding), content_encoding, headers.lines, headers.age_lines)
         await send({"type": "http.response.start", "status": 200, "headers": decode_headers(lines)})
         if scope["method"] == "GET":
-            stream = encoding.stream()
-            for piece in _pieces(edition.snapshot, name):
-                await send({"type": "http.response.body", "body": stream.compress(piece), "more_body": True})
+            compressor = encoding.compressor()
+            for chunk in _chunks(headers.snapshot, name):
+                await send({"type": "http.response.body", "body": compressor.compress(chunk), "more_body": True})
                 await asyncio.sleep(0)
-            await send({"type": "http.response.body", "body": stream.flush(), "more_body": True})
+            await send({"type": "http.response.body", "body": compressor.flush(), "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    def _find(self, raw_path: bytes, request_headers: Headers, is_busy: bool) -> CachedResponse | None:
+    def _find(self, raw_path: bytes, request_headers: Headers, is_overloaded: bool) -> SyncResponse | None:
         accept_encoding = if_none_match = b""
         for name, value in request_headers:
             if name == b"accept-encoding":
                 accept_encoding = b"%b,%b" % (accept_encoding, value) if accept_encoding else value
             elif name == b"if-none-match":
                 if_none_match = b"%b,%b" % (if_none_match, value) if if_none_match else value
-        edition = self._current_edition()
+        headers = self._current_headers()
         encoding = negotiate(accept_encoding)
         if if_none_match:
-            tag = matching_etag(if_none_match, (edition.tag(encoding), edition.tag(IDENTITY)))
-            if tag is not None:
+            etag = matching_etag(if_none_match, (headers.etag(encoding), headers.etag(IDENTITY)))
+            if etag is not None:
                 name_from_path(raw_path)
-                return CachedResponse(304, b"etag: %b\r\n%b" % (tag, edition.lines), b"")
-        answer = self._cache.get((raw_path, encoding))
-        if answer is not None:
-            return answer
-        if is_busy and edition.is_large:
-            return self._too_busy
-        return self._search(raw_path, encoding, edition)
+                return 304, b"etag: %b\r\n%b%b" % (etag, headers.lines, headers.age_lines), b""
+        cached = self._cache.get((raw_path, encoding))
+        if cached is None:
+            if is_overloaded and headers.is_large:
+                return self._overloaded
+            cached = self._search(raw_path, encoding, headers)
+            if cached is None:
+                return None
+        return 200, cached.lines + headers.age_lines, cached.body
 
-    def _search(self, raw_path: bytes, encoding: Encoding, edition: SnapshotHeaders) -> CachedResponse | None:
-        snapshot = edition.snapshot
+    def _search(self, raw_path: bytes, encoding: Encoding, headers: SnapshotHeaders) -> CachedResponse | None:
+        snapshot = headers.snapshot
         positions = snapshot.index.find(name_from_path(raw_path), most=STREAM_ABOVE_ENTRIES + 1)
         if len(positions) > STREAM_ABOVE_ENTRIES:
             return None
         body = snapshot.catalogue.select(positions)
         if len(body) < COMPRESS_FROM:
-            encoding_used = IDENTITY
+            used = IDENTITY
         else:
-            encoding_used, body = encoding, encoding.encode(body)
-        tag, coding = edition.tag(encoding_used), _coding(encoding_used)
-        lines = _LINES % (JSON, len(body), tag, coding, edition.lines)
-        answer = CachedResponse(200, lines, body)
-        self._cache.put((raw_path, encoding), answer, len(body), len(raw_path))
-        return answer
+            used, body = encoding, encoding.encode(body)
+        lines = _LINES % (JSON, len(body), headers.etag(used), _content_encoding(used), headers.lines)
+        response = CachedResponse(lines, body)
+        self._cache.put((raw_path, encoding), response, len(body), len(raw_path))
+        return response
 
-    def _current_edition(self) -> SnapshotHeaders:
-        """The edition of the current snapshot, with its age brought up to this second."""
-        snapshot, edition = self._refresher.current, self._edition
-        if edition.snapshot is not snapshot:
-            edition = self._edition_of(snapshot)
+    def _current_headers(self) -> SnapshotHeaders:
+        """The headers of the current snapshot, with its age of this second."""
+        snapshot, headers = self._refresher.current, self._headers
+        if headers.snapshot is not snapshot:
+            headers = self._headers_of(snapshot)
             if (
-                edition.lines != self._edition.lines
-            ):  # they name the version; where only the age is new, answers stay good
+                headers.lines != self._headers.lines
+            ):  # they name the version; where only the age is new, responses stay good
                 self._cache.clear()
-            self._edition = edition
+            self._headers = headers
         now = self._steady()
-        if now >= edition.until:
-            edition.ages(now, self._refresher.policy)
-        return edition
+        if now >= headers.expires_at:
+            headers.update_age(now)
+        return headers
 
-    def _edition_of(self, snapshot: Snapshot) -> SnapshotHeaders:
-        headers = [*version_headers(snapshot, self._refresher.policy), *self._common]
-        return SnapshotHeaders(snapshot, encode_headers(headers))
+    def _headers_of(self, snapshot: Snapshot) -> SnapshotHeaders:
+        return SnapshotHeaders(snapshot, self._refresher.policy, self._common)
 
 
-def _coding(encoding: Encoding) -> bytes:
+def _content_encoding(encoding: Encoding) -> bytes:
     return b"" if encoding is IDENTITY else b"content-encoding: %b\r\n" % encoding.token
 
 
-def _pieces(snapshot: Snapshot, name: str) -> Iterator[bytes]:
+def _chunks(snapshot: Snapshot, name: str) -> Iterator[bytes]:
     """What `Catalogue.select` makes of all that `NameIndex.find` finds, a few entries at a time."""
     before, begin, end = b"[", 0, len(snapshot.catalogue)
-    while begin < end and (positions := snapshot.index.find(name, begin, _PIECE)):
+    while begin < end and (positions := snapshot.index.find(name, begin, _CHUNK_ENTRIES)):
         yield before + snapshot.catalogue.select(positions)[1:-1]
         before, begin = b",", positions[-1] + 1
     yield b"]"

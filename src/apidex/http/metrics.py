@@ -1,4 +1,4 @@
-"""What Prometheus is told. Requests are counted here; everything else is read, when asked for, from where it is counted already.
+"""Metrics for Prometheus. Requests are counted here; all else is read at the scrape from where it is counted already.
 
 No name that was searched is ever a label.
 """
@@ -6,8 +6,9 @@ No name that was searched is ever a label.
 import platform
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import accumulate
+from typing import Any
 
 import prometheus_client as prometheus
 from prometheus_client.core import (
@@ -27,7 +28,7 @@ from apidex.replication.refresher import Refresher
 _BUCKETS = (0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 
 
-class Route:
+class RouteMetrics:
     """Requests to one route: plain numbers, since they change with every request and are read every few seconds."""
 
     def __init__(self) -> None:
@@ -35,115 +36,94 @@ class Route:
         self.seconds = 0.0
         self.by_bucket = [0] * (len(_BUCKETS) + 1)
 
-    def answered(self, status: int, seconds: float) -> None:
-        """Count one answer."""
+    def observe(self, status: int, seconds: float) -> None:
+        """Count one response."""
         self.by_status[status] = self.by_status.get(status, 0) + 1
         self.seconds += seconds
         self.by_bucket[bisect_left(_BUCKETS, seconds)] += 1
 
 
-class Metrics:
+class Metrics(Collector):
     """The metrics of one replica."""
 
     def __init__(self, refresher: Refresher) -> None:
+        self._refresher = refresher
+        self._routes: dict[str, RouteMetrics] = {}
+        self._cache: ResponseCache[Any, Any] | None = None
         self.registry = prometheus.CollectorRegistry()
-        self._routes: dict[str, Route] = {}
-        self.registry.register(_Requests(self._routes))
-        self.registry.register(_Replica(refresher))
+        self.registry.register(self)
         for collector in (prometheus.ProcessCollector, prometheus.GCCollector):
             collector(registry=self.registry)
 
-    def route(self, name: str) -> Route:
+    def route(self, name: str) -> RouteMetrics:
         """The counters of a route, by the path that the OpenAPI document gives it."""
         route = self._routes.get(name)
         if route is None:
-            route = self._routes[name] = Route()
+            route = self._routes[name] = RouteMetrics()
         return route
 
-    def add(self, answers: "ResponseCache[object, object]") -> None:
-        """Tell of the answers that are kept, too."""
-        self.registry.register(_Answers(answers))
-
-
-class _Requests(Collector):
-    """What the routes have counted."""
-
-    def __init__(self, routes: dict[str, Route]) -> None:
-        self._routes = routes
+    def watch_cache(self, cache: ResponseCache[Any, Any]) -> None:
+        """Report the figures of *cache*."""
+        self._cache = cache
 
     def collect(self) -> Iterator[Metric]:
-        """All of them, as they are now."""
+        """All metrics except those of the process, at this moment."""
+        yield from self._requests()
+        yield from self._replica()
+        if self._cache is not None:
+            lookups = Counter({"hit": self._cache.hits, "miss": self._cache.misses})
+            yield _counter(
+                "apidex_answer_cache_lookups",
+                "Searches looked up in the response cache: hits + misses",
+                "outcome",
+                lookups,
+            )
+            yield GaugeMetricFamily("apidex_answer_cache_bytes", "Memory of the response cache", self._cache.size)
+
+    def _requests(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(
             "apidex_requests", "Requests answered, by route and status", labels=["route", "status"]
         )
         seconds = HistogramMetricFamily(
-            "apidex_request_seconds", "Time from the head of a request to its answer, by route", labels=["route"]
+            "apidex_request_seconds", "Time from the head of a request to its response, by route", labels=["route"]
         )
+        bounds = [*map(str, _BUCKETS), "+Inf"]
         for name, route in self._routes.items():
             for status, count in route.by_status.items():
                 requests.add_metric([name, str(status)], count)
-            bounds = [*map(str, _BUCKETS), "+Inf"]
             seconds.add_metric([name], list(zip(bounds, accumulate(route.by_bucket), strict=True)), route.seconds)
         yield requests
         yield seconds
 
-
-class _Replica(Collector):
-    """The catalogue's figures, and those of the Refresher's stats."""
-
-    def __init__(self, refresher: Refresher) -> None:
-        self._refresher = refresher
-
-    def collect(self) -> Iterator[Metric]:
-        """All of them, as they are now."""
-        yield InfoMetricFamily(
-            "apidex_build", "This release", {"version": __version__, "python": platform.python_version()}
-        )
+    def _replica(self) -> Iterator[Metric]:
         refresher, current, stats = self._refresher, self._refresher.current, self._refresher.stats
-        yield _gauge(
-            "apidex_catalogue_age_seconds", "Time since the upstream vouched for the catalogue", refresher.age()
-        )
-        yield _gauge("apidex_catalogue_entries", "Entries of the catalogue", len(current.catalogue))
-        yield _gauge("apidex_catalogue_stamp", "Order of the catalogue, in milliseconds", current.stamp)
-        yield _state(refresher.state())
-        yield _gauge("apidex_catalogue_shared", "1 if the catalogue is the fleet's copy", current.shared)
-        yield _gauge("apidex_redis_reachable", "1 if Redis answered the last poll", stats.redis_reachable)
-        yield _counter("apidex_refreshes", "Times that the upstream was asked", "outcome", stats.refreshes)
-        yield _counter("apidex_refresh_failures", "Refreshes that gave no catalogue", "reason", stats.failures)
-        yield _counter("apidex_redis_errors", "Times that Redis gave nothing usable", "kind", stats.redis_errors)
-        yield _counter("apidex_leases", "Tries to be the one that asks the upstream", "outcome", stats.leases)
-        yield _counter("apidex_publications", "Tries to publish a catalogue", "outcome", stats.publications)
-        yield _counter("apidex_adoptions", "Catalogues that took the place of another", "origin", stats.adoptions)
+        info = {"version": __version__, "python": platform.python_version()}
+        yield InfoMetricFamily("apidex_build", "This release", info)
+        for name, about, value in (
+            ("apidex_catalogue_age_seconds", "Time since the upstream validated the catalogue", refresher.age()),
+            ("apidex_catalogue_entries", "Entries of the catalogue", len(current.catalogue)),
+            ("apidex_catalogue_stamp", "Order of the catalogue, in milliseconds", current.stamp),
+            ("apidex_catalogue_shared", "1 if the catalogue is the fleet's copy", current.shared),
+            ("apidex_redis_reachable", "1 if Redis answered the last poll", stats.redis_reachable),
+        ):
+            yield GaugeMetricFamily(name, about, value)
+        for name, about, label, counts in (
+            ("apidex_refreshes", "Fetches from the upstream", "outcome", stats.refreshes),
+            ("apidex_refresh_failures", "Refreshes that gave no catalogue", "reason", stats.failures),
+            ("apidex_redis_errors", "Operations on Redis that gave nothing usable", "kind", stats.redis_errors),
+            ("apidex_leases", "Attempts to take the lease for a fetch", "outcome", stats.leases),
+            ("apidex_publications", "Attempts to publish a catalogue", "outcome", stats.publications),
+            ("apidex_adoptions", "Catalogues that replaced another", "origin", stats.adoptions),
+        ):
+            yield _counter(name, about, label, counts)
+        family = GaugeMetricFamily("apidex_catalogue_state", "1 for the catalogue's state", labels=["state"])
+        for state in State:
+            family.add_metric([state.value], state is refresher.state())
+        yield family
 
 
-class _Answers(Collector):
-    """The figures of the answer cache. Searches = hits + misses."""
-
-    def __init__(self, answers: "ResponseCache[object, object]") -> None:
-        self._answers = answers
-
-    def collect(self) -> Iterator[Metric]:
-        """All of them, as they are now."""
-        lookups = Counter({"hit": self._answers.hits, "miss": self._answers.misses})
-        yield _counter(
-            "apidex_answer_cache_lookups", "Searches that looked for an answer given before", "outcome", lookups
-        )
-        yield _gauge("apidex_answer_cache_bytes", "Memory of the answers kept", self._answers.size)
-
-
-def _gauge(name: str, about: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(name, about, value)
-
-
-def _counter(name: str, about: str, label: str, counts: Counter[str]) -> CounterMetricFamily:
+def _counter(name: str, about: str, label: str, counts: Mapping[str, int]) -> CounterMetricFamily:
     family = CounterMetricFamily(name, about, labels=[label])
     for key, count in counts.items():
         family.add_metric([key], count)
-    return family
-
-
-def _state(state: State) -> GaugeMetricFamily:
-    family = GaugeMetricFamily("apidex_catalogue_state", "1 for the state that the catalogue is in", labels=["state"])
-    for each in State:
-        family.add_metric([each.value], each is state)
     return family

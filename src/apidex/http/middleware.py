@@ -1,25 +1,32 @@
-"""What holds for every answer of Litestar's, put around it once: HEAD wherever GET works, undecoded names, CORS, counting."""
+"""What all responses of Litestar have in common, added around it: HEAD wherever GET works, undecoded names, CORS, metrics."""
 
 import time
 
 from apidex.http.asgi import ASGIApp, Message, Receive, Scope, Send
-from apidex.http.metrics import Metrics
-from apidex.http.responses import ALLOW, common_headers, is_single_segment
+from apidex.http.context import ReplicaContext
+from apidex.http.headers import ALLOW, common_headers
+from apidex.http.paths import is_single_segment
+
+_ALLOW = (b"allow", ALLOW.encode())
+"""Every route can be read and none written. Litestar does not know of the HEAD that is added here."""
+
+_PREFLIGHT = (
+    (b"access-control-allow-methods", ALLOW.encode()),
+    (b"access-control-allow-headers", b"*"),
+    (b"access-control-max-age", b"86400"),
+)
+"""The response to a CORS preflight request (Fetch standard)."""
 
 
 class ResponseMiddleware:
-    """ASGI around *app*.
+    """ASGI around *app*. A path of one segment is routed undecoded: a `%2F` is part of the name, not a separator."""
 
-    A path of one segment is routed as it was sent, not decoded: a `%2F` in it is part of the name, not a border.
-    """
-
-    def __init__(self, app: ASGIApp, metrics: Metrics, served_by: str) -> None:
+    def __init__(self, app: ASGIApp, replica: ReplicaContext) -> None:
         self.app = app
-        self._metrics = metrics
-        self._common = common_headers(served_by)
+        self._metrics, self._common = replica.metrics, common_headers(replica.served_by)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Respond by ASGI."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -34,30 +41,14 @@ class ResponseMiddleware:
 
         async def send_on(message: Message) -> None:
             if message["type"] == "http.response.start":
-                # Litestar leaves the route's template here; what has none is counted together, whatever was asked
+                # Litestar leaves the route's template here; requests without a route are counted together
                 route = inner.get("path_template") or "none"
-                self._metrics.route(route).answered(message["status"], time.perf_counter() - began)
+                self._metrics.route(route).observe(message["status"], time.perf_counter() - began)
                 headers = [pair for pair in message["headers"] if pair[0].lower() != b"allow"]
-                allow = len(headers) < len(message["headers"])
-                message["headers"] = [*headers, *self._common, *_allow(allow), *_preflight(is_options)]
+                allow = [_ALLOW] if len(headers) < len(message["headers"]) else []
+                message["headers"] = [*headers, *self._common, *allow, *(_PREFLIGHT if is_options else ())]
             elif message["type"] == "http.response.body" and is_head:
                 message["body"] = b""
             await send(message)
 
         await self.app(inner, receive, send_on)
-
-
-def _allow(wanted: bool) -> list[tuple[bytes, bytes]]:
-    """Every route here can be read, and none can be written; Litestar does not know of the HEAD that is added here."""
-    return [(b"allow", ALLOW.encode())] if wanted else []
-
-
-def _preflight(wanted: bool) -> list[tuple[bytes, bytes]]:
-    """The rest of the answer to a browser that asks before it asks (Fetch standard, CORS preflight)."""
-    if not wanted:
-        return []
-    return [
-        (b"access-control-allow-methods", ALLOW.encode()),
-        (b"access-control-allow-headers", b"*"),
-        (b"access-control-max-age", b"86400"),
-    ]

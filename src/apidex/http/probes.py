@@ -1,22 +1,22 @@
-"""Answers to probes, given at once: who does not answer them is ended, and a queue of searches is no reason for that.
+"""Responses to probes, without ASGI: a queue of searches is no reason to end a replica.
 
-They say to the byte what Litestar's handlers of the same routes say (a test compares them).
+They equal those of Litestar's handlers of the same routes to the byte (a test compares them).
 """
-
-from http import HTTPStatus
 
 import msgspec
 
+from apidex.http.asgi import SyncResponse
 from apidex.http.context import ReplicaContext
-from apidex.http.responses import JSON, Problem, common_headers, encode_headers, problem_headers
+from apidex.http.headers import JSON, common_headers, encode_headers
+from apidex.http.problem_details import Problem
 
 LIVEZ, READYZ = "/-/livez", "/-/readyz"
 
-NO_STORE = (b"cache-control", b"no-store")
+_ROUTES = {route.encode(): route for route in (LIVEZ, READYZ)}
 
 
 class StatusView(msgspec.Struct, frozen=True):
-    """An answer to a probe."""
+    """The body of a response to a probe."""
 
     status: str
 
@@ -24,37 +24,31 @@ class StatusView(msgspec.Struct, frozen=True):
 ALIVE, READY = StatusView("alive"), StatusView("ready")
 
 
-def ending() -> Problem:
-    """What a replica that is about to end says when it is asked whether it is ready."""
-    return Problem(503, "This replica is about to end.")
+def shutting_down() -> Problem:
+    """The response to the readiness probe while the replica drains."""
+    return Problem(503, "Replica is shutting down.")
 
 
 class Probes:
-    """Answers for *replica*."""
+    """Responses to the probes of *replica*."""
 
     def __init__(self, replica: ReplicaContext) -> None:
         self._replica = replica
         common = common_headers(replica.served_by)
-        self._said = {
-            route: (HTTPStatus.OK, encode_headers([NO_STORE, *_entity(view), *common]), msgspec.json.encode(view))
-            for route, view in ((LIVEZ, ALIVE), (READYZ, READY))
-        }
-        problem = ending()
-        body = problem.body()
-        self._ending = (problem.status, encode_headers([*problem_headers(body), *common]), body)
 
-    def respond_sync(self, raw_path: bytes) -> tuple[int, bytes, bytes] | None:
-        """Status, lines of the head, and body; None for what is no probe."""
+        def response(view: StatusView) -> SyncResponse:
+            body = msgspec.json.encode(view)
+            entity = [(b"content-type", JSON), (b"content-length", b"%d" % len(body))]
+            return 200, encode_headers([(b"cache-control", b"no-store"), *entity, *common]), body
+
+        self._responses = {LIVEZ: response(ALIVE), READYZ: response(READY)}
+        self._shutting_down = shutting_down().response(common)
+
+    def respond_sync(self, raw_path: bytes) -> SyncResponse | None:
+        """The response to a GET; None for a path that is not a probe's."""
         route = _ROUTES.get(raw_path)
         if route is None:
             return None
-        said = self._ending if route == READYZ and self._replica.draining else self._said[route]
-        self._replica.metrics.route(route).answered(said[0], 0.0)
-        return said
-
-
-_ROUTES = {route.encode(): route for route in (LIVEZ, READYZ)}
-
-
-def _entity(view: StatusView) -> list[tuple[bytes, bytes]]:
-    return [(b"content-type", JSON), (b"content-length", b"%d" % len(msgspec.json.encode(view)))]
+        response = self._shutting_down if route == READYZ and self._replica.draining else self._responses[route]
+        self._replica.metrics.route(route).observe(response[0], 0.0)
+        return response

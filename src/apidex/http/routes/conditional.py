@@ -11,20 +11,11 @@ from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
 from litestar.params import SkipValidation
 
+from apidex.http.asgi import Headers
+from apidex.http.content_encoding import COMPRESS_FROM, IDENTITY, Encoding, negotiate
 from apidex.http.context import ReplicaContext
-from apidex.http.responses import (
-    COMPRESS_FROM,
-    IDENTITY,
-    JSON,
-    Encoding,
-    Headers,
-    age_headers,
-    entity_tag,
-    header_value,
-    matching_etag,
-    negotiate,
-    version_headers,
-)
+from apidex.http.etag import entity_tag, matching_etag
+from apidex.http.headers import JSON, age_headers, header_value, version_headers
 from apidex.replication.snapshot import Snapshot
 
 ReplicaDependency = SkipValidation[NamedDependency[ReplicaContext]]

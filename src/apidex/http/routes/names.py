@@ -10,7 +10,7 @@ from litestar.openapi import ResponseSpec
 from litestar.params import Parameter
 
 from apidex.catalogue.entry import NAME_LIMIT, Entry
-from apidex.http.responses import is_single_segment, name_from_path
+from apidex.http.paths import is_single_segment, name_from_path
 from apidex.http.routes.conditional import UNCHANGED, ReplicaDependency, catalogue_response
 from apidex.http.routes.parameters import NO_CONTROLS
 from apidex.http.routes.problems import problem_spec

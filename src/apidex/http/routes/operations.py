@@ -7,7 +7,7 @@ from litestar import Request, Response, get
 from litestar.enums import MediaType
 from prometheus_client.exposition import choose_encoder
 
-from apidex.http.probes import ALIVE, LIVEZ, READY, READYZ, StatusView, ending
+from apidex.http.probes import ALIVE, LIVEZ, READY, READYZ, StatusView, shutting_down
 from apidex.http.routes.conditional import ReplicaDependency
 from apidex.http.routes.problems import problem_spec
 
@@ -28,7 +28,7 @@ async def livez() -> Response[StatusView]:
 async def readyz(replica: ReplicaDependency) -> Response[StatusView]:
     """Answer without asking anybody else: what all replicas depend on must not take all of them out at once."""
     if replica.draining:
-        raise ending()
+        raise shutting_down()
     return Response(READY, headers={"cache-control": "no-store"})
 
 

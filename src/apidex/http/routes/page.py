@@ -19,7 +19,7 @@ from litestar.openapi.spec import OpenAPIMediaType, Operation, Schema
 
 from apidex import __version__
 from apidex.http.context import ReplicaContext
-from apidex.http.responses import header_value
+from apidex.http.headers import header_value
 from apidex.http.routes.conditional import UNCHANGED, ReplicaDependency, base, live_response, static_response
 
 

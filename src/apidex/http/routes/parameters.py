@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 from litestar import Request
 from litestar.openapi.spec import OpenAPIMediaType, OpenAPIResponse, Operation, Parameter, Schema
 
-from apidex.http.responses import Problem
+from apidex.http.problem_details import Problem
 
 MOST_PARAMETERS = 100
 

@@ -10,7 +10,8 @@ from litestar.exceptions import HTTPException
 from litestar.openapi import ResponseSpec
 
 from apidex import logs
-from apidex.http.responses import ALLOW, FAULT, PROBLEM_JSON, Problem
+from apidex.http.headers import ALLOW
+from apidex.http.problem_details import FAULT, PROBLEM_JSON, Problem
 
 log = logs.get_logger()
 

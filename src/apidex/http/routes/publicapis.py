@@ -16,7 +16,8 @@ from litestar.openapi.spec import Schema
 
 from apidex.catalogue.catalogue import Catalogue
 from apidex.catalogue.entry import NAME_LIMIT, Entry
-from apidex.http.responses import JSON, Problem, version_headers
+from apidex.http.headers import JSON, version_headers
+from apidex.http.problem_details import Problem
 from apidex.http.routes.conditional import UNCHANGED, ReplicaDependency, catalogue_response
 from apidex.http.routes.parameters import Asked, asking, read
 from apidex.http.routes.problems import problem_spec

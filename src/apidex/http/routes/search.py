@@ -21,8 +21,10 @@ from litestar.openapi.spec import Schema
 from apidex.catalogue.diff import Change, changes
 from apidex.catalogue.entry import NAME_LIMIT, Entry, has_control
 from apidex.errors import QueryError
+from apidex.http.asgi import Headers
 from apidex.http.context import ReplicaContext
-from apidex.http.responses import JSON, Headers, Problem, header_value
+from apidex.http.headers import JSON, header_value
+from apidex.http.problem_details import Problem
 from apidex.http.routes.conditional import UNCHANGED, ReplicaDependency, versioned_response
 from apidex.http.routes.parameters import NO_CONTROLS, Asked, asking, one_of, read, whole
 from apidex.http.routes.problems import problem_spec

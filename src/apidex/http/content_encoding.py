@@ -1,0 +1,86 @@
+"""Content encodings, and which of them a request prefers (RFC 9110, sections 8.4 and 12.5.3)."""
+
+import re
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+import zstandard
+
+COMPRESS_FROM = 1024
+"""Shorter bodies are not compressed: they fit into one packet either way."""
+
+_ZSTD_LEVEL = 3
+
+
+class Compressor(Protocol):
+    """An encoder for a body that is sent in chunks."""
+
+    def compress(self, chunk: bytes, /) -> bytes:
+        """Encode some more of the body."""
+        ...
+
+    def flush(self) -> bytes:
+        """Encode its end."""
+        ...
+
+
+class _Identity:
+    def compress(self, chunk: bytes) -> bytes:
+        return chunk
+
+    def flush(self) -> bytes:
+        return b""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoding:
+    """A content encoding. *suffix* distinguishes its entity tags and has the encoder's version, whose output may differ."""
+
+    token: bytes
+    suffix: str
+    encode: Callable[[bytes], bytes]
+    compressor: Callable[[], Compressor]
+
+
+def _gzip_compressor() -> Compressor:
+    return zlib.compressobj(level=6, wbits=31)
+
+
+def _gzip(body: bytes) -> bytes:
+    compressor = _gzip_compressor()
+    return compressor.compress(body) + compressor.flush()
+
+
+def _zstd_compressor() -> Compressor:
+    return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compressobj()  # a compressor has one compressobj at a time
+
+
+IDENTITY = Encoding(b"identity", "", bytes, _Identity)
+GZIP = Encoding(b"gzip", f"-gzip{zlib.ZLIB_RUNTIME_VERSION}", _gzip, _gzip_compressor)
+ZSTD = Encoding(
+    b"zstd",
+    "-zstd{}.{}.{}".format(*zstandard.ZSTD_VERSION),
+    zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress,
+    _zstd_compressor,
+)
+
+
+@lru_cache(maxsize=256)
+def negotiate(accept_encoding: bytes) -> Encoding:
+    """The best encoding that an Accept-Encoding header allows; identity if it allows none."""
+    weights = dict(_weights(accept_encoding))
+    anything = weights.get(b"*", 0.0)
+    allowed = [(weights.get(encoding.token, anything), encoding) for encoding in (ZSTD, GZIP)]
+    weight, best = max(allowed, key=lambda pair: pair[0])
+    return best if weight > 0 and weight >= weights.get(b"identity", 0.0) else IDENTITY
+
+
+def _weights(accept_encoding: bytes) -> Iterable[tuple[bytes, float]]:
+    for item in accept_encoding.lower().split(b","):
+        token, _, parameter = item.partition(b";")
+        match = re.fullmatch(rb"\s*q\s*=\s*([01](?:\.\d{0,3})?)\s*", parameter) if parameter else None
+        if token.strip() and (match or not parameter):
+            yield token.strip(), float(match[1]) if match else 1.0

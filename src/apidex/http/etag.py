@@ -1,0 +1,24 @@
+"""Entity tags, and which of them a conditional request names (RFC 9110, sections 8.8.3 and 13.1.2)."""
+
+import re
+from collections.abc import Sequence
+
+from apidex.http.content_encoding import Encoding
+from apidex.replication.snapshot import Snapshot
+
+_ETAG = re.compile(rb'(?:W/)?("[^"]*")')
+
+
+def entity_tag(snapshot: Snapshot, encoding: Encoding) -> bytes:
+    """The strong validator of every response from the snapshot's catalogue: it changes with the catalogue and the encoding."""
+    return f'"{snapshot.catalogue.digest[:32]}{encoding.suffix}"'.encode()
+
+
+def matching_etag(if_none_match: bytes, etags: Sequence[bytes]) -> bytes | None:
+    """The first of *etags* that an If-None-Match header names, or None."""
+    if if_none_match in etags:  # most clients send the one that they were given
+        return if_none_match
+    if if_none_match.strip() == b"*":
+        return etags[0]
+    named = set(_ETAG.findall(if_none_match))
+    return next((etag for etag in etags if etag in named), None)

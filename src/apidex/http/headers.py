@@ -1,0 +1,53 @@
+"""Response headers that the fast path and Litestar's handlers have in common, and how headers are read and written."""
+
+from collections.abc import Iterable
+
+from apidex.http.asgi import Headers
+from apidex.replication.freshness import FreshnessPolicy
+from apidex.replication.snapshot import Snapshot
+
+JSON = b"application/json"
+
+ALLOW = "GET, HEAD, OPTIONS"
+
+
+def header_value(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes:
+    """The value of a header; several lines of the same name are one list (RFC 9110, section 5.3)."""
+    return b",".join([value for key, value in headers if key == name])
+
+
+def encode_headers(headers: Headers) -> bytes:
+    """*headers* as HTTP/1.1 sends them, each line with its end."""
+    return b"".join([b"%b: %b\r\n" % pair for pair in headers])
+
+
+def decode_headers(lines: bytes) -> Headers:
+    """The reverse of `encode_headers`."""
+    return [(name, value) for name, _, value in (line.partition(b": ") for line in lines.splitlines())]
+
+
+def common_headers(served_by: str) -> Headers:
+    """Headers of every response, errors included."""
+    return [
+        (b"x-served-by", served_by.encode()),
+        (b"x-content-type-options", b"nosniff"),
+        (b"access-control-allow-origin", b"*"),
+        (b"access-control-expose-headers", b"*"),
+    ]
+
+
+def version_headers(snapshot: Snapshot, policy: FreshnessPolicy) -> Headers:
+    """Headers of every response from the catalogue that stay the same as long as the snapshot is current."""
+    return [
+        (b"cache-control", policy.cache_control(bundled=snapshot.bundled).encode()),
+        (b"vary", b"accept-encoding"),
+        (b"catalogue-version", snapshot.version.encode()),
+    ]
+
+
+def age_headers(snapshot: Snapshot, policy: FreshnessPolicy, age: float) -> Headers:
+    """Headers of every response from the catalogue that change with its *age* in seconds."""
+    return [
+        (b"age", b"%d" % age),
+        (b"cache-status", policy.cache_status(age, bundled=snapshot.bundled, shared=snapshot.shared).encode()),
+    ]

@@ -1,0 +1,41 @@
+"""What a server is handed: who answers requests, and how long connections may take."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from apidex.http.asgi import ASGIApp, Headers, SyncResponse
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """Time-outs and bounds.
+
+    *drain*: from SIGTERM to the closing of the listener. *keep_alive*: between two requests. *max_age*: until a connection is
+    retired, plus or minus half; 0 for never. *request_timeout*: from the first byte of a request, or from the connection, to
+    the end of the request. *queue_delay_target*: how long requests may wait for the event loop before others are shed; 0 for
+    no such bound. *max_in_flight*: requests in ASGI above which others are shed.
+    """
+
+    drain: timedelta
+    keep_alive: timedelta
+    max_age: timedelta
+    request_timeout: timedelta
+    queue_delay_target: timedelta = timedelta(0)
+    max_in_flight: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """The application *asgi*, and functions that respond without it. They do not wait and raise nothing.
+
+    *respond_sync* is given the raw path of one segment and the headers of a GET, and whether the replica is overloaded.
+    *probe* is given the raw path of a GET below `/-/`. Both return None for what is left to *asgi*. *shed* is the response to
+    any other request while the replica is overloaded; without it, none is shed.
+    """
+
+    asgi: ASGIApp
+    limits: ConnectionLimits
+    respond_sync: Callable[[bytes, Headers, bool], SyncResponse | None] | None = None
+    probe: Callable[[bytes], SyncResponse | None] | None = None
+    shed: Callable[[], SyncResponse] | None = None
