@@ -27,6 +27,7 @@ hypothesis_settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 hypothesis_settings.load_profile("default")
+hypothesis_settings.register_profile("fast", hypothesis_settings(), max_examples=25)
 
 
 def pytest_addoption(parser) -> None:
