@@ -1,47 +1,43 @@
-"""Answers given before are kept within bounds, the popular ones longest."""
+"""Responses are cached within a bound of bytes, the popular ones longest."""
 
 from collections import Counter
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apidex.http.response_cache import OVERHEAD, ResponseCache
+from apidex.http.response_cache import ENTRY_OVERHEAD, ResponseCache
 
-KEYS = st.integers(0, 60)
-LIMIT = 40 * OVERHEAD
+MAX_BYTES = 40 * ENTRY_OVERHEAD
 
 
-@given(st.lists(st.tuples(st.booleans(), KEYS, st.integers(0, OVERHEAD * 4)), max_size=400))
-def test_it_gives_back_what_was_put_or_nothing_and_never_holds_more_than_its_limit(steps):
-    cache: ResponseCache[int, tuple[int, int]] = ResponseCache(LIMIT)
-    held = {}
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 60), st.integers(0, ENTRY_OVERHEAD * 4)), max_size=400))
+def test_it_returns_what_was_put_or_nothing_and_never_exceeds_its_bound(steps):
+    cache: ResponseCache[int, tuple[int, int]] = ResponseCache(MAX_BYTES)
+    put = {}
     for is_get, key, size in steps:
         if is_get:
-            assert cache.get(key) in (None, (key, held.get(key)))
+            assert cache.get(key) in (None, (key, put.get(key)))
         elif cache.get(key) is None:
             cache.put(key, (key, size), size)
-            held[key] = size
-        assert 0 <= cache.size <= LIMIT
-        assert cache.size == sum(kept.size for kept in cache._kept.values()) + sum(cache._ghosts.values())
+            put[key] = size
+        assert 0 <= cache.size <= MAX_BYTES
+        assert cache.size == sum(entry.size for entry in cache._entries.values()) + sum(cache._ghosts.values())
     cache.clear()
-    assert (cache.size, len(cache)) == (0, 0)
+    assert cache.size == 0
+    assert not any(cache.get(key) for key in put)
 
 
-def test_an_answer_that_would_fill_it_alone_is_not_kept():
-    cache: ResponseCache[str, str] = ResponseCache(LIMIT)
-    cache.put("large", "x", LIMIT // 4)
-    assert cache.get("large") is None
-
-
-def test_a_cache_of_no_bytes_keeps_nothing():
-    cache: ResponseCache[str, str] = ResponseCache(0)
-    cache.put("a", "x", 0)
+@pytest.mark.parametrize(("max_bytes", "size"), [(MAX_BYTES, MAX_BYTES // 4), (0, 0)])
+def test_a_response_that_is_too_large_for_the_cache_is_not_kept(max_bytes, size):
+    cache: ResponseCache[str, str] = ResponseCache(max_bytes)
+    cache.put("a", "x", size)
     assert cache.get("a") is None
 
 
-def test_a_flood_of_names_asked_for_once_does_not_push_the_popular_ones_out():
-    cache: ResponseCache[int, int] = ResponseCache(1000 * OVERHEAD)
+def test_a_flood_of_names_asked_for_once_does_not_evict_the_popular_ones():
+    cache: ResponseCache[int, int] = ResponseCache(1000 * ENTRY_OVERHEAD)
     random, found = Random(7), Counter()
     for turn in range(40_000):
         popular = turn % 4 == 0
