@@ -19,13 +19,14 @@ _LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 class Load:
     """How many users there are, and the requests a second of each that searches.
 
-    *processes* are Locust's, *shape* is one of `shapes.SHAPES`.
+    A request that takes longer than *timeout* seconds has failed. *processes* are Locust's, *shape* is one of `shapes.SHAPES`.
     """
 
     users: int = 60
     rate: float = 5.0
     processes: int = 1
     shape: str = "steady"
+    timeout: float = 5.0
 
 
 class GeneratorUsage(msgspec.Struct, frozen=True):
@@ -74,7 +75,7 @@ def running_locust(host: str, folder: Path, epoch: float, load: Load, seconds: f
     command = [sys.executable, "-m", "locust", "--locustfile", str(_LOCUSTFILE), "--headless", "--host", host]
     command += ["--users", str(load.users), "--spawn-rate", str(load.users), "--rate", str(load.rate), "--only-summary"]
     command += ["--record", str(folder / "rows"), "--epoch", str(epoch), "--stop-timeout", "10"]
-    command += ["--shape", load.shape, "--shape-time", str(seconds)]
+    command += ["--shape", load.shape, "--shape-time", str(seconds), "--request-timeout", str(load.timeout)]
     command += ["--processes", str(load.processes)] if load.processes > 1 else []
     environ = os.environ | {"PYTHONPATH": str(_LOCUSTFILE.parents[1])}
     with log.open("wb") as output:

@@ -68,6 +68,7 @@ def options(parser: LocustArgumentParser) -> None:
     add("--shape", choices=list(SHAPES), default="steady", help="How many of the users there are, and when")
     add("--shape-time", type=float, default=0.0, help="Seconds that the shape takes; else all of the run")
     add("--rate", type=float, default=5.0, help="Requests a second of each user that searches")
+    add("--request-timeout", type=float, default=TIMEOUT, help="Seconds after which a request has failed")
     add("--record", default="", help="Prefix of a CSV file per process, a row per request", include_in_web_ui=False)
     add("--epoch", type=float, default=0.0, help="When the run began", include_in_web_ui=False)
 
@@ -114,12 +115,13 @@ class ApidexUser(FastHttpUser):
     abstract = True
     kind, slower = "", 1.0
     headers: Mapping[str, str] = {}
-    network_timeout = connection_timeout = TIMEOUT
 
     def on_start(self) -> None:
         """Begin at a random moment of the first interval."""
-        self.client.client.clientpool = NoRetryPool(network_timeout=TIMEOUT, connection_timeout=TIMEOUT)
-        self.interval = self.slower / self.environment.parsed_options.rate
+        options: Any = self.environment.parsed_options
+        self.timeout = options.request_timeout
+        self.client.client.clientpool = NoRetryPool(network_timeout=self.timeout, connection_timeout=self.timeout)
+        self.interval = self.slower / options.rate
         gevent.sleep(random() * self.interval)
         self.due = self.free = SHARED.now()
 
@@ -132,10 +134,10 @@ class ApidexUser(FastHttpUser):
         """Search for *name*, and record the outcome. *held* is the body that a 304 confirms."""
         sent = SHARED.now()
         try:
-            with gevent.Timeout(TIMEOUT):
+            with gevent.Timeout(self.timeout):
                 self._ask(name, headers, held, sent)
         except gevent.Timeout:
-            SHARED.note(self._row(sent, fault="late", detail=f"not whole within {TIMEOUT:g} s"))
+            SHARED.note(self._row(sent, fault="late", detail=f"not whole within {self.timeout:g} s"))
         except Exception as error:
             SHARED.note(self._row(sent, fault="unreadable", detail=repr(error)))
 

@@ -5,6 +5,10 @@ from collections.abc import Iterator, Sequence
 from loadtest.analysis import Analysis, Share, shares
 from loadtest.checks.check import CheckResult
 
+_MIN_SHARE = 0.1
+_SOON_BY_REQUEST, _SOON = 2.0, 10.0
+"""Seconds after which an added replica has its share, where a balancer chooses by request, and where by connection."""
+
 _MIN_P_VALUE = 1e-4
 """How seldom a fair spread looks as uneven by chance as what fails the check."""
 
@@ -27,6 +31,33 @@ def fair_spread(run: Analysis) -> Iterator[CheckResult]:
         least >= 0.1 and most <= 4 * least,
         round(most / least, 2) if least else "a replica got none",
         "each at least 10 %, the most at most 4 times the least",
+        f"Kept-alive connections: {_shown(kept)}.",
+    )
+
+
+def added_replica_has_its_share(run: Analysis) -> Iterator[CheckResult]:
+    """Soon after a replica was added, every replica has a share of the kept-alive connections.
+
+    By request at once; otherwise as connections are replaced.
+    """
+    added, *removed = run.history.faults
+    since = added.ended + (_SOON_BY_REQUEST if run.facts.by_request else _SOON)
+    until = removed[0].began if removed else run.facts.seconds
+    later = [request for request in run.requests if since <= request.sent < until]
+    kept = shares(later, kept_alive=True)
+    least = min((share.share for share in kept), default=0.0)
+    yield CheckResult(
+        "replicas that answer, with the one that was added",
+        len(kept) == added.replicas,
+        len(kept),
+        str(added.replicas),
+        f"Kept-alive connections reached {len(kept)} replicas.",
+    )
+    yield CheckResult(
+        "least share of a replica, with the one that was added",
+        least >= _MIN_SHARE,
+        round(least, 3),
+        f"at least {_MIN_SHARE:g}",
         f"Kept-alive connections: {_shown(kept)}.",
     )
 

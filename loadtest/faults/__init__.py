@@ -3,7 +3,7 @@
 import msgspec
 
 from loadtest.faults.redis import RedisDown, RedisFlush, RedisHang, RedisPartition
-from loadtest.faults.replicas import DeletePod, DrainNode, Kill, LoseNode, Pause, Rollout, Scale
+from loadtest.faults.replicas import DeletePod, DrainNode, Kill, KillAll, LoseNode, Pause, Rollout, Scale
 from loadtest.faults.upstream import BadUpstream, UpstreamPartition
 
 AnyFault = (
@@ -11,6 +11,7 @@ AnyFault = (
     | Scale
     | DeletePod
     | Kill
+    | KillAll
     | Pause
     | DrainNode
     | LoseNode

@@ -31,6 +31,12 @@ class Kill(Fault, frozen=True):
     verb, sentence, kills = Target.kill, "kill -9 of {replica}", True
 
 
+class KillAll(Fault, frozen=True):
+    """SIGKILL to the processes of all replicas at once."""
+
+    verb, sentence, kills = Target.kill_all, "kill -9 of all replicas", True
+
+
 class Pause(Fault, frozen=True):
     """SIGSTOP to the process of a replica."""
 

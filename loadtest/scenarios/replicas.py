@@ -1,7 +1,9 @@
 """Scenarios in which replicas are replaced, or end."""
 
 from loadtest.checks.failures import none_failed_but_in_flight
-from loadtest.faults.replicas import DeletePod, Kill, Pause, Rollout, Scale
+from loadtest.checks.recovery import killed_replicas_answer_again
+from loadtest.checks.spread import added_replica_has_its_share
+from loadtest.faults.replicas import DeletePod, Kill, KillAll, Pause, Rollout, Scale
 from loadtest.nemesis import ScenarioRun
 from loadtest.scenarios.scenario import Scenario, repeatedly
 
@@ -18,11 +20,35 @@ def _scale(run: ScenarioRun) -> None:
         run.target.scale(before)
 
 
+def _add_replica(run: ScenarioRun) -> None:
+    before = run.replicas
+    run.wait(run.recovery)
+    try:
+        run.inject(Scale(before + 1))
+        run.wait(max(30.0, run.seconds / 2))
+    finally:
+        run.inject(Scale(before))
+
+
+def _crash_all(run: ScenarioRun) -> None:
+    run.wait(run.recovery)
+    run.inject(KillAll())
+    run.wait(run.recovery)
+    run.target.settle(run.replicas)
+
+
 ROLLOUT = Scenario(
     "rollout", "New replicas for old ones, again and again.", repeatedly(lambda _: Rollout()), faults=(Rollout,)
 )
 SCALE = Scenario(
     "scale", "To half of the replicas, to half more than at first, and back, again and again.", _scale, faults=(Scale,)
+)
+ADD_REPLICA = Scenario(
+    "add-replica",
+    "One more replica, which gets its share of the kept-alive connections.",
+    _add_replica,
+    faults=(Scale,),
+    checks=(added_replica_has_its_share,),
 )
 DELETE_POD = Scenario(
     "delete-pod",
@@ -36,6 +62,14 @@ CRASH = Scenario(
     repeatedly(lambda run: Kill(run.victim()), pause=10),
     faults=(Kill,),
     failures=none_failed_but_in_flight,
+    checks=(killed_replicas_answer_again,),
+)
+CRASH_ALL = Scenario(
+    "crash-all",
+    "kill -9 of all replicas at once: requests are held until one answers again.",
+    _crash_all,
+    faults=(KillAll,),
+    checks=(killed_replicas_answer_again,),
 )
 PAUSE = Scenario(
     "pause",

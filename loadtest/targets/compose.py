@@ -52,6 +52,9 @@ class Compose(Target):
         `docker kill`, after which Docker would not restart it."""
         self._act_on(output_of("docker", "inspect", "--format", "{{.Id}}", replica).strip(), "signal", "9")
 
+    def kill_all(self) -> None:
+        self._act_on(",".join(container["Id"] for container in self._inspected("api")), "signal", "9")
+
     def roll_out(self) -> None:
         """As `Target.roll_out`: compose restarts all of them at the same time."""
         self._compose("restart", "api")

@@ -100,6 +100,7 @@ class Kubernetes(Target):
         node = self._node or max(nodes)
         try:
             self._kubectl("drain", node, "--ignore-daemonsets", "--timeout=180s", "--pod-selector", _PODS)
+            wait_for(30, f"no replica on {node}", lambda: all(each.node != node for each in self.replicas()))
             yield
         finally:
             self._kubectl("uncordon", node)

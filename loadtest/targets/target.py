@@ -118,6 +118,10 @@ class Target(ABC):
         """Delete it, and wait for its replacement."""
         raise self._unsupported(f"delete {replica}")
 
+    def kill_all(self) -> None:
+        """Send SIGKILL to the processes of all replicas at once."""
+        raise self._unsupported("kill all replicas at once")
+
     def node_drained(self) -> AbstractContextManager[None]:
         """A node is drained, and takes no pods."""
         raise self._unsupported("drain a node")

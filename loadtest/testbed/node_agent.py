@@ -22,11 +22,11 @@ _KIND, _BLACKHOLE = 1, b"blackhole\0"
 
 
 def processes(container: str) -> list[int]:
-    """Those of the container with this identity."""
+    """Those of the container with this identity, or of several with a comma between them."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if container in (folder / "cgroup").read_text():
+            if any(each in (folder / "cgroup").read_text() for each in container.split(",")):
                 found.append(int(folder.name))
         except OSError:
             continue

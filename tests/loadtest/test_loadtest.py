@@ -196,6 +196,23 @@ def test_a_scenario_that_did_not_take_place_proves_nothing(facts, failed):
     assert failed_checks(verdict_on(spread_out, scenario="crash", **facts)) == {failed}
 
 
+def test_a_killed_replica_must_answer_again_and_no_other_may_end():
+    kill = {"faults": [FaultRecord(Kill("b"), 4.0, 4.1, 2)], "scenario": "crash", "ended": 1}
+    assert verdict_on(spread_out, **kill).passed
+    gone = [request for request in spread_out if request.replica == "a" or request.done < 4.0]
+    assert "seconds until a killed replica answers again" in failed_checks(verdict_on(gone, **kill))
+    assert failed_checks(verdict_on(spread_out, **kill | {"ended": 2})) == {"replicas that ended"}
+
+
+def test_an_added_replica_must_get_a_share_of_the_kept_alive_connections():
+    added = {"faults": [FaultRecord(Scale(2), 2.0, 3.0, 2)], "scenario": "add-replica", "by_request": True}
+    assert verdict_on(spread_out, **added).passed
+    few = [request for request in spread_out if request.replica == "a" or request.sent < 5.0]
+    late = [*few, request_at(6.0, replica="b")]
+    assert failed_checks(verdict_on(few, **added)) == {"replicas that answer, with the one that was added"}
+    assert failed_checks(verdict_on(late, **added)) == {"least share of a replica, with the one that was added"}
+
+
 def test_a_run_in_which_no_bytes_were_compared_fails():
     refused = [msgspec.structs.replace(each, status=0, fault="refused") for each in spread_out]
     assert "answers whose bytes were not compared" in failed_checks(verdict_on(refused))

@@ -1,0 +1,42 @@
+"""How soon a replica that was killed answers again."""
+
+from collections.abc import Iterator
+
+from loadtest.analysis import Analysis
+from loadtest.checks.check import CheckResult
+from loadtest.faults import FaultRecord
+from loadtest.faults.replicas import Kill
+
+_RESTART = 30.0
+"""Seconds from the kill to the first answer of the restarted process."""
+
+
+def killed_replicas_answer_again(run: Analysis) -> Iterator[CheckResult]:
+    """Every replica that was killed answers again soon, and no replica was restarted without a kill."""
+    killed = [
+        (record, victim) for record in run.history.faults if record.fault.kills for victim in _victims(run, record)
+    ]
+    seconds = [_first_answer(run, record, victim) for record, victim in killed]
+    slowest = max(seconds, default=0.0)
+    yield CheckResult(
+        "seconds until a killed replica answers again",
+        slowest <= _RESTART,
+        round(slowest, 1),
+        f"at most {_RESTART:g}",
+        f"{len(killed)} replicas were killed; the slowest answered again after {slowest:.1f} s.",
+    )
+    ended, most = run.history.ended, len(killed)
+    sentence = f"{most} replicas were killed, and {ended} ended."
+    yield CheckResult("replicas that ended", ended <= most, ended, f"at most {most}, those that were killed", sentence)
+
+
+def _victims(run: Analysis, record: FaultRecord) -> set[str]:
+    if isinstance(record.fault, Kill):
+        return {record.fault.replica}
+    return {request.replica for request in run.requests if request.replica and request.done < record.began}
+
+
+def _first_answer(run: Analysis, record: FaultRecord, victim: str) -> float:
+    """Seconds until *victim* answers a request that was sent after the kill; infinite if it never does."""
+    answers = (each.done for each in run.requests if each.replica == victim and each.sent > record.ended)
+    return min(answers, default=float("inf")) - record.began
