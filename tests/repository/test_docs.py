@@ -7,11 +7,12 @@ from typing import get_args
 
 import pytest
 
+import apidex
 from apidex import errors, logs
 from apidex.cli.main import main
 from conftest import ROOT
 
-DOCS = ROOT / "docs"
+DOCS, README = ROOT / "docs", ROOT / "README.md"
 
 
 def documented(heading: str) -> set[str]:
@@ -35,9 +36,9 @@ def test_every_event_and_reason_is_documented_and_no_other(heading, declared):
 
 
 async def test_every_metric_is_documented_and_no_other(client):
-    told = set(re.findall(r"^# TYPE (apidex_\S+)", (await client.get("/-/metrics")).text, re.MULTILINE))
-    # a histogram and a counter have a second family with the moment of their creation
-    assert {name for name in told if not name.endswith("_created")} == documented("## Metrics")
+    exported = set(re.findall(r"^# TYPE (apidex_\S+)", (await client.get("/-/metrics")).text, re.MULTILINE))
+    # a histogram and a counter have a second family with the time of their creation
+    assert {name for name in exported if not name.endswith("_created")} == documented("## Metrics")
 
 
 def test_the_version_is_the_same_everywhere():
@@ -50,29 +51,26 @@ def commands_of(text: str) -> list[str]:
     return [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
 
 
-@pytest.mark.parametrize(
-    "command", [line for line in commands_of((ROOT / "README.md").read_text()) if line.startswith("apidex")]
-)
-def test_the_readmes_commands_are_understood(command):
+@pytest.mark.parametrize("command", [line for line in commands_of(README.read_text()) if line.startswith("apidex")])
+def test_the_commands_of_the_readme_exist(command):
     with pytest.raises(SystemExit) as end:
         main([*command.split()[1:], "--help"])
     assert end.value.code == 0
 
 
-def test_the_readme_shows_its_two_commands_in_the_first_screen():
-    first_screen = "\n".join((ROOT / "README.md").read_text().splitlines()[:20])
+def test_the_readme_begins_with_the_commands_to_run_and_to_test():
+    first_screen = "\n".join(README.read_text().splitlines()[:20])
     assert [line.split(" && ")[-1] for line in commands_of(first_screen)] == [".venv/bin/apidex serve", ".venv/bin/tox"]
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda path: path.name)
-def test_links_lead_somewhere(path):
+@pytest.mark.parametrize("path", [*ROOT.glob("*.md"), *DOCS.rglob("*.md")], ids=lambda path: path.name)
+def test_the_links_of_a_document_lead_to_files(path):
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
         assert (path.parent / target).exists(), target
 
 
 def test_the_map_of_the_code_names_every_room_and_module():
     package = ROOT / "src/apidex"
-    rooms = {path.name for path in package.iterdir() if (path / "__init__.py").exists()}
+    rooms = {path.parent.name for path in package.glob("*/__init__.py")}
     modules = {path.stem for path in package.glob("*.py")} - {"__init__", "__main__"}
-    listing = (package / "__init__.py").read_text()
-    assert {name for name in rooms | modules if not re.search(rf"\b{name}\b", listing)} == set()
+    assert {name for name in rooms | modules if not re.search(rf"\b{name}\b", apidex.__doc__)} == set()
