@@ -11,7 +11,7 @@ import msgspec
 
 from apidex.catalogue.entry import Entry
 from apidex.errors import StoreError, UpstreamError
-from apidex.replication.store import StoredCatalogue, StoredState
+from apidex.replication.metadata import StoredCatalogue, StoredState
 from apidex.replication.upstream import Fetched, NotModified
 from apidex.replication.validators import Validators
 

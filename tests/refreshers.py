@@ -12,12 +12,14 @@ from fakes import FakeStore
 HOUR = 3600
 
 
-def refresher_of(upstream, clock, redis, build=from_upstream, seed=3, store=None, poll=5.0) -> Refresher:
+def refresher_of(
+    upstream, clock, redis, build=from_upstream, seed=3, store=None, poll=5.0, min_entries_ratio=0.5
+) -> Refresher:
     policy = FreshnessPolicy(timedelta(seconds=HOUR), timedelta(seconds=poll), timedelta(0), timedelta(0))
     options = {
         "build": build,
         "policy": policy,
-        "min_entries_ratio": 0.5,
+        "min_entries_ratio": min_entries_ratio,
         "max_bytes": 10**6,
         "clock": clock,
         "random": Random(seed),

@@ -17,7 +17,8 @@ from apidex.catalogue import codec
 from apidex.catalogue.catalogue import Catalogue
 from apidex.catalogue.entry import Entry
 from apidex.catalogue.formats import Parsed, Report
-from apidex.replication.store import StoredCatalogue, open_store
+from apidex.replication.metadata import StoredCatalogue
+from apidex.replication.store import open_store
 from apidex.replication.validators import NO_VALIDATORS
 from loadtest.bench.process import CLIENT_CORE, ServerProcess, get, running, tool, wait_for
 from loadtest.bench.synthetic_catalogue import entries

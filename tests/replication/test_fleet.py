@@ -348,7 +348,8 @@ async def test_a_replica_that_slept_while_the_catalogue_shrank_in_steps_takes_no
 
 
 async def test_replicas_that_hold_different_shares_for_enough_do_not_fight(fleet):
-    fleet.replicas[0]._min_entries_ratio = 0.9
+    fleet.replicas[0] = refresher_of(fleet.upstream, fleet.clock, fleet.redis, min_entries_ratio=0.9)
+    await fleet.polls()
     fleet.upstream.has("a", "b", "c", "d")
     await fleet.lives(3 * HOUR)
     published = sum(replica.stats.publications["published"] for replica in fleet.replicas)
@@ -377,7 +378,7 @@ async def test_a_small_hash_that_no_replica_wrote_is_replaced_once_and_nobody_as
         refresher = refresher_of(upstream, clock, None, store=store)
         await refresher.turn()
         before = refresher.current.version
-        await damage(store._client, store._head)
+        await damage(store._client, store._hash)
         for _ in range(4):
             await refresher.turn()
         copy = (await store.read()).catalogue
@@ -392,6 +393,6 @@ async def test_a_lease_without_an_end_and_a_back_off_without_one_do_not_stop_the
     ) as store:
         await store._client.set(store._lease, "x")
         assert await store.lease("mine", timedelta(seconds=1))
-        await store._client.hset(store._head, "retry_at", "9999999999999999")
+        await store._client.hset(store._hash, "retry_at", "9999999999999999")
         state = await store.read()
         assert state.retry_at - state.now <= 86_400

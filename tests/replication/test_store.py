@@ -10,7 +10,8 @@ import pytest
 
 from apidex.errors import StoreError
 from apidex.replication.clock import SystemClock
-from apidex.replication.store import StoredCatalogue, open_store
+from apidex.replication.metadata import StoredCatalogue
+from apidex.replication.store import open_store
 from apidex.replication.validators import Validators
 from fakes import FakeRedis, FakeStore
 
@@ -156,11 +157,11 @@ async def redis_store(request):
 
 
 async def test_a_hash_of_another_type_is_no_copy_and_is_replaced(redis_store):
-    await redis_store._client.set(redis_store._head, "text")
+    await redis_store._client.set(redis_store._hash, "text")
     assert (await redis_store.read()).catalogue is None
     assert await redis_store.publish(await copy_of(redis_store), b"1", None)
     assert (await redis_store.load())[1] == b"1"
-    await redis_store._client.set(redis_store._head, "text")
+    await redis_store._client.set(redis_store._hash, "text")
     await redis_store.back_off(1, SECOND)
     assert (await redis_store.read()).failures == 1
 
@@ -168,7 +169,7 @@ async def test_a_hash_of_another_type_is_no_copy_and_is_replaced(redis_store):
 @pytest.mark.parametrize("field", ["stamp", "checked_at", "entries", "digest", "failures"])
 async def test_a_hash_that_makes_no_sense_is_no_copy(redis_store, field):
     await redis_store.publish(await copy_of(redis_store), b"1", None)
-    await redis_store._client.hset(redis_store._head, field, b"\xff\xfe")
+    await redis_store._client.hset(redis_store._hash, field, b"\xff\xfe")
     copy = (await redis_store.read()).catalogue
     assert copy is None or field == "digest"
 

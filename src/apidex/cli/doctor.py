@@ -16,7 +16,7 @@ from apidex import event_loop
 from apidex.app import store_of
 from apidex.cli.source import fetch, progress, read
 from apidex.errors import ApidexError, SettingsError, StoreError
-from apidex.replication.store import StoredState
+from apidex.replication.metadata import StoredState
 from apidex.server import lifecycle
 from apidex.settings import Settings, unknown_variables
 from apidex.urls import without_password

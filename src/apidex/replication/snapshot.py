@@ -4,9 +4,11 @@ Beside it stand the few that were answered from before, for those who are in the
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from apidex.catalogue.catalogue import Catalogue
 from apidex.catalogue.formats import Parsed, Report
+from apidex.indexing.builder import IndexedCatalogue
 from apidex.replication.validators import NO_VALIDATORS, Validators
 from apidex.search.index import SearchIndex
 from apidex.search.names import NameIndex
@@ -32,6 +34,12 @@ class Snapshot:
     bundled: bool = False
     size_checked: bool = False
     shared: bool = False
+
+    @classmethod
+    def of(cls, built: IndexedCatalogue, stamp: int, source: str, validated_at: float, **labels: Any) -> "Snapshot":  # noqa: ANN401
+        """Return the snapshot of a catalogue with its indexes. *labels* are the fields that have a default."""
+        parsed = built.parsed
+        return cls(parsed.catalogue, built.index, built.search, parsed.report, stamp, source, validated_at, **labels)
 
     @property
     def parsed(self) -> Parsed:

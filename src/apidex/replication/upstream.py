@@ -1,11 +1,10 @@
-"""Asking the upstream: a URL in, bytes out. Knows no format, and decides nothing about what a failure means."""
+"""Asking the upstream: a URL in, bytes out. Knows no format, and does not decide what a failure means."""
 
 import asyncio
 import email.utils
 import stat
 import time
-import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,17 +16,16 @@ from urllib.parse import unquote, urlsplit
 import httpx
 
 from apidex.errors import SettingsError, UpstreamError
+from apidex.replication.inflate import Inflater
 from apidex.replication.validators import NO_VALIDATORS, Validators
 from apidex.urls import without_password
 
 _REDIRECTS = 5
-_INFLATE_STEP = 2**16
-_GZIP_MAGIC = b"\x1f\x8b"
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A whole answer, decompressed."""
+    """A complete answer, decompressed."""
 
     body: bytes
     validators: Validators
@@ -35,7 +33,7 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class NotModified:
-    """The upstream has what it had when it gave these validators."""
+    """The upstream still has what these validators stand for (status 304)."""
 
     validators: Validators
 
@@ -43,10 +41,8 @@ class NotModified:
 class Upstream(Protocol):
     """Where catalogues come from."""
 
-    @property
-    def source(self) -> str:
-        """Its URL, without user and password."""
-        ...
+    source: str
+    """Its URL, without user and password."""
 
     async def fetch(self, validators: Validators) -> Fetched | NotModified:
         """Ask for the catalogue, unless it is the one of *validators*. Raises UpstreamError; ends within its time-out."""
@@ -57,7 +53,7 @@ class Upstream(Protocol):
 async def open_upstream(url: str, timeout: timedelta, limit: int) -> AsyncIterator[Upstream]:
     """Open the upstream at *url*: `https:`, `http:` or `file:`. Raises SettingsError for a file that cannot be read.
 
-    *limit* is the largest answer, in bytes, that is taken.
+    *limit* is the largest answer, in bytes, that is accepted.
     """
     if urlsplit(url).scheme == "file":
         yield FileUpstream(url, limit)
@@ -71,7 +67,7 @@ async def open_upstream(url: str, timeout: timedelta, limit: int) -> AsyncIterat
         yield HttpUpstream(client, url, timeout, limit)
 
 
-class HttpUpstream:
+class HttpUpstream(Upstream):
     """An upstream behind HTTP, asked with the validators that it gave."""
 
     def __init__(self, client: httpx.AsyncClient, url: str, timeout: timedelta, limit: int) -> None:
@@ -79,13 +75,12 @@ class HttpUpstream:
         self._client, self._url, self._timeout, self._limit = client, url, timeout, limit
 
     async def fetch(self, validators: Validators) -> Fetched | NotModified:
-        """As `Upstream.fetch`."""
         try:
             async with asyncio.timeout(self._timeout.total_seconds()):
                 return await self._fetch(validators)
         except (TimeoutError, httpx.TimeoutException):
             seconds = f"{self._timeout.total_seconds():g}"
-            raise UpstreamError("timeout", f"the upstream did not answer whole within {seconds} s") from None
+            raise UpstreamError("timeout", f"the upstream did not answer completely within {seconds} s") from None
         except httpx.TooManyRedirects:
             raise UpstreamError("redirect", f"the upstream redirected more than {_REDIRECTS} times") from None
         except httpx.ConnectError as error:
@@ -106,50 +101,18 @@ class HttpUpstream:
             return Fetched(await self._body(response), given)
 
     async def _body(self, response: httpx.Response) -> bytes:
-        inflate = _Inflate(response.headers.get("content-encoding", "").strip().lower())
+        inflater = Inflater(response.headers.get("content-encoding", "").strip().lower())
         body = bytearray()
         async for chunk in response.aiter_raw():
-            for piece in inflate.pieces(chunk):
+            for piece in inflater.inflate(chunk):
                 body += piece
                 if len(body) > self._limit:
                     raise _too_large(self._limit)
-        inflate.finish()
+        inflater.finish()
         return bytes(body)
 
 
-class _Inflate:
-    """Decompression in bounded steps, so that a small answer cannot fill the memory before it is measured."""
-
-    def __init__(self, encoding: str) -> None:
-        if encoding not in ("", "identity", "gzip", "x-gzip"):
-            raise UpstreamError(
-                "encoding", f"the upstream answered in the encoding {encoding[:40]!r}; gzip was asked for"
-            )
-        self._stream = zlib.decompressobj(wbits=31) if "gzip" in encoding else None
-
-    def pieces(self, chunk: bytes) -> Iterator[bytes]:
-        if self._stream is None:
-            yield chunk
-            return
-        try:
-            while chunk:
-                if (
-                    self._stream.eof
-                ):  # a file may have several members (RFC 1952, section 2.2); what else follows is nothing
-                    if not chunk.startswith(_GZIP_MAGIC):
-                        return
-                    self._stream = zlib.decompressobj(wbits=31)
-                yield self._stream.decompress(chunk, _INFLATE_STEP)
-                chunk = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
-        except zlib.error as error:
-            raise UpstreamError("encoding", f"the upstream's gzip stream is damaged: {error}") from None
-
-    def finish(self) -> None:
-        if self._stream is not None and not self._stream.eof:
-            raise UpstreamError("broken", "the upstream's gzip stream broke off")
-
-
-class FileUpstream:
+class FileUpstream(Upstream):
     """An upstream that is a file; its size and time of change are its validator."""
 
     def __init__(self, url: str, limit: int) -> None:
@@ -165,10 +128,9 @@ class FileUpstream:
                 f"the upstream {url!r} cannot be read: {reason}; allowed is a file that exists"
             ) from None
         if not regular:
-            raise SettingsError(f"the upstream {url!r} is no file; allowed is a file that exists")
+            raise SettingsError(f"the upstream {url!r} is not a regular file; allowed is a file that exists")
 
     async def fetch(self, validators: Validators) -> Fetched | NotModified:
-        """As `Upstream.fetch`."""
         return await asyncio.to_thread(self._read, validators)
 
     def _read(self, validators: Validators) -> Fetched | NotModified:
@@ -204,7 +166,7 @@ def _status_text(response: httpx.Response) -> str:
 
 
 def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds until the upstream wants to be asked again (RFC 9110, section 10.2.3), if it says so."""
+    """The `Retry-After` in seconds (RFC 9110, section 10.2.3), if there is a valid one."""
     text = response.headers.get("retry-after", "").strip()
     if text.isdecimal():
         return float(text)

@@ -10,7 +10,8 @@ from apidex.http.context import ReplicaContext
 from apidex.http.routes.conditional import UNCHANGED, ReplicaDependency, live_response
 from apidex.replication.clock import iso
 from apidex.replication.freshness import State
-from apidex.replication.refresher import Failure, Refresher
+from apidex.replication.refresher import Refresher
+from apidex.replication.status import Failure
 
 
 class RemarksView(msgspec.Struct, frozen=True):

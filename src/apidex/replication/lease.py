@@ -1,0 +1,51 @@
+"""The lease: which replica of the fleet asks the upstream. It saves work and protects nothing, so losing it is not an error."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from apidex.errors import StoreError
+from apidex.replication.status import LeaseOutcome
+from apidex.replication.store import CatalogueStore
+
+Record = Callable[[LeaseOutcome], None]
+
+
+@asynccontextmanager
+async def lease(store: CatalogueStore, token: str, ttl: timedelta, record: Record) -> AsyncIterator[bool]:
+    """Take the lease if it is free; give whether *token* holds it. It is renewed inside the block, and released at its end."""
+    if not await store.lease(token, ttl):
+        record("held_by_another")
+        yield False
+        return
+    record("taken")
+    renewing = asyncio.create_task(_renew(store, token, ttl, record))
+    try:
+        yield True
+    finally:
+        renewing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await renewing
+        with contextlib.suppress(StoreError):
+            await store.release(token)
+
+
+async def _renew(store: CatalogueStore, token: str, ttl: timedelta, record: Record) -> None:
+    while not is_cancelled():
+        await asyncio.sleep(ttl.total_seconds() / 3)
+        with contextlib.suppress(StoreError):
+            if not await store.renew(token, ttl):
+                record("lost")
+                return
+
+
+def is_cancelled() -> bool:
+    """Return whether this task was told to end.
+
+    The CancelledError itself can get lost: before Python 3.12 asyncio.wait_for, which both Redis clients use, returns a result
+    in its place if it has one just then.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

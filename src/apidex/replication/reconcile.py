@@ -1,0 +1,125 @@
+"""What to do when the local and the stored catalogue differ. Pure: descriptions of both come in, an action goes out.
+
+The rows of the table in `docs/design.md` are the branches of `reconcile`; decision 4 gives the reasons. The catalogue that the
+upstream validated last wins. Stamps only order what was shown to clients, and never fall on a replica.
+"""
+
+from dataclasses import dataclass, replace
+
+from apidex.errors import CodecReason
+from apidex.replication.metadata import StoredCatalogue, StoredState
+from apidex.replication.validators import Validators
+
+_SLACK = 1.0
+"""Seconds by which two readings of one moment may differ, since every replica translates Redis's clock by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """What a replica brings along: its *catalogue*, described as Redis would hold it, with its times on Redis's clock.
+
+    *newest_stamp* is the newest stamp it has seen, *dropped* the stored version that it dropped last as unreadable.
+    """
+
+    catalogue: StoredCatalogue
+    bundled: bool
+    newest_stamp: int
+    min_entries_ratio: float
+    dropped: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Change nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relabel:
+    """Give the local catalogue the stamp, the validation and the validators of the stored one. No payload moves."""
+
+    stamp: int
+    validated_at: float
+    validators: Validators
+
+
+@dataclass(frozen=True, slots=True)
+class Confirm:
+    """Give the stored catalogue the local validation, which is later; the local one takes the stamp. No payload moves."""
+
+    stamp: int
+    validated_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """Load the stored catalogue and answer from it, under *stamp*; where that is not its own, publish it under *stamp* first."""
+
+    stamp: int
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Publish the local catalogue under *stamp*, in place of the one that has the stamp *expected*, or of none."""
+
+    stamp: int
+    validated_at: float
+    expected: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Remove the stored *catalogue*, because it is *unreadable*, or else only a part of the local one."""
+
+    catalogue: StoredCatalogue
+    unreadable: CodecReason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Remove everything that is stored."""
+
+
+Action = Keep | Relabel | Confirm | Adopt | Publish | Drop | Reset
+
+
+def reconcile(local: Local, state: StoredState) -> Action:
+    """Return the next step towards one catalogue. After Drop and Reset, decide again for a state without a catalogue."""
+    ours, stored = local.catalogue, state.catalogue
+    if state.malformed:
+        return Reset()
+    if stored is None:
+        return Keep() if local.bundled else Publish(ours.stamp, ours.validated_at, expected=None)
+    if state.unreadable:
+        return Keep() if stored.version == local.dropped else Drop(stored, state.unreadable)
+    if stored.digest == ours.digest:
+        return _same_content(ours, stored, state.now)
+    adopt = Adopt(newer_stamp(stored.stamp, ours.stamp, local.newest_stamp))
+    if local.bundled or _is_partial(ours, stored, local.min_entries_ratio):
+        return adopt
+    if _is_partial(stored, ours, local.min_entries_ratio):
+        return Drop(stored)
+    if stored.validated_at >= ours.validated_at:
+        return adopt
+    return Publish(newer_stamp(ours.stamp, stored.stamp, local.newest_stamp), ours.validated_at, stored.stamp)
+
+
+def _same_content(ours: StoredCatalogue, stored: StoredCatalogue, now: float) -> Action:
+    if stored.stamp != ours.stamp:  # two replicas fetched it while Redis was away
+        ours = replace(ours, validated_at=max(ours.validated_at, min(stored.validated_at, now)))
+    if stored.stamp < ours.stamp:
+        return Publish(ours.stamp, ours.validated_at, stored.stamp)
+    validated_since = stored.validated_at < ours.validated_at - _SLACK  # by this replica alone, while Redis was away
+    redis_was_set_back = stored.validated_at > now + _SLACK
+    if validated_since or redis_was_set_back:
+        return Confirm(stored.stamp, ours.validated_at)
+    return Relabel(stored.stamp, stored.validated_at, stored.validators)
+
+
+def _is_partial(one: StoredCatalogue, other: StoredCatalogue, min_entries_ratio: float) -> bool:
+    """Whether *one* may be a part of *other*, fetched by a replica that had no size to compare it with."""
+    return not one.size_checked and one.source == other.source and one.entries < other.entries * min_entries_ratio
+
+
+def newer_stamp(stamp: int, shown: int, newest: int) -> int:
+    """Return *stamp* if it is newer than the one *shown*, else one that is newer than every stamp seen."""
+    return stamp if stamp > shown else max(newest, shown) + 1

@@ -1,0 +1,67 @@
+"""The Lua scripts that Redis runs, each in one step. The fence that protects the stored catalogue is here.
+
+KEYS are the metadata hash and the payload; for the last three, the lease. Where a script has a fence, ARGV begins with the stamp
+that the caller expects, empty for no catalogue. Moments are in milliseconds of Redis's clock.
+"""
+
+_NOW = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+"""
+
+# No replica writes another type than a hash under this key, so one of another type is removed.
+_ONLY_HASH = "if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then redis.call('DEL', KEYS[1]) end"
+
+_FENCE = f"""
+{_ONLY_HASH}
+if (redis.call('HGET', KEYS[1], 'stamp') or '') ~= ARGV[1] then return 0 end
+"""
+
+# No validation is later than now, whatever a replica believes of the time. A stored one that is later shows that Redis's clock
+# was set back.
+_VALIDATED_AT = """
+local validated_at = math.min(tonumber(ARGV[2]), now)
+local stored_at = tonumber(redis.call('HGET', KEYS[1], 'checked_at') or 0)
+if stored_at > now then stored_at = 0 end
+"""
+
+# The second fence: another replica may have asked the upstream later, and heard that the stored catalogue is still current.
+PUBLISH = f"""
+{_NOW} {_FENCE} {_VALIDATED_AT}
+if stored_at > validated_at then return 0 end
+validated_at = string.format('%.0f', validated_at)
+redis.call('SET', KEYS[2], ARGV[10])
+redis.call('HSET', KEYS[1], 'checked_at', validated_at, 'stamp', ARGV[3], 'digest', ARGV[4], 'entries', ARGV[5],
+           'vetted', ARGV[6], 'source', ARGV[7], 'etag', ARGV[8], 'last_modified', ARGV[9])
+redis.call('HDEL', KEYS[1], 'failures', 'retry_at')
+return 1
+"""
+
+CONFIRM = f"""
+{_NOW} {_FENCE} {_VALIDATED_AT}
+if validated_at > stored_at then
+  redis.call('HSET', KEYS[1], 'checked_at', string.format('%.0f', validated_at), 'etag', ARGV[3], 'last_modified', ARGV[4])
+end
+redis.call('HDEL', KEYS[1], 'failures', 'retry_at')
+return 1
+"""
+
+BACK_OFF = f"""
+{_NOW} {_ONLY_HASH}
+redis.call('HSET', KEYS[1], 'failures', ARGV[1], 'retry_at', string.format('%.0f', now + ARGV[2]))
+return 1
+"""
+
+DROP = f"{_FENCE} redis.call('DEL', KEYS[1], KEYS[2]) return 1"
+
+# No replica takes a lease that does not expire, so one without an expiry is replaced.
+LEASE = """
+if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
+if redis.call('PTTL', KEYS[1]) ~= -1 then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+
+RENEW = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0"
+
+RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"

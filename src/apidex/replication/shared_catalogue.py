@@ -1,0 +1,113 @@
+"""The fleet's catalogue as a replica sees it: snapshots and its own steady clock, where Redis has bytes and another clock."""
+
+from dataclasses import replace
+
+from apidex.catalogue import codec
+from apidex.errors import CodecError, StoreError
+from apidex.indexing.builder import IndexedCatalogue, from_payload
+from apidex.replication.clock import Clock
+from apidex.replication.fetcher import Offload
+from apidex.replication.metadata import StoredCatalogue, StoredState
+from apidex.replication.schedule import Schedule
+from apidex.replication.snapshot import Snapshot
+from apidex.replication.status import RefreshStatus
+from apidex.replication.store import CatalogueStore, Payload
+
+
+class SharedCatalogue:
+    """Reads and writes what is in *store*. Every coroutine raises StoreError.
+
+    *newest_stamp* is the newest stamp seen, *last_stored* what was stored last, even if it could not be read. *max_bytes* bounds
+    what a payload may inflate to.
+    """
+
+    def __init__(
+        self,
+        store: CatalogueStore,
+        status: RefreshStatus,
+        schedule: Schedule,
+        clock: Clock,
+        offload: Offload,
+        max_bytes: int,
+        newest_stamp: int,
+    ) -> None:
+        self._store, self._status, self._schedule = store, status, schedule
+        self._clock, self._offload, self._max_bytes = clock, offload, max_bytes
+        self.newest_stamp = newest_stamp
+        self.last_stored: StoredCatalogue | None = None
+        self._offset = 0.0  # Redis's clock less the steady one, as of the last poll
+
+    def redis_time(self, steady: float) -> float:
+        """Return the moment *steady* on Redis's clock."""
+        return steady + self._offset
+
+    def steady_time(self, redis_time: float) -> float:
+        """Return the moment *redis_time* on the steady clock, not later than now."""
+        return min(redis_time - self._offset, self._clock.steady())
+
+    async def read(self) -> StoredState:
+        """Return what Redis holds."""
+        began = self._clock.steady()
+        return self._learn(await self._store.read(), began)
+
+    def _learn(self, state: StoredState, began: float) -> StoredState:
+        """Take note of how Redis's clock stands to the steady one, and of what the fleet has seen."""
+        self._offset = state.now - (began + self._clock.steady()) / 2
+        if state.catalogue is not None:
+            self.last_stored = state.catalogue
+            self.newest_stamp = max(self.newest_stamp, state.catalogue.stamp)
+        self._schedule.retry_at = state.retry_at - self._offset if state.retry_at else 0.0
+        self._status.redis_reached()
+        return state
+
+    async def load(self, decided: StoredState) -> tuple[StoredState, Snapshot | None]:
+        """Load the stored catalogue; None for one that is not the one *decided* on, or cannot be read."""
+        began = self._clock.steady()
+        loaded, payload = await self._store.load()
+        state = self._learn(loaded, began)
+        stored = state.catalogue
+        if stored is None or stored.version != decided.version:
+            return state, None
+        try:
+            built = await self._decode(stored, payload)
+        except CodecError as error:
+            self._status.redis_failed(StoreError(error.kind, str(error)))
+            return replace(state, unreadable=error.kind), None
+        labels = {"validators": stored.validators, "size_checked": stored.size_checked}
+        validated_at = self.steady_time(stored.validated_at)
+        return state, Snapshot.of(built, stored.stamp, stored.source, validated_at, **labels)
+
+    async def _decode(self, stored: StoredCatalogue, payload: Payload | None) -> IndexedCatalogue:
+        if payload is None:
+            raise CodecError("missing", "Redis has a metadata hash but no payload")
+        built = await self._offload(from_payload, payload, self._max_bytes)
+        if built.parsed.catalogue.digest != stored.digest:
+            raise CodecError("digest", "the digest of the payload differs from the one in the metadata hash")
+        return built
+
+    async def publish(self, snapshot: Snapshot, expected: int | None) -> bool:
+        """Publish *snapshot* in place of the catalogue with the stamp *expected*; return whether the fence let it pass."""
+        payload = await self._offload(codec.to_bytes, snapshot.parsed)
+        try:
+            done = await self._store.publish(self.describe(snapshot), payload, expected)
+        except StoreError:
+            self._status.publication("failed")
+            raise
+        self._status.publication("published" if done else "fenced", version=snapshot.version, expected=expected)
+        return done
+
+    async def confirm(self, snapshot: Snapshot) -> bool:
+        """Record the validation of *snapshot*, which is stored; return whether it still is."""
+        return await self._store.confirm(snapshot.stamp, self.redis_time(snapshot.validated_at), snapshot.validators)
+
+    def describe(self, snapshot: Snapshot) -> StoredCatalogue:
+        """Return what Redis would hold of *snapshot*."""
+        return StoredCatalogue(
+            stamp=snapshot.stamp,
+            digest=snapshot.catalogue.digest,
+            entries=len(snapshot.catalogue),
+            size_checked=snapshot.size_checked,
+            validated_at=self.redis_time(snapshot.validated_at),
+            source=snapshot.source,
+            validators=snapshot.validators,
+        )

@@ -1,0 +1,83 @@
+"""The table of docs/design.md, row by row: what a replica does about the stored catalogue."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from apidex.replication.metadata import StoredCatalogue, StoredState
+from apidex.replication.reconcile import Adopt, Confirm, Drop, Keep, Local, Publish, Relabel, Reset, reconcile
+from apidex.replication.validators import Validators
+from conftest import ROOT
+
+NOW = 10_000.0
+OURS = StoredCatalogue(
+    50, "ours", 100, size_checked=True, validated_at=9_000.0, source="upstream", validators=Validators("1")
+)
+THEIRS = replace(OURS, stamp=60, digest="theirs", validated_at=9_500.0, validators=Validators("2"))
+PART = replace(THEIRS, entries=49, size_checked=False)
+NEWEST = 70
+HAVING = Local(OURS, bundled=False, newest_stamp=NEWEST, min_entries_ratio=0.5)
+STARTING = replace(HAVING, bundled=True)
+
+MISSING = "does not exist"
+SAME = "is the local one"
+RESTAMPED = "has the same content under another stamp"
+LATER = "was validated later than the local one"
+EARLIER = "was validated earlier than the local one"
+PARTIAL = "has less than `APIDEX_MIN_ENTRIES_RATIO` of our entries, comes from the same source, and its size was never checked"
+UNREADABLE = "cannot be read (truncated, wrong digest, other version, other type)"
+MALFORMED = "has a metadata hash that Apidex did not write"
+
+
+def same(**labels) -> StoredCatalogue:
+    return replace(OURS, validators=Validators("2"), **labels)
+
+
+def unreadable(stored: StoredCatalogue) -> StoredState:
+    return StoredState(NOW, stored, unreadable="damaged")
+
+
+TABLE = [
+    (MISSING, "", HAVING, None, Publish(50, 9_000, expected=None)),
+    (MISSING, "while ours is the starter catalogue", STARTING, None, Keep()),
+    (SAME, "", HAVING, same(validated_at=9_500), Relabel(50, 9_500, Validators("2"))),
+    (SAME, "within the slack of two clocks", HAVING, same(validated_at=8_999.5), Relabel(50, 8_999.5, Validators("2"))),
+    (SAME, "and we asked the upstream since", HAVING, same(validated_at=8_000), Confirm(50, 9_000)),
+    (SAME, "and Redis's clock was set back", HAVING, same(validated_at=NOW + 2), Confirm(50, 9_000)),
+    (RESTAMPED, "newer", HAVING, same(stamp=60, validated_at=9_500), Relabel(60, 9_500, Validators("2"))),
+    (RESTAMPED, "newer, and we asked the upstream since", HAVING, same(stamp=60, validated_at=8_000), Confirm(60, 9_000)),
+    (RESTAMPED, "older", HAVING, same(stamp=40, validated_at=8_000), Publish(50, 9_000, expected=40)),
+    (RESTAMPED, "older, but validated later", HAVING, same(stamp=40, validated_at=9_500), Publish(50, 9_500, expected=40)),
+    (LATER, "", HAVING, THEIRS, Adopt(60)),
+    (LATER, "at the same moment", HAVING, replace(THEIRS, validated_at=9_000), Adopt(60)),
+    (LATER, "under a stamp older than one that we have shown", HAVING, replace(THEIRS, stamp=40), Adopt(NEWEST + 1)),
+    (LATER, "and is smaller, but its size was checked", HAVING, replace(PART, size_checked=True), Adopt(60)),
+    (LATER, "and is smaller, but comes from another source", HAVING, replace(PART, source="other"), Adopt(60)),
+    (LATER, "and keeps just enough entries", HAVING, replace(PART, entries=50), Adopt(60)),
+    (EARLIER, "", HAVING, replace(THEIRS, validated_at=8_000), Publish(NEWEST + 1, 9_000, expected=60)),
+    (EARLIER, "under an older stamp", HAVING, replace(THEIRS, stamp=40, validated_at=8_000), Publish(50, 9_000, expected=40)),
+    (EARLIER, "and ours is the starter catalogue", STARTING, replace(THEIRS, validated_at=8_000), Adopt(60)),
+    (EARLIER, "and ours is a part of it", replace(HAVING, catalogue=replace(OURS, entries=49, size_checked=False)),
+     replace(THEIRS, validated_at=8_000), Adopt(60)),
+    (PARTIAL, "", HAVING, PART, Drop(PART)),
+    (PARTIAL, "but ours is the starter catalogue", STARTING, PART, Adopt(60)),
+    (UNREADABLE, "", HAVING, unreadable(THEIRS), Drop(THEIRS, "damaged")),
+    (UNREADABLE, "and was dropped once", replace(HAVING, dropped=THEIRS.version), unreadable(THEIRS), Keep()),
+    (UNREADABLE, "after another one", replace(HAVING, dropped=OURS.version), unreadable(THEIRS), Drop(THEIRS, "damaged")),
+    (MALFORMED, "", HAVING, StoredState(NOW, None, malformed=True), Reset()),
+    (MALFORMED, "and ours is the starter catalogue", STARTING, StoredState(NOW, None, malformed=True), Reset()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("local", "stored", "action"),
+    [pytest.param(*case, id=f"{row}, {detail}" if detail else row) for row, detail, *case in TABLE],
+)
+def test_the_stored_catalogue(local, stored, action):
+    assert reconcile(local, stored if isinstance(stored, StoredState) else StoredState(NOW, stored)) == action
+
+
+def test_the_rows_are_those_of_the_design():
+    _, _, design = (ROOT / "docs/design.md").read_text().partition("| the stored catalogue | what the replica does |\n")
+    assert set(re.findall(r"^\| (\w.*?) \|", design.partition("\n\n")[0], re.MULTILINE)) == {row for row, *_ in TABLE}
