@@ -1,4 +1,4 @@
-"""Each format is told by its content, read row by row, and reported on."""
+"""Each format is recognised by content, read row by row, and reported on."""
 
 import msgspec
 import pytest
@@ -25,7 +25,7 @@ def test_the_real_readme_is_reported_on(data):
     report = parse((data / "README.md").read_bytes()).report
     assert (report.format, report.rows) == ("markdown", 1695)
     assert (report.repaired.total, report.rejected.total) == (83, 0)
-    assert [remark.name for remark in report.ignored.first] == [
+    assert [issue.name for issue in report.ignored.first] == [
         "IPstack", "Marketstack", "Weatherstack", "Numverify", "Fixer", "Aviationstack",
         "Zenserp", "Filestack", "Screenshotlayer", "Exchangerate Host", "Mailboxlayer",
     ]  # fmt: skip
@@ -37,14 +37,14 @@ def test_both_shapes_of_the_real_catalogue_are_the_same_catalogue(data):
 
 
 @pytest.mark.parametrize(
-    ("line", "expected", "remark"),
+    ("line", "expected", "issue"),
     [
         ("| [A](http://a) | d | `apiKey` | Yes | No |", ("A", "d", "apiKey", True, "no", "http://a"), None),
         ("| [A](http://a) | d | No | No | Unknown |", ("A", "d", "", False, "unknown", "http://a"), None),
         ("| [A](http://a) | d | `No` | Yes | Yes | |", ("A", "d", "", True, "yes", "http://a"), "6 cells"),
         ("| [A](http://a) | d | No | Yes | No | Yes", ("A", "d", "", True, "no", "http://a"), "left out: 'Yes'"),
         ("[A](http://a) | d | No | Yes | No", ("A", "d", "", True, "no", "http://a"), None),
-        ("| [A](http://a) | d | No | Yes |", ("A", "d", "", True, "unknown", "http://a"), "no cell for CORS"),
+        ("| [A](http://a) | d | No | Yes |", ("A", "d", "", True, "unknown", "http://a"), "no CORS cell"),
         ("| [A](http://a) | d | No | Maybe | Perhaps |", ("A", "d", "", False, "unknown", "http://a"), "HTTPS 'Maybe'"),
         (r"| [A \| B](http://a) | x \| y | No | Yes | No |", ("A | B", "x | y", "", True, "no", "http://a"), None),
         ("| [A (b)](http://a/(b)) | d | No | Yes | No |", ("A (b)", "d", "", True, "no", "http://a/(b)"), None),
@@ -52,13 +52,13 @@ def test_both_shapes_of_the_real_catalogue_are_the_same_catalogue(data):
         ("| [A\tB](http://a) | d | No | Yes | No |", ("A B", "d", "", True, "no", "http://a"), "control characters"),
     ],
 )
-def test_a_row_of_markdown_is_read_and_repaired(line, expected, remark):
+def test_a_row_of_markdown_is_read_and_repaired(line, expected, issue):
     parsed = rows_of(line)
     item = parsed.catalogue[0]
     assert (item.name, item.description, item.auth, item.https, item.cors, item.link) == expected
     assert item.category == "Animals"
     reasons = [found.reason for found in parsed.report.repaired.first]
-    assert (remark is None and not reasons) or remark in reasons[0]
+    assert (issue is None and not reasons) or issue in reasons[0]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_row_of_markdown_is_read_and_repaired(line, expected, remark):
 )
 def test_a_row_of_markdown_that_cannot_be_read_is_reported_with_its_line(line, reason):
     report = rows_of("| [A](http://a) | d | No | Yes | No |", line).report
-    assert [(remark.row, reason in remark.reason) for remark in report.rejected.first] == [(7, True)]
+    assert [(issue.row, reason in issue.reason) for issue in report.rejected.first] == [(7, True)]
 
 
 def test_rows_outside_the_tables_of_entries_are_ignored():
@@ -79,7 +79,7 @@ def test_rows_outside_the_tables_of_entries_are_ignored():
     other = "\n\n### More\n| API | Description | Call this API |\n|:---|:---|:---|\n| [Ad2](http://a) | d | [Run](http://b) |\n"
     parsed = parse((before + HEAD + "| [A](http://a) | d | No | Yes | No |" + other).encode())
     assert parsed.catalogue.names() == ["A"]
-    assert [remark.name for remark in parsed.report.ignored.first] == ["Ad", "Ad2"]
+    assert [issue.name for issue in parsed.report.ignored.first] == ["Ad", "Ad2"]
 
 
 @pytest.mark.parametrize(
@@ -95,9 +95,9 @@ def test_rows_outside_the_tables_of_entries_are_ignored():
 )
 def test_an_item_of_the_old_services_shape_that_cannot_be_read_is_reported(item, reason):
     body = msgspec.json.encode({"entries": [{"API": "B", "HTTPS": True, "Link": "x"}, item]})
-    remark = parse(body).report.rejected.first[0]
-    assert remark.row == 2
-    assert reason in remark.reason
+    issue = parse(body).report.rejected.first[0]
+    assert issue.row == 2
+    assert reason in issue.reason
 
 
 def test_apis_guru_gives_an_entry_for_each_api():
@@ -126,7 +126,7 @@ def test_apis_guru_gives_an_entry_for_each_api():
         False,
         "uncategorized",
     )
-    assert [remark.name for remark in parsed.report.rejected.first] == ["broken"]
+    assert [issue.name for issue in parsed.report.rejected.first] == ["broken"]
 
 
 @pytest.mark.parametrize(
@@ -134,12 +134,12 @@ def test_apis_guru_gives_an_entry_for_each_api():
     [
         (b"", "format", "it is empty"),
         (b"<!DOCTYPE html><title>502</title>", "format", "an HTML page"),
-        (b"hello", "format", "some other text"),
-        (b"\xff\xfe\x00", "format", "no UTF-8"),
-        (b'{"entries": [', "format", "begins like JSON"),
+        (b"hello", "format", "other text"),
+        (b"\xff\xfe\x00", "format", "not UTF-8"),
+        (b'{"entries": [', "format", "malformed JSON"),
         (b"[" * 200_000, "format", "JSON"),
-        (b'{"count": 0}', "format", "some other JSON"),
-        (b'{"entries": "none"}', "format", "some other JSON"),
+        (b'{"count": 0}', "format", "other JSON"),
+        (b'{"entries": "none"}', "format", "other JSON"),
         (b'{"entries": []}', "empty", "no entries"),
         (b'{"count": 0, "entries": null}', "empty", "no entries"),
         (b'{"entries": [1, 2, {"API": "A", "Link": "x", "HTTPS": true}]}', "unreadable", "2 of 3 rows"),
@@ -147,24 +147,24 @@ def test_apis_guru_gives_an_entry_for_each_api():
         (HEAD.encode(), "empty", "no entries"),
     ],
 )
-def test_what_is_no_catalogue_is_refused_with_its_reason(body, reason, text):
+def test_an_invalid_response_is_refused_with_its_reason(body, reason, text):
     with pytest.raises(CatalogueError, match=text) as refusal:
         parse(body)
     assert refusal.value.reason == reason
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_format_that_is_asked_for_is_not_guessed(name):
-    with pytest.raises(CatalogueError, match=f"not the format {name!r}"):
+def test_a_named_format_is_not_guessed(name):
+    with pytest.raises(CatalogueError, match=f"format is not {name!r}"):
         parse(b"# nothing", name)
 
 
-def test_a_byte_order_mark_does_no_harm():
+def test_a_byte_order_mark_is_ignored():
     assert parse(b'\xef\xbb\xbf{"entries": [{"API": "A", "HTTPS": true}]}').catalogue.names() == ["A"]
 
 
 @pytest.mark.parametrize("character", "\u2028\u2029\x85\x0b\x0c\x1c")
-def test_only_line_feeds_part_rows(character):
+def test_only_line_feeds_separate_rows(character):
     parsed = rows_of(
         f"| [Foo{character}Bar](http://x/) | d{character}e | No | Yes | No |\r", "| [B](http://b) | d | No | Yes | No |"
     )
@@ -176,17 +176,17 @@ def test_only_line_feeds_part_rows(character):
 @pytest.mark.parametrize(
     "line", ["|-" + " " * 10**6 + "x", "| [" + "](x" * 300_000 + " |", "|" * 10**6, "[" * 10**6, "|\\" * 10**6]
 )
-def test_no_line_is_so_long_that_it_takes_for_ever(line):
-    """Each of these took minutes or hours where a pattern went back and forth over it."""
+def test_a_long_line_takes_linear_time(line):
+    """Each of these took minutes or hours with a backtracking pattern."""
     assert "A" in rows_of("| [A](http://a) | d | No | Yes | No |", line).catalogue.names()
 
 
 @pytest.mark.parametrize("preferred", [["x"], {}, None, 7])
-def test_a_preferred_version_that_makes_no_sense_is_overlooked(preferred):
+def test_an_invalid_preferred_version_is_ignored(preferred):
     document = {"a": {"preferred": preferred, "versions": {"1": {"info": {"title": "A"}}}}}
     assert parse(msgspec.json.encode(document)).catalogue.names() == ["A"]
 
 
-def test_remarks_are_short_however_long_what_they_speak_of_is():
+def test_issues_are_short_however_long_the_row_is():
     report = rows_of("| [A](http://a) | d | No | Yes | No | " + "x" * 10**6 + " |").report
     assert len(report.repaired.first[0].reason) < 300

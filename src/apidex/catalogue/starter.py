@@ -1,24 +1,24 @@
-"""The starter catalogue: a few hundred well-known public APIs that ship with the package.
+"""The starter catalogue: a few hundred well-known public APIs, part of the package.
 
-It answers in the first seconds, and on machines that can reach no upstream.
+A replica answers from it in its first seconds, and while it can reach no upstream.
 """
 
-from datetime import datetime
+from datetime import UTC, date, datetime, time
 from importlib.resources import files
 
 import msgspec
 
-from apidex.catalogue.formats import Parsed, publicapis
-from apidex.catalogue.formats.report import Report, parsed
+from apidex.catalogue.formats import Parsed, parse, publicapis
 
 SOURCE = "the starter catalogue of this package"
 
-_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+class _Dated(msgspec.Struct):
+    as_of: date
 
 
 def load() -> tuple[Parsed, float]:
-    """The starter catalogue as it was read, and the moment of which its facts are, in seconds since 1970."""
-    document = _decode_members(files("apidex.catalogue").joinpath("starter.json").read_bytes())
-    report = Report(publicapis.NAME)
-    as_of = datetime.fromisoformat(msgspec.json.decode(document["as_of"], type=str) + "T00:00:00+00:00").timestamp()
-    return parsed(report, publicapis.rows(document, report)), as_of
+    """Return the starter catalogue, and the time from which its facts are, in seconds since 1970."""
+    body = files("apidex.catalogue").joinpath("starter.json").read_bytes()
+    as_of = msgspec.json.decode(body, type=_Dated).as_of
+    return parse(body, publicapis.NAME), datetime.combine(as_of, time(), UTC).timestamp()

@@ -1,96 +1,96 @@
-"""Upstream formats: bytes -> Catalogue and a report of how they were read.
+"""Upstream formats: from bytes to a Catalogue, with a Report of how they were read. Pure.
 
-One module for each format, with a NAME, `recognises(document)` and `rows(document, report)`. A document is a text, or a JSON
-value; the members of an object are decoded only as the rows are read, so that a large one is never there in whole. Pure, like the
-catalogue.
+A format is a module, registered in FORMATS. A document is a text or a JSON value. The members of a JSON object are decoded only
+when their rows are read, so that a large object is never in memory as a whole.
 """
 
 import codecs
-from types import ModuleType
 
 import msgspec
 
 from apidex.catalogue.buffers import ByteBuffer
 from apidex.catalogue.catalogue import CatalogueSink
 from apidex.catalogue.formats import apis_guru, markdown, publicapis
-from apidex.catalogue.formats.report import Parsed, Report, RowIssue, parsed
+from apidex.catalogue.formats.report import Format, Parsed, Report, RowIssue, read_rows
 from apidex.errors import CatalogueError
 
 __all__ = ["FORMATS", "Parsed", "Report", "RowIssue", "parse"]
 
-FORMATS: dict[str, ModuleType] = {module.NAME: module for module in (publicapis, markdown, apis_guru)}
+_REGISTERED: tuple[Format, ...] = (publicapis, markdown, apis_guru)
+
+FORMATS = {registered.NAME: registered for registered in _REGISTERED}
+"""Every format by its name. Settings, command line and error texts follow."""
 
 _PIECE = 2**20
 
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
-_HTML_STARTS = ("<!doctype html", "<html", "<head", "<body")
-
 
 def parse(body: ByteBuffer, format_name: str | None = None, sink: CatalogueSink | None = None) -> Parsed:
-    """Read an upstream's answer, in the format named or in the one that it looks like, and write the catalogue on *sink*.
+    """Read an upstream's response, in the format named or recognised by content, and write the catalogue to *sink*.
 
-    Raises CatalogueError, with reason `format` (no such format), `unreadable` or `empty`.
+    Raises CatalogueError with reason `format` (not the format, or none that is known), `unreadable` or `empty`.
     """
     document = _document(body)
-    module = FORMATS[format_name] if format_name else _recognise(document)
-    if not module.recognises(document):
-        raise CatalogueError("format", f"this is not the format {format_name!r}{_looks_like(document)}")
-    report = Report(module.NAME)
+    if format_name and not FORMATS[format_name].recognises(document):
+        raise CatalogueError("format", f"the format is not {format_name!r}: {_description(document)}")
+    recognised = FORMATS[format_name] if format_name else _recognise(document)
     try:
-        return parsed(report, module.rows(document, report), sink)
+        return read_rows(recognised, document, sink)
     except msgspec.DecodeError as error:
-        raise _no_json(error) from None
+        raise _malformed(error) from None
 
 
 def _document(body: ByteBuffer) -> object:
-    """The JSON value that *body* holds, an object with its members as they came (`msgspec.Raw`); or else its text."""
+    """The JSON value in *body*, with the members of an object as `msgspec.Raw`; or its text if it is not JSON."""
     _check_text(body)
     body = body[len(codecs.BOM_UTF8) :] if body[:3] == codecs.BOM_UTF8 else body
-    begin = bytes(body[:_PIECE]).lstrip()
+    start = bytes(body[:_PIECE]).lstrip()
     try:
-        if begin.startswith(b"{"):
+        if start.startswith(b"{"):
             return _decode_members(body)
-        return msgspec.json.decode(body) if begin.startswith(b"[") else str(body, "utf-8")
+        return msgspec.json.decode(body) if start.startswith(b"[") else str(body, "utf-8")
     except RecursionError:
-        raise CatalogueError("format", "this JSON is nested too deeply") from None
+        raise CatalogueError("format", "the JSON is nested too deeply") from None
     except msgspec.DecodeError as error:
-        # a markdown text can begin with a link
-        if begin.startswith(b"[") and markdown.recognises(text := str(body, "utf-8")):
+        # a text can begin with a link, as in Markdown
+        if start.startswith(b"[") and _is_recognised(text := str(body, "utf-8")):
             return text
-        raise _no_json(error) from None
+        raise _malformed(error) from None
 
 
 def _check_text(body: ByteBuffer) -> None:
-    """Raises CatalogueError for what is no UTF-8. Looks at some of it at a time: as a str it takes up to four times its size."""
+    """Raise CatalogueError unless *body* is UTF-8. Decodes it in pieces: as a str it takes up to four times its size."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     for start in range(0, len(body), _PIECE):
         before = len(decoder.getstate()[0])
         try:
             decoder.decode(body[start : start + _PIECE], final=start + _PIECE >= len(body))
         except UnicodeDecodeError as error:
-            raise CatalogueError("format", f"this is no UTF-8 text (byte {start - before + error.start})") from None
+            raise CatalogueError("format", f"the text is not UTF-8 (byte {start - before + error.start})") from None
 
 
-def _no_json(error: msgspec.DecodeError) -> CatalogueError:
-    return CatalogueError("format", f"this begins like JSON, but is not: {error}")
+def _malformed(error: msgspec.DecodeError) -> CatalogueError:
+    return CatalogueError("format", f"malformed JSON: {error}")
 
 
-def _recognise(document: object) -> ModuleType:
-    for module in FORMATS.values():
-        if module.recognises(document):
-            return module
-    known = ", ".join(FORMATS)
-    raise CatalogueError("format", f"this is none of the formats {known}{_looks_like(document)}")
+def _is_recognised(document: object) -> bool:
+    return any(known.recognises(document) for known in FORMATS.values())
 
 
-def _looks_like(document: object) -> str:
-    if isinstance(document, str):
-        if not document.strip():
-            return ": it is empty"
-        return (
-            ": it is an HTML page"
-            if document.lstrip()[:20].lower().startswith(_HTML_STARTS)
-            else ": it is some other text"
-        )
-    return ": it is some other JSON"
+def _recognise(document: object) -> Format:
+    for known in FORMATS.values():
+        if known.recognises(document):
+            return known
+    raise CatalogueError("format", f"unknown format: {_description(document)}; allowed are {', '.join(FORMATS)}")
+
+
+def _description(document: object) -> str:
+    if not isinstance(document, str):
+        return "it is other JSON"
+    start = document.lstrip()[:20].lower()
+    if not start:
+        return "it is empty"
+    return (
+        "it is an HTML page" if start.startswith(("<!doctype html", "<html", "<head", "<body")) else "it is other text"
+    )

@@ -1,6 +1,6 @@
 """The format `apis.guru`: its `list.json`, `{"provider:service": {"preferred": "1.0", "versions": {"1.0": {"info": …}}}}`.
 
-It says nothing of authentication or CORS, so both are unknown here; the category is the first that it names.
+It has neither authentication nor CORS, which are "unknown" here. The category is the first of its list.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ NAME = "apis.guru"
 
 
 def recognises(document: object) -> TypeGuard[dict[str, msgspec.Raw]]:
-    """Whether this is an object of objects that each have versions."""
+    """Whether *document* is an object of objects that all have versions."""
     return isinstance(document, dict) and bool(document) and all(map(_has_versions, document.values()))
 
 
@@ -24,7 +24,7 @@ def _has_versions(raw: msgspec.Raw) -> bool:
 
 
 def rows(document: dict[str, msgspec.Raw], report: Report) -> Iterator[Row]:  # noqa: ARG001 - one signature for every format
-    """A row for each API, in the order of the document: its preferred version, or else its last one."""
+    """A row for each API, in document order: its preferred version, or else its last one."""
     for place, (key, item) in enumerate(document.items(), start=1):
         yield _row(place, key, msgspec.json.decode(item))
 
@@ -34,13 +34,13 @@ def _row(place: int, key: str, item: dict[str, Any]) -> Row:
     preferred = item.get("preferred")
     version = versions.get(preferred if isinstance(preferred, str) else "") or next(reversed(versions.values()), None)
     if not isinstance(version, dict) or not isinstance(version.get("info"), dict):
-        return Row(place, key, error="none of its versions says what it is")
+        return Row(place, key, error="its version has no 'info' object")
     info = version["info"]
     link = _link(version, info)
     row = Row(place, _text(info, "title"), auth="unknown", https=link.startswith("https:"), link=link)
     if not row.name.strip():
         row.name = key
-        row.repairs.append("it has no title, and got its key for a name")
+        row.repairs.append("it has no title; its key became the name")
     row.description = next(iter(_text(info, "description").strip().splitlines()), "")
     row.category = _category(info)
     return row
@@ -52,7 +52,7 @@ def _text(mapping: dict[str, Any], key: str) -> str:
 
 
 def _link(version: dict[str, Any], info: dict[str, Any]) -> str:
-    """Where a person reads on: the API's own pages if it names any, else its description file."""
+    """The API's own pages if it names any, else its description file."""
     for holder in (version.get("externalDocs"), info.get("contact")):
         if isinstance(holder, dict) and (url := _text(holder, "url")):
             return url

@@ -5,7 +5,7 @@
     |---|---|---|---|---|
     | [Cat Facts](https://…) | Daily cat facts | No | Yes | No |
 
-Tables with other columns, or before the first such heading after `## Index`, are not entries (advertisements mostly).
+Tables with other columns, or before the first such heading after `## Index`, have no entries (most are advertisements).
 """
 
 import re
@@ -25,21 +25,21 @@ _YES_OR_NO = {"yes": True, "no": False}
 
 
 def recognises(document: object) -> TypeGuard[str]:
-    """Whether this is a text with at least one table of the five columns."""
+    """Whether *document* is a text with at least one table of the five columns."""
     return isinstance(document, str) and any(_is_head(a, b) for a, b in pairwise(_lines(document)))
 
 
 def rows(document: str, report: Report) -> Iterator[Row]:
     """The rows of all tables of entries. Rows of other tables go to *report* as ignored."""
     lines = _lines(document)
-    begin = next((number for number, line in enumerate(lines) if line.strip().lower() == "## index"), 0)
+    index = next((number for number, line in enumerate(lines) if line.strip().lower() == "## index"), 0)
     category, is_entries = "", False
     for number, line in enumerate(lines, start=1):
         following = lines[number] if number < len(lines) else ""
         if line.startswith("#"):
             category, is_entries = (line[4:].strip() if line.startswith("### ") else ""), False
         elif _is_delimiter(following):
-            is_entries = number > begin and category != "" and _is_head(line, following)
+            is_entries = number > index and category != "" and _is_head(line, following)
         elif _is_row(line):
             if is_entries:
                 yield _row(number, _cells(line), category)
@@ -52,12 +52,12 @@ def _is_head(line: str, following: str) -> bool:
 
 
 def _lines(document: str) -> list[str]:
-    """The lines of a text. Only line feeds part them: a name may hold U+2028 and its like."""
+    """The lines of a text. Only line feeds separate them: a name may have U+2028 and the like."""
     return document.replace("\r\n", "\n").split("\n")
 
 
 def _is_delimiter(line: str) -> bool:
-    """Whether a line stands between the head of a table and its rows, `|:---|---|`. Linear, however long the line is."""
+    """Whether a line separates the head of a table from its rows, `|:---|---|`. Takes linear time."""
     return "-" in line and "|" in line and not line.strip("|:- \t")
 
 
@@ -89,12 +89,10 @@ def _row(place: int, cells: list[str], category: str) -> Row:
         row.error = f"it has {len(cells)} cells, not {len(COLUMNS)}"
         return row
     if len(cells) < len(COLUMNS):
-        row.repairs.append("it has no cell for CORS, which became 'unknown'")
+        row.repairs.append("it has no CORS cell; CORS became 'unknown'")
         cells = [*cells, "unknown"]
     elif surplus := cells[len(COLUMNS) :]:
-        row.repairs.append(
-            f"{len(cells)} cells, not {len(COLUMNS)}; left out: {', '.join(repr(cell) for cell in surplus)}"
-        )
+        row.repairs.append(f"it has {len(cells)} cells, not {len(COLUMNS)}; left out: {', '.join(map(repr, surplus))}")
     _, description, auth, https, row.cors = cells[: len(COLUMNS)]
     row.description = _unescape(description)
     auth = auth.strip("`")

@@ -18,12 +18,13 @@ _TEXTS = {
     "Category": "category",
 }
 
+_KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
 
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def recognises(document: object) -> TypeGuard[dict[str, msgspec.Raw]]:
-    """Whether this is an object with a list of entries; a null in its place is the old service's empty list."""
+    """Whether *document* is an object with a list of entries; the old service had null for an empty list."""
     if not isinstance(document, dict) or "entries" not in document:
         return False
     return _first_byte(document["entries"]) in b"[n"
@@ -43,7 +44,7 @@ def _first_byte(raw: msgspec.Raw) -> bytes:
 
 def _row(place: int, item: object) -> Row:
     if not isinstance(item, dict):
-        return Row(place, "", error=f"it is {_kind(item)}, not an object")
+        return Row(place, "", error=f"it is {_KINDS.get(type(item), 'null')}, not an object")
     name = item.get("API")
     row = Row(place, name if isinstance(name, str) else "")
     for key, attribute in _TEXTS.items():
@@ -51,22 +52,10 @@ def _row(place: int, item: object) -> Row:
         if isinstance(value, str):
             setattr(row, attribute, value)
         else:
-            row.error = f"its {key!r} is {_kind(value)}, not a string"
+            row.error = f"its {key!r} is {_KINDS.get(type(value), 'null')}, not a string"
             return row
     row.cors = row.cors or "unknown"
     row.https = item.get("HTTPS") is True
     if not isinstance(item.get("HTTPS"), bool):
-        row.repairs.append("its 'HTTPS' is neither true nor false, and became false")
+        row.repairs.append("its 'HTTPS' is not a boolean; it became false")
     return row
-
-
-def _kind(value: object) -> str:
-    return {
-        dict: "an object",
-        list: "a list",
-        str: "a string",
-        bool: "a boolean",
-        int: "a number",
-        float: "a number",
-        type(None): "null",
-    }[type(value)]

@@ -1,7 +1,8 @@
-"""What reading an upstream answer came to, row by row where a row was not plain."""
+"""From the rows of a document to a catalogue, and the report of repaired, rejected and ignored rows."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import msgspec
 
@@ -11,28 +12,27 @@ from apidex.errors import CatalogueError, EntryError
 
 CORS_WORDS = frozenset({"yes", "no", "unknown"})
 
+MAX_ISSUES_KEPT = 200
+"""A report keeps this many issues of each sort, and counts the others."""
+
 
 class RowIssue(msgspec.Struct, frozen=True):
-    """Why one row was repaired, rejected or ignored. *row* is a line of a text, or a place in a list from 1 on."""
+    """Why a row was repaired, rejected or ignored. *row* is the line of a text, or the position in a list from 1 on."""
 
     row: int
     name: str
     reason: str
 
 
-MAX_ISSUES_KEPT = 200
-"""A report keeps this many remarks of each sort, and counts the others."""
-
-
 @dataclass(slots=True)
 class RowIssues:
-    """How many rows there were of one sort, and the first of them."""
+    """How many rows had an issue of one sort, and the first of these issues."""
 
     total: int = 0
     first: list[RowIssue] = field(default_factory=list)
 
     def add(self, row: int, name: str, reason: str) -> None:
-        """Count a row, and keep what there is to say of it as long as there is room."""
+        """Count a row, and keep its issue while there is room."""
         self.total += 1
         if len(self.first) < MAX_ISSUES_KEPT:
             self.first.append(RowIssue(row, name[:80], reason if len(reason) <= 200 else f"{reason[:200]}…"))
@@ -40,9 +40,9 @@ class RowIssues:
 
 @dataclass(slots=True)
 class Report:
-    """The account of one parse: rows = entries + rejected, and some of the entries were repaired.
+    """What one parse did: rows = entries + rejected, and some of the entries were repaired.
 
-    Ignored rows stood where no entries are looked for, and are not among *rows*.
+    Ignored rows are outside the tables of entries, and are not among *rows*.
     """
 
     format: str
@@ -54,7 +54,7 @@ class Report:
 
 @dataclass(slots=True)
 class Row:
-    """A row on its way to becoming an entry: its place, what it says, and what had to be mended so far."""
+    """A row before it becomes an entry: its place, its values, the repairs so far, and the error if it cannot be read."""
 
     place: int
     name: str
@@ -68,29 +68,35 @@ class Row:
     error: str = ""
 
     def to_entry(self) -> Entry:
-        """The entry that the row stands for. Raises EntryError with the reason when it stands for none."""
+        """Return the row's entry, repaired. Raises EntryError with the reason if it has none."""
         if self.error:
             raise EntryError(self.error)
-        name = replace_controls(self.name)
+        name, cors = replace_controls(self.name), self.cors.strip().lower()
         if name != self.name:
             self.repairs.append("control characters in the name became spaces")
         if not self.link:
             self.repairs.append("it has no link")
-        cors = self.cors.strip().lower()
         if cors not in CORS_WORDS:
             self.repairs.append(f"CORS {self.cors.strip()!r} became 'unknown'")
             cors = "unknown"
-        return check(
-            Entry(
-                name=name,
-                description=replace_controls(self.description),
-                auth=replace_controls(self.auth),
-                https=self.https,
-                cors=cors,
-                link=replace_controls(self.link),
-                category=replace_controls(self.category),
-            )
+        description, auth, link, category = map(
+            replace_controls, (self.description, self.auth, self.link, self.category)
         )
+        return check(Entry(name, description, auth, self.https, cors, link, category))
+
+
+class Format(Protocol):
+    """A module that reads one upstream format."""
+
+    NAME: str
+
+    def recognises(self, document: object, /) -> bool:
+        """Whether *document* has this format."""
+        ...
+
+    def rows(self, document: Any, report: Report, /) -> Iterator[Row]:  # noqa: ANN401 - what `recognises` accepts
+        """The rows of a recognised document. Rows outside the tables of entries go to the report as ignored."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,25 +107,10 @@ class Parsed:
     report: Report
 
 
-def parsed(report: Report, rows: Iterator[Row], sink: CatalogueSink | None = None) -> Parsed:
-    """Make the catalogue of *rows*, on *sink*. Raises CatalogueError when none, or fewer than half of them, can be read."""
-    entries = _entries(report, rows)
-    try:
-        catalogue = Catalogue.of(entries, sink)
-    except CatalogueError:
-        _refuse_unreadable(report)
-        raise
-    _refuse_unreadable(report)
-    return Parsed(catalogue, report)
-
-
-def _refuse_unreadable(report: Report) -> None:
-    if report.rejected.total * 2 > report.rows:
-        first = report.rejected.first[0]
-        raise CatalogueError(
-            "unreadable",
-            f"{report.rejected.total} of {report.rows} rows cannot be read; the first is row {first.row}: {first.reason}",
-        )
+def read_rows(source: Format, document: object, sink: CatalogueSink | None = None) -> Parsed:
+    """Read *document* into *sink*. Raises CatalogueError when there are no entries, or more rows are rejected than accepted."""
+    report = Report(source.NAME)
+    return Parsed(Catalogue.of(_entries(report, source.rows(document, report)), sink), report)
 
 
 def _entries(report: Report, rows: Iterator[Row]) -> Iterator[Entry]:
@@ -133,3 +124,7 @@ def _entries(report: Report, rows: Iterator[Row]) -> Iterator[Entry]:
         if row.repairs:
             report.repaired.add(row.place, entry.name, "; ".join(row.repairs))
         yield entry
+    if report.rejected.total * 2 > report.rows:
+        first = report.rejected.first[0]
+        count = f"{report.rejected.total} of {report.rows} rows cannot be read"
+        raise CatalogueError("unreadable", f"{count}; the first is row {first.row}: {first.reason}")
