@@ -7,26 +7,13 @@ from typing import Literal, Protocol, TextIO
 import structlog
 from structlog.typing import Processor
 
-Event = Literal[
-    "serve.started",
-    "serve.ending",
-    "serve.ended",
-    "settings.unknown",
-    "catalogue.adopted",
-    "upstream.confirmed",
-    "upstream.fenced",
-    "upstream.failed",
-    "upstream.refused",
-    "redis.reached",
-    "redis.failed",
-    "redis.published",
-    "redis.fenced",
-    "redis.dropped",
-    "redis.refused",
-    "refresh.broken",
-    "request.broken",
-    "library",
+_Process = Literal["serve.started", "serve.ending", "serve.ended", "settings.unknown", "library"]
+_Catalogue = Literal[
+    "catalogue.adopted", "upstream.confirmed", "upstream.fenced", "upstream.failed", "upstream.refused"
 ]
+_Redis = Literal["redis.reached", "redis.failed", "redis.published", "redis.fenced", "redis.dropped", "redis.refused"]
+_Defect = Literal["refresh.broken", "request.broken"]
+Event = Literal[_Process, _Catalogue, _Redis, _Defect]
 """Every event. `docs/events.md` describes them; a test compares the two."""
 
 

@@ -11,13 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from apidex.catalogue.formats import FORMATS
 from apidex.errors import SettingsError
-
-T = TypeVar("T")
 
 PREFIX = "APIDEX_"
 
@@ -39,12 +37,13 @@ RENAMED = {
 class Setting:
     """The declaration of one setting.
 
-    *convert* makes its value of a text, or raises ValueError if the text is not *allowed*. *commands* have it as an option. A
-    *secret* can be the content of a file.
+    *convert* makes its value of a text, or raises ValueError; *is_allowed* and the text *allowed* say which values there are.
+    *commands* have it as an option. A *secret* can be the content of a file.
     """
 
     name: str
-    convert: Callable[[str], object]
+    convert: Callable[[str], Any]
+    is_allowed: Callable[[Any], object]
     allowed: str
     description: str
     unit: str = ""
@@ -69,13 +68,16 @@ class Setting:
     def parse(self, text: str, source: str) -> Any:
         """Return the value that *text* stands for. Raises SettingsError, which names *source*."""
         try:
-            return self.convert(text)
-        except ValueError:
-            has_password = self.secret and ("@" in text or "?" in text or "password" in self.name)
-            shown = "the value given" if has_password else repr(text)
-            is_link = text.startswith("tcp://")
-            hint = "; Kubernetes sets this name for a Service called apidex: set enableServiceLinks to false" * is_link
-            raise SettingsError(f"{source}: {shown} is not allowed; allowed is {self.allowed}{hint}") from None
+            value = self.convert(text)
+            if self.is_allowed(value):
+                return value
+        except (ValueError, OverflowError):
+            pass
+        has_password = self.secret and ("@" in text or "?" in text or "password" in self.name)
+        shown = "the value given" if has_password else repr(text)
+        is_link = text.startswith("tcp://")
+        hint = "; Kubernetes sets this name for a Service called apidex: set enableServiceLinks to false" * is_link
+        raise SettingsError(f"{source}: {shown} is not allowed; allowed is {self.allowed}{hint}")
 
     def text(self, environ: Mapping[str, str]) -> str | None:
         """Return what *environ*, or the file that it names, says. Raises SettingsError."""
@@ -99,60 +101,47 @@ def _content(name: str, path: str) -> str:
 # --- the fields of a setting, by type of value
 
 
-def _field(default: object, **declaration: Any) -> Any:
-    if callable(default):
-        return field(default_factory=default, metadata=declaration)
-    return field(default=default, metadata=declaration)
-
-
-def _checked(value: T, is_allowed: object) -> T:
-    if not is_allowed:
-        raise ValueError(value)
-    return value
-
-
-def _integer(default: int, low: int, high: int, description: str, **more: Any) -> Any:
-    def convert(text: str) -> int:
-        value = int(_checked(text, re.fullmatch(r"-?\d+", text, re.ASCII)))
-        return _checked(value, low <= value <= high)
-
-    allowed = f"a whole number from {low} to {high}"
-    return _field(default, convert=convert, allowed=allowed, description=description, **more)
-
-
-def _seconds(default: float, low: float, high: float, description: str, **more: Any) -> Any:
-    def convert(text: str) -> timedelta:
-        value = float(text)
-        return timedelta(seconds=_checked(value, low <= value <= high))
-
-    allowed = f"a number of seconds from {low:.10g} to {high:.10g}"
-    seconds = timedelta(seconds=default)
-    return _field(seconds, convert=convert, allowed=allowed, description=description, unit="SECONDS", **more)
-
-
-def _ratio(default: float, description: str) -> Any:
-    def convert(text: str) -> float:
-        value = float(text)
-        return _checked(value, 0 < value <= 1)
-
-    return _field(default, convert=convert, allowed="a number above 0 and up to 1", description=description)
-
-
-def _text(
-    default: str | Callable[[], str],
-    is_allowed: Callable[[str], object],
+def _field(
+    default: Any,
+    convert: Callable[[str], Any],
+    is_allowed: Callable[[Any], object],
     allowed: str,
     description: str,
     **more: Any,
 ) -> Any:
-    def convert(text: str) -> str:
-        return _checked(text, is_allowed(text))
+    metadata = {"convert": convert, "is_allowed": is_allowed, "allowed": allowed, "description": description, **more}
+    return field(default_factory=default if callable(default) else lambda: default, metadata=metadata)
 
-    return _field(default, convert=convert, allowed=allowed, description=description, **more)
+
+def _text(default: str | Callable[[], str], *declaration: Any, **more: Any) -> Any:
+    return _field(default, str, *declaration, **more)
 
 
 def _one_of(default: str, words: Sequence[str], description: str, **more: Any) -> Any:
     return _text(default, words.__contains__, "one of " + ", ".join(words), description, **more)
+
+
+def _integer(default: int, low: int, high: int, description: str, **more: Any) -> Any:
+    def convert(text: str) -> int:
+        return int(text if re.fullmatch(r"-?\d+", text, re.ASCII) else "")
+
+    allowed = f"a whole number from {low} to {high}"
+    return _field(default, convert, lambda value: low <= value <= high, allowed, description, **more)
+
+
+def _seconds(default: float, low: float, high: float, description: str, **more: Any) -> Any:
+    def convert(text: str) -> timedelta:
+        return timedelta(seconds=float(text))
+
+    def is_allowed(value: timedelta) -> bool:
+        return low <= value.total_seconds() <= high
+
+    allowed = f"a number of seconds from {low:.10g} to {high:.10g}"
+    return _field(timedelta(seconds=default), convert, is_allowed, allowed, description, unit="SECONDS", **more)
+
+
+def _ratio(default: float, description: str) -> Any:
+    return _field(default, float, lambda value: 0 < value <= 1, "a number above 0 and up to 1", description)
 
 
 def _is_printable(text: str) -> object:

@@ -4,7 +4,6 @@ import email.utils
 import os
 import time
 from argparse import Namespace
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,12 +23,10 @@ from apidex.urls import without_password
 _CLOCK_TOLERANCE = 30.0
 _NTP_ADVICE = "Set it by NTP. Ages stay right without it, but stamps and logs do not."
 _REDIS_ADVICE = {
+    "connect": "A replica starts all the same, and runs by itself until Redis answers. Check the URL, the network and TLS.",
     "timeout": "A replica starts all the same. Check that Redis is not stuck, or raise APIDEX_REDIS_TIMEOUT_SECONDS.",
     "auth": "A replica starts all the same, and runs by itself. Check the user, APIDEX_REDIS_PASSWORD and the ACL.",
 }
-_REDIS_ADVICE_ELSE = (
-    "A replica starts all the same, and runs by itself until Redis answers. Check the URL, the network and TLS."
-)
 _COLORS = {"ok": "green", "warning": "yellow", "wrong": "red"}
 
 
@@ -45,21 +42,14 @@ class Finding:
 def run(_options: Namespace, settings: Settings) -> int:
     """Print the finding of every check. Return 1 if something is wrong."""
     console = Console(highlight=False, soft_wrap=True)
-    checks: dict[str, Callable[[Settings], Finding]] = {
-        "settings": _variables,
-        "port": _port,
-        "upstream": _upstream,
-        "redis": _redis,
-        "clock": _clock,
-    }
+    checks = {"settings": _variables, "port": _port, "upstream": _upstream, "redis": _redis, "clock": _clock}
     status = 0
     for name, check in checks.items():
         finding = check(settings)
         console.print(Text.assemble((f"{finding.verdict:8}", _COLORS[finding.verdict]), f"{name:9} {finding.text}"))
         if finding.advice:
             console.print(Text(f"{'':18}{finding.advice}"))
-        if finding.verdict == "wrong":
-            status = 1
+        status |= finding.verdict == "wrong"
     return status
 
 
@@ -109,11 +99,10 @@ def _redis(settings: Settings) -> Finding:
         with progress("Asking Redis"):
             stored: StoredState = event_loop.run(ask)
     except StoreError as error:
-        return Finding("warning", f"{shown}: {error}", _REDIS_ADVICE.get(error.kind, _REDIS_ADVICE_ELSE))
+        return Finding("warning", f"{shown}: {error}", _REDIS_ADVICE.get(error.kind, _REDIS_ADVICE["connect"]))
     clock_error = time.time() - stored.now
     if abs(clock_error) > _CLOCK_TOLERANCE:
-        text = f"{shown}: its clock is {_behind_or_ahead(clock_error)} this machine's"
-        return Finding("warning", text, _NTP_ADVICE)
+        return Finding("warning", f"{shown}: its clock is {_amount(clock_error)} this machine's", _NTP_ADVICE)
     if stored.catalogue is None:
         return Finding("ok", f"{shown} answers, and holds no catalogue yet")
     catalogue, age = stored.catalogue, max(0.0, stored.now - stored.catalogue.validated_at)
@@ -132,9 +121,9 @@ def _clock(settings: Settings) -> Finding:
         return Finding("ok", "nothing to compare it with: the upstream sent no valid Date")
     clock_error = upstream - time.time()
     if abs(clock_error) > _CLOCK_TOLERANCE:
-        return Finding("warning", f"this machine's is {_behind_or_ahead(clock_error)} the upstream's", _NTP_ADVICE)
+        return Finding("warning", f"this machine's is {_amount(clock_error)} the upstream's", _NTP_ADVICE)
     return Finding("ok", f"within {_CLOCK_TOLERANCE:.0f} s of the upstream's")
 
 
-def _behind_or_ahead(seconds: float) -> str:
+def _amount(seconds: float) -> str:
     return f"{abs(seconds):.0f} s {'behind' if seconds > 0 else 'ahead of'}"

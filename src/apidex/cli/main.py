@@ -12,6 +12,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from textwrap import indent
 from typing import Any
 
 from apidex import __version__
@@ -19,12 +20,7 @@ from apidex.cli.lazy_imports import without_unused_imports
 from apidex.errors import ApidexError, QueryError, SettingsError
 from apidex.settings import SETTINGS, Settings
 
-_EXAMPLES = (
-    "apidex serve",
-    "apidex search open weather",
-    "apidex catalogue --upstream file:///tmp/README.md",
-    "apidex doctor",
-)
+_EXAMPLES = "apidex serve\napidex search open weather\napidex catalogue --upstream file:///tmp/README.md\napidex doctor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +28,7 @@ class Command:
     """A command as its help describes it, and what it adds to the options that are settings."""
 
     description: str
-    examples: Sequence[str]
+    examples: str
     add_arguments: Callable[[ArgumentParser], object] | None = None
 
 
@@ -68,41 +64,29 @@ def _add_search_arguments(parser: ArgumentParser) -> None:
 COMMANDS = {
     "serve": Command(
         "Answer searches over HTTP.",
-        (
-            "apidex serve",
-            "apidex serve --port 8080",
-            "apidex serve --upstream https://api.example.org/entries",
-        ),
+        "apidex serve\napidex serve --port 8080\napidex serve --upstream https://api.example.org/entries",
     ),
     "search": Command(
         "Find APIs by name as the page does: in the upstream's catalogue, or by a running service.",
-        (
-            "apidex search open weather",
-            "apidex search cat --category Animals --no-auth --cors yes",
-            "apidex search Cat --exact --json",
-            "apidex search cat --url http://127.0.0.1:8000",
-        ),
+        "apidex search open weather\napidex search cat --category Animals --no-auth --cors yes\n"
+        "apidex search Cat --exact --json\napidex search cat --url http://127.0.0.1:8000",
         _add_search_arguments,
     ),
     "catalogue": Command(
         "Fetch and read the upstream's catalogue, and show what was repaired, rejected or ignored.",
-        (
-            "apidex catalogue",
-            "apidex catalogue --upstream file:///tmp/README.md",
-            "apidex catalogue --json | jq .rejected",
-        ),
+        "apidex catalogue\napidex catalogue --upstream file:///tmp/README.md\napidex catalogue --json | jq .rejected",
         lambda parser: parser.add_argument("--json", action="store_true", help="print the whole report as JSON"),
     ),
     "mcp": Command(
         "Offer search, get and categories to an AI application, by the Model Context Protocol over stdio.",
-        ("apidex mcp", "apidex mcp --url http://127.0.0.1:8000"),
+        "apidex mcp\napidex mcp --url http://127.0.0.1:8000",
         lambda parser: parser.add_argument(
             "--url", help="ask the service at this URL; without it, the upstream's catalogue is searched here"
         ),
     ),
     "doctor": Command(
         "Check settings, port, upstream and clock, and say what to do about what is wrong.",
-        ("apidex doctor", "APIDEX_UPSTREAM=https://api.example.org/entries apidex doctor"),
+        "apidex doctor\nAPIDEX_UPSTREAM=https://api.example.org/entries apidex doctor",
     ),
 }
 
@@ -176,6 +160,6 @@ def _parser() -> ArgumentParser:
     return parser
 
 
-def _epilog(examples: Sequence[str]) -> dict[str, Any]:
-    lines = "".join(f"\n  {example}" for example in examples)
-    return {"epilog": f"examples:{lines}", "formatter_class": argparse.RawDescriptionHelpFormatter}
+def _epilog(examples: str) -> dict[str, Any]:
+    epilog = f"examples:\n{indent(examples, '  ')}"
+    return {"epilog": epilog, "formatter_class": argparse.RawDescriptionHelpFormatter}
