@@ -110,7 +110,7 @@ class Shaped(LoadTestShape):
 
 
 class ApidexUser(FastHttpUser):
-    """Sends requests at a steady rate. Each subclass has a task of its own: Locust also runs inherited ones."""
+    """Sends requests at a steady rate; `search`, the one task of each subclass, is what they differ in."""
 
     abstract = True
     kind, slower = "", 1.0

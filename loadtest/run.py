@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
@@ -47,6 +48,7 @@ def run(
     impossible, or where the target is not this machine and *allow_remote* is not set.
     """
     _check(target, allow_remote)
+    poll = _poll(target.host)
     target.prepare()
     replicas = len(target.replicas())
     wait_for(30, "one version on all replicas", lambda: len(_versions(target.host, replicas) - {_MISSING}) == 1)
@@ -57,7 +59,7 @@ def run(
         has_testbed=_upstream_log(target, 0.0)[0] is not None,
         host=target.host,
         replicas=replicas,
-        poll=_poll(target.host),
+        poll=poll,
         began=datetime.now(UTC).isoformat(timespec="seconds"),
         command=" ".join(["python -m loadtest", *sys.argv[1:]]),
         seed=seed,
@@ -146,26 +148,17 @@ def _ended(before: dict[str, int], after: dict[str, int]) -> int:
 
 
 def _check(target: Target, allow_remote: bool) -> None:
-    try:
-        host = httpx.URL(target.host).host
-    except httpx.InvalidURL as error:
-        raise UnsupportedError(f"{target.host!r} is not an address: {error}") from None
+    host = urlsplit(target.host).hostname or target.host
     if not allow_remote and not is_this_machine(host):
         raise UnsupportedError(f"{host} is not this machine; --i-mean-it allows load and faults there")
-    try:
-        ready = httpx.get(f"{target.host}/-/readyz", timeout=5).status_code
-    except httpx.TransportError as error:
-        raise UnsupportedError(f"{target.host} does not answer: {error}") from None
-    if ready != httpx.codes.OK:
-        raise UnsupportedError(f"{target.host} is not ready: it answers {ready} to /-/readyz")
 
 
 def _poll(host: str) -> float:
     """Seconds between the polls of a replica, as it says."""
     try:
         return float(httpx.get(f"{host}/v1/catalogue", timeout=5).raise_for_status().json()["poll"])
-    except (httpx.HTTPError, KeyError, TypeError, ValueError) as error:
-        raise UnsupportedError(f"{host} is not Apidex: its /v1/catalogue has no poll interval ({error!r})") from None
+    except (httpx.HTTPError, httpx.InvalidURL, KeyError, TypeError, ValueError) as error:
+        raise UnsupportedError(f"no replica of Apidex reports its poll interval at {host}: {error!r}") from None
 
 
 @contextmanager

@@ -4,7 +4,8 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import httpx
 
@@ -24,6 +25,16 @@ def wait_for(seconds: float, what: str, holds: Callable[[], bool], pause: float 
         if time.monotonic() > until:
             raise WaitTimeoutError(f"timed out after {seconds:g} s waiting for {what}")
         time.sleep(pause)
+
+
+@contextmanager
+def between(begin: Callable[[], object], end: Callable[[], object]) -> Iterator[None]:
+    """Call *begin*, and *end* after the block in any case."""
+    try:
+        begin()
+        yield
+    finally:
+        end()
 
 
 def free_port() -> int:

@@ -1,9 +1,10 @@
 """Faults of the upstream."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from functools import partial
 
 from loadtest.faults.fault import Fault
+from loadtest.system import between
 from loadtest.targets.target import Target, UpstreamMode
 
 
@@ -13,14 +14,10 @@ class BadUpstream(Fault, frozen=True):
     mode: UpstreamMode
     verb, sentence, interrupts_upstream = Target.command_upstream, "the upstream's mode is {mode}", True
 
-    @contextmanager
-    def inject(self, target: Target) -> Iterator[None]:
+    def inject(self, target: Target) -> AbstractContextManager[None]:
         """As `Fault.inject`; the upstream is good again at the end."""
-        try:
-            target.command_upstream("tell", self.mode)
-            yield
-        finally:
-            target.command_upstream("tell", "good")
+        tell = partial(target.command_upstream, "tell")
+        return between(lambda: tell(self.mode), lambda: tell("good"))
 
 
 class UpstreamPartition(Fault, frozen=True):

@@ -36,10 +36,12 @@ def _everything(run: ScenarioRun) -> None:
     run.target.settle(run.replicas)
 
 
-EVERYTHING = Scenario(
-    "everything",
-    "Faults by chance, from a seed. A replica is killed only where a balancer retries, since none may fail.",
-    _everything,
-    faults=(RedisDown, RedisFlush, RedisHang, BadUpstream, Rollout, Kill),
-    seconds=300.0,
+SCENARIOS = (
+    Scenario(
+        "everything",
+        "Faults by chance, from a seed. A replica is killed only where a balancer retries, since none may fail.",
+        _everything,
+        faults=(RedisDown, RedisFlush, RedisHang, BadUpstream, Rollout, Kill),
+        seconds=300.0,
+    ),
 )

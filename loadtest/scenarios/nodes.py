@@ -23,13 +23,15 @@ def _lose_node(run: ScenarioRun) -> None:
     run.wait(run.recovery)
 
 
-DRAIN_NODE = Scenario(
-    "drain-node", "A node is drained, and the replicas are spread again.", _drain_node, faults=(DrainNode, Rollout)
-)
-LOSE_NODE = Scenario(
-    "lose-node",
-    "A node has no network for half a minute.",
-    _lose_node,
-    faults=(LoseNode,),
-    failures=none_failed_after_node_was_left,
+SCENARIOS = (
+    Scenario(
+        "drain-node", "A node is drained, and the replicas are spread again.", _drain_node, faults=(DrainNode, Rollout)
+    ),
+    Scenario(
+        "lose-node",
+        "A node has no network for half a minute.",
+        _lose_node,
+        faults=(LoseNode,),
+        failures=none_failed_after_node_was_left,
+    ),
 )

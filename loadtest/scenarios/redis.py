@@ -9,27 +9,29 @@ from loadtest.scenarios.scenario import Scenario, middle_third, repeatedly
 
 _scenario = partial(Scenario, checks=(p99_at_most(2.0), no_restarts))
 
-REDIS_DOWN = _scenario(
-    "redis-down",
-    "Redis is stopped for a third of the time, and restarts empty.",
-    middle_third(RedisDown()),
-    faults=(RedisDown,),
-)
-REDIS_EMPTY = _scenario(
-    "redis-empty",
-    "Redis loses every key, again and again.",
-    repeatedly(lambda _: RedisFlush(), first=1 / 3),
-    faults=(RedisFlush,),
-)
-REDIS_HANG = _scenario(
-    "redis-hang",
-    "Redis accepts connections and does not answer, for a third of the time.",
-    middle_third(RedisHang()),
-    faults=(RedisHang,),
-)
-REDIS_CUT = _scenario(
-    "redis-cut",
-    "Every packet that Redis sends is dropped, for a third of the time.",
-    middle_third(RedisPartition()),
-    faults=(RedisPartition,),
+SCENARIOS = (
+    _scenario(
+        "redis-down",
+        "Redis is stopped for a third of the time, and restarts empty.",
+        middle_third(RedisDown()),
+        faults=(RedisDown,),
+    ),
+    _scenario(
+        "redis-empty",
+        "Redis loses every key, again and again.",
+        repeatedly(lambda _: RedisFlush(), first=1 / 3),
+        faults=(RedisFlush,),
+    ),
+    _scenario(
+        "redis-hang",
+        "Redis accepts connections and does not answer, for a third of the time.",
+        middle_third(RedisHang()),
+        faults=(RedisHang,),
+    ),
+    _scenario(
+        "redis-cut",
+        "Every packet that Redis sends is dropped, for a third of the time.",
+        middle_third(RedisPartition()),
+        faults=(RedisPartition,),
+    ),
 )

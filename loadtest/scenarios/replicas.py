@@ -37,44 +37,49 @@ def _crash_all(run: ScenarioRun) -> None:
     run.target.settle(run.replicas)
 
 
-ROLLOUT = Scenario(
-    "rollout", "New replicas for old ones, again and again.", repeatedly(lambda _: Rollout()), faults=(Rollout,)
-)
-SCALE = Scenario(
-    "scale", "To half of the replicas, to half more than at first, and back, again and again.", _scale, faults=(Scale,)
-)
-ADD_REPLICA = Scenario(
-    "add-replica",
-    "One more replica, which gets its share of the kept-alive connections.",
-    _add_replica,
-    faults=(Scale,),
-    checks=(added_replica_has_its_share,),
-)
-DELETE_POD = Scenario(
-    "delete-pod",
-    "A replica is deleted every ten seconds or so.",
-    repeatedly(lambda run: DeletePod(run.victim())),
-    faults=(DeletePod,),
-)
-CRASH = Scenario(
-    "crash",
-    "kill -9 of a replica every ten seconds.",
-    repeatedly(lambda run: Kill(run.victim()), pause=10),
-    faults=(Kill,),
-    failures=none_failed_but_in_flight,
-    checks=(killed_replicas_answer_again,),
-)
-CRASH_ALL = Scenario(
-    "crash-all",
-    "kill -9 of all replicas at once: requests are held until one answers again.",
-    _crash_all,
-    faults=(KillAll,),
-    checks=(killed_replicas_answer_again,),
-)
-PAUSE = Scenario(
-    "pause",
-    "A replica is paused for five seconds, and keeps its connections.",
-    repeatedly(lambda run: Pause(run.victim()), seconds=5),
-    faults=(Pause,),
-    failures=none_failed_but_in_flight,
+SCENARIOS = (
+    Scenario(
+        "rollout", "New replicas for old ones, again and again.", repeatedly(lambda _: Rollout()), faults=(Rollout,)
+    ),
+    Scenario(
+        "scale",
+        "To half of the replicas, to half more than at first, and back, again and again.",
+        _scale,
+        faults=(Scale,),
+    ),
+    Scenario(
+        "add-replica",
+        "One more replica, which gets its share of the kept-alive connections.",
+        _add_replica,
+        faults=(Scale,),
+        checks=(added_replica_has_its_share,),
+    ),
+    Scenario(
+        "delete-pod",
+        "A replica is deleted every ten seconds or so.",
+        repeatedly(lambda run: DeletePod(run.victim())),
+        faults=(DeletePod,),
+    ),
+    Scenario(
+        "crash",
+        "kill -9 of a replica every ten seconds.",
+        repeatedly(lambda run: Kill(run.victim()), pause=10),
+        faults=(Kill,),
+        failures=none_failed_but_in_flight,
+        checks=(killed_replicas_answer_again,),
+    ),
+    Scenario(
+        "crash-all",
+        "kill -9 of all replicas at once: requests are held until one answers again.",
+        _crash_all,
+        faults=(KillAll,),
+        checks=(killed_replicas_answer_again,),
+    ),
+    Scenario(
+        "pause",
+        "A replica is paused for five seconds, and keeps its connections.",
+        repeatedly(lambda run: Pause(run.victim()), seconds=5),
+        faults=(Pause,),
+        failures=none_failed_but_in_flight,
+    ),
 )

@@ -3,4 +3,4 @@
 from loadtest.checks.spread import fair_spread
 from loadtest.scenarios.scenario import Scenario
 
-STEADY = Scenario("steady", "Nothing is broken.", lambda run: run.wait(run.seconds), checks=(fair_spread,))
+SCENARIOS = (Scenario("steady", "Nothing is broken.", lambda run: run.wait(run.seconds), checks=(fair_spread,)),)

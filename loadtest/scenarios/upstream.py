@@ -8,23 +8,29 @@ from loadtest.faults.upstream import BadUpstream, UpstreamPartition
 from loadtest.scenarios.scenario import Scenario, middle_third
 
 _scenario = partial(Scenario, faults=(BadUpstream,), checks=(no_restarts, upstream_failure_was_reported))
+_TIMEOUT = 40.0
+"""Seconds: longer than a replica waits for the upstream."""
 
-UPSTREAM_DOWN = _scenario(
-    "upstream-down",
-    "The upstream closes every connection unanswered.",
-    middle_third(BadUpstream("disconnect"), at_least=20),
-)
-UPSTREAM_INVALID = _scenario(
-    "upstream-invalid",
-    "The upstream gives what no replica may accept, a different kind each time.",
-    middle_third(BadUpstream("invalid"), at_least=20),
-)
-UPSTREAM_SLOW = _scenario(
-    "upstream-slow", "The upstream sends a byte a second.", middle_third(BadUpstream("slow"), at_least=20)
-)
-UPSTREAM_CUT = _scenario(
-    "upstream-cut",
-    "Every packet that the upstream sends is dropped, for longer than a replica waits for it.",
-    middle_third(UpstreamPartition(), at_least=40),
-    faults=(UpstreamPartition,),
+SCENARIOS = (
+    _scenario(
+        "upstream-down",
+        "The upstream closes every connection unanswered.",
+        middle_third(BadUpstream("disconnect"), at_least=20),
+    ),
+    _scenario(
+        "upstream-invalid",
+        "The upstream gives what no replica may accept, a different kind each time.",
+        middle_third(BadUpstream("invalid"), at_least=20),
+    ),
+    _scenario(
+        "upstream-slow",
+        "The upstream sends a byte a second, for longer than a replica waits for it.",
+        middle_third(BadUpstream("slow"), at_least=_TIMEOUT),
+    ),
+    _scenario(
+        "upstream-cut",
+        "Every packet that the upstream sends is dropped, for longer than a replica waits for it.",
+        middle_third(UpstreamPartition(), at_least=_TIMEOUT),
+        faults=(UpstreamPartition,),
+    ),
 )

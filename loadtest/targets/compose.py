@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from loadtest.system import UnsupportedError, free_port, output_of
+from loadtest.system import UnsupportedError, between, free_port, output_of
 from loadtest.targets.target import Replica, Target, TargetOptions
 
 ROOT = Path(__file__).parents[2]
@@ -23,10 +23,13 @@ class Compose(Target):
 
     def __init__(self, project: str) -> None:
         self._project = project
-        self.host = f"http://127.0.0.1:{self._published_port()}"
-        self._has_testbed = "upstream" in self._services()
-        self._image = self._containers("api")[0]["Image"]
-        self._replicas = len(self._containers("api"))
+        self._files: tuple[str, ...] = FILES
+        self._ids("haproxy")
+        self.host = "http://127.0.0.1:" + self._compose("port", "haproxy", "8000").strip().rpartition(":")[2]
+        self._has_testbed = "upstream" in self._compose("ps", "--services").split()
+        self._files = TESTBED if self._has_testbed else FILES
+        replicas = self._inspected("api")
+        self._image, self._replicas = replicas[0]["Config"]["Image"], len(replicas)
 
     @classmethod
     def opened(cls, options: TargetOptions) -> AbstractContextManager["Compose"]:
@@ -53,7 +56,7 @@ class Compose(Target):
         self._act_on(output_of("docker", "inspect", "--format", "{{.Id}}", replica).strip(), "signal", "9")
 
     def kill_all(self) -> None:
-        self._act_on(",".join(container["Id"] for container in self._inspected("api")), "signal", "9")
+        self._act_on(",".join(self._ids("api")), "signal", "9")
 
     def roll_out(self) -> None:
         """As `Target.roll_out`: compose restarts all of them at the same time."""
@@ -64,29 +67,14 @@ class Compose(Target):
         self._replicas = replicas
         self._up("--no-recreate")
 
-    @contextmanager
-    def paused(self, replica: str) -> Iterator[None]:
-        try:
-            output_of("docker", "pause", replica)
-            yield
-        finally:
-            output_of("docker", "unpause", replica)
+    def paused(self, replica: str) -> AbstractContextManager[None]:
+        return between(lambda: output_of("docker", "pause", replica), lambda: output_of("docker", "unpause", replica))
 
-    @contextmanager
-    def redis_stopped(self) -> Iterator[None]:
-        try:
-            self._compose("kill", "redis")
-            yield
-        finally:
-            self._compose("start", "redis")
+    def redis_stopped(self) -> AbstractContextManager[None]:
+        return between(lambda: self._compose("kill", "redis"), lambda: self._compose("start", "redis"))
 
-    @contextmanager
-    def redis_paused(self) -> Iterator[None]:
-        try:
-            self._compose("pause", "redis")
-            yield
-        finally:
-            self._compose("unpause", "redis")
+    def redis_paused(self) -> AbstractContextManager[None]:
+        return between(lambda: self._compose("pause", "redis"), lambda: self._compose("unpause", "redis"))
 
     def flush_redis(self) -> None:
         self._compose("exec", "--no-TTY", "redis", "redis-cli", "flushall")
@@ -108,14 +96,9 @@ class Compose(Target):
                 "this compose project has an upstream of its own; `--up` starts one that can misbehave"
             )
 
-    @contextmanager
-    def _partitioned(self, service: str) -> Iterator[None]:
-        (container,) = self._inspected(service)
-        try:
-            self._act_on(container["Id"], "partition")
-            yield
-        finally:
-            self._act_on(container["Id"], "heal")
+    def _partitioned(self, service: str) -> AbstractContextManager[None]:
+        (container,) = self._ids(service)
+        return between(lambda: self._act_on(container, "partition"), lambda: self._act_on(container, "heal"))
 
     def _act_on(self, container: str, verb: str, *more: str) -> None:
         """Run `node_agent.py` on a container, from beside it."""
@@ -127,38 +110,28 @@ class Compose(Target):
         self._compose("up", "--detach", "--no-build", "--wait", "--wait-timeout", "90", *more, *scale, "api")
 
     def _compose(self, *arguments: str) -> str:
-        files = TESTBED if getattr(self, "_has_testbed", False) else FILES
-        return output_of("docker", "compose", "--project-name", self._project, *files, *arguments)
+        return output_of("docker", "compose", "--project-name", self._project, *self._files, *arguments)
 
-    def _services(self) -> list[str]:
-        found = self._compose("ps", "--format", "json").splitlines()
-        return [json.loads(line)["Service"] for line in found]
-
-    def _containers(self, service: str) -> list[dict[str, str]]:
-        found = [json.loads(line) for line in self._compose("ps", "--format", "json", service).splitlines()]
-        if not found:
-            raise UnsupportedError(
-                f"the compose project {self._project!r} has no running {service}: `docker compose up`, or `--up`"
-            )
-        return found
+    def _ids(self, service: str) -> list[str]:
+        """Of the service's containers. Raises UnsupportedError for none."""
+        if found := self._compose("ps", "--quiet", "--no-trunc", service).split():
+            return found
+        wanted = "`docker compose up`, or `--up`"
+        raise UnsupportedError(f"the compose project {self._project!r} has no running {service}: {wanted}")
 
     def _inspected(self, service: str) -> list[dict[str, Any]]:
-        found = self._compose("ps", "--quiet", "--no-trunc", service).split()
-        containers: list[dict[str, Any]] = json.loads(output_of("docker", "inspect", *found)) if found else []
+        containers: list[dict[str, Any]] = json.loads(output_of("docker", "inspect", *self._ids(service)))
         return containers
-
-    def _published_port(self) -> str:
-        self._containers("haproxy")
-        return self._compose("port", "haproxy", "8000").strip().rpartition(":")[2]
 
 
 @contextmanager
 def provisioned(project: str, port: int) -> Iterator[Compose]:
     """A compose project of its own, with the testbed's upstream, taken down at the end. The image must exist."""
     compose = ("env", f"APIDEX_PUBLISHED_PORT={port}", "docker", "compose", "--project-name", project, *TESTBED)
-    output_of(*compose, "down", "--volumes", "--timeout", "1")
-    try:
-        output_of(*compose, "up", "--detach", "--no-build", "--wait", "--wait-timeout", "90")
+    down, up = (
+        ("down", "--volumes", "--timeout", "1"),
+        ("up", "--detach", "--no-build", "--wait", "--wait-timeout", "90"),
+    )
+    output_of(*compose, *down)
+    with between(lambda: output_of(*compose, *up), lambda: output_of(*compose, *down)):
         yield Compose(project)
-    finally:
-        output_of(*compose, "down", "--volumes", "--timeout", "1")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from loadtest.system import UnsupportedError, is_ready, output_of, wait_for
+from loadtest.system import UnsupportedError, between, is_ready, output_of, wait_for
 from loadtest.targets.target import Replica, Target, TargetOptions
 
 NAMESPACE, ASIDE = "apidex", "apidex-loadtest"
@@ -89,53 +89,46 @@ class Kubernetes(Target):
         wait_for(120, f"{replicas} replicas", self._is_whole)
 
     def paused(self, replica: str) -> AbstractContextManager[None]:
-        return self._acted_on(self._pod(replica), *_STOPPED)
+        return self._acted_on(self._pod(replica), _STOPPED)
 
-    @contextmanager
-    def node_drained(self) -> Iterator[None]:
+    def node_drained(self) -> AbstractContextManager[None]:
         self._refuse_without_permission(_NEEDED_TO_DRAIN)
-        nodes = [replica.node for replica in self.replicas()]
         if len(self._workers()) < 2:
             raise UnsupportedError("this cluster has one node that takes pods: there is nowhere to move to")
-        node = self._node or max(nodes)
-        try:
-            self._kubectl("drain", node, "--ignore-daemonsets", "--timeout=180s", "--pod-selector", _PODS)
-            wait_for(30, f"no replica on {node}", lambda: all(each.node != node for each in self.replicas()))
-            yield
-        finally:
-            self._kubectl("uncordon", node)
+        node = self._node or max(replica.node for replica in self.replicas())
+        return between(lambda: self._drain(node), lambda: self._kubectl("uncordon", node))
 
-    @contextmanager
-    def node_lost(self) -> Iterator[None]:
+    def _drain(self, node: str) -> None:
+        self._kubectl("drain", node, "--ignore-daemonsets", "--timeout=180s", "--pod-selector", _PODS)
+        wait_for(30, f"no replica on {node}", lambda: all(each.node != node for each in self.replicas()))
+
+    def node_lost(self) -> AbstractContextManager[None]:
         if not (self._node and self._down and self._up):
             raise UnsupportedError("--node, --node-down and --node-up do not say which node may be lost, and how")
-        try:
-            output_of(*self._down)
-            yield
-        finally:
-            output_of(*self._up)
-            wait_for(90, "the node among those that are ready", lambda: self._node in self._workers())
+        return between(lambda: output_of(*self._down), self._reconnect)
 
-    @contextmanager
-    def redis_stopped(self) -> Iterator[None]:
-        try:
-            self._kubectl("scale", "deployment/redis", "--replicas=0")
-            yield
-        finally:
-            self._kubectl("scale", "deployment/redis", "--replicas=1")
-            self._kubectl("rollout", "status", "deployment/redis", "--timeout=60s")
+    def _reconnect(self) -> None:
+        output_of(*self._up)
+        wait_for(90, "the node to be ready", lambda: self._node in self._workers())
+
+    def redis_stopped(self) -> AbstractContextManager[None]:
+        return between(lambda: self._kubectl("scale", "deployment/redis", "--replicas=0"), self._restart_redis)
+
+    def _restart_redis(self) -> None:
+        self._kubectl("scale", "deployment/redis", "--replicas=1")
+        self._kubectl("rollout", "status", "deployment/redis", "--timeout=60s")
 
     def redis_paused(self) -> AbstractContextManager[None]:
         (pod,) = self._listed("pods", "app.kubernetes.io/name=redis")
-        return self._acted_on(pod, *_STOPPED)
+        return self._acted_on(pod, _STOPPED)
 
     def redis_partitioned(self) -> AbstractContextManager[None]:
         (pod,) = self._listed("pods", "app.kubernetes.io/name=redis")
-        return self._acted_on(pod, *_PARTITIONED)
+        return self._acted_on(pod, _PARTITIONED)
 
     def upstream_partitioned(self) -> AbstractContextManager[None]:
         self._require_testbed()
-        return self._acted_on(self._pod("upstream", ASIDE), *_PARTITIONED)
+        return self._acted_on(self._pod("upstream", ASIDE), _PARTITIONED)
 
     def flush_redis(self) -> None:
         self._kubectl("exec", "deployment/redis", "--", "redis-cli", "flushall")
@@ -150,17 +143,13 @@ class Kubernetes(Target):
 
     def _require_testbed(self) -> None:
         if not self._listed("pods", "app.kubernetes.io/name=upstream", ASIDE):
-            raise UnsupportedError(
-                "this cluster's Apidex follows an upstream of its own; `--up` brings one that can be broken"
-            )
+            raise UnsupportedError("this cluster has an upstream of its own; `--up` starts one that can misbehave")
 
-    @contextmanager
-    def _acted_on(self, pod: dict[str, Any], breaking: tuple[str, ...], healing: tuple[str, ...]) -> Iterator[None]:
-        try:
-            self._act_on(pod, *breaking)
-            yield
-        finally:
-            self._act_on(pod, *healing)
+    def _acted_on(
+        self, pod: dict[str, Any], verbs: tuple[tuple[str, ...], tuple[str, ...]]
+    ) -> AbstractContextManager[None]:
+        begin, end = verbs
+        return between(lambda: self._act_on(pod, *begin), lambda: self._act_on(pod, *end))
 
     def prepare(self) -> None:
         """As `Target.prepare`: a pod on each node, through which `node_agent.py` acts."""
@@ -180,26 +169,17 @@ class Kubernetes(Target):
         return found
 
     def _start_node_agent(self, node: str) -> None:
+        security = {"privileged": True, "runAsUser": 0}
+        container = {"name": "node-agent", "image": self._image(), "command": ["sleep", "infinity"]}
         spec = {
             "nodeName": node,
             "hostPID": True,
             "terminationGracePeriodSeconds": 0,
             "tolerations": [{"operator": "Exists"}],
-            "containers": [
-                {
-                    "name": "node-agent",
-                    "image": self._image(),
-                    "command": ["sleep", "infinity"],
-                    "securityContext": {"privileged": True, "runAsUser": 0},
-                }
-            ],
+            "containers": [container | {"securityContext": security}],
         }
-        pod = {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": f"node-agent-{node}", "namespace": ASIDE},
-            "spec": spec,
-        }
+        metadata = {"name": f"node-agent-{node}", "namespace": ASIDE}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
         # Left as it is where the testbed runs: applied again it would lose the labels that let replicas reach the upstream.
         if not output_of("kubectl", "get", "namespace", ASIDE, "--ignore-not-found", "--output", "name"):
             output_of("kubectl", "create", "namespace", ASIDE)

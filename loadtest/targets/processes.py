@@ -14,7 +14,7 @@ from pathlib import Path
 from socket import create_connection
 
 from loadtest.balancer import Balancer
-from loadtest.system import UnsupportedError, free_port, output_of, wait_for
+from loadtest.system import UnsupportedError, between, free_port, output_of, wait_for
 from loadtest.targets.target import Replica, Target, TargetOptions
 
 _TESTBED = Path(__file__).parents[1] / "testbed"
@@ -60,23 +60,9 @@ class Daemon:
             self._process.kill()
         self._watch.join()
 
-    @contextmanager
-    def ended(self) -> Iterator[None]:
-        """It has ended by SIGKILL while the block runs."""
-        try:
-            self.end(signal.SIGKILL)
-            yield
-        finally:
-            self.start()
-
-    @contextmanager
-    def stopped(self) -> Iterator[None]:
-        """It is stopped while the block runs."""
-        try:
-            self.send(signal.SIGSTOP)
-            yield
-        finally:
-            self.send(signal.SIGCONT)
+    def paused(self) -> AbstractContextManager[None]:
+        """It is stopped by SIGSTOP while the block runs."""
+        return between(lambda: self.send(signal.SIGSTOP), lambda: self.send(signal.SIGCONT))
 
     def _begin(self) -> None:
         with self._log.open("ab") as log:
@@ -104,7 +90,7 @@ class Processes(Target):
     def __init__(self, folder: Path, balancer: Balancer, command: Sequence[str]) -> None:
         self._folder, self._balancer, self._command = folder, balancer, command
         self._replicas: dict[str, tuple[Daemon, int]] = {}
-        self._upstream_port, self._control_port, self._redis_port = (free_port() for _ in range(3))
+        self._upstream_port, self._redis_port = free_port(), free_port()
         self._numbers = iter(range(1, 10_000))
         self._daemons: list[Daemon] = []
 
@@ -114,8 +100,7 @@ class Processes(Target):
 
     def open(self, replicas: int) -> None:
         """Start everything."""
-        serving = ("serve", "--host", "127.0.0.1", "--port", str(self._upstream_port))
-        self._daemon("upstream", self._upstream_script(*serving))
+        self._daemon("upstream", self._upstream_script("serve", "--host", "127.0.0.1"))
         self._redis = self._daemon("redis", _redis_command(self._redis_port, self._folder))
         for what, port in (("upstream", self._upstream_port), ("Redis", self._redis_port)):
             wait_for(20, f"an answer of the {what}", partial(_listens, port))
@@ -152,13 +137,13 @@ class Processes(Target):
         self.settle(replicas)
 
     def paused(self, replica: str) -> AbstractContextManager[None]:
-        return self._replicas[replica][0].stopped()
+        return self._replicas[replica][0].paused()
 
     def redis_stopped(self) -> AbstractContextManager[None]:
-        return self._redis.ended()
+        return between(lambda: self._redis.end(signal.SIGKILL), self._redis.start)
 
     def redis_paused(self) -> AbstractContextManager[None]:
-        return self._redis.stopped()
+        return self._redis.paused()
 
     def flush_redis(self) -> None:
         with create_connection(("127.0.0.1", self._redis_port), timeout=5) as connection:
@@ -191,7 +176,7 @@ class Processes(Target):
         return self._daemons[-1]
 
     def _upstream_script(self, *words: str) -> tuple[str, ...]:
-        return (sys.executable, str(_TESTBED / "upstream.py"), *words, "--control", str(self._control_port))
+        return (sys.executable, str(_TESTBED / "upstream.py"), *words, "--port", str(self._upstream_port))
 
 
 @contextmanager

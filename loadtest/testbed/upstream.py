@@ -1,8 +1,8 @@
 """An upstream that misbehaves as told, and logs what it gave. It runs beside the replicas, wherever these run.
 
-    python upstream.py serve [--port 8080] [--control 8081] [--every 10]
+    python upstream.py serve [--port 8080] [--every 10]
     python upstream.py tell MODE        good, disconnect, slow or invalid
-    python upstream.py log           what was given, as JSON
+    python upstream.py log              what was given, as JSON
 
 It gives the starter catalogue several times over, under other names, and changes one entry every so often. `invalid` gives bodies
 that no replica may accept: an empty list, half of it, truncated JSON, a page of HTML, another service's JSON.
@@ -12,7 +12,6 @@ import argparse
 import itertools
 import json
 import sys
-import threading
 import time
 import urllib.request
 from email.message import Message
@@ -91,7 +90,7 @@ class ScriptedUpstream:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """What both of its ports have."""
+    """How replicas are answered, and, under /log and /mode, whoever controls the run."""
 
     headers: Message
 
@@ -99,32 +98,18 @@ class Handler(BaseHTTPRequestHandler):
         self.upstream = upstream
         super().__init__(*arguments)
 
-    def begin(self, length: int, tag: str = "") -> None:
-        """Send the head of a 200."""
-        self.send_response(200)
-        self.send_header("content-length", str(length))
-        if tag:
-            self.send_header("etag", tag)
-        self.end_headers()
-
-    def send(self, encoded: bytes, tag: str = "") -> None:
-        """Send a 200."""
-        self.begin(len(encoded), tag)
-        self.wfile.write(encoded)
-
-    def log_message(self, *_: object) -> None:
-        """Log nothing."""
-
-
-class CatalogueHandler(Handler):
-    """How replicas are answered."""
+    def do_POST(self) -> None:
+        self.upstream.mode = self.path.removeprefix("/mode/")
+        self._send(self.upstream.log())
 
     def do_GET(self) -> None:
         mode = self.upstream.mode
-        if mode == "disconnect":
+        if self.path == "/log":
+            self._send(self.upstream.log())
+        elif mode == "disconnect":
             self.close_connection = True
         elif mode == "invalid":
-            self.send(self.upstream.next_invalid())
+            self._send(self.upstream.next_invalid())
         elif mode == "slow":
             self._send_slowly(edition(self.upstream.number())[0])
         else:
@@ -136,60 +121,55 @@ class CatalogueHandler(Handler):
             self.send_response(304)
             self.end_headers()
         else:
-            self.send(encoded, f'"{digest}"')
+            self._send(encoded, f'"{digest}"')
 
     def _send_slowly(self, encoded: bytes) -> None:
-        self.begin(len(encoded))
+        self._send(b"", length=len(encoded))
         for place in range(len(encoded)):
             if self.upstream.mode != "slow":
                 return
             self.wfile.write(encoded[place : place + 1])
             time.sleep(_BYTE_EVERY)
 
+    def _send(self, encoded: bytes, tag: str = "", length: int = 0) -> None:
+        """Send a 200, with *encoded* as its body or as the beginning of one of *length*."""
+        self.send_response(200)
+        self.send_header("content-length", str(length or len(encoded)))
+        if tag:
+            self.send_header("etag", tag)
+        self.end_headers()
+        self.wfile.write(encoded)
 
-class ControlHandler(Handler):
-    """How a run controls it: from inside of its container only."""
-
-    def do_POST(self) -> None:
-        self.upstream.mode = self.path.strip("/")
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        self.send(self.upstream.log())
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
 
 
-def serve(host: str, port: int, control_port: int, every: float) -> None:
+def serve(host: str, port: int, every: float) -> None:
     """Until it is ended."""
-    upstream = ScriptedUpstream(every)
     edition(0)
-    control = ThreadingHTTPServer(("127.0.0.1", control_port), partial(ControlHandler, upstream))
-    threading.Thread(target=control.serve_forever, daemon=True).start()
-    ThreadingHTTPServer((host, port), partial(CatalogueHandler, upstream)).serve_forever()
+    ThreadingHTTPServer((host, port), partial(Handler, ScriptedUpstream(every))).serve_forever()
 
 
-def ask(control_port: int, mode: str = "") -> str:
-    """Set the mode of the one that runs here, if *mode* is given; its log."""
-    request = urllib.request.Request(f"http://127.0.0.1:{control_port}/{mode}", method="POST" if mode else "GET")
-    with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+def ask(method: str, url: str) -> str:
+    """The log of the one that runs here; a POST sets its mode."""
+    with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=5) as answer:  # noqa: S310
         return str(answer.read().decode())
 
 
 def main(arguments: list[str]) -> None:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(prog="upstream.py", description="An upstream that misbehaves as told.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    serving, telling, reading = (commands.add_parser(name) for name in ("serve", "tell", "log"))
-    for each in (serving, telling, reading):
-        each.add_argument("--control", type=int, default=8081)
-    serving.add_argument("--host", default="0.0.0.0")  # noqa: S104 - a pod's or a container's
-    serving.add_argument("--port", type=int, default=8080)
-    serving.add_argument("--every", type=float, default=10.0)
-    telling.add_argument("mode", choices=MODES)
+    parser.add_argument("command", choices=("serve", "tell", "log"))
+    parser.add_argument("mode", nargs="?", choices=MODES, default="good")
+    parser.add_argument("--host", default="0.0.0.0")  # noqa: S104 - a pod's or a container's
+    parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--every", type=float, default=10.0)
     given = parser.parse_args(arguments)
+    here = f"http://127.0.0.1:{given.port}"
     if given.command == "serve":
-        serve(given.host, given.port, given.control, given.every)
+        serve(given.host, given.port, given.every)
     else:
-        print(ask(given.control, getattr(given, "mode", "")))
+        print(ask("POST", f"{here}/mode/{given.mode}") if given.command == "tell" else ask("GET", f"{here}/log"))
 
 
 if __name__ == "__main__":
