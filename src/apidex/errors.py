@@ -32,12 +32,13 @@ class SettingsError(ApidexError):
 
 
 class QueryError(ApidexError):
-    """A filter has a value that does not exist: *name* is the filter, *value* its value, *allowed* the values that exist."""
+    """A parameter has a value that does not exist: *name* is the parameter, *allowed* the first hundred values that do."""
 
     def __init__(self, name: str, value: str, allowed: Sequence[str]) -> None:
         shown = value if len(value) <= 80 else f"{value[:80]}…"
-        super().__init__(f"{name}: {shown!r} is not allowed; allowed are {', '.join(allowed)}")
-        self.name, self.value, self.allowed = name, value, allowed
+        more = f" and {len(allowed) - 100:,} more" if len(allowed) > 100 else ""
+        super().__init__(f"{name}: {shown!r} is not allowed; allowed are {', '.join(allowed[:100])}{more}")
+        self.name, self.value, self.allowed = name, value, allowed[:100]
 
 
 class EntryError(ApidexError):

@@ -18,6 +18,7 @@ from typing import Any
 from apidex import __version__
 from apidex.cli.lazy_imports import without_unused_imports
 from apidex.errors import ApidexError, QueryError, SettingsError
+from apidex.search.filters import FILTERS, Filter
 from apidex.settings import SETTINGS, Settings
 
 _EXAMPLES = "apidex serve\napidex search open weather\napidex catalogue --upstream file:///tmp/README.md\napidex doctor"
@@ -39,14 +40,8 @@ def _add_search_arguments(parser: ArgumentParser) -> None:
         nargs="*",
         help="what the name is to contain; case, accents, spaces and punctuation do not matter",
     )
-    parser.add_argument("--category", action="append", help="only this category; may be repeated")
-    auth = parser.add_mutually_exclusive_group()
-    auth.add_argument("--auth", action="append", help="only with this authentication, such as apiKey; may be repeated")
-    auth.add_argument(
-        "--no-auth", dest="auth", action="store_const", const=["none"], help="only without authentication"
-    )
-    parser.add_argument("--https", action=argparse.BooleanOptionalAction, help="only with HTTPS, or only without")
-    parser.add_argument("--cors", action="append", choices=["yes", "no", "unknown"], help="only so; may be repeated")
+    for each in FILTERS.values():
+        _add_filter(parser, each)
     parser.add_argument(
         "--sort",
         choices=["relevance", "name", "catalogue"],
@@ -59,6 +54,20 @@ def _add_search_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--url", help="ask the service at this URL")
     parser.add_argument("--json", action="store_true", help="print JSON, as the service answers it")
+
+
+def _add_filter(parser: ArgumentParser, declared: Filter) -> None:
+    option, description = f"--{declared.name}", declared.description
+    if declared.is_flag:
+        parser.add_argument(option, action=argparse.BooleanOptionalAction, help=description)
+        return
+    group = parser.add_mutually_exclusive_group()
+    choices = declared.values or None
+    group.add_argument(option, action="append", choices=choices, help=f"{description} May be repeated.")
+    if declared.absent:
+        const = [declared.absent]
+        without = f"The same as {option} {declared.absent}."
+        group.add_argument(f"--no-{declared.name}", dest=declared.name, action="store_const", const=const, help=without)
 
 
 COMMANDS = {

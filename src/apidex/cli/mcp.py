@@ -4,6 +4,7 @@ The tools ask what everybody asks, `/v1/search` and `/v1/categories`: of the ser
 that follows the upstream and listens on no port. So there is one search, and one wording of what is allowed.
 """
 
+import inspect
 import signal
 import sys
 from argparse import Namespace
@@ -27,6 +28,7 @@ from apidex import __version__, event_loop, logs
 from apidex.app import create_app
 from apidex.catalogue.entry import NAME_LIMIT
 from apidex.errors import SettingsError
+from apidex.search.filters import FILTERS, Filter
 from apidex.settings import Settings
 from apidex.urls import without_password
 
@@ -134,33 +136,18 @@ class Tools:
                 max_length=NAME_LIMIT,
             ),
         ] = "",
-        category: Annotated[
-            list[str], Field(description="Only APIs of one of these categories, as the tool `categories` lists them")
-        ] = [],  # noqa: B006 - it is read only, and the schema shows it
-        auth: Annotated[
-            list[str],
-            Field(
-                description="Only APIs that want one of these: `none` (no authentication), `apiKey`, `OAuth`",
-                examples=[["none"]],
-            ),
-        ] = [],  # noqa: B006
-        https: Annotated[bool | None, Field(description="Only APIs that are served over HTTPS, or are not")] = None,
-        cors: Annotated[
-            list[Literal["yes", "no", "unknown"]],
-            Field(description="Only APIs that web pages of other sites may call (`yes`), or not"),
-        ] = [],  # noqa: B006
         limit: Annotated[int, Field(description="The most APIs to answer at once", ge=1, le=100)] = 20,
         offset: Annotated[int, Field(description="How many to leave out before the first", ge=0, le=10**9)] = 0,
+        **filters: Any,  # noqa: ANN401 - declared in search.filters; see below
     ) -> Found:
         """Find public APIs by name, by filters, or by both: the best match first, case and spaces do not matter.
 
         Every filter must be met; several values of one filter are alternatives. For a topic rather than a name, leave the query
         empty and choose a category.
         """
-        filters = {"category": category, "auth": auth, "cors": cors}
-        if https is not None:
-            filters["https"] = [str(https).lower()]
-        view, version = await self._ask("/v1/search", q=query, limit=limit, offset=offset, **filters)
+        given = {name: str(value).lower() if isinstance(value, bool) else value for name, value in filters.items()}
+        given = {name: value for name, value in given.items() if value}
+        view, version = await self._ask("/v1/search", q=query, limit=limit, offset=offset, **given)
         following = offset + len(view["hits"])
         meant = view["did_you_mean"]
         return {
@@ -210,6 +197,26 @@ class Tools:
             raise ToolError(f"What answers at {self._where} is no Apidex.") from None
         bundled = "detail=bundled" in response.headers.get("cache-status", "")
         return answer, f"{version} (only the starter catalogue; the whole one could not be had)" if bundled else version
+
+
+def _filter_parameter(declared: Filter) -> inspect.Parameter:
+    kind: Any = bool | None if declared.is_flag else list[str]
+    if declared.values and not declared.is_flag:
+        kind = list[Literal[declared.values]]  # type: ignore[name-defined] # known at run time
+    annotation = Annotated[kind, Field(description=declared.description)]
+    default = None if declared.is_flag else list[str]()
+    return inspect.Parameter(declared.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _with_filters(function: Callable[..., Any]) -> inspect.Signature:
+    """The signature of *function*, with a parameter for each filter in place of `**filters`, behind the query."""
+    signature = inspect.signature(function)
+    tool, query, *others, _ = signature.parameters.values()
+    others = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in others]
+    return signature.replace(parameters=[tool, query, *map(_filter_parameter, FILTERS.values()), *others])
+
+
+Tools.search.__signature__ = _with_filters(Tools.search)  # type: ignore[attr-defined]
 
 
 def _entries(view: dict[str, Any]) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from apidex.cli.source import load_catalogue, progress
 from apidex.errors import ServiceError, SettingsError
 from apidex.http.paths import name_from_path
 from apidex.http.problem_details import Problem
+from apidex.search.filters import FILTERS
 from apidex.search.index import SearchIndex
 from apidex.search.names import NameIndex
 from apidex.search.ranking import Sort
@@ -40,8 +41,8 @@ def run(options: Namespace, settings: Settings) -> int:
 
 
 def _filters(options: Namespace) -> Filters:
-    https = [] if options.https is None else [str(options.https).lower()]
-    return {"category": options.category or [], "auth": options.auth or [], "https": https, "cors": options.cors or []}
+    given = {name: getattr(options, name) for name in FILTERS}
+    return {name: [str(value).lower()] if isinstance(value, bool) else value or [] for name, value in given.items()}
 
 
 def _search(text: str, filters: Filters, options: Namespace, settings: Settings) -> int:
@@ -58,7 +59,7 @@ def _search(text: str, filters: Filters, options: Namespace, settings: Settings)
     else:
         catalogue = load_catalogue(settings)
         index = SearchIndex.build(catalogue)
-        request = SearchRequest(text, index.facets.parse(filters), Sort(options.sort), 0, limit)
+        request = SearchRequest(text, filters, Sort(options.sort), limit)
         body = msgspec.json.encode(answer(index, catalogue.digest[:12], request))
     found = _decode(body, SearchView, "a page of hits", options.url)
     if options.json:

@@ -1,17 +1,19 @@
 """Filters of a search, and facets: how many hits each value of a filter has. Pure.
 
-A filter looks at one value of an entry. The values of all filters together are the entry's FacetKey. Many entries share one, so
-that keys are numbered, and filters and facets cost as much as there are keys, not entries.
+FILTERS declares every filter once; the API, its document, the command line, the MCP tools and the page are made from it. A filter
+looks at one value of an entry. The values of all filters together are the entry's FacetKey. Many entries share one, so that keys
+are numbered, and filters and facets cost as much as there are keys, not entries.
 """
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from heapq import nsmallest
 from itertools import chain
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -20,21 +22,78 @@ from apidex.catalogue.entry import Entry
 from apidex.errors import QueryError
 from apidex.search.text import fold
 
-NONE = "none"
-"""The value of the filter *auth* for entries without authentication, which leave it empty."""
+MAX_FILTER_VALUES = 20
+"""The most values of one filter that a request may give."""
+
+MAX_FACET_VALUES = 100
+"""The most values that a facet lists: the most frequent, and those that the request gives."""
 
 
-class FacetKey(NamedTuple):
-    """The value that an entry has for each filter."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """A filter: its *name*, the *attribute* of an entry that it looks at, and how that becomes its *value*.
 
-    category: str
-    auth: str
-    https: str
-    cors: str
+    *values* are all that there are, where these do not depend on the catalogue. *absent* is the value of entries that leave the
+    attribute empty. *label* and *value_labels* are for people.
+    """
+
+    name: str
+    attribute: str
+    description: str
+    label: str
+    value: Callable[[Any], str] = str
+    values: tuple[str, ...] = ()
+    absent: str = ""
+    value_labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_flag(self) -> bool:
+        """Whether it is a yes-or-no question."""
+        return self.values == ("true", "false")
+
+    def read(self, value: Any) -> str:  # noqa: ANN401 - attributes have several types
+        """Return the value of the filter for the *value* of an entry's attribute."""
+        return self.value(value) or self.absent
 
 
-ENUM_FILTERS = {"https": ("true", "false"), "cors": ("yes", "no", "unknown")}
-"""Filters whose values are the same for every catalogue."""
+_DECLARED = (
+    Filter(
+        name="category",
+        attribute="category",
+        description="Only APIs of this category, one of those that `categories` lists.",
+        label="Category",
+    ),
+    Filter(
+        name="auth",
+        attribute="auth",
+        description="Only APIs with this authentication, such as none, apiKey or OAuth.",
+        label="Authentication",
+        absent="none",
+        value_labels={"none": "No key", "apiKey": "API key"},
+    ),
+    Filter(
+        name="https",
+        attribute="https",
+        description="Only APIs that are served over HTTPS, or only those that are not.",
+        label="Connection",
+        value=lambda https: str(https).lower(),
+        values=("true", "false"),
+        value_labels={"true": "HTTPS", "false": "HTTP only"},
+    ),
+    Filter(
+        name="cors",
+        attribute="cors",
+        description="Only APIs that web pages of other sites may call (yes), may not call (no), or for which this is unknown.",
+        label="From web pages",
+        values=("yes", "no", "unknown"),
+        value_labels={"yes": "CORS", "no": "No CORS", "unknown": "CORS unknown"},
+    ),
+)
+FILTERS = {each.name: each for each in _DECLARED}
+_PLACES = {name: place for place, name in enumerate(FILTERS)}
+
+FacetKey = tuple[str, ...]
+"""The value that an entry has for each of FILTERS, in their order."""
 
 
 class Facet(msgspec.Struct, frozen=True):
@@ -47,7 +106,7 @@ class Facet(msgspec.Struct, frozen=True):
 Filters = Mapping[str, frozenset[str]]
 """The values that each filter in use accepts, as `FacetIndex.parse` returns them."""
 
-_fields = attrgetter("category", "auth", "https", "cors")
+_attributes = attrgetter(*(each.attribute for each in _DECLARED))
 
 
 class FacetIndexBuilder:
@@ -59,24 +118,23 @@ class FacetIndexBuilder:
 
     def add(self, entries: Iterable[Entry]) -> None:
         """Append *entries*."""
-        self.key_numbers.extend(map(self._numbers.__getitem__, map(_fields, entries)))
+        self.key_numbers.extend(map(self._numbers.__getitem__, map(_attributes, entries)))
 
     def finish(self) -> "FacetIndex":
         """Return the index of all entries added."""
         return FacetIndex(list(self._numbers.numbers), self.key_numbers)
 
 
-class _KeyNumbers(dict[tuple[str, str, bool, str], int]):
-    """The number of a facet key, by the fields of an entry; a new key gets the next number."""
+class _KeyNumbers(dict[tuple[Any, ...], int]):
+    """The number of a facet key, by the attributes of an entry; a new key gets the next number."""
 
     def __init__(self) -> None:
         self.numbers: dict[FacetKey, int] = {}
 
-    def __missing__(self, fields: tuple[str, str, bool, str]) -> int:
-        category, auth, https, cors = fields
-        key = FacetKey(category, auth or NONE, "true" if https else "false", cors)
-        self[fields] = self.numbers.setdefault(key, len(self.numbers))
-        return self[fields]
+    def __missing__(self, attributes: tuple[Any, ...]) -> int:
+        key = tuple(each.read(value) for each, value in zip(_DECLARED, attributes, strict=True))
+        self[attributes] = self.numbers.setdefault(key, len(self.numbers))
+        return self[attributes]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,26 +147,35 @@ class FacetIndex:
     @cached_property
     def categories(self) -> dict[str, int]:
         """Every category, in alphabetical order, and how many entries it has."""
-        counts = Counter[str]()
+        counts, place = Counter[str](), _PLACES["category"]
         for number, count in Counter(self.key_numbers).items():
-            counts[self.keys[number].category] += count
+            counts[self.keys[number][place]] += count
         return {category: counts[category] for category in sorted(counts, key=_alphabetical)}
+
+    def in_catalogue_order(self, name: str) -> list[str]:
+        """The values that entries have for the filter *name*, each where it comes first."""
+        return list(dict.fromkeys(key[_PLACES[name]] for key in self.keys))
 
     def values(self, name: str) -> list[str]:
         """The values that the filter *name* allows."""
-        if name in ENUM_FILTERS:
-            return list(ENUM_FILTERS[name])
-        always = {NONE} if name == "auth" else set()
-        return sorted(always | {getattr(key, name) for key in self.keys}, key=_alphabetical)
+        return list(chain(*self._spellings[name].values()))
+
+    @cached_property
+    def _spellings(self) -> dict[str, dict[str, list[str]]]:
+        """The values of each filter, in alphabetical order, by what they are without regard to case."""
+        spellings: dict[str, dict[str, list[str]]] = {name: {} for name in FILTERS}
+        for each in _DECLARED:
+            found = {each.absent, *self.in_catalogue_order(each.name)} - {""}
+            for value in each.values or sorted(found, key=_alphabetical):
+                spellings[each.name].setdefault(value.casefold(), []).append(value)
+        return spellings
 
     def parse(self, requested: Mapping[str, Sequence[str]]) -> Filters:
         """Return the filters for the *requested* values, in any case. Raises QueryError for a value that no entry can have."""
         return {name: self._accepted(name, values) for name, values in requested.items() if values}
 
     def _accepted(self, name: str, values: Sequence[str]) -> frozenset[str]:
-        known: dict[str, set[str]] = {}
-        for value in self.values(name):
-            known.setdefault(value.casefold(), set()).add(value)
+        known = self._spellings[name]
         for value in values:
             if value.casefold() not in known:
                 raise QueryError(name, value, self.values(name))
@@ -128,25 +195,29 @@ class FacetIndex:
     def rejecting_filters(self, filters: Filters, number: int) -> list[str]:
         """The filters that reject the key of this *number*."""
         key = self.keys[number]
-        return [name for name, values in filters.items() if getattr(key, name) not in values]
+        return [name for name, values in filters.items() if key[_PLACES[name]] not in values]
 
     def facets(self, counts: Mapping[int, int], filters: Filters) -> dict[str, list[Facet]]:
         """The facets of hits, of which *counts* says how many have the key of each number.
 
         A key that all filters accept counts in every facet, one that a single filter rejects in that filter's own.
         """
-        found = {name: Counter(dict.fromkeys(filters.get(name, ()), 0)) for name in FacetKey._fields}
+        found: dict[str, dict[str, int]] = {name: dict.fromkeys(filters.get(name, ()), 0) for name in FILTERS}
         for number, count in counts.items():
             rejecting = self.rejecting_filters(filters, number)
-            for name in (rejecting or FacetKey._fields) if len(rejecting) < 2 else ():
-                found[name][getattr(self.keys[number], name)] += count
-        return {name: _most_frequent_first(values) for name, values in found.items()}
+            for name in (rejecting or FILTERS) if len(rejecting) < 2 else ():
+                value = self.keys[number][_PLACES[name]]
+                found[name][value] = found[name].get(value, 0) + count
+        return {name: _most_frequent(values, filters.get(name, ())) for name, values in found.items()}
 
 
-def _most_frequent_first(counts: Mapping[str, int]) -> list[Facet]:
+def _most_frequent(counts: Mapping[str, int], always: Iterable[str]) -> list[Facet]:
+    """The most frequent values first; at most MAX_FACET_VALUES, and *always* those."""
+    kept = set(counts)
+    if len(kept) > MAX_FACET_VALUES:
+        kept = {*nsmallest(MAX_FACET_VALUES, counts, key=lambda value: (-counts[value], value)), *always}
     return [
-        Facet(value, counts[value])
-        for value in sorted(counts, key=lambda value: (-counts[value], *_alphabetical(value)))
+        Facet(value, counts[value]) for value in sorted(kept, key=lambda value: (-counts[value], *_alphabetical(value)))
     ]
 
 

@@ -1,75 +1,67 @@
-"""What api.publicapis.org understood by the parameters of its searches. Pure.
+"""Compatibility with api.publicapis.org: what its parameters meant, and what they find. Pure.
 
-Every text is found as a substring in any case, and all that is given must match; what is given empty is not given. Two words
-stand for more: `auth=null` is "needs none", and `https` is as Go reads a boolean. One fault is not kept: `no` was found in
-`unknown`, so that `cors=no` gave both; here *cors* is one of its three words.
+Every text is found as a substring in any case, and all parameters must match; an empty one is as good as none. `auth=null` means
+"no authentication", and `https` is a boolean as Go reads it. One fault is not kept: `cors=no` found `unknown`, too.
 """
 
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from apidex.catalogue.entry import NAME_LIMIT, Entry
-from apidex.search.filters import ENUM_FILTERS
+from apidex.catalogue.entry import Entry
+from apidex.errors import QueryError
+from apidex.search.filters import FILTERS
 
 YES = ("true", "True", "TRUE", "1", "t", "T")
 NO = ("false", "False", "FALSE", "0", "f", "F")
+CORS = FILTERS["cors"].values
 
 
 @dataclass(frozen=True, slots=True)
 class PublicApisQuery:
-    """What the entries are to have: texts as `text` gives them, and an empty one asks for nothing."""
+    """The parameters of the old service. Raises QueryError for a value of *https* or *cors* that is not allowed."""
 
     title: str = ""
     description: str = ""
     auth: str = ""
-    https: bool | None = None
+    https: str = ""
     cors: str = ""
     category: str = ""
 
+    def __post_init__(self) -> None:
+        if self.https not in (*YES, *NO, ""):
+            raise QueryError("https", self.https, ("true", "false"))
+        if self.cors.lower() not in (*CORS, ""):
+            raise QueryError("cors", self.cors, CORS)
+
     def select(self, entries: Iterable[Entry]) -> list[int]:
-        """The positions of the *entries* that have all of it, in their order."""
+        """Return the positions of the *entries* that match all parameters, in order."""
         tests = list(self._tests())
         return [position for position, entry in enumerate(entries) if all(test(entry) for test in tests)]
 
     def _tests(self) -> Iterator[Callable[[Entry], bool]]:
-        """A test for each filter that was given, those that are done fastest first."""
-        if self.https is not None:
-            yield lambda entry: entry.https is self.https
+        """A test for each parameter that is not empty, the fastest first."""
+        if self.https:
+            https = self.https in YES
+            yield lambda entry: entry.https is https
         if self.cors:
-            yield lambda entry: entry.cors == self.cors
+            cors = self.cors.lower()
+            yield lambda entry: entry.cors == cors
         if self.auth:
-            yield lambda entry: self.auth in entry.auth.casefold() or (self.auth == "null" and not entry.auth)
+            auth = self.auth.casefold()
+            yield lambda entry: auth in entry.auth.casefold() or (auth == "null" and not entry.auth)
         if self.category:
-            yield lambda entry: self.category in entry.category.casefold()
+            category = self.category.casefold()
+            yield lambda entry: category in entry.category.casefold()
         if self.title:
-            yield lambda entry: self.title in entry.name.casefold()
+            title = self.title.casefold()
+            yield lambda entry: title in entry.name.casefold()
         if self.description:
-            yield lambda entry: self.description in entry.description.casefold()
-
-
-def text(given: str) -> str:
-    """What a text is compared by. Raises ValueError for one that is longer than a name can be."""
-    if len(given) > NAME_LIMIT:
-        raise ValueError(given)
-    return given.casefold()
-
-
-def https(given: str) -> bool | None:
-    """Yes, no, or None for an empty one. Raises ValueError for all else; the old service took that for no."""
-    if given not in (*YES, *NO, ""):
-        raise ValueError(given)
-    return given in YES if given else None
-
-
-def cors(given: str) -> str:
-    """One of the three words, or an empty one. Raises ValueError for all else."""
-    if given.lower() not in (*ENUM_FILTERS["cors"], ""):
-        raise ValueError(given)
-    return given.lower()
+            description = self.description.casefold()
+            yield lambda entry: description in entry.description.casefold()
 
 
 def normalize_query(query: bytes) -> bytes:
-    """A query string as the old service read it: names in any case, the ampersand of `Science%20&%20Math` part of the text."""
+    """Return a query string as the old service read it: names in any case, and `%20&%20` as text, as in Science & Math."""
     query = query.replace(b"%20&%20", b"%20%26%20")
     return re.sub(rb"(?:^|(?<=&))[^=&]+", lambda name: name[0].lower(), query)

@@ -1,36 +1,36 @@
-"""What a search answers, over HTTP and on the command line: the shapes, and how they are filled. Pure."""
+"""The request and the answer of a search, over HTTP and on the command line. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
 
 from apidex.catalogue.entry import Entry
-from apidex.search.filters import Facet, Filters
+from apidex.search.filters import FILTERS, MAX_FACET_VALUES, Facet, Filters
 from apidex.search.index import SearchIndex
 from apidex.search.ranking import Hit, Rank, Sort
 
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """What is asked: which entries, in which order, and how many of them from where on."""
+    """What to search, and which page of it. *filters* are the requested values of each filter, in any case."""
 
     query: str
-    filters: Filters
-    sort: Sort
-    offset: int
-    limit: int
+    filters: Mapping[str, Sequence[str]]
+    sort: Sort = Sort.RELEVANCE
+    limit: int = 20
+    offset: int = 0
 
 
 class HitView(msgspec.Struct, frozen=True):
-    """An entry that was found, how well its name fits, and which characters of it do."""
+    """An entry, how well its name matches, and which characters of the name do."""
 
     entry: Entry
     rank: Annotated[
         Rank | None,
         msgspec.Meta(
-            description="exact: the whole name; prefix: it begins so; word: one of its words begins so; inside: it contains it; "
+            description="exact: the whole name; prefix: its beginning; word: the beginning of a word; inside: any part of it; "
             "words: each word of q begins one of its words, in any order; null where q is blank"
         ),
     ]
@@ -42,17 +42,20 @@ class HitView(msgspec.Struct, frozen=True):
     ]
 
 
-class FacetsView(msgspec.Struct, frozen=True):
-    """For each filter its values, and how many hits there would be with each if only the other filters were set."""
-
-    category: list[Facet]
-    auth: list[Facet]
-    https: list[Facet]
-    cors: list[Facet]
+FacetsView = msgspec.defstruct(
+    "FacetsView",
+    [(name, list[Facet]) for name in FILTERS],
+    frozen=True,
+    module=__name__,
+    namespace={
+        "__doc__": "For each filter its values, and how many hits there would be with each if only the other filters were set: "
+        f"the most frequent first, at most {MAX_FACET_VALUES} of them, and those that the request gives."
+    },
+)
 
 
 class CorrectionView(msgspec.Struct, frozen=True):
-    """What may have been meant, and what that finds."""
+    """A similar query, and what it finds."""
 
     query: str
     total: int
@@ -71,35 +74,39 @@ class SearchView(msgspec.Struct, frozen=True):
     offset: int
     sort: Sort
     hits: list[HitView]
-    facets: FacetsView
+    facets: FacetsView  # type: ignore[valid-type] # made above
     did_you_mean: CorrectionView | None
 
 
-def answer(search: SearchIndex, version: str, page: SearchRequest) -> SearchView:
-    """A page of hits in the catalogue of *version*, and a correction where there is no hit at all."""
-    found = search.search(page.query, page.filters, sort=page.sort, offset=page.offset, limit=page.limit)
+def answer(search: SearchIndex, version: str, request: SearchRequest) -> SearchView:
+    """Return a page of hits in the catalogue of *version*, and a correction where there is no hit at all.
+
+    Raises QueryError for a filter value that no entry can have.
+    """
+    filters = search.facets.parse(request.filters)
+    found = search.search(request.query, filters, sort=request.sort, offset=request.offset, limit=request.limit)
     return SearchView(
-        query=page.query,
+        query=request.query,
         version=version,
         total=found.total,
-        limit=page.limit,
-        offset=page.offset,
-        sort=page.sort,
+        limit=request.limit,
+        offset=request.offset,
+        sort=request.sort,
         hits=_hits(search, found.hits),
         facets=FacetsView(**found.facets),
-        did_you_mean=None if found.total else _correction(search, page),
+        did_you_mean=None if found.total else _correction(search, request, filters),
     )
 
 
-def _correction(search: SearchIndex, page: SearchRequest) -> CorrectionView | None:
-    meant = search.correct(page.query)
-    if meant is None:
+def _correction(search: SearchIndex, request: SearchRequest, filters: Filters) -> CorrectionView | None:
+    corrected = search.correct(request.query)
+    if corrected is None:
         return None
-    found = search.search(meant, page.filters, limit=page.limit)
-    return CorrectionView(meant, found.total, _hits(search, found.hits)) if found.total else None
+    found = search.search(corrected, filters, limit=request.limit)
+    return CorrectionView(corrected, found.total, _hits(search, found.hits)) if found.total else None
 
 
 def _hits(search: SearchIndex, hits: Sequence[Hit]) -> list[HitView]:
-    """The entries are put in as the bytes that the catalogue holds: they are encoded already."""
+    """Each entry is put in as the encoded bytes that the catalogue holds."""
     raw = [msgspec.Raw(search.catalogue.encoded(hit.position)) for hit in hits]
     return [HitView(entry, hit.rank, hit.highlights) for entry, hit in zip(raw, hits, strict=True)]  # type: ignore[arg-type]

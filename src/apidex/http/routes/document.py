@@ -1,33 +1,74 @@
-"""The OpenAPI document, for programs and for people."""
+"""The OpenAPI document, which Litestar makes from the handlers: for programs, and as a page for people.
+
+`python -m apidex.http.routes.document` prints it.
+"""
 
 from typing import Any
 
-from litestar import Request, Response, get
-from litestar.di import NamedDependency
+from litestar import Request, Router
 from litestar.enums import MediaType
-from litestar.params import SkipValidation
+from litestar.openapi import OpenAPIConfig, ResponseSpec
+from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
+from litestar.openapi.spec import License, Tag
+from litestar.routes import BaseRoute
 
+from apidex import __version__
 from apidex.http.routes.conditional import base
 from apidex.http.ui.docs_page import docs_page
 
-Document = SkipValidation[NamedDependency[dict[str, Any]]]
+
+class _DocsPage(OpenAPIRenderPlugin):
+    """The page that Apidex makes itself: Litestar's load a megabyte of script, from another host."""
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        """Return the page."""
+        return docs_page(openapi_schema, base(request)).encode()
 
 
-@get(
-    "/-/docs", media_type=MediaType.HTML, summary="This document, for people", tags=["operations"], operation_id="docs"
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+_NO_CACHE = {"cache-control": "no-cache"}
+_ROUTES: dict[str, dict[str, Any]] = {
+    "/docs": {
+        "operation_id": "docs",
+        "summary": "This document, for people",
+        "response_headers": _NO_CACHE | {"content-security-policy": _POLICY},
+    },
+    "/openapi.json": {
+        "operation_id": "openapi",
+        "summary": "This document, for programs",
+        "responses": {200: ResponseSpec(dict[str, Any], description="The document", generate_examples=False)},
+        "response_headers": _NO_CACHE,
+    },
+}
+
+
+class _DocumentRouter(Router):
+    """Litestar's routes for the document, described as all others are.
+
+    Its page for unknown paths is left out, because every error here is a problem document, and so is its start page.
+    """
+
+    def register(self, value: Any) -> list[BaseRoute]:  # noqa: ANN401 - as Litestar has it
+        """Register a handler that Litestar made for a render plugin."""
+        value.paths &= _ROUTES.keys()
+        for path in value.paths:
+            for name, described in _ROUTES[path].items():
+                setattr(value, name, described)
+        return super().register(value) if value.paths else []
+
+
+OPENAPI = OpenAPIConfig(
+    title="Apidex",
+    version=__version__,
+    description="Which public APIs have this in their name?",
+    license=License(name="MIT", identifier="MIT"),
+    tags=[
+        Tag("search", "Searching by name"),
+        Tag("catalogue", "What is searched"),
+        Tag("publicapis", "For clients of api.publicapis.org, which need only a new base URL"),
+        Tag("operations", "For those who run it"),
+    ],
+    path="/-",
+    render_plugins=[_DocsPage(path="/docs"), JsonRenderPlugin(media_type=MediaType.JSON)],
+    openapi_router=_DocumentRouter("/-", route_handlers=[], tags=["operations"]),
 )
-async def docs(request: Request[Any, Any, Any], document: Document) -> Response[str]:
-    """Answer with a page made from the OpenAPI document; it needs nothing else."""
-    page = docs_page(document, base(request))
-    policy = (
-        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-    return Response(
-        page, media_type=MediaType.HTML, headers={"content-security-policy": policy, "cache-control": "no-cache"}
-    )
-
-
-@get("/-/openapi.json", summary="This document, for programs", tags=["operations"], operation_id="openapi")
-async def openapi(document: Document) -> Response[dict[str, Any]]:
-    """Answer with the OpenAPI document."""
-    return Response(document, media_type=MediaType.JSON, headers={"cache-control": "no-cache"})

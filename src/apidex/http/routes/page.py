@@ -15,12 +15,11 @@ import msgspec
 from litestar import Request, Response, get
 from litestar.datastructures.headers import Accept
 from litestar.openapi import ResponseSpec
-from litestar.openapi.spec import OpenAPIMediaType, Operation, Schema
 
 from apidex import __version__
 from apidex.http.context import ReplicaContext
 from apidex.http.headers import header_value
-from apidex.http.routes.conditional import UNCHANGED, ReplicaDependency, base, live_response, static_response
+from apidex.http.routes.conditional import UNCHANGED, ReplicaDependency, also_as, base, live_response, static_response
 
 
 class IndexView(msgspec.Struct, frozen=True):
@@ -37,22 +36,13 @@ class IndexView(msgspec.Struct, frozen=True):
     openapi: str
 
 
-@dataclass
-class _AsPageToo(Operation):
-    """What Litestar makes the OpenAPI document of: the answer may be HTML as well."""
-
-    def __post_init__(self) -> None:
-        html = OpenAPIMediaType(schema=Schema(type="string"))  # type: ignore[arg-type]
-        self.responses["200"].content["text/html"] = html  # type: ignore[index, union-attr]
-
-
 @get(
     "/",
     summary="What there is to ask here",
     description="A page to search in where `Accept` likes `text/html` best, as browsers do.",
     tags=["catalogue"],
     operation_id="index",
-    operation_class=_AsPageToo,
+    operation_class=also_as("text/html"),
     responses={200: ResponseSpec(IndexView, description="The addresses", generate_examples=False), **UNCHANGED},
 )
 async def index(request: Request[Any, Any, Any], replica: ReplicaDependency) -> Response[Any]:

@@ -1,132 +1,108 @@
-"""What a question may ask by, written once: it is read from the query string by this, and the OpenAPI document tells of it."""
+"""Query parameters, where the API promises more than Litestar: an unknown parameter is an error, and so is a repeated one.
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
-from urllib.parse import parse_qsl
+Litestar reads, converts and documents parameters by the signature of a handler. The *title* of a parameter says what is allowed.
+"""
+
+import functools
+import inspect
+from collections import Counter
+from typing import Annotated, Any
+from urllib.parse import parse_qsl, urlencode
 
 from litestar import Request
-from litestar.openapi.spec import OpenAPIMediaType, OpenAPIResponse, Operation, Parameter, Schema
+from litestar.di import NamedDependency
+from litestar.handlers import BaseRouteHandler
+from litestar.openapi.spec import OpenAPIType, Schema
+from litestar.params import ParameterKwarg, QueryParameter, SkipValidation
 
 from apidex.http.problem_details import Problem
+from apidex.search.filters import FILTERS, MAX_FILTER_VALUES
 
-MOST_PARAMETERS = 100
+MAX_PARAMETERS = 100
 
-NO_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f]*$"
-"""What `catalogue.has_control` refuses, in the words of JSON Schema."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A parameter: *parse* raises ValueError for what is not *allowed*. One that may come *many* times is a list of them all."""
-
-    name: str
-    about: str
-    schema: Schema
-    allowed: str
-    parse: Callable[[str], Any] = str
-    default: Any = None
-    required: bool = False
-    many: bool = False
-
-    def read(self, values: Sequence[str]) -> Any:  # noqa: ANN401 - whatever the parameter stands for
-        """What *values* mean. Raises Problem if they are not allowed."""
-        if self.required and not values:
-            raise Problem(400, f"The parameter {self.name} is missing; allowed is {self.allowed}.", parameter=self.name)
-        if len(values) > 1 and not self.many:
-            detail = f"The parameter {self.name} is given {len(values)} times; once is allowed."
-            raise Problem(400, detail, parameter=self.name)
-        parsed = [self._parsed(value) for value in values]
-        if self.many:
-            return parsed
-        return parsed[0] if parsed else self.default
-
-    def _parsed(self, value: str) -> Any:  # noqa: ANN401 - see read
-        try:
-            return self.parse(value)
-        except ValueError:
-            shown = repr(value) if len(value) <= 80 else f"a value of {len(value)} characters"
-            detail = f"{self.name}: {shown} is not allowed; allowed is {self.allowed}."
-            raise Problem(400, detail, parameter=self.name) from None
-
-    def documented(self) -> Parameter:
-        """The same for the OpenAPI document."""
-        schema = Schema(type="array", items=self.schema) if self.many else self.schema  # type: ignore[arg-type]
-        return Parameter(
-            self.name,
-            "query",
-            schema=schema,
-            description=self.about,
-            required=self.required,
-            example=self.schema.example,
-        )
+NO_CONTROLS = r"^[^\x00-\x1f\x7f-\x9f]*$(?!\n)"
+"""What `entry.has_control` refuses, in the words of JSON Schema. In Python, `$` matches before a final newline, too."""
 
 
-def read(
-    request: Request[Any, Any, Any], parameters: Sequence[Asked], normalize: Callable[[bytes], bytes] = bytes
-) -> dict[str, Any]:
-    """The value of each of *parameters*. Raises Problem for one that is not among them, or says what is not allowed.
+def whole_number(low: int, high: int, description: str) -> ParameterKwarg:
+    """A parameter that is a whole number."""
+    return QueryParameter(ge=low, le=high, title=f"a whole number from {low} to {high}", description=description)
 
-    *normalize* is what the query string is taken for.
+
+def strict_query(request: Request[Any, Any, Any]) -> None:
+    """Raise Problem for a query that has a parameter unknown to the handler, too often, or not at all.
+
+    Then write the query anew for Litestar, which reads nothing but percent-encoded UTF-8; values in any case become lower case.
     """
-    given = _pairs(normalize(request.scope["query_string"]))
-    names = [parameter.name for parameter in parameters]
-    for name, _ in given:
-        if name not in names:
-            shown = repr(name[:80])
-            allowed = f"allowed are {', '.join(names)}" if names else "none is allowed"
-            raise Problem(400, f"There is no parameter {shown} here; {allowed}.", allowed=names)
-    return {each.name: each.read([value for name, value in given if name == each.name]) for each in parameters}
+    parameters = query_parameters(request.route_handler)
+    pairs = _pairs(request.scope["query_string"])
+    counts = Counter(name for name, _ in pairs)
+    for name in counts:
+        if name not in parameters:
+            allowed = f"allowed are {', '.join(parameters)}" if parameters else "none is allowed"
+            raise Problem(400, f"There is no parameter {name[:80]!r} here; {allowed}.", allowed=list(parameters))
+    for name, parameter in parameters.items():
+        most = parameter.max_items or 1
+        if parameter.required and name not in counts:
+            raise Problem(400, f"The parameter {name} is missing; allowed is {parameter.title}.", parameter=name)
+        if counts[name] > most:
+            times = "once is allowed" if most == 1 else f"at most {most} times are allowed"
+            raise Problem(400, f"The parameter {name} is given {counts[name]} times; {times}.", parameter=name)
+    pairs = [(name, value.lower() if parameters[name].lower_case else value) for name, value in pairs]
+    request.scope["query_string"] = urlencode(pairs).encode()
 
 
 def _pairs(query_string: bytes) -> list[tuple[str, str]]:
     try:
         text = query_string.decode()
-        return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MOST_PARAMETERS)
+        return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
     except UnicodeDecodeError:
-        raise Problem(400, "The query is no valid UTF-8.") from None
+        raise Problem(400, "The query is not valid UTF-8.") from None
     except ValueError:
-        raise Problem(400, f"The query has too many parameters; at most {MOST_PARAMETERS} are allowed.") from None
+        raise Problem(400, f"The query has too many parameters; at most {MAX_PARAMETERS} are allowed.") from None
 
 
-def asking(*parameters: Asked, also: Sequence[str] = ()) -> type[Operation]:
-    """What Litestar makes the OpenAPI document of, for a handler that reads *parameters* by itself.
-
-    *also* are the media types, besides JSON, that it answers with.
-    """
-
-    @dataclass
-    class Asking(Operation):
-        def __post_init__(self) -> None:
-            self.parameters = [*(self.parameters or []), *(each.documented() for each in parameters)]
-            answer = (self.responses or {}).get("200")
-            if isinstance(answer, OpenAPIResponse) and answer.content:
-                answer.content.update({media_type: OpenAPIMediaType() for media_type in also})
-
-    return Asking
+@functools.cache
+def query_parameters(handler: BaseRouteHandler) -> dict[str, QueryParameter]:
+    """The query parameters of *handler*, those of its dependencies among them, in the order of its signature."""
+    providers, found = handler.resolve_dependencies(), dict[str, Any]()
+    for name, field in handler.parsed_fn_signature.parameters.items():
+        found |= providers[name].parsed_fn_signature.parameters if name in providers else {name: field}
+    kinds = {name: field.kwarg_definition for name, field in found.items()}
+    return {name: kind for name, kind in kinds.items() if isinstance(kind, QueryParameter)}
 
 
-def whole(name: str, about: str, low: int, high: int, default: int) -> Asked:
-    """A parameter that is a whole number."""
-
-    def parse(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and len(text) <= len(str(high)) and low <= int(text) <= high):
-            raise ValueError(text)
-        return int(text)
-
-    schema = Schema(type="integer", minimum=low, maximum=high, default=default)  # type: ignore[arg-type]
-    allowed = f"a whole number from {low} to {high}"
-    return Asked(name=name, about=about, schema=schema, allowed=allowed, parse=parse, default=default)
+def not_allowed(name: str, value: str, parameter: ParameterKwarg) -> Problem:
+    """The problem of a *value* that the *parameter* cannot have."""
+    shown = repr(value) if len(value) <= 80 else f"a value of {len(value)} characters"
+    return Problem(400, f"{name}: {shown} is not allowed; allowed is {parameter.title}.", parameter=name)
 
 
-def one_of(name: str, about: str, words: Sequence[str], *, default: str | None = None, many: bool = False) -> Asked:
-    """A parameter that is one of a few *words*, in upper or lower case."""
+# --- filters
 
-    def parse(text: str) -> str:
-        if text.lower() not in words:
-            raise ValueError(text)
-        return text.lower()
 
-    schema = Schema(type="string", enum=list(words), default=default)  # type: ignore[arg-type]
-    allowed = "one of " + ", ".join(words)
-    return Asked(name=name, about=about, schema=schema, allowed=allowed, parse=parse, default=default, many=many)
+def requested_filters(**values: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """The values that a request gives for each filter; a dependency of handlers. It gets its parameters below."""
+    return values
+
+
+RequestedFilters = SkipValidation[NamedDependency[dict[str, tuple[str, ...]]]]
+
+requested_filters.__annotations__ = {
+    name: Annotated[
+        tuple[str, ...],
+        QueryParameter(
+            description=each.description
+            + ("" if each.is_flag else " Several are alternatives, in upper or lower case."),
+            max_items=MAX_FILTER_VALUES,
+            schema_extra={"items": Schema(type=OpenAPIType.STRING, enum=list(each.values) or None)},
+        ),
+    ]
+    for name, each in FILTERS.items()
+}
+requested_filters.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=(), annotation=annotation)
+        for name, annotation in requested_filters.__annotations__.items()
+    ]
+)

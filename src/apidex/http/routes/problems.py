@@ -2,16 +2,18 @@
 
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from litestar import Request, Response
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi import ResponseSpec
 
 from apidex import logs
+from apidex.errors import QueryError
 from apidex.http.headers import ALLOW
 from apidex.http.problem_details import FAULT, PROBLEM_JSON, Problem
+from apidex.http.routes.parameters import not_allowed, query_parameters
 
 log = logs.get_logger()
 
@@ -50,6 +52,17 @@ def http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Res
     return response
 
 
+def query_error(request: Request[Any, Any, Any], error: QueryError) -> Response[bytes]:
+    return problem(request, Problem(400, f"{error}.", parameter=error.name, allowed=error.allowed))
+
+
+def invalid_parameter(request: Request[Any, Any, Any], error: ValidationException) -> Response[bytes]:
+    """The problem of the first parameter that Litestar could not convert."""
+    name = cast(list[dict[str, str]], error.extra)[0]["key"]
+    parameter = query_parameters(request.route_handler)[name]
+    return problem(request, not_allowed(name, request.query_params[name], parameter))
+
+
 def fault(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     log.error("request.broken", path=request.scope["path"], exc_info=error)
     return problem(request, Problem(500, FAULT))
@@ -57,6 +70,8 @@ def fault(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
 
 EXCEPTION_HANDLERS: dict[int | type[Exception], Callable[[Request[Any, Any, Any], Any], Response[bytes]]] = {
     Problem: problem,
+    QueryError: query_error,
+    ValidationException: invalid_parameter,
     HTTPException: http_exception,
     Exception: fault,
 }

@@ -1,29 +1,27 @@
-"""The API of api.publicapis.org, dark since 2024, under `/publicapis`: a client of it needs a new base URL and no other change.
+"""The API of api.publicapis.org, dark since 2024, under `/publicapis`: its clients need a new base URL and no other change.
 
-Its shapes and parameters, not its faults: an empty list is `[]`, what is not allowed is a 400 that says what is, and no match for
-`random` is a 404. It knew no paging and no limits, and neither does this.
+It has the shapes and parameters of the old service, not its faults: an empty list is `[]`, a value that is not allowed is a 400,
+and no match for `random` is a 404. The old service had neither pages nor limits, and so this has none.
 """
 
 import random as chance
-from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, get
+from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
-from litestar.openapi.spec import Schema
+from litestar.params import ParameterKwarg, QueryParameter, SkipValidation
 
 from apidex.catalogue.catalogue import Catalogue
 from apidex.catalogue.entry import NAME_LIMIT, Entry
 from apidex.http.headers import JSON, version_headers
 from apidex.http.problem_details import Problem
 from apidex.http.routes.conditional import UNCHANGED, ReplicaDependency, catalogue_response
-from apidex.http.routes.parameters import Asked, asking, read
+from apidex.http.routes.parameters import strict_query
 from apidex.http.routes.problems import problem_spec
-from apidex.search import publicapis
-from apidex.search.filters import ENUM_FILTERS
-from apidex.search.publicapis import NO, YES, PublicApisQuery, normalize_query
+from apidex.search.publicapis import CORS, NO, YES, PublicApisQuery, normalize_query
 
 
 class EntriesView(msgspec.Struct, frozen=True):
@@ -46,61 +44,73 @@ class HealthView(msgspec.Struct, frozen=True):
     alive: bool
 
 
-def _text(name: str, about: str) -> Asked:
-    schema = Schema(type="string", max_length=NAME_LIMIT)  # type: ignore[arg-type]
-    allowed = f"a text of up to {NAME_LIMIT} characters"
-    return Asked(name=name, about=about, schema=schema, allowed=allowed, parse=publicapis.text, default="")
+def _text(description: str) -> ParameterKwarg:
+    return QueryParameter(
+        description=description, max_length=NAME_LIMIT, title=f"a text of up to {NAME_LIMIT} characters"
+    )
 
 
-def _word(name: str, about: str, words: Sequence[str], parse: Callable[[str], Any], allowed: str) -> Asked:
-    schema = Schema(type="string", enum=[*words, ""])  # type: ignore[arg-type]
-    return Asked(name=name, about=about, schema=schema, allowed=allowed, parse=parse, default=parse(""))
+def _word(description: str, *words: str) -> ParameterKwarg:
+    return QueryParameter(description=description, schema_extra={"enum": [*words, ""]})
 
 
-_CORS = ENUM_FILTERS["cors"]
-_FILTERS = (
-    _text("title", "What the name is to contain, in any case."),
-    _text("description", "What the description is to contain, in any case."),
-    _text("auth", "What the authentication is to contain, in any case; `null` for none."),
-    _word("https", "Whether it is to be served over HTTPS.", [*YES, *NO], publicapis.https, "true or false"),
-    _word("cors", "What is to be said of CORS, in any case.", _CORS, publicapis.cors, f"one of {', '.join(_CORS)}"),
-    _text("category", "What the category is to contain, in any case: `science` for Science & Math."),
-)
+def requested_query(
+    title: Annotated[str, _text("What the name must contain, in any case.")] = "",
+    description: Annotated[str, _text("What the description must contain, in any case.")] = "",
+    auth: Annotated[str, _text("What the authentication must contain, in any case; `null` for none.")] = "",
+    https: Annotated[str, _word("Whether it is served over HTTPS.", *YES, *NO)] = "",
+    cors: Annotated[str, _word("Whether web pages of other sites may call it, in any case.", *CORS)] = "",
+    category: Annotated[str, _text("What the category must contain, in any case: `science` for Science & Math.")] = "",
+) -> PublicApisQuery:
+    """The query of a request; a dependency of handlers."""
+    return PublicApisQuery(title, description, auth, https, cors, category)
+
+
+RequestedQuery = SkipValidation[NamedDependency[PublicApisQuery]]
+
+
+def _strict_query(request: Request[Any, Any, Any]) -> None:
+    request.scope["query_string"] = normalize_query(request.scope["query_string"])
+    strict_query(request)
+
+
 _ENTRIES = {200: ResponseSpec(EntriesView, description="The entries", generate_examples=False)}
 _CATEGORIES = {200: ResponseSpec(NamesView, description="The categories", generate_examples=False)}
-_NOT_ALLOWED = problem_spec(HTTPStatus.BAD_REQUEST, "A parameter that there is not, or a value that it cannot have")
+_NOT_ALLOWED = problem_spec(HTTPStatus.BAD_REQUEST, "An unknown parameter, or a value that is not allowed")
 
 
 @get(
     "/publicapis/entries",
-    summary="Every entry that has all that is asked for; without parameters, all",
-    description="As `GET /entries` of api.publicapis.org. A parameter that is empty asks for nothing.",
+    summary="Every entry that matches all parameters; without parameters, all",
+    description="As `GET /entries` of api.publicapis.org. An empty parameter is as good as none.",
     tags=["publicapis"],
     operation_id="publicapis_entries",
-    operation_class=asking(*_FILTERS),
+    before_request=_strict_query,
     responses={**_ENTRIES, **UNCHANGED, **_NOT_ALLOWED},
 )
-async def entries(request: Request[Any, Any, Any], replica: ReplicaDependency) -> Response[bytes]:
+async def entries(
+    request: Request[Any, Any, Any], replica: ReplicaDependency, requested: RequestedQuery
+) -> Response[bytes]:
     """Answer with the entries in the order of the catalogue."""
-    filters, catalogue = _filters(request), replica.refresher.current.catalogue
-    return catalogue_response(request, replica, lambda: _entries_view(catalogue, filters.select(catalogue)))
+    catalogue = replica.refresher.current.catalogue
+    return catalogue_response(request, replica, lambda: _entries_view(catalogue, requested.select(catalogue)))
 
 
 @get(
     "/publicapis/random",
-    summary="One entry, by chance, among those that have all that is asked for",
-    description="As `GET /random` of api.publicapis.org; asked again, it answers another.",
+    summary="One random entry of those that match all parameters",
+    description="As `GET /random` of api.publicapis.org; each request gets another.",
     tags=["publicapis"],
     operation_id="publicapis_random",
-    operation_class=asking(*_FILTERS),
-    responses={**_ENTRIES, **_NOT_ALLOWED, **problem_spec(HTTPStatus.NOT_FOUND, "No entry has all that is asked for")},
+    before_request=_strict_query,
+    responses={**_ENTRIES, **_NOT_ALLOWED, **problem_spec(HTTPStatus.NOT_FOUND, "No entry matches all parameters")},
 )
-async def random(request: Request[Any, Any, Any], replica: ReplicaDependency) -> Response[bytes]:
+async def random(replica: ReplicaDependency, requested: RequestedQuery) -> Response[bytes]:
     """Answer with a list of one, which no cache may keep."""
     current, policy = replica.refresher.current, replica.refresher.policy
-    found = _filters(request).select(current.catalogue)
+    found = requested.select(current.catalogue)
     if not found:
-        raise Problem(404, "No entry has all that is asked for.")
+        raise Problem(404, "No entry matches all parameters.")
     body = _entries_view(current.catalogue, [chance.choice(found)])  # noqa: S311 - guards nothing
     headers = {name.decode(): value.decode() for name, value in version_headers(current, policy)}
     return Response(body, media_type=JSON.decode(), headers=headers | {"cache-control": "no-store"})
@@ -112,15 +122,15 @@ async def random(request: Request[Any, Any, Any], replica: ReplicaDependency) ->
     description="As `GET /categories` of api.publicapis.org.",
     tags=["publicapis"],
     operation_id="publicapis_categories",
+    before_request=_strict_query,
     responses={**_CATEGORIES, **UNCHANGED, **_NOT_ALLOWED},
 )
 async def categories(request: Request[Any, Any, Any], replica: ReplicaDependency) -> Response[bytes]:
     """Answer with each name once, in the order in which the catalogue has them first."""
-    read(request, ())
-    kinds = replica.refresher.current.search.facets.keys
+    facets = replica.refresher.current.search.facets
 
     def body() -> bytes:
-        names = list(dict.fromkeys(kind.category for kind in kinds))
+        names = facets.in_catalogue_order("category")
         return msgspec.json.encode(NamesView(len(names), names))
 
     return catalogue_response(request, replica, body)
@@ -139,10 +149,6 @@ async def health() -> Response[HealthView]:
 
 
 HANDLERS = (entries, random, categories, health)
-
-
-def _filters(request: Request[Any, Any, Any]) -> PublicApisQuery:
-    return PublicApisQuery(**read(request, _FILTERS, normalize_query))
 
 
 def _entries_view(catalogue: Catalogue, positions: list[int]) -> bytes:

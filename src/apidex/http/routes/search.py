@@ -6,127 +6,81 @@ Each answer names the version of the catalogue that it is from.
 import csv
 import functools
 import io
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 import msgspec
 from litestar import Request, Response, get
 from litestar.datastructures.headers import Accept
 from litestar.openapi import ResponseSpec
-from litestar.openapi.spec import Schema
+from litestar.openapi.spec import Example, OpenAPIType
+from litestar.params import ParameterKwarg, QueryParameter
 
 from apidex.catalogue.diff import Change, changes
-from apidex.catalogue.entry import NAME_LIMIT, Entry, has_control
-from apidex.errors import QueryError
+from apidex.catalogue.entry import NAME_LIMIT, Entry
 from apidex.http.asgi import Headers
 from apidex.http.context import ReplicaContext
-from apidex.http.headers import JSON, header_value
+from apidex.http.headers import header_value
 from apidex.http.problem_details import Problem
-from apidex.http.routes.conditional import UNCHANGED, ReplicaDependency, versioned_response
-from apidex.http.routes.parameters import NO_CONTROLS, Asked, asking, one_of, read, whole
+from apidex.http.routes.conditional import UNCHANGED, ReplicaDependency, also_as, versioned_response
+from apidex.http.routes.parameters import NO_CONTROLS, RequestedFilters, strict_query, whole_number
 from apidex.http.routes.problems import problem_spec
 from apidex.replication.snapshot import Snapshot
-from apidex.search.filters import ENUM_FILTERS, FacetKey, Filters
 from apidex.search.ranking import Sort
 from apidex.search.results import SearchRequest, SearchView, answer
 
-# --- what may be asked
-
-
-def _query(text: str) -> str:
-    if len(text) > NAME_LIMIT or has_control(text):
-        raise ValueError(text)
-    return text
-
+# --- query parameters
 
 _VERSION = "^[0-9]{1,20}-[0-9a-f]{12}$"
+_A_VERSION = "a version as the header Catalogue-Version names it, such as 1800000000000-64bd81190d7b"
+_MEDIA_TYPES = {"json": "application/json", "ndjson": "application/x-ndjson", "csv": "text/csv"}
 
 
-def _version(text: str) -> str:
-    if not re.fullmatch(_VERSION, text):
-        raise ValueError(text)
-    return text
+def _query(description: str) -> ParameterKwarg:
+    return QueryParameter(
+        description=description,
+        max_length=NAME_LIMIT,
+        pattern=NO_CONTROLS,
+        title=f"up to {NAME_LIMIT} characters, none of them a control character",
+        examples=[Example("open weather", value="open weather")],
+    )
 
 
-_ALLOWED_VERSION = "a version as the header Catalogue-Version names it, such as 1800000000000-64bd81190d7b"
-
-
-def _q(about: str) -> Asked:
-    schema = Schema(type="string", max_length=NAME_LIMIT, pattern=NO_CONTROLS, example="open weather")  # type: ignore[arg-type]
-    allowed = f"up to {NAME_LIMIT} characters, none of them a control character"
-    return Asked(name="q", about=about, schema=schema, allowed=allowed, parse=_query, default="")
-
-
-def _filter_of_catalogue(name: str, about: str) -> Asked:
-    schema = Schema(type="string")  # type: ignore[arg-type]
-    return Asked(name=name, about=about, schema=schema, allowed="a value that the catalogue has", many=True)
-
-
-FILTERS = (
-    _filter_of_catalogue(
-        "category",
-        "Only entries of this category, in upper or lower case, as /v1/categories lists them. Several are alternatives.",
-    ),
-    _filter_of_catalogue(
-        "auth", "Only entries that want this authentication: none, apiKey, OAuth, … Several are alternatives."
-    ),
-    one_of(
-        "https", "Only entries that are served over HTTPS (true), or are not (false).", ENUM_FILTERS["https"], many=True
-    ),
-    one_of(
-        "cors",
-        "Only entries that let web pages of others call them, or do not. Several are alternatives.",
-        ENUM_FILTERS["cors"],
-        many=True,
-    ),
+_SEARCH = _query(
+    "What the name must contain. Case, accents, spaces and punctuation do not matter; blank for every entry."
 )
-
-_LIMIT = whole("limit", "The most hits that are answered at once.", 1, 100, 20)
-_OFFSET = whole("offset", "How many hits to leave out before the first. Past the end the page is empty.", 0, 10**9, 0)
-_SORT = one_of(
-    "sort",
-    "relevance: exact names, then those that begin so, have a word that begins so, contain it; "
+_TYPED = _query("What was typed so far. Nothing is suggested for a blank one.")
+_LIMIT = whole_number(1, 100, "The most hits in one answer.")
+_SUGGESTIONS = whole_number(1, 20, "The most names that are suggested.")
+_OFFSET = whole_number(0, 10**9, "How many hits to leave out before the first. Past the end the page is empty.")
+_SORT = QueryParameter(
+    description="relevance: exact names, then those that begin so, have a word that begins so, contain it; "
     "shorter before longer, then alphabetical. name: alphabetical. catalogue: as the upstream lists them.",
-    [*Sort],
-    default=Sort.RELEVANCE,
+    title=f"one of {', '.join(Sort)}",
+    lower_case=True,
+    schema_extra={"default": Sort.RELEVANCE.value},
 )
-_OF_VERSION = Asked(
-    name="version",
-    about="The version of the catalogue to search, so that pages fit together across a refresh; the links in Link carry it.",
-    schema=Schema(type="string", pattern=_VERSION),  # type: ignore[arg-type]
-    allowed=_ALLOWED_VERSION,
-    parse=_version,
+_FORMAT = QueryParameter(
+    description="json (a list), ndjson (one entry a line), csv (with a line of headings). Without it, the Accept header decides.",
+    title=f"one of {', '.join(_MEDIA_TYPES)}",
+    lower_case=True,
 )
-_SEARCH = (
-    _q("What the name is to contain. Case, accents, spaces and punctuation do not matter; blank for every entry."),
-    *FILTERS,
-    *(_SORT, _LIMIT, _OFFSET, _OF_VERSION),
+_OF_VERSION = QueryParameter(
+    description="The version of the catalogue to search, so that pages fit together across a refresh; links to pages have it.",
+    pattern=_VERSION,
+    title=_A_VERSION,
+    schema_extra={"one_of": None, "type": OpenAPIType.STRING},
 )
-_SUGGEST = (
-    _q("What was typed so far. Nothing is suggested for a blank one."),
-    whole("limit", "The most names that are suggested.", 1, 20, 8),
-)
-FORMATS = {"json": JSON, "ndjson": b"application/x-ndjson", "csv": b"text/csv; charset=utf-8"}
-_MEDIA_TYPES = {content_type.decode().partition(";")[0]: name for name, content_type in FORMATS.items()}
-_FORMAT = one_of(
-    "format",
-    "json (a list), ndjson (an entry a line) or csv (with a line of headings). If it is not said, the header Accept decides.",
-    [*FORMATS],
-)
-_ENTRIES = (*FILTERS, _FORMAT)
-_SINCE = Asked(
-    name="since",
-    about="The version to compare with: what the header Catalogue-Version, or a member version, said before.",
-    schema=Schema(type="string", pattern=_VERSION),  # type: ignore[arg-type]
-    allowed=_ALLOWED_VERSION,
-    parse=_version,
+_SINCE = QueryParameter(
+    description="The version to compare with: an earlier value of the header Catalogue-Version, or of a member version.",
+    pattern=_VERSION,
+    title=_A_VERSION,
     required=True,
 )
 
-# --- what is answered
+# --- answers
 
 
 class SuggestionView(msgspec.Struct, frozen=True):
@@ -169,8 +123,8 @@ class ChangesView(msgspec.Struct, frozen=True):
     changed: list[Change]
 
 
-_WRONG = problem_spec(HTTPStatus.BAD_REQUEST, "A parameter that there is not, or a value that is not allowed")
-_GONE = problem_spec(HTTPStatus.GONE, "The version that was asked for is not held here; `version` is the one that is")
+_WRONG = problem_spec(HTTPStatus.BAD_REQUEST, "An unknown parameter, or a value that is not allowed")
+_GONE = problem_spec(HTTPStatus.GONE, "The requested version is not available here; `version` is the current one")
 
 
 def _answers(shape: Any, text: str, *further: dict[int, ResponseSpec]) -> dict[int, ResponseSpec]:  # noqa: ANN401 - a type
@@ -192,22 +146,31 @@ def _answers(shape: Any, text: str, *further: dict[int, ResponseSpec]) -> dict[i
     ),
     tags=["search"],
     operation_id="search",
-    operation_class=asking(*_SEARCH),
+    before_request=strict_query,
     responses=_answers(SearchView, "A page of hits", _GONE),
 )
-async def search(request: Request[Any, Any, Any], replica: ReplicaDependency) -> Response[bytes]:
-    """Answer with a page of hits, from the version that was asked for."""
-    asked = read(request, _SEARCH)
-    snapshot = _held(replica, asked["version"])
-    filters = _filters(snapshot, asked)
-    page = SearchRequest(asked["q"], filters, Sort(asked["sort"]), asked["offset"], asked["limit"])
-    results = functools.cache(lambda: answer(snapshot.search, snapshot.version, page))
+async def search(
+    *,
+    request: Request[Any, Any, Any],
+    replica: ReplicaDependency,
+    q: Annotated[str, _SEARCH] = "",
+    filters: RequestedFilters,
+    sort: Annotated[Sort, _SORT] = Sort.RELEVANCE,
+    limit: Annotated[int, _LIMIT] = 20,
+    offset: Annotated[int, _OFFSET] = 0,
+    version: Annotated[str | None, _OF_VERSION] = None,
+) -> Response[bytes]:
+    """Answer with a page of hits, from the requested version."""
+    snapshot = _snapshot(replica, version)
+    search_request = SearchRequest(q, filters, sort, limit, offset)
+    snapshot.search.facets.parse(filters)  # a wrong value is an error even where the client holds the answer
+    results = functools.cache(lambda: answer(snapshot.search, snapshot.version, search_request))
     return versioned_response(
         request,
         replica,
         snapshot,
         lambda: msgspec.json.encode(results()),
-        further=lambda: _links(asked, snapshot.version, results().total),
+        further=lambda: _links(search_request, snapshot.version, results().total),
     )
 
 
@@ -216,18 +179,22 @@ async def search(request: Request[Any, Any, Any], replica: ReplicaDependency) ->
     summary="Names that fit what was typed so far",
     tags=["search"],
     operation_id="suggest",
-    operation_class=asking(*_SUGGEST),
+    before_request=strict_query,
     responses=_answers(SuggestionsView, "Distinct names, best first"),
 )
-async def suggest(request: Request[Any, Any, Any], replica: ReplicaDependency) -> Response[bytes]:
+async def suggest(
+    request: Request[Any, Any, Any],
+    replica: ReplicaDependency,
+    q: Annotated[str, _TYPED] = "",
+    limit: Annotated[int, _SUGGESTIONS] = 8,
+) -> Response[bytes]:
     """Answer with the best few names."""
-    asked = read(request, _SUGGEST)
     snapshot = replica.refresher.current
 
     def body() -> bytes:
-        hits = snapshot.search.suggest(asked["q"], asked["limit"])
+        hits = snapshot.search.suggest(q, limit)
         names = [SuggestionView(snapshot.catalogue[hit.position].name, hit.highlights) for hit in hits]
-        return msgspec.json.encode(SuggestionsView(asked["q"], snapshot.version, names))
+        return msgspec.json.encode(SuggestionsView(q, snapshot.version, names))
 
     return versioned_response(request, replica, snapshot, body)
 
@@ -237,11 +204,11 @@ async def suggest(request: Request[Any, Any, Any], replica: ReplicaDependency) -
     summary="Every category, and how many entries it has",
     tags=["catalogue"],
     operation_id="categories",
+    before_request=strict_query,
     responses=_answers(CategoriesView, "In alphabetical order"),
 )
 async def categories(request: Request[Any, Any, Any], replica: ReplicaDependency) -> Response[bytes]:
     """Answer with the categories of the current catalogue."""
-    read(request, ())
     snapshot = replica.refresher.current
 
     def body() -> bytes:
@@ -257,22 +224,27 @@ async def categories(request: Request[Any, Any, Any], replica: ReplicaDependency
     description="Complete, in the order of the catalogue: `/v1/entries?auth=none&cors=yes&format=csv`.",
     tags=["catalogue"],
     operation_id="entries",
-    operation_class=asking(*_ENTRIES, also=list(_MEDIA_TYPES)[1:]),
-    responses=_answers(list[Entry], "The entries; as NDJSON or CSV where that was asked for"),
+    before_request=strict_query,
+    operation_class=also_as("application/x-ndjson", "text/csv"),
+    responses=_answers(list[Entry], "The entries; as NDJSON or CSV where that is requested"),
 )
-async def entries(request: Request[Any, Any, Any], replica: ReplicaDependency) -> Response[bytes]:
-    """Answer with everything, in the format that was asked for."""
-    asked = read(request, _ENTRIES)
+async def entries(
+    request: Request[Any, Any, Any],
+    replica: ReplicaDependency,
+    filters: RequestedFilters,
+    format: Annotated[Literal["json", "ndjson", "csv"], _FORMAT] = "json",  # noqa: A002 - the name of the parameter
+) -> Response[bytes]:
+    """Answer with all of them, in the requested format."""
     snapshot = replica.refresher.current
-    filters = _filters(snapshot, asked)
-    format_name = asked["format"] or _accepted(header_value(request.scope["headers"], b"accept"))
+    accepted = snapshot.search.facets.parse(filters)
+    if "format" not in request.query_params:
+        format = _preferred(header_value(request.scope["headers"], b"accept"))  # noqa: A001
 
     def body() -> bytes:
-        return _WRITERS[format_name](snapshot, snapshot.search.facets.positions(filters))
+        return _WRITERS[format](snapshot, snapshot.search.facets.positions(accepted))
 
-    return versioned_response(
-        request, replica, snapshot, body, content_type=FORMATS[format_name], varies=f"-{format_name}"
-    )
+    content_type = _MEDIA_TYPES[format] + ("; charset=utf-8" if format == "csv" else "")
+    return versioned_response(request, replica, snapshot, body, content_type=content_type.encode(), varies=f"-{format}")
 
 
 @get(
@@ -281,13 +253,14 @@ async def entries(request: Request[Any, Any, Any], replica: ReplicaDependency) -
     description="A replica holds the last few versions. What has the same name, or else the same link, is the same entry.",
     tags=["catalogue"],
     operation_id="changes",
-    operation_class=asking(_SINCE),
+    before_request=strict_query,
     responses=_answers(ChangesView, "What was added, removed and changed", _GONE),
 )
-async def changed(request: Request[Any, Any, Any], replica: ReplicaDependency) -> Response[bytes]:
-    """Answer with the difference between a version held and the current one."""
-    since: str = read(request, (_SINCE,))["since"]
-    before, now = _held(replica, since), replica.refresher.current
+async def changed(
+    request: Request[Any, Any, Any], replica: ReplicaDependency, since: Annotated[str, _SINCE]
+) -> Response[bytes]:
+    """Answer with the difference between an earlier version and the current one."""
+    before, now = _snapshot(replica, since), replica.refresher.current
 
     def body() -> bytes:
         added, removed, otherwise = changes(before.catalogue, now.catalogue)
@@ -298,31 +271,22 @@ async def changed(request: Request[Any, Any, Any], replica: ReplicaDependency) -
 
 HANDLERS = (search, suggest, categories, entries, changed)
 
-# --- how
+# --- how they are made
 
 
-def _held(replica: ReplicaContext, version: str | None) -> Snapshot:
-    """The snapshot of a *version*; the current one if none was named. Raises Problem if it is not held."""
-    if version is None:
-        return replica.refresher.current
-    snapshot = replica.refresher.find_version(version)
+def _snapshot(replica: ReplicaContext, version: str | None) -> Snapshot:
+    """The snapshot of a *version*, or the current one for None. Raises Problem if this replica does not have it."""
+    current = replica.refresher.current
+    snapshot = replica.refresher.find_version(version) if version else current
     if snapshot is None:
-        current = replica.refresher.current.version
-        detail = f"Version {version} of the catalogue is not held by this replica, or not any more; {current} is. Begin anew."
-        raise Problem(410, detail, version=current)
+        detail = f"Version {version} is not available (current: {current.version}). Restart from the first page."
+        raise Problem(410, detail, version=current.version)
     return snapshot
 
 
-def _filters(snapshot: Snapshot, asked: dict[str, Any]) -> Filters:
-    try:
-        return snapshot.search.facets.parse({name: asked[name] for name in FacetKey._fields})
-    except QueryError as error:
-        raise Problem(400, f"{error}.", parameter=error.name, allowed=error.allowed) from None
-
-
-def _links(asked: dict[str, Any], version: str, total: int) -> Headers:
-    """Where the other pages are, if there are any."""
-    offset, limit = asked["offset"], asked["limit"]
+def _links(request: SearchRequest, version: str, total: int) -> Headers:
+    """The addresses of the other pages, if there are any."""
+    offset, limit = request.offset, request.limit
     last = max(0, total - 1) // limit * limit
     pages = {"first": 0, "prev": min(max(0, offset - limit), last), "next": offset + limit, "last": last}
     if offset == 0:
@@ -331,7 +295,8 @@ def _links(asked: dict[str, Any], version: str, total: int) -> Headers:
         del pages["next"]
     if "prev" not in pages and "next" not in pages:
         return []
-    kept = {name: asked[name] for name in ("q", *FacetKey._fields, "sort", "limit") if asked[name]}
+    query = {"q": request.query, **request.filters, "sort": request.sort.value, "limit": limit}
+    kept = {name: value for name, value in query.items() if value}
     links = [
         f'</v1/search?{urlencode(kept | {"offset": to, "version": version}, doseq=True)}>; rel="{rel}"'
         for rel, to in pages.items()
@@ -339,13 +304,13 @@ def _links(asked: dict[str, Any], version: str, total: int) -> Headers:
     return [(b"link", ", ".join(links).encode())]
 
 
-def _accepted(accept: bytes) -> str:
-    """The format that an Accept header likes best (RFC 9110, section 12.5.1); JSON if it likes none of them."""
+def _preferred(accept: bytes) -> Literal["json", "ndjson", "csv"]:
+    """The format that an Accept header prefers (RFC 9110, section 12.5.1); JSON if it accepts none of them."""
     try:
-        best = Accept(accept.decode("latin-1")).best_match(list(_MEDIA_TYPES), default=JSON.decode())
+        best = Accept(accept.decode("latin-1")).best_match([*_MEDIA_TYPES.values()], default=_MEDIA_TYPES["json"])
     except OverflowError:  # Litestar takes any number for a weight, and cannot sort by `q=inf`
-        best = JSON.decode()
-    return _MEDIA_TYPES[best]
+        return "json"
+    return next(name for name in _WRITERS if _MEDIA_TYPES[name] == best)
 
 
 def _as_json(snapshot: Snapshot, positions: Sequence[int]) -> bytes:
@@ -366,4 +331,8 @@ def _as_csv(snapshot: Snapshot, positions: Sequence[int]) -> bytes:
     return text.getvalue().encode()
 
 
-_WRITERS = {"json": _as_json, "ndjson": _as_ndjson, "csv": _as_csv}
+_WRITERS: dict[Literal["json", "ndjson", "csv"], Callable[[Snapshot, Sequence[int]], bytes]] = {
+    "json": _as_json,
+    "ndjson": _as_ndjson,
+    "csv": _as_csv,
+}

@@ -51,8 +51,12 @@ def _operation(path: str, method: str, operation: dict[str, Any], base: str) -> 
         f"<tr><td>{escape(status)}<td>{_when(status, answer)}<td>{_shapes_of(answer)}"
         for status, answer in operation.get("responses", {}).items()
     )
-    asked = {item["name"]: item["example"] for item in operation.get("parameters", ()) if "example" in item}
-    query = f"?{urlencode(asked)}" if asked else ""
+    examples = {
+        item["name"]: next(iter(item["examples"].values()))["value"]
+        for item in operation.get("parameters", ())
+        if "examples" in item
+    }
+    query = f"?{urlencode(examples)}" if examples else ""
     example = escape(f"curl '{base}{path.replace('{name}', 'Cat')}{query}'")
     return (
         f"<h3>{method.upper()} {escape(path)}</h3><p>{_prose(operation.get('summary', ''))}</p>"
@@ -68,7 +72,7 @@ def _value(schema: dict[str, Any]) -> str:
         return f"{_value(schema.get('items', {}))}; may be repeated"
     allowed = ", ".join(map(str, schema["enum"])) if "enum" in schema else str(schema.get("type", "any"))
     if "minimum" in schema:
-        allowed += f", {schema['minimum']} to {schema['maximum']}"
+        allowed += f", {schema['minimum']:.0f} to {schema['maximum']:.0f}"
     if "maxLength" in schema:
         allowed += f", up to {schema['maxLength']} characters"
     return escape(f"{allowed}; {schema['default']} if left out" if schema.get("default") is not None else allowed)
