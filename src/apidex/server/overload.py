@@ -1,6 +1,7 @@
 """When a replica has more requests than it can answer: whether the queue before the event loop stands."""
 
 import asyncio
+from collections.abc import Callable
 from time import monotonic
 
 OPERATIONS = b"/-/"
@@ -11,22 +12,22 @@ class LoopLagDetector:
     """Measures how long the iterations of the event loop take: what is read last in one has waited at least that long.
 
     A single long iteration means that the process was held up. The queue stands where iterations have been longer than
-    *target* seconds for ten times that, as in CoDel (RFC 8289). asyncio does not tell when an iteration begins, so a callback
-    is scheduled: it runs in the next one, and until then the present one lasts. Once in 10 ms is often enough, and costs nothing
-    beside thousands of requests. A *target* of 0 disables it.
+    *target* seconds for ten times that, as in CoDel (RFC 8289). asyncio does not tell when an iteration begins, and
+    `loop.time()` stands still during it, so a callback is scheduled: it runs in the next iteration, and until then the present
+    one lasts. Once in 10 ms is often enough, and costs nothing beside thousands of requests. A *target* of 0 disables it.
     """
 
     _INTERVAL = 0.01
 
-    def __init__(self, target: float) -> None:
-        self._target = target or float("inf")
+    def __init__(self, target: float, *, clock: Callable[[], float] = monotonic) -> None:
+        self._target, self._clock = target or float("inf"), clock
         self._patience = 10 * self._target
         self._scheduled_at: float | None = None
         self._ran_at = self._short_at = float("-inf")
 
     def is_overloaded(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Whether this iteration is too long, after a series of others that were."""
-        now = monotonic()
+        now = self._clock()
         if self._scheduled_at is not None:
             return now - self._scheduled_at > self._target and now - self._short_at > self._patience
         if now - self._ran_at > self._INTERVAL:
@@ -37,6 +38,6 @@ class LoopLagDetector:
         return False
 
     def _run(self, scheduled_at: float) -> None:
-        self._scheduled_at, self._ran_at = None, monotonic()
+        self._scheduled_at, self._ran_at = None, self._clock()
         if self._ran_at - scheduled_at <= self._target:
             self._short_at = self._ran_at
