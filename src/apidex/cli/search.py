@@ -3,7 +3,6 @@
 import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
 from urllib.parse import quote, urlencode
 
 import httpx
@@ -21,10 +20,8 @@ from apidex.search.filters import FILTERS
 from apidex.search.index import SearchIndex
 from apidex.search.names import NameIndex
 from apidex.search.ranking import Sort
-from apidex.search.results import HitView, SearchRequest, SearchView, answer
+from apidex.search.results import CorrectionView, HitView, SearchRequest, answer
 from apidex.settings import Settings
-
-T = TypeVar("T")
 
 MAX_LIMIT = 100
 """The most hits on a page, as over HTTP."""
@@ -32,12 +29,34 @@ MAX_LIMIT = 100
 Filters = Mapping[str, Sequence[str]]
 
 
+class _Results(msgspec.Struct):
+    """What is printed of `/v1/search`."""
+
+    total: int
+    hits: list[HitView]
+    did_you_mean: CorrectionView | None = None
+
+
 def run(options: Namespace, settings: Settings) -> int:
     """Print what was found. Return 1 if nothing was, even if there is a correction. Raises ApidexError."""
     text, filters = " ".join(options.words), _filters(options)
-    if options.exact:
-        return _search_exact(text, filters, options, settings)
-    return _search(text, filters, options, settings)
+    path = _path(text, filters, options)
+    if options.url is not None:
+        body = _get(options.url, path)
+    elif options.exact:
+        catalogue = load_catalogue(settings)
+        body = catalogue.select(NameIndex.build(catalogue.names()).find(text))
+    else:
+        catalogue = load_catalogue(settings)
+        index = SearchIndex.build(catalogue)
+        request = SearchRequest(text, filters, Sort(options.sort), options.limit)
+        body = msgspec.json.encode(answer(index, catalogue.digest[:12], request))
+    found = _decode(body, options.exact, options.url)
+    if options.json:
+        sys.stdout.write(body.decode() + "\n")
+    else:
+        _print(found, text, filters, options.exact)
+    return 0 if found.total else 1
 
 
 def _filters(options: Namespace) -> Filters:
@@ -45,62 +64,28 @@ def _filters(options: Namespace) -> Filters:
     return {name: [str(value).lower()] if isinstance(value, bool) else value or [] for name, value in given.items()}
 
 
-def _search(text: str, filters: Filters, options: Namespace, settings: Settings) -> int:
-    if text:
-        _path(text)
-    elif not any(filters.values()):
-        raise SettingsError("WORD: missing; allowed are words, or a filter such as --category Weather")
-    limit = options.limit
-    if not 1 <= limit <= MAX_LIMIT:
-        raise SettingsError(f"--limit: {limit} is not allowed; allowed is a whole number from 1 to {MAX_LIMIT}")
-    if options.url is not None:
-        query = urlencode({"q": text, **filters, "sort": options.sort, "limit": limit}, doseq=True)
-        body = _get(options.url, f"v1/search?{query}")
-    else:
-        catalogue = load_catalogue(settings)
-        index = SearchIndex.build(catalogue)
-        request = SearchRequest(text, filters, Sort(options.sort), limit)
-        body = msgspec.json.encode(answer(index, catalogue.digest[:12], request))
-    found = _decode(body, SearchView, "a page of hits", options.url)
-    if options.json:
-        sys.stdout.write(body.decode() + "\n")
-    else:
-        _print(text, filters, found)
-    return 0 if found.total else 1
-
-
-def _search_exact(text: str, filters: Filters, options: Namespace, settings: Settings) -> int:
-    """Find every entry whose name contains *text*, case-sensitive, as `GET /{name}` does."""
-    if any(filters.values()):
+def _path(text: str, filters: Filters, options: Namespace) -> str:
+    """Return what a service is asked for. Raises SettingsError for options that are not allowed."""
+    limit, is_filtered = options.limit, any(filters.values())
+    if options.exact and is_filtered:
         raise SettingsError("--exact: filters are not allowed; allowed are words, --url and --json")
-    path = _path(text)
-    if not text:
+    if options.exact and not text:
         raise SettingsError("WORD: empty; allowed are 1 to 256 characters")
-    if options.url is not None:
-        body = _get(options.url, path.replace(".", "%2E"))
-    else:
-        catalogue = load_catalogue(settings)
-        body = catalogue.select(NameIndex.build(catalogue.names()).find(text))
-    entries = _decode(body, list[Entry], "a list of entries", options.url)
-    if options.json:
-        sys.stdout.write(body.decode() + "\n")
-    elif entries:
-        _print_table([HitView(entry, None, []) for entry in entries], len(entries))
-    else:
-        print(f"No API has {text!r} in its name. Upper and lower case matter.", file=sys.stderr)
-    return 0 if entries else 1
-
-
-def _path(text: str) -> str:
-    """Return *text* as a path. Raises SettingsError for a text that cannot be a name."""
+    if not text and not is_filtered:
+        raise SettingsError("WORD: missing; allowed are words, or a filter such as --category Weather")
+    if not (options.exact or 1 <= limit <= MAX_LIMIT):
+        raise SettingsError(f"--limit: {limit} is not allowed; allowed is a whole number from 1 to {MAX_LIMIT}")
     try:
         path = quote(text, safe="")
-        name_from_path(f"/{path}".encode())
+        if text:
+            name_from_path(f"/{path}".encode())
     except Problem as problem:
         raise SettingsError(f"WORD: {problem}") from None
     except UnicodeEncodeError:
         raise SettingsError("WORD: not valid in this terminal's encoding; allowed is text") from None
-    return path
+    if options.exact:
+        return path.replace(".", "%2E")
+    return "v1/search?" + urlencode({"q": text, **filters, "sort": options.sort, "limit": limit}, doseq=True)
 
 
 def _get(url: str, path: str) -> bytes:
@@ -122,28 +107,34 @@ def _get(url: str, path: str) -> bytes:
 
 def _detail(response: httpx.Response) -> str:
     try:
-        problem = msgspec.json.decode(response.content, type=dict[str, object])
-    except msgspec.DecodeError:
-        problem = {}
-    return str(problem.get("detail", "the service calls it a bad request")).rstrip(".")
+        return str(response.json()["detail"]).rstrip(".")
+    except (ValueError, KeyError, TypeError):
+        return "the service calls it a bad request"
 
 
-def _decode(body: bytes, shape: type[T], what: str, url: str | None) -> T:
+def _decode(body: bytes, exact: bool, url: str | None) -> _Results:
     try:
-        return msgspec.json.decode(body, type=shape)
+        if not exact:
+            return msgspec.json.decode(body, type=_Results)
+        entries = msgspec.json.decode(body, type=list[Entry])
+        return _Results(len(entries), [HitView(entry, None, []) for entry in entries])
     except msgspec.DecodeError:
+        what = "a list of entries" if exact else "a page of hits"
         raise ServiceError(f"the service at {url} is not Apidex: its answer is not {what}") from None
 
 
-def _print(text: str, filters: Filters, found: SearchView) -> None:
-    correction = found.did_you_mean
+def _print(found: _Results, text: str, filters: Filters, exact: bool) -> None:
     if found.total:
         _print_table(found.hits, found.total)
         return
     message = f"No API has {text!r} in its name" if text else "There is no API"
-    filtered = " with these filters" if any(filters.values()) else ""
-    question = f" Did you mean {correction.query!r}?" if correction else ""
-    print(f"{message}{filtered}.{question}", file=sys.stderr)
+    message += " with these filters." if any(filters.values()) else "."
+    correction = found.did_you_mean
+    if exact:
+        message += " Upper and lower case matter."
+    elif correction:
+        message += f" Did you mean {correction.query!r}?"
+    print(message, file=sys.stderr)
     if correction:
         _print_table(correction.hits, correction.total, f" for {correction.query!r}")
 
