@@ -1,5 +1,5 @@
-"""A small balancer for replicas that run as plain processes. It does what a Service of a cluster does: it spreads connections, by
-chance, over those that are ready, looks into nothing that passes through it, and tries nothing twice.
+"""A small balancer for replicas that run as plain processes. It does what a Service of a cluster does: it spreads connections by
+chance over those that are ready, does not look into what passes through it, and does not retry.
 """
 
 import asyncio
@@ -23,11 +23,10 @@ class Balancer:
     def __init__(self, choose: Choice = random.choice) -> None:
         self.ports: list[int] = []
         self.port = 0
-        self.open: set[asyncio.Transport] = set()
         self._choose, self._ready = choose, set[int]()
 
     def is_ready(self, port: int) -> bool:
-        """Whether the last check of *port* went well."""
+        """Whether the last check of *port* succeeded."""
         return port in self._ready
 
     @contextmanager
@@ -45,26 +44,37 @@ class Balancer:
 
     async def _run(self, started: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()
-        server = await self._loop.create_server(self.client, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         checking = asyncio.create_task(self._keep_checking())
         started.set()
         await self._ended.wait()
         checking.cancel()
-        await asyncio.wait({checking})
         server.close()
-        for transport in list(self.open):
-            transport.abort()
-        await asyncio.sleep(0)
 
-    def client(self) -> "Client":
-        """What stands for one client's connection."""
-        return Client(self)
-
-    def chosen(self) -> int | None:
-        """The port for a new connection, if any is ready."""
+    async def _serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         ready = [port for port in self.ports if port in self._ready]
-        return self._choose(ready) if ready else None
+        try:
+            if not ready:
+                raise ConnectionRefusedError
+            replica, to_replica = await asyncio.open_connection("127.0.0.1", self._choose(ready))
+        except OSError:
+            to_client.transport.abort()
+            return
+        sending = asyncio.create_task(_pass_on(client, to_replica, self.received))
+        answering = asyncio.create_task(_pass_on(replica, to_client))
+        ended = set[asyncio.Task[None]]()
+        with suppress(asyncio.CancelledError):  # at the end of the run
+            ended, _ = await asyncio.wait({sending, answering}, return_when=asyncio.FIRST_COMPLETED)
+        sending.cancel()
+        answering.cancel()
+        to_replica.close()
+        # How the replica's side ends is how the client's does.
+        (to_client.transport.abort if [task for task in ended if task.exception()] else to_client.close)()
+
+    def received(self, data: bytes) -> bytes:
+        """What of *data*, which a client sent, is passed on. An OSError aborts its connection."""
+        return data
 
     async def _keep_checking(self) -> None:
         while True:
@@ -73,72 +83,21 @@ class Balancer:
             await asyncio.sleep(_CHECK_EVERY)
 
     async def _check(self, port: int) -> None:
-        well = False
+        ready = False
         with suppress(OSError, TimeoutError):
             async with asyncio.timeout(1):
-                well = await self._is_well(port)
-        (self._ready.add if well else self._ready.discard)(port)
-
-    @staticmethod
-    async def _is_well(port: int) -> bool:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        try:
-            writer.write(_CHECK)
-            return (await reader.read(12)).endswith(b" 200")
-        finally:
-            writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                try:
+                    writer.write(_CHECK)
+                    ready = (await reader.read(12)).endswith(b" 200")
+                finally:
+                    writer.close()
+        (self._ready.add if ready else self._ready.discard)(port)
 
 
-class Client(asyncio.Protocol):
-    """A client's side of a connection. What comes before the other side stands is kept."""
-
-    def __init__(self, balancer: Balancer) -> None:
-        self._balancer, self._early = balancer, bytearray()
-        self._other: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport: asyncio.Transport = transport  # type: ignore[assignment]
-        self._balancer.open.add(self._transport)
-        self._task = asyncio.ensure_future(self._connect())
-
-    async def _connect(self) -> None:
-        loop, port = asyncio.get_running_loop(), self._balancer.chosen()
-        try:
-            if port is None:
-                raise ConnectionRefusedError
-            other, _ = await loop.create_connection(lambda: _Replica(self._transport), "127.0.0.1", port)
-        except OSError:
-            self._transport.abort()
-        else:
-            self._other = other
-            other.write(bytes(self._early))
-
-    def data_received(self, data: bytes) -> None:
-        if self._other:
-            self._other.write(data)
-        else:
-            self._early += data
-
-    def connection_lost(self, _: Exception | None) -> None:
-        self._balancer.open.discard(self._transport)
-        self._task.cancel()
-        if self._other:
-            self._other.close()
-
-
-class _Replica(asyncio.Protocol):
-    """A replica's side of a connection. How it ends is how the client's ends."""
-
-    def __init__(self, client: asyncio.Transport) -> None:
-        self._client = client
-
-    def data_received(self, data: bytes) -> None:
-        self._client.write(data)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if exc:
-            self._client.abort()
-        else:
-            self._client.close()
+async def _pass_on(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passed: Callable[[bytes], bytes] = bytes
+) -> None:
+    while data := await reader.read(2**16):
+        writer.write(passed(data))
+        await writer.drain()

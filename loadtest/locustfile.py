@@ -110,7 +110,7 @@ class Shaped(LoadTestShape):
 
 
 class ApidexUser(FastHttpUser):
-    """Sends requests at a steady rate; `search`, the one task of each subclass, is what they differ in."""
+    """Sends requests at a steady rate. Subclasses inherit its only task, and may differ in what they `send`."""
 
     abstract = True
     kind, slower = "", 1.0
@@ -129,6 +129,15 @@ class ApidexUser(FastHttpUser):
         """Until the next one is due: a user that was kept waiting does not skip what it missed."""
         self.due += self.interval
         return max(0.0, self.due - SHARED.now())
+
+    @task
+    def search(self) -> None:
+        """Send one request."""
+        self.send()
+
+    def send(self) -> None:
+        """Search for a name."""
+        self.ask(SHARED.names.one(), self.headers)
 
     def ask(self, name: str, headers: Mapping[str, str], held: bytes | None = None) -> None:
         """Search for *name*, and record the outcome. *held* is the body that a 304 confirms."""
@@ -200,11 +209,6 @@ class KeepAliveUser(ApidexUser):
     weight = 6
     kind = "search, kept alive"
 
-    @task
-    def search(self) -> None:
-        """Search for a name."""
-        self.ask(SHARED.names.one(), self.headers)
-
 
 class NewConnectionUser(ApidexUser):
     """Opens a connection for each search."""
@@ -212,14 +216,9 @@ class NewConnectionUser(ApidexUser):
     weight = 3
     kind, headers = "search, new connection", {"Connection": "close"}
 
-    @task
-    def search(self) -> None:
-        """Search, and close."""
-        self.ask(SHARED.names.one(), self.headers)
-
 
 class ConditionalUser(ApidexUser):
-    """Revalidates the response that it holds."""
+    """Revalidates the response that it holds; a 304 says that its bytes are still right."""
 
     weight = 2
     kind = "search, revalidated"
@@ -229,9 +228,8 @@ class ConditionalUser(ApidexUser):
         super().on_start()
         self.name, self.tag, self.held = SHARED.names.one(), "", b""
 
-    @task
-    def search(self) -> None:
-        """Send the tag of the last response; a 304 says that its bytes are still right."""
+    def send(self) -> None:
+        """Send the tag of the last response."""
         if self.tag:
             self.ask(self.name, {"If-None-Match": self.tag}, self.held)
         else:
@@ -250,7 +248,6 @@ class GzipUser(ApidexUser):
     weight = 1
     kind, headers, slower = "a letter, compressed", {"Accept-Encoding": "gzip"}, 5.0
 
-    @task
-    def search(self) -> None:
+    def send(self) -> None:
         """Search for one letter."""
         self.ask(choice("aeiou"), self.headers)

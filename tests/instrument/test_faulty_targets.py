@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from loadtest.balancer import Balancer, Client
+from loadtest.balancer import Balancer
 from loadtest.load_generator import Load
 from loadtest.run import run
 from loadtest.scenarios import SCENARIOS
@@ -74,17 +74,11 @@ class Dropping(Balancer):
 
     passed = 0
 
-    def client(self):
-        return DroppedClient(self)
-
-
-class DroppedClient(Client):
-    def data_received(self, data: bytes) -> None:
-        self._balancer.passed += 1
-        if self._balancer.passed % 10_000 == 0:
-            self._transport.abort()
-        else:
-            super().data_received(data)
+    def received(self, data: bytes) -> bytes:
+        self.passed += 1
+        if self.passed % 10_000 == 0:
+            raise ConnectionAbortedError
+        return data
 
 
 def test_one_request_in_ten_thousand_that_is_dropped_is_found(tmp_path):
