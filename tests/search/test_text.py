@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apidex.search.text import fold, fold_batch, highlights, words
+from apidex.search.text import fold, fold_batch, highlighted, to_ranges, words
 
 anything = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=30)
 
@@ -68,7 +68,7 @@ def test_words_are_cut_where_people_see_them_begin(text, cut):
     ],
 )
 def test_highlights_are_ranges_of_code_points(name, start, end, ranges):
-    assert highlights(name, start, end) == ranges
+    assert to_ranges(highlighted(name, start, end)) == ranges
 
 
 mixed = st.lists(st.one_of(anything, st.text("ABCabc012 -_.'’éß", max_size=9)), max_size=9)

@@ -8,15 +8,14 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from typing import Literal
 
 import msgspec
 from stringzilla import Str
 
 from apidex.catalogue.catalogue import Catalogue, MemorySink
 from apidex.catalogue.formats import Parsed
-from apidex.indexing.shared_buffer import SharedBuffer, Span
-from apidex.indexing.worker import BuildError, BuildResult, DecodePayload, IndexingSink, Job, ParseUpstream
+from apidex.indexing.shared_buffer import SharedBuffer
+from apidex.indexing.worker import BuildError, BuildResult, IndexingSink, Job
 from apidex.search.filters import FacetIndex
 from apidex.search.index import SearchIndex
 from apidex.search.names import NameIndex
@@ -42,12 +41,12 @@ class IndexedCatalogue:
 
 def from_upstream(body: bytes, format_name: str | None = None) -> IndexedCatalogue:
     """Build from an upstream's response. Raises CatalogueError, as `formats.parse` does."""
-    return _build(ParseUpstream(format_name), body)
+    return _build(Job("upstream", format_name), body)
 
 
 def from_payload(payload: bytes | SharedBuffer, max_bytes: int) -> IndexedCatalogue:
     """Build from a payload in Redis; a SharedBuffer is closed. Raises CodecError, as `codec.from_bytes` does."""
-    return _build(DecodePayload(max_bytes), payload)
+    return _build(Job("payload", max_bytes), payload)
 
 
 def _build(job: Job, data: bytes | SharedBuffer) -> IndexedCatalogue:
@@ -83,14 +82,9 @@ def _build_in_subprocess(job: Job, data: bytes | SharedBuffer) -> IndexedCatalog
 
 def _from_shared(result: BuildResult, memory: memoryview) -> IndexedCatalogue:
     """The catalogue and indexes whose arrays lie in *memory*, which lives until none of them is in use."""
-
-    def array(span: Span, code: Literal["B", "I", "Q"] = "B") -> memoryview:
-        start, end = span
-        return memory[start:end].cast(code)
-
-    at = result.arrays
-    catalogue = Catalogue(array(at.canonical), array(at.bounds, "Q"), result.digest, result.categories)
-    index = NameIndex(Str(array(at.names)), array(at.name_starts, "Q"))
-    folded = FoldedNames(Str(array(at.folded_names)), array(at.word_starts), array(at.folded_starts, "Q"))
-    facets = FacetIndex(result.facet_keys, array(at.facet_key_numbers, "I"))
+    at = {name: memory[start:end] for name, (start, end) in result.arrays.items()}
+    catalogue = Catalogue(at["canonical"], at["bounds"].cast("Q"), result.digest, result.categories)
+    index = NameIndex(Str(at["names"]), at["name_starts"].cast("Q"))
+    folded = FoldedNames(Str(at["folded_names"]), at["word_starts"], at["folded_starts"].cast("Q"))
+    facets = FacetIndex(result.facet_keys, at["facet_key_numbers"].cast("I"))
     return IndexedCatalogue(Parsed(catalogue, result.report), index, SearchIndex.of(catalogue, folded, facets))

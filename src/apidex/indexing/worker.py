@@ -5,6 +5,7 @@ OUTPUT, and prints as JSON where each array lies. The jobs and the sink serve sm
 """
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -20,28 +21,22 @@ from apidex.search.filters import FacetIndexBuilder, FacetKey
 from apidex.search.names import NameIndexBuilder
 from apidex.search.ranking import FoldedNamesBuilder
 
-
-class ParseUpstream(msgspec.Struct, frozen=True, tag=True):
-    """Parse an upstream's response, in the format named or recognised."""
-
-    format_name: str | None
-
-    def read(self, data: memoryview, sink: CatalogueSink) -> Parsed:
-        """As `formats.parse`."""
-        return formats.parse(data, self.format_name, sink)
+READERS: dict[str, Callable[[memoryview, Any, CatalogueSink], Parsed]] = {
+    "upstream": formats.parse,
+    "payload": codec.from_bytes,
+}
+"""How each kind of data is read. The second argument is the format's name, or the largest size in bytes."""
 
 
-class DecodePayload(msgspec.Struct, frozen=True, tag=True):
-    """Decode a payload from Redis, of at most *max_bytes* when decompressed."""
+class Job(msgspec.Struct, frozen=True):
+    """The *kind* of the data, and the argument of its reader."""
 
-    max_bytes: int
+    kind: str
+    argument: str | int | None
 
     def read(self, data: memoryview, sink: CatalogueSink) -> Parsed:
-        """As `codec.from_bytes`."""
-        return codec.from_bytes(data, self.max_bytes, sink)
-
-
-Job = ParseUpstream | DecodePayload
+        """Read *data* into *sink*. Raises CatalogueError or CodecError, as the reader does."""
+        return READERS[self.kind](data, self.argument, sink)
 
 
 class IndexingSink:
@@ -59,27 +54,14 @@ class IndexingSink:
         self.facets.add(entries)
 
 
-class Arrays(msgspec.Struct, frozen=True):
-    """Where the arrays of a catalogue and its indexes lie in a shared buffer."""
-
-    canonical: Span
-    bounds: Span
-    names: Span
-    name_starts: Span
-    folded_names: Span
-    word_starts: Span
-    folded_starts: Span
-    facet_key_numbers: Span
-
-
 class BuildResult(msgspec.Struct, frozen=True, tag=True):
-    """What the worker built."""
+    """What the worker built: *arrays* says where each array lies in the output."""
 
     report: Report
     digest: str
     categories: int
     facet_keys: list[FacetKey]
-    arrays: Arrays
+    arrays: dict[str, Span]
 
 
 class BuildError(msgspec.Struct, frozen=True, tag=True):
@@ -122,7 +104,7 @@ def build(job: Job, source: SharedBuffer, output: SharedBuffer) -> BuildResult |
     del sink, names, folded, facets  # so that each array is released once it is written
     spans = {name: output.append(arrays.pop(name)) for name in list(arrays)}
     spans["canonical"] = 0, len(catalogue.canonical)
-    return BuildResult(parsed.report, catalogue.digest, catalogue.categories, facet_keys, Arrays(**spans))
+    return BuildResult(parsed.report, catalogue.digest, catalogue.categories, facet_keys, spans)
 
 
 def _read_once(buffer: SharedBuffer) -> memoryview:

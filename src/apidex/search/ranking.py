@@ -14,7 +14,7 @@ from itertools import accumulate, chain, groupby
 from stringzilla import Str
 
 from apidex.catalogue.buffers import ByteBuffer, IntArray
-from apidex.search.text import extend_ranges, fold, fold_batch, highlights, query_terms
+from apidex.search.text import fold, fold_batch, highlighted, query_terms, to_ranges
 
 
 class Rank(StrEnum):
@@ -163,9 +163,5 @@ class FoldedNames:
         for needle in needles:
             _, place = self._best_place(position, needle.encode(), self.text.find(needle.encode(), start, end))
             before = len(folded[: place - start].decode())
-            for low, high in highlights(name, before, before + len(needle)):
-                marked.update(range(low, high))
-        ranges: list[tuple[int, int]] = []
-        for at in sorted(marked):
-            extend_ranges(ranges, at)
-        return ranges
+            marked.update(highlighted(name, before, before + len(needle)))
+        return to_ranges(sorted(marked))
