@@ -71,7 +71,7 @@ def upstream() -> FakeUpstream:
 @asynccontextmanager
 async def running_app(upstream, clock, redis=None, **settings) -> AsyncIterator[App]:
     """A replica on a fake upstream, a fake clock and a fake Redis, whose refresh task does nothing after its first turn."""
-    defaults = {"served_by": "replica-1", "startup_timeout": timedelta(seconds=5), "poll": timedelta(hours=1)}
+    defaults = {"served_by": "replica-1", "startup_timeout": timedelta(minutes=1), "poll": timedelta(hours=1)}
     store = FakeStore(redis or FakeRedis(clock))
     parts = {"upstream": upstream, "store": store, "clock": clock, "random": Random(1)}
     async with create_app(Settings(**(defaults | settings)), **parts) as app:

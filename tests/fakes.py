@@ -105,8 +105,15 @@ class FakeRedis:
     def now(self) -> float:
         return self.clock.wall()
 
-    def _may_write(self, expected: int | None) -> bool:
+    def state(self) -> StoredState:
+        return StoredState(self.now(), self.stored, self.failures, self.retry_at)
+
+    def may_write(self, expected: int | None) -> bool:
         return (self.stored.stamp if self.stored else None) == expected
+
+    def stored_at(self) -> float:
+        stored_at = self.stored.validated_at if self.stored else 0.0
+        return stored_at if stored_at <= self.now() else 0.0
 
 
 class FakeStore:
@@ -125,89 +132,73 @@ class FakeStore:
     async def come_back(self, verb: str) -> None:
         """On the way back from Redis, when what was asked is done."""
 
+    @asynccontextmanager
+    async def _trip(self, verb: str) -> AsyncIterator[FakeRedis]:
+        await self.reach(verb)
+        yield self.redis
+        await self.come_back(verb)
+
     async def read(self) -> StoredState:
-        await self.reach("read")
-        head = self._state()
-        await self.come_back("read")
-        return head
+        async with self._trip("read") as redis:
+            return redis.state()
 
     async def load(self) -> tuple[StoredState, bytes | None]:
-        await self.reach("load")
-        loaded = self._state(), self.redis.payload
-        await self.come_back("load")
-        return loaded
+        async with self._trip("load") as redis:
+            return redis.state(), redis.payload
 
     async def publish(self, catalogue: StoredCatalogue, payload: bytes, expected: int | None) -> bool:
-        await self.reach("publish")
-        redis = self.redis
-        validated_at = min(catalogue.validated_at, redis.now())
-        done = redis._may_write(expected) and validated_at >= self._stored_at()
-        if done:
-            redis.stored, redis.payload = replace(catalogue, validated_at=validated_at), payload
-            redis.failures, redis.retry_at = 0, 0.0
-        await self.come_back("publish")
-        return done
+        async with self._trip("publish") as redis:
+            validated_at = min(catalogue.validated_at, redis.now())
+            done = redis.may_write(expected) and validated_at >= redis.stored_at()
+            if done:
+                redis.stored, redis.payload = replace(catalogue, validated_at=validated_at), payload
+                redis.failures, redis.retry_at = 0, 0.0
+            return done
 
     async def confirm(self, stamp: int, validated_at: float, validators: Validators) -> bool:
-        await self.reach("confirm")
-        redis = self.redis
-        done = redis._may_write(stamp)
-        if done:
-            validated_at = min(validated_at, redis.now())
-            if validated_at > self._stored_at():
-                redis.stored = replace(redis.stored, validated_at=validated_at, validators=validators)
-            redis.failures, redis.retry_at = 0, 0.0
-        await self.come_back("confirm")
-        return done
+        async with self._trip("confirm") as redis:
+            done = redis.may_write(stamp)
+            if done:
+                validated_at = min(validated_at, redis.now())
+                if validated_at > redis.stored_at():
+                    redis.stored = replace(redis.stored, validated_at=validated_at, validators=validators)
+                redis.failures, redis.retry_at = 0, 0.0
+            return done
 
     async def back_off(self, failures: int, wait: timedelta) -> None:
-        await self.reach("back_off")
-        self.redis.failures, self.redis.retry_at = failures, self.redis.now() + wait.total_seconds()
-        await self.come_back("back_off")
+        async with self._trip("back_off") as redis:
+            redis.failures, redis.retry_at = failures, redis.now() + wait.total_seconds()
 
     async def drop(self, stamp: int) -> bool:
-        await self.reach("drop")
-        done = self.redis._may_write(stamp)
-        if done:
-            self.redis.stored = self.redis.payload = None
-            self.redis.failures, self.redis.retry_at = 0, 0.0
-        await self.come_back("drop")
-        return done
+        async with self._trip("drop") as redis:
+            done = redis.may_write(stamp)
+            if done:
+                redis.stored = redis.payload = None
+                redis.failures, redis.retry_at = 0, 0.0
+            return done
 
     async def reset(self) -> None:
-        await self.reach("reset")
-        self.redis.stored = self.redis.payload = None
-        await self.come_back("reset")
+        async with self._trip("reset") as redis:
+            redis.stored = redis.payload = None
 
     async def lease(self, token: str, ttl: timedelta) -> bool:
-        await self.reach("lease")
-        done = self.redis.now() >= self.redis.held_until
-        if done:
-            self.redis.holder, self.redis.held_until = token, self.redis.now() + ttl.total_seconds()
-        await self.come_back("lease")
-        return done
+        async with self._trip("lease") as redis:
+            done = redis.now() >= redis.held_until
+            if done:
+                redis.holder, redis.held_until = token, redis.now() + ttl.total_seconds()
+            return done
 
     async def renew(self, token: str, ttl: timedelta) -> bool:
-        await self.reach("renew")
-        done = self.redis.holder == token and self.redis.now() < self.redis.held_until
-        if done:
-            self.redis.held_until = self.redis.now() + ttl.total_seconds()
-        await self.come_back("renew")
-        return done
+        async with self._trip("renew") as redis:
+            done = redis.holder == token and redis.now() < redis.held_until
+            if done:
+                redis.held_until = redis.now() + ttl.total_seconds()
+            return done
 
     async def release(self, token: str) -> None:
-        await self.reach("release")
-        if self.redis.holder == token:
-            self.redis.held_until = 0.0
-        await self.come_back("release")
-
-    def _state(self) -> StoredState:
-        redis = self.redis
-        return StoredState(redis.now(), redis.stored, redis.failures, redis.retry_at)
-
-    def _stored_at(self) -> float:
-        stored_at = self.redis.stored.validated_at if self.redis.stored else 0.0
-        return stored_at if stored_at <= self.redis.now() else 0.0
+        async with self._trip("release") as redis:
+            if redis.holder == token:
+                redis.held_until = 0.0
 
 
 Handler = Callable[[bytes, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apidex.replication.freshness import FIRST_RETRY, FreshnessPolicy, State, backoff_delay, standalone_interval
+from apidex.replication.freshness import FIRST_RETRY, FreshnessPolicy, State, backoff_delay, standalone_delay
 
 HOUR = timedelta(hours=1)
 POLICY = FreshnessPolicy(HOUR, timedelta(seconds=20), timedelta(minutes=5), timedelta(days=7))
@@ -52,5 +52,9 @@ def test_an_upstream_that_says_when_is_believed_up_to_a_day(asked, waited):
 
 
 @given(jitters)
-def test_a_replica_alone_never_asks_twice_in_an_interval(jitter):
-    assert HOUR <= standalone_interval(HOUR, jitter) <= HOUR * 1.1
+def test_a_standalone_replica_asks_once_in_an_interval_and_sooner_only_with_the_starter_catalogue(jitter):
+    assert HOUR <= standalone_delay(HOUR, jitter, 0, bundled=False) <= HOUR * 1.1
+    assert HOUR <= standalone_delay(HOUR, jitter, 5, bundled=False) <= HOUR * 1.1
+    assert standalone_delay(HOUR, jitter, 0, 2 * 3600, bundled=False) <= HOUR * 1.1
+    assert standalone_delay(HOUR, jitter, 1, 2 * 3600, bundled=False) == 2 * HOUR
+    assert standalone_delay(HOUR, jitter, 5, bundled=True) == backoff_delay(5, HOUR, jitter)

@@ -16,7 +16,10 @@ from apidex.replication.validators import Validators
 from fakes import FakeRedis, FakeStore
 
 KINDS = ["fake", "embedded", pytest.param("real", marks=pytest.mark.real)]
-SECOND = timedelta(seconds=1)
+LONG = timedelta(hours=1)
+"""What no test waits for."""
+
+PLAIN = {"password": "", "ca": "", "timeout": timedelta(minutes=1), "max_bytes": 10_000}
 
 
 @asynccontextmanager
@@ -25,7 +28,7 @@ async def store_of(kind: str, request):
         yield FakeStore(FakeRedis(SystemClock()))
         return
     url = request.getfixturevalue("redis_server").url if kind == "real" else ""
-    async with open_store(url, password="", ca="", prefix=uuid.uuid4().hex, timeout=SECOND, max_bytes=10_000) as store:
+    async with open_store(url, prefix=uuid.uuid4().hex, **PLAIN) as store:
         yield store
 
 
@@ -35,22 +38,27 @@ async def store(request):
         yield store
 
 
-async def copy_of(store, stamp: int = 1_795_000_000_123, **other) -> StoredCatalogue:
+@pytest.fixture(params=KINDS[1:])
+async def redis_store(request):
+    async with store_of(request.param, request) as store:
+        yield store
+
+
+async def catalogue_of(store, **others) -> StoredCatalogue:
     now = (await store.read()).now
-    members = {
-        "digest": "ab" * 32,
-        "entries": 7,
-        "size_checked": True,
-        "validated_at": now - 5,
-        "source": "https://ü.example/",
-    }
-    return StoredCatalogue(stamp=stamp, validators=Validators('"é"', "yesterday"), **(members | other))
+    first = (1_795_000_000_123, "ab" * 32, 7, True, now - 5, "https://ü.example/", Validators('"é"', "yesterday"))
+    return replace(StoredCatalogue(*first), **others)
+
+
+async def published(store, payload: bytes = b"1", **others) -> StoredCatalogue:
+    catalogue = await catalogue_of(store, **others)
+    assert await store.publish(catalogue, payload, None)
+    return catalogue
 
 
 def same(one: StoredCatalogue, other: StoredCatalogue) -> bool:
-    return abs(one.validated_at - other.validated_at) < 0.002 and replace(one, validated_at=0) == replace(
-        other, validated_at=0
-    )
+    """Whether they differ in nothing but what a time loses by being stored in milliseconds."""
+    return abs(one.validated_at - other.validated_at) < 0.002 and one == replace(other, validated_at=one.validated_at)
 
 
 async def test_there_is_nothing_at_first(store):
@@ -60,17 +68,15 @@ async def test_there_is_nothing_at_first(store):
 
 
 async def test_what_is_published_is_read(store):
-    copy = await copy_of(store)
-    assert await store.publish(copy, b"payload", None)
+    catalogue = await published(store, b"payload")
     state, payload = await store.load()
-    assert same(state.catalogue, copy)
-    assert same((await store.read()).catalogue, copy)
+    assert same(state.catalogue, catalogue)
+    assert same((await store.read()).catalogue, catalogue)
     assert payload == b"payload"
 
 
-async def test_the_fence_lets_only_the_one_by_who_read_what_is_there(store):
-    first = await copy_of(store)
-    assert await store.publish(first, b"1", None)
+async def test_the_fence_lets_only_a_replica_pass_that_read_what_is_stored(store):
+    first = await published(store)
     later = replace(first, stamp=first.stamp + 1)
     assert not await store.publish(later, b"2", None)
     assert not await store.publish(later, b"2", first.stamp - 1)
@@ -80,133 +86,116 @@ async def test_the_fence_lets_only_the_one_by_who_read_what_is_there(store):
     assert (await store.load())[1] == b"2"
 
 
-async def test_the_second_fence_keeps_out_what_was_asked_for_before_the_copy_was_confirmed(store):
+async def test_the_second_fence_refuses_what_was_fetched_before_the_stored_catalogue_was_confirmed(store):
     """Another replica heard a 304 while the publisher was paused: the stamp is the same, but the paused one has older news."""
-    copy = await copy_of(store)
-    await store.publish(copy, b"1", None)
-    assert await store.confirm(copy.stamp, copy.validated_at + 4, Validators())
-    late = replace(copy, stamp=copy.stamp + 1, validated_at=copy.validated_at + 2)
-    assert not await store.publish(late, b"2", copy.stamp)
+    first = await published(store)
+    assert await store.confirm(first.stamp, first.validated_at + 4, Validators())
+    late = replace(first, stamp=first.stamp + 1, validated_at=first.validated_at + 2)
+    assert not await store.publish(late, b"2", first.stamp)
 
 
-async def test_nobody_vouches_from_the_future(store):
-    copy = await copy_of(store, validated_at=4e9)
-    await store.publish(copy, b"", None)
+async def test_no_validation_is_in_the_future(store):
+    before = (await store.read()).now
+    await published(store, validated_at=4e9)
     state = await store.read()
-    assert state.now - 1 < state.catalogue.validated_at <= state.now
+    assert before - 0.002 < state.catalogue.validated_at <= state.now
 
 
-async def test_a_copy_is_vouched_for_again_and_never_for_earlier(store):
-    copy = await copy_of(store)
-    await store.publish(copy, b"1", None)
-    assert await store.confirm(copy.stamp, copy.validated_at + 2, Validators("new", ""))
-    assert same(
-        (await store.read()).catalogue,
-        replace(copy, validated_at=copy.validated_at + 2, validators=Validators("new", "")),
-    )
-    assert await store.confirm(copy.stamp, copy.validated_at - 100, Validators("old", ""))
-    assert same(
-        (await store.read()).catalogue,
-        replace(copy, validated_at=copy.validated_at + 2, validators=Validators("new", "")),
-    )
-    assert not await store.confirm(copy.stamp - 1, copy.validated_at + 3, Validators())
+async def test_a_confirmation_is_recorded_but_never_an_earlier_one(store):
+    first = await published(store)
+    confirmed = replace(first, validated_at=first.validated_at + 2, validators=Validators("new", ""))
+    for validated_at, validators in ((first.validated_at + 2, "new"), (first.validated_at - 100, "old")):
+        assert await store.confirm(first.stamp, validated_at, Validators(validators, ""))
+        assert same((await store.read()).catalogue, confirmed)
+    assert not await store.confirm(first.stamp - 1, first.validated_at + 3, Validators())
 
 
-async def test_backing_off_is_shared_and_ends_with_a_publication(store):
-    await store.back_off(3, timedelta(seconds=60))
+async def test_backing_off_is_shared_and_ends_with_a_publication_or_a_confirmation(store):
+    await store.back_off(3, LONG)
     state = await store.read()
     assert (state.catalogue, state.failures) == (None, 3)
-    assert state.retry_at - state.now == pytest.approx(60, abs=1)
-    await store.publish(await copy_of(store), b"", None)
+    assert state.retry_at - state.now == pytest.approx(LONG.total_seconds(), abs=60)
+    catalogue = await published(store)
     state = await store.read()
     assert (state.failures, state.retry_at) == (0, 0)
-    await store.back_off(1, SECOND)
+    await store.back_off(1, LONG)
     assert (await store.read()).catalogue is not None
-    await store.confirm(state.catalogue.stamp, state.now, Validators())
+    await store.confirm(catalogue.stamp, state.now, Validators())
     assert (await store.read()).failures == 0
 
 
-async def test_a_copy_is_dropped_only_if_it_is_still_that_one(store):
-    copy = await copy_of(store)
-    await store.publish(copy, b"1", None)
-    assert not await store.drop(copy.stamp + 1)
-    assert await store.drop(copy.stamp)
+async def test_a_catalogue_is_dropped_only_if_it_is_still_that_one(store):
+    catalogue = await published(store)
+    assert not await store.drop(catalogue.stamp + 1)
+    assert await store.drop(catalogue.stamp)
     assert (await store.load())[1] is None
-    assert await store.publish(copy, b"1", None)
+    assert await store.publish(catalogue, b"1", None)
 
 
 async def test_the_lease_has_one_holder_and_an_end(store):
-    ttl = timedelta(seconds=0.2)
-    assert await store.lease("a", ttl)
-    assert not await store.lease("b", ttl)
-    assert await store.renew("a", ttl)
-    assert not await store.renew("b", ttl)
+    assert await store.lease("a", LONG)
+    assert not await store.lease("b", LONG)
+    assert await store.renew("a", LONG)
+    assert not await store.renew("b", LONG)
     await store.release("b")
-    assert not await store.lease("b", ttl)
+    assert not await store.lease("b", LONG)
     await store.release("a")
-    assert await store.lease("b", ttl)
-    await asyncio.sleep(0.25)
-    assert not await store.renew("b", ttl)
-    assert await store.lease("a", ttl)
+    assert await store.lease("b", timedelta(seconds=0.05))
+    while not await store.lease("a", LONG):
+        await asyncio.sleep(0.01)
+    assert not await store.renew("b", LONG)
 
 
-@pytest.fixture(params=KINDS[1:])
-async def redis_store(request):
-    async with store_of(request.param, request) as store:
-        yield store
-
-
-async def test_a_hash_of_another_type_is_no_copy_and_is_replaced(redis_store):
+async def test_a_hash_of_another_type_is_no_catalogue_and_is_replaced(redis_store):
     await redis_store._client.set(redis_store._hash, "text")
     assert (await redis_store.read()).catalogue is None
-    assert await redis_store.publish(await copy_of(redis_store), b"1", None)
+    await published(redis_store)
     assert (await redis_store.load())[1] == b"1"
     await redis_store._client.set(redis_store._hash, "text")
-    await redis_store.back_off(1, SECOND)
+    await redis_store.back_off(1, LONG)
     assert (await redis_store.read()).failures == 1
 
 
 @pytest.mark.parametrize("field", ["stamp", "checked_at", "entries", "digest", "failures"])
-async def test_a_hash_that_makes_no_sense_is_no_copy(redis_store, field):
-    await redis_store.publish(await copy_of(redis_store), b"1", None)
+async def test_a_hash_that_makes_no_sense_is_no_catalogue(redis_store, field):
+    await published(redis_store)
     await redis_store._client.hset(redis_store._hash, field, b"\xff\xfe")
-    copy = (await redis_store.read()).catalogue
-    assert copy is None or field == "digest"
+    stored = (await redis_store.read()).catalogue
+    assert stored is None or field == "digest"
 
 
-async def test_a_payload_of_another_type_is_none_and_is_replaced(redis_store):
-    copy = await copy_of(redis_store)
-    await redis_store.publish(copy, b"1", None)
+async def test_a_payload_of_another_type_does_not_exist_and_is_replaced(redis_store):
+    catalogue = await published(redis_store)
     await redis_store._client.delete(redis_store._payload)
     await redis_store._client.rpush(redis_store._payload, "x")
     assert (await redis_store.load())[1] is None
-    assert await redis_store.publish(replace(copy, stamp=copy.stamp + 1), b"2", copy.stamp)
+    assert await redis_store.publish(replace(catalogue, stamp=catalogue.stamp + 1), b"2", catalogue.stamp)
     assert (await redis_store.load())[1] == b"2"
 
 
 async def test_a_payload_that_is_too_long_is_not_loaded(redis_store):
-    await redis_store.publish(await copy_of(redis_store), bytes(10_001), None)
+    await published(redis_store, bytes(10_001))
     with pytest.raises(StoreError) as error:
         await redis_store.load()
     assert error.value.kind == "too_large"
 
 
-async def test_a_long_payload_is_read_in_parts(redis_store, monkeypatch):
-    monkeypatch.setattr("apidex.replication.store._WHOLE", 7)
-    monkeypatch.setattr("apidex.replication.store._PART", 7)
-    payload = bytes(range(256))
-    copy = await copy_of(redis_store)
-    await redis_store.publish(copy, payload, None)
+@pytest.fixture
+def in_parts(monkeypatch):
+    monkeypatch.setattr("apidex.replication.store._WHOLE", 4)
+    monkeypatch.setattr("apidex.replication.store._PART", 4)
+
+
+async def test_a_long_payload_is_read_in_parts(redis_store, in_parts):
+    payload = bytes(range(255))
+    catalogue = await published(redis_store, payload)
     state, loaded = await redis_store.load()
-    assert same(state.catalogue, copy)
+    assert same(state.catalogue, catalogue)
     assert loaded.getvalue() == payload
 
 
-async def test_parts_of_two_payloads_are_never_put_together(redis_store, monkeypatch):
-    monkeypatch.setattr("apidex.replication.store._WHOLE", 4)
-    monkeypatch.setattr("apidex.replication.store._PART", 4)
-    first = await copy_of(redis_store)
-    await redis_store.publish(first, b"old " * 5, None)
+async def test_parts_of_two_payloads_are_never_put_together(redis_store, in_parts, monkeypatch):
+    first = await published(redis_store, b"old " * 5)
     getrange, asked = redis_store._client.getrange, []
 
     async def and_another_publishes(key, start, end):
@@ -222,30 +211,36 @@ async def test_parts_of_two_payloads_are_never_put_together(redis_store, monkeyp
 
 
 async def test_two_prefixes_are_two_fleets(redis_server):
-    options = {"password": "", "ca": "", "timeout": SECOND, "max_bytes": 10}
     url = redis_server.url
-    async with open_store(url, prefix="one", **options) as one, open_store(url, prefix="two", **options) as two:
-        await one.publish(await copy_of(one), b"1", None)
+    async with open_store(url, prefix="one", **PLAIN) as one, open_store(url, prefix="two", **PLAIN) as two:
+        await published(one)
         assert (await two.read()).catalogue is None
-        assert await two.lease("a", SECOND)
-        assert await one.lease("b", SECOND)
+        assert await two.lease("a", LONG)
+        assert await one.lease("b", LONG)
 
 
 async def test_an_answer_that_came_too_late_is_not_taken_for_the_next(redis_server):
     """A client that was cut off in the middle must not read what was meant for the question before."""
-    async with open_store(
-        redis_server.url, password="", ca="", prefix="late", timeout=SECOND / 5, max_bytes=10
-    ) as store:
-        copy = await copy_of(store)
-        await store.publish(copy, b"1", None)
+    async with open_store(redis_server.url, prefix="late", **PLAIN) as store:
+        catalogue = await published(store)
         for _ in range(10):
             redis_server.pauses()
+            store._timeout = 0.02
             with pytest.raises(StoreError, match="Redis: "):
                 await store.read()
             redis_server.goes_on()
-            await asyncio.sleep(0.02)
-            assert same((await store.read()).catalogue, copy)
-            assert await store.renew("nobody", SECOND) is False
+            store._timeout = 60
+            assert same((await store.read()).catalogue, catalogue)
+            assert await store.renew("a token that holds nothing", LONG) is False
+
+
+async def test_a_lease_and_a_back_off_without_an_end_do_not_stop_the_fleet():
+    async with open_store("", prefix=uuid.uuid4().hex, **PLAIN) as store:
+        await store._client.set(store._lease, "x")
+        assert await store.lease("mine", LONG)
+        await store._client.hset(store._hash, "retry_at", "9999999999999999")
+        state = await store.read()
+        assert state.retry_at - state.now <= 86_400
 
 
 def test_a_url_is_shown_without_its_password():

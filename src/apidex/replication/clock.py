@@ -10,11 +10,9 @@ class Clock(Protocol):
 
     def steady(self) -> float:
         """Seconds from some moment on. Never goes back, whatever is done to the calendar."""
-        ...
 
     def wall(self) -> float:
         """Seconds since 1970, as this machine believes."""
-        ...
 
 
 class SystemClock:

@@ -10,7 +10,7 @@ from apidex.errors import CatalogueError, UpstreamError
 from apidex.indexing.builder import IndexedCatalogue
 from apidex.replication.clock import Clock
 from apidex.replication.snapshot import Snapshot
-from apidex.replication.status import FetchFailure, FetchOutcome, RefreshStatus, broken
+from apidex.replication.status import FetchFailure, FetchOutcome, RefreshStats, broken
 from apidex.replication.upstream import NotModified, Upstream
 from apidex.replication.validators import NO_VALIDATORS
 
@@ -22,7 +22,6 @@ class Offload(Protocol):
 
     def __call__(self, function: Callable[..., T], /, *arguments: object) -> Awaitable[T]:
         """Return what *function* returns."""
-        ...
 
 
 class Fetcher:
@@ -39,10 +38,10 @@ class Fetcher:
         min_entries_ratio: float,
         clock: Clock,
         offload: Offload,
-        status: RefreshStatus,
+        stats: RefreshStats,
     ) -> None:
         self._upstream, self._build, self._min_entries_ratio = upstream, build, min_entries_ratio
-        self._clock, self._offload, self._status = clock, offload, status
+        self._clock, self._offload, self._stats = clock, offload, stats
 
     async def fetch(
         self,
@@ -79,7 +78,7 @@ class Fetcher:
             return FetchFailure("refused", error.reason, str(error))
         except Exception as error:
             return broken(error)
-        self._status.fetched(outcome)
+        self._stats.fetched(outcome)
         return found
 
     async def _fetch_checked(

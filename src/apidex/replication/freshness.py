@@ -76,20 +76,15 @@ def backoff_delay(failures: int, refresh: timedelta, jitter: float, retry_after:
     return max(wait, asked)
 
 
-def standalone_interval(refresh: timedelta, jitter: float) -> timedelta:
-    """Return how long a replica that cannot reach Redis waits from one request to the upstream to the next.
-
-    At least *refresh*, and up to a tenth more by *jitter* in [0, 1), so that the replicas do not all ask at once.
-    """
-    return refresh * (1 + jitter / 10)
-
-
 def standalone_delay(
-    refresh: timedelta, jitter: float, *, bundled: bool, failures: int = 0, retry_after: float | None = None
+    refresh: timedelta, jitter: float, failures: int, retry_after: float | None = None, *, bundled: bool
 ) -> timedelta:
-    """Return when such a replica may ask again, *failures* in a row ago: sooner than an interval only while it is *bundled*."""
-    backoff = backoff_delay(max(failures, 1), refresh, jitter, retry_after)
-    interval = standalone_interval(refresh, jitter)
+    """Return how long a replica that cannot reach Redis waits between requests to the upstream, after *failures* in a row.
+
+    At least *refresh*, and up to a tenth more by *jitter* in [0, 1), so that the replicas do not all ask at once; sooner, as in
+    `backoff_delay`, while there is only the *bundled* catalogue.
+    """
+    backoff, interval = backoff_delay(max(failures, 1), refresh, jitter, retry_after), refresh * (1 + jitter / 10)
     if bundled:
         return backoff
     return max(interval, backoff) if failures else interval

@@ -2,26 +2,24 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from apidex.errors import StoreError
-from apidex.replication.status import LeaseOutcome
+from apidex.replication.status import RefreshStats
 from apidex.replication.store import CatalogueStore
-
-Record = Callable[[LeaseOutcome], None]
 
 
 @asynccontextmanager
-async def lease(store: CatalogueStore, token: str, ttl: timedelta, record: Record) -> AsyncIterator[bool]:
+async def lease(store: CatalogueStore, token: str, ttl: timedelta, stats: RefreshStats) -> AsyncIterator[bool]:
     """Take the lease if it is free; give whether *token* holds it. It is renewed inside the block, and released at its end."""
     if not await store.lease(token, ttl):
-        record("held_by_another")
+        stats.lease_tried("held_by_another")
         yield False
         return
-    record("taken")
-    renewing = asyncio.create_task(_renew(store, token, ttl, record))
+    stats.lease_tried("taken")
+    renewing = asyncio.create_task(_renew(store, token, ttl, stats))
     try:
         yield True
     finally:
@@ -32,12 +30,12 @@ async def lease(store: CatalogueStore, token: str, ttl: timedelta, record: Recor
             await store.release(token)
 
 
-async def _renew(store: CatalogueStore, token: str, ttl: timedelta, record: Record) -> None:
+async def _renew(store: CatalogueStore, token: str, ttl: timedelta, stats: RefreshStats) -> None:
     while not is_cancelled():
         await asyncio.sleep(ttl.total_seconds() / 3)
         with contextlib.suppress(StoreError):
             if not await store.renew(token, ttl):
-                record("lost")
+                stats.lease_tried("lost")
                 return
 
 

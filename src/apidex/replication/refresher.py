@@ -29,7 +29,7 @@ from apidex.replication.reconcile import Local, newer_stamp, reconcile
 from apidex.replication.schedule import Schedule
 from apidex.replication.shared_catalogue import SharedCatalogue
 from apidex.replication.snapshot import Snapshot, SnapshotHistory
-from apidex.replication.status import FetchFailure, Origin, RefreshStatus, broken
+from apidex.replication.status import FetchFailure, Origin, RefreshStats, broken
 from apidex.replication.store import CatalogueStore
 from apidex.replication.upstream import Upstream
 
@@ -56,11 +56,10 @@ class Refresher:
     ) -> None:
         self.current, self.history = starter, SnapshotHistory()
         self.store, self.upstream, self.policy, self.clock = store, upstream, policy, clock
-        self._status = status = RefreshStatus(clock, store.url)
-        self.stats = status.stats
-        self._schedule = Schedule(policy, clock, random)
-        self._shared = SharedCatalogue(store, status, self._schedule, clock, offload, max_bytes, starter.stamp)
-        self._fetcher = Fetcher(upstream, build, min_entries_ratio, clock, offload, status)
+        self.stats = RefreshStats(clock, store.url)
+        self._schedule = Schedule(policy, clock, random, self.stats)
+        self._shared = SharedCatalogue(store, self.stats, self._schedule, clock, offload, max_bytes, starter.stamp)
+        self._fetcher = Fetcher(upstream, build, min_entries_ratio, clock, offload, self.stats)
         self._min_entries_ratio, self._random = min_entries_ratio, random
         self._dropped = ""  # the stored version that was dropped last as unreadable
         self._redis_failures = 0  # consecutive turns
@@ -80,7 +79,7 @@ class Refresher:
 
     def next_refresh_in(self) -> float:
         """Return the seconds until this replica may ask the upstream, as things stand."""
-        return self._schedule.next_refresh_in(self.current, standalone=not self.stats.redis_reachable)
+        return self._schedule.next_refresh_in(self.current)
 
     async def run(self) -> None:
         """Take turns until cancelled."""
@@ -89,8 +88,7 @@ class Refresher:
             await asyncio.sleep(self._pause())
 
     def _pause(self) -> float:
-        standalone, failed = not self.stats.redis_reachable, self.stats.failed_in_a_row > 0
-        return self._schedule.pause(self.current, standalone=standalone, failed=failed)
+        return self._schedule.pause(self.current)
 
     async def wait_for_first_load(self, timeout: timedelta) -> None:
         """Wait until there is a catalogue or a first failure, but not longer than *timeout*."""
@@ -103,7 +101,7 @@ class Refresher:
         try:
             await self._turn()
         except Exception as error:  # a fault of Apidex must not end the task that keeps the catalogue fresh
-            self._status.fetch_failed(broken(error), self.state())
+            self.stats.fetch_failed(broken(error), self.state())
         if not self.current.bundled or self.stats.failed_in_a_row:
             self._first_load_done.set()
 
@@ -117,7 +115,7 @@ class Refresher:
                 await self._refresh_standalone()
         else:
             self._redis_failures = 0
-            self._status.redis_recovered()
+            self.stats.redis_recovered()
 
     # --- with Redis
 
@@ -173,15 +171,15 @@ class Refresher:
     async def _drop(self, stored: StoredCatalogue, unreadable: CodecReason | None) -> None:
         if unreadable:
             self._dropped = stored.version
-        self._status.dropped(stored, unreadable, before=len(self.current.catalogue))
         await self.store.drop(stored.stamp)
+        self.stats.stored_dropped(stored, unreadable, before=len(self.current.catalogue))
 
     async def _refresh_with_fleet(self, state: StoredState) -> None:
         """Let one replica of the fleet ask the upstream, if it is time."""
         if not self._schedule.is_due(self.current, state):
             return
         token = uuid.UUID(int=self._random.getrandbits(128), version=4).hex
-        async with lease(self.store, token, self.policy.poll, self._status.lease) as is_held:
+        async with lease(self.store, token, self.policy.poll, self.stats) as is_held:
             if is_held:
                 state = await self._reconcile(await self._shared.read())  # another replica may just have refreshed it
                 if self._schedule.is_due(self.current, state):
@@ -192,13 +190,13 @@ class Refresher:
         before = self.current.version
         found = await self._fetch(self._follow_fleet)
         if isinstance(found, FetchFailure):
-            self._status.fetch_failed(found, self.state(), state.failures + 1)
+            self.stats.fetch_failed(found, self.state(), state.failures + 1)
             wait = self._schedule.back_off(state.failures + 1, found.retry_after)
             await self.store.back_off(state.failures + 1, wait)
         elif found and self.current.version == before:
             await self._share(found, state.catalogue)
         elif found:  # another replica's catalogue was adopted meanwhile
-            self._status.fetch_fenced(found.version)
+            self.stats.fetch_fenced(found.version)
 
     async def _follow_fleet(self) -> bool:
         """Poll while the upstream is asked; what it sends is wanted in any case."""
@@ -222,7 +220,7 @@ class Refresher:
             if done:
                 self._accept(found, shared=True, origin="upstream")
             else:
-                self._status.fetch_fenced(found.version)
+                self.stats.fetch_fenced(found.version)
 
     # --- without Redis
 
@@ -231,17 +229,14 @@ class Refresher:
         if not self._schedule.is_standalone_due(self.current):
             return
         began = self.clock.steady()
-        self._schedule.wait_standalone(began, bundled=self.current.bundled)
+        self._schedule.wait_standalone(began, self.current)
         found = await self._fetch(self._is_redis_down)
         if isinstance(found, FetchFailure):
-            self._status.fetch_failed(found, self.state())
-            failures, retry_after = self.stats.failed_in_a_row, found.retry_after
-            self._schedule.wait_standalone(
-                began, bundled=self.current.bundled, failures=failures, retry_after=retry_after
-            )
+            self.stats.fetch_failed(found, self.state())
+            self._schedule.wait_standalone(began, self.current, self.stats.failed_in_a_row, found.retry_after)
         elif found:
             self._accept(found, shared=False, origin="upstream")
-            self._schedule.wait_standalone(began, bundled=False)
+            self._schedule.wait_standalone(began, self.current)
 
     async def _is_redis_down(self) -> bool:
         """Return whether Redis still fails. If not, the next turn asks for the fleet, or finds what others found."""
@@ -271,11 +266,11 @@ class Refresher:
             if not snapshot.has_content_of(before.version):
                 self.history.add(before)
             self._shared.newest_stamp = max(self._shared.newest_stamp, snapshot.stamp)
-            self._status.adopted(snapshot, origin)
+            self.stats.adopted(snapshot, origin)
         elif origin == "upstream":
-            self._status.confirmed(snapshot.version)
+            self.stats.confirmed(snapshot.version)
 
     def _redis_failed(self, error: StoreError) -> None:
-        self._status.redis_failed(error)
+        self.stats.redis_failed(error)
         if not self.stats.redis_reachable:
             self.current = replace(self.current, shared=False)

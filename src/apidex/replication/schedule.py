@@ -7,6 +7,7 @@ from apidex.replication.clock import Clock
 from apidex.replication.freshness import FreshnessPolicy, backoff_delay, standalone_delay
 from apidex.replication.metadata import StoredState
 from apidex.replication.snapshot import Snapshot
+from apidex.replication.status import RefreshStats
 
 _STARTUP_POLL = 0.2
 """Seconds between the polls of a replica that has only the starter catalogue, while another one fetches."""
@@ -19,34 +20,34 @@ class Schedule:
     *next_attempt_at* (this replica's own).
     """
 
-    def __init__(self, policy: FreshnessPolicy, clock: Clock, random: Random) -> None:
-        self._policy, self._clock, self._random = policy, clock, random
+    def __init__(self, policy: FreshnessPolicy, clock: Clock, random: Random, stats: RefreshStats) -> None:
+        self._policy, self._clock, self._random, self._stats = policy, clock, random, stats
         self.retry_at = self.next_attempt_at = 0.0
 
-    def is_overdue(self, current: Snapshot) -> bool:
-        """Return whether *current* should be refreshed."""
+    def _is_overdue(self, current: Snapshot) -> bool:
         return current.bundled or current.age(self._clock.steady()) >= self._policy.refresh.total_seconds()
 
     def is_due(self, current: Snapshot, state: StoredState) -> bool:
         """Return whether the fleet, which stores *state*, should ask the upstream."""
-        return state.now >= state.retry_at and (state.catalogue is None or self.is_overdue(current))
+        return state.now >= state.retry_at and (state.catalogue is None or self._is_overdue(current))
 
     def is_standalone_due(self, current: Snapshot) -> bool:
         """Return whether this replica, without Redis, should ask the upstream."""
-        return self.is_overdue(current) and self._clock.steady() >= max(self.next_attempt_at, self.retry_at)
+        return self._is_overdue(current) and self._clock.steady() >= max(self.next_attempt_at, self.retry_at)
 
-    def next_refresh_in(self, current: Snapshot, *, standalone: bool) -> float:
+    def next_refresh_in(self, current: Snapshot) -> float:
         """Return the seconds until this replica may ask the upstream, as things stand."""
         now = self._clock.steady()
         due = 0.0 if current.bundled else self._policy.refresh.total_seconds() - current.age(now)
-        return max(0.0, due, max(self.retry_at, self.next_attempt_at if standalone else 0.0) - now)
+        not_before = max(self.retry_at, 0.0 if self._stats.redis_reachable else self.next_attempt_at)
+        return max(0.0, due, not_before - now)
 
-    def pause(self, current: Snapshot, *, standalone: bool, failed: bool) -> float:
+    def pause(self, current: Snapshot) -> float:
         """Return the seconds until the next turn: a poll, or less where something is due before."""
         poll = self._policy.poll.total_seconds() * (1 - self._random.random() / 10)
-        if current.bundled and not failed:
+        if current.bundled and not self._stats.failed_in_a_row:
             return min(poll, _STARTUP_POLL)
-        due = self.next_refresh_in(current, standalone=standalone)
+        due = self.next_refresh_in(current)
         return min(poll, due) if due > 0 else poll
 
     def back_off(self, failures: int, retry_after: float | None) -> timedelta:
@@ -56,10 +57,9 @@ class Schedule:
         return wait
 
     def wait_standalone(
-        self, since: float, *, bundled: bool, failures: int = 0, retry_after: float | None = None
+        self, since: float, current: Snapshot, failures: int = 0, retry_after: float | None = None
     ) -> None:
         """Set the next attempt of a replica without Redis, whose last one began at *since*."""
-        delay = standalone_delay(
-            self._policy.refresh, self._random.random(), bundled=bundled, failures=failures, retry_after=retry_after
-        )
+        jitter, bundled = self._random.random(), current.bundled
+        delay = standalone_delay(self._policy.refresh, jitter, failures, retry_after, bundled=bundled)
         self.next_attempt_at = since + delay.total_seconds()

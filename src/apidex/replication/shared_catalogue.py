@@ -10,36 +10,32 @@ from apidex.replication.fetcher import Offload
 from apidex.replication.metadata import StoredCatalogue, StoredState
 from apidex.replication.schedule import Schedule
 from apidex.replication.snapshot import Snapshot
-from apidex.replication.status import RefreshStatus
+from apidex.replication.status import RefreshStats
 from apidex.replication.store import CatalogueStore, Payload
 
 
 class SharedCatalogue:
     """Reads and writes what is in *store*. Every coroutine raises StoreError.
 
-    *newest_stamp* is the newest stamp seen, *last_stored* what was stored last, even if it could not be read. *max_bytes* bounds
-    what a payload may inflate to.
+    *newest_stamp* is the newest stamp seen; *last_stored* is what was stored last, even if it could not be read. *max_bytes*
+    bounds what a payload may inflate to.
     """
 
     def __init__(
         self,
         store: CatalogueStore,
-        status: RefreshStatus,
+        stats: RefreshStats,
         schedule: Schedule,
         clock: Clock,
         offload: Offload,
         max_bytes: int,
         newest_stamp: int,
     ) -> None:
-        self._store, self._status, self._schedule = store, status, schedule
+        self._store, self._stats, self._schedule = store, stats, schedule
         self._clock, self._offload, self._max_bytes = clock, offload, max_bytes
         self.newest_stamp = newest_stamp
         self.last_stored: StoredCatalogue | None = None
         self._offset = 0.0  # Redis's clock less the steady one, as of the last poll
-
-    def redis_time(self, steady: float) -> float:
-        """Return the moment *steady* on Redis's clock."""
-        return steady + self._offset
 
     def steady_time(self, redis_time: float) -> float:
         """Return the moment *redis_time* on the steady clock, not later than now."""
@@ -51,13 +47,13 @@ class SharedCatalogue:
         return self._learn(await self._store.read(), began)
 
     def _learn(self, state: StoredState, began: float) -> StoredState:
-        """Take note of how Redis's clock stands to the steady one, and of what the fleet has seen."""
+        """Take note of how Redis's clock stands to the steady one, and of what the fleet knows."""
         self._offset = state.now - (began + self._clock.steady()) / 2
         if state.catalogue is not None:
             self.last_stored = state.catalogue
             self.newest_stamp = max(self.newest_stamp, state.catalogue.stamp)
         self._schedule.retry_at = state.retry_at - self._offset if state.retry_at else 0.0
-        self._status.redis_reached()
+        self._stats.redis_reached()
         return state
 
     async def load(self, decided: StoredState) -> tuple[StoredState, Snapshot | None]:
@@ -71,7 +67,7 @@ class SharedCatalogue:
         try:
             built = await self._decode(stored, payload)
         except CodecError as error:
-            self._status.redis_failed(StoreError(error.kind, str(error)))
+            self._stats.redis_failed(StoreError(error.kind, str(error)))
             return replace(state, unreadable=error.kind), None
         labels = {"validators": stored.validators, "size_checked": stored.size_checked}
         validated_at = self.steady_time(stored.validated_at)
@@ -91,23 +87,18 @@ class SharedCatalogue:
         try:
             done = await self._store.publish(self.describe(snapshot), payload, expected)
         except StoreError:
-            self._status.publication("failed")
+            self._stats.publish_tried("failed")
             raise
-        self._status.publication("published" if done else "fenced", version=snapshot.version, expected=expected)
+        self._stats.publish_tried("published" if done else "fenced", version=snapshot.version, expected=expected)
         return done
 
     async def confirm(self, snapshot: Snapshot) -> bool:
         """Record the validation of *snapshot*, which is stored; return whether it still is."""
-        return await self._store.confirm(snapshot.stamp, self.redis_time(snapshot.validated_at), snapshot.validators)
+        described = self.describe(snapshot)
+        return await self._store.confirm(described.stamp, described.validated_at, described.validators)
 
     def describe(self, snapshot: Snapshot) -> StoredCatalogue:
         """Return what Redis would hold of *snapshot*."""
-        return StoredCatalogue(
-            stamp=snapshot.stamp,
-            digest=snapshot.catalogue.digest,
-            entries=len(snapshot.catalogue),
-            size_checked=snapshot.size_checked,
-            validated_at=self.redis_time(snapshot.validated_at),
-            source=snapshot.source,
-            validators=snapshot.validators,
-        )
+        content = (snapshot.catalogue.digest, len(snapshot.catalogue), snapshot.size_checked)
+        validated_at = snapshot.validated_at + self._offset
+        return StoredCatalogue(snapshot.stamp, *content, validated_at, snapshot.source, snapshot.validators)

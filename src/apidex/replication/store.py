@@ -45,46 +45,36 @@ class CatalogueStore(Protocol):
 
     async def read(self) -> StoredState:
         """Return what is stored, without the payload."""
-        ...
 
     async def load(self) -> tuple[StoredState, Payload | None]:
         """Return what is stored with its payload, both of one moment; None for a payload that does not exist."""
-        ...
 
     async def publish(self, catalogue: StoredCatalogue, payload: bytes, expected: int | None) -> bool:
         """Store a catalogue, if the stored stamp is still *expected*; return whether it was.
 
         Refused too when the upstream validated the stored catalogue later than this one. Clears the fleet's failures.
         """
-        ...
 
     async def confirm(self, stamp: int, validated_at: float, validators: Validators) -> bool:
         """Record that the upstream validated the catalogue with this *stamp* again; return whether it is still stored."""
-        ...
 
     async def back_off(self, failures: int, wait: timedelta) -> None:
         """Keep the fleet from asking the upstream for as long as *wait*, after so many consecutive failures."""
-        ...
 
     async def drop(self, stamp: int) -> bool:
         """Remove the catalogue with this *stamp*; return whether it was still stored."""
-        ...
 
     async def reset(self) -> None:
         """Remove everything under the keys of the catalogue."""
-        ...
 
     async def lease(self, token: str, ttl: timedelta) -> bool:
         """Take the lease for *ttl*, if it is free; return whether *token* holds it now."""
-        ...
 
     async def renew(self, token: str, ttl: timedelta) -> bool:
         """Prolong the lease that *token* holds; return whether it still does."""
-        ...
 
     async def release(self, token: str) -> None:
         """Give the lease back, if *token* holds it."""
-        ...
 
 
 class RedisStore(CatalogueStore):

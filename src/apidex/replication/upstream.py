@@ -46,7 +46,6 @@ class Upstream(Protocol):
 
     async def fetch(self, validators: Validators) -> Fetched | NotModified:
         """Ask for the catalogue, unless it is the one of *validators*. Raises UpstreamError; ends within its time-out."""
-        ...
 
 
 @asynccontextmanager
