@@ -8,8 +8,18 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FILES = ("src/apidex/__init__.py", "Dockerfile", "README.md", "deploy/**/*", "docs/**/*.md", "loadtest/**/*")
-VERSION = re.compile(r'(__version__ = "|VERSION=|apidex(?:-\w+)?:|apidex, newTag: )(\d+\.\d+\.\d+(?:[-.\w]*\w)?)')
+FILES = (
+    "src/apidex/__init__.py",
+    "Dockerfile",
+    "README.md",
+    "deploy/**/*",
+    "docs/**/*.md",
+    "docs/openapi.json",
+    "loadtest/**/*",
+)
+VERSION = re.compile(
+    r'(__version__ = "|"version": "|VERSION=|apidex(?:-\w+)?:|apidex, newTag: )(\d+\.\d+\.\d+(?:[-.\w]*\w)?)'
+)
 
 
 def main(wanted: str = "") -> int:

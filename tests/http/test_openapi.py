@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from apidex.catalogue.catalogue import Catalogue
+from conftest import ROOT
 from fakes import entry
 from processes import replica
 
@@ -55,6 +56,12 @@ def of_this_catalogue(document: dict, version: str) -> dict:
             if parameter["name"] in known and not is_text:
                 schema["enum"] = known[parameter["name"]]
     return document
+
+
+async def test_the_committed_document_is_the_one_that_is_served(client):
+    served = (await client.get("/-/openapi.json")).json()
+    committed = msgspec.json.decode((ROOT / "docs/openapi.json").read_bytes())
+    assert served == committed, "rewrite it: python -m apidex.http.routes > docs/openapi.json"
 
 
 def test_schemathesis_finds_nothing(catalogue, tmp_path):

@@ -103,6 +103,7 @@ async def test_sorting(client):
         ("search?version=1", "allowed is a version as the header Catalogue-Version names it"),
         ("search?query=cat", "There is no parameter 'query' here; allowed are q, category, auth"),
         ("search?" + "&".join(["cors=yes"] * 101), "too many parameters; at most 100"),
+        ("search?" + "&".join(["cors=yes"] * 21), "cors is given 21 times; at most 20 times are allowed"),
         ("suggest?limit=21", "from 1 to 20"),
         ("suggest?cors=yes", "There is no parameter 'cors' here; allowed are q, limit"),
         ("categories?q=a", "There is no parameter 'q' here; none is allowed"),

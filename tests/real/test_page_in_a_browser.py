@@ -149,7 +149,7 @@ def test_what_may_have_been_meant_is_offered_apart_and_taken_by_enter(page: Visi
     page.box.fill("jsonplacholder")
     expect(page.count).to_have_text("No API has “jsonplacholder” in its name")
     expect(page.page.get_by_text("Did you mean jsonplaceholder?")).to_be_visible()
-    expect(page.page.get_by_role("list", name="What jsonplaceholder finds")).to_contain_text("JSONPlaceholder")
+    expect(page.page.get_by_role("list", name="Results for jsonplaceholder")).to_contain_text("JSONPlaceholder")
     expect(page.hits).to_have_count(0)
     page.box.press("Enter")
     expect(page.hits.first).to_have_text("JSONPlaceholder")
@@ -171,7 +171,7 @@ def test_filters_count_what_they_would_leave_and_keep_the_focus(page: Visit, rea
     assert sorted(page.names()) == sorted(each["API"] for each in expected)
     page.page.get_by_role("checkbox", name=re.compile("^CORS [0-9]")).check()
     page.has_asked("q=weather&auth=none&cors=yes")
-    expect(page.page.get_by_role("list", name="Filters that are set").get_by_role("button")).to_have_count(3)
+    expect(page.page.get_by_role("list", name="Active filters").get_by_role("button")).to_have_count(3)
     page.page.get_by_role("button", name="Clear all").click()
     page.has_asked("q=weather")
 
@@ -223,6 +223,25 @@ def test_the_rest_of_a_list_is_of_the_same_catalogue_or_the_search_begins_anew(b
         expect(opened.hits).to_have_count(20)
         expect(opened.count).to_have_text("201 APIs")
     upstream.closes()
+
+
+def test_a_filter_and_a_state_from_a_later_release_are_skipped(page: Visit):
+    """A page that was opened before a release meets the answers of the next one."""
+
+    def of_next_release(route: Route) -> None:
+        answer = route.fetch().json()
+        if "facets" in answer:
+            answer["facets"] = {"host": [{"value": "example.org", "count": 1}], **answer["facets"]}
+        route.fulfill(json=answer | ({"state": "archived"} if "state" in answer else {}))
+
+    page.page.route(re.compile("/v1/(search|catalogue)"), of_next_release)
+    page.box.fill("open weather")
+    expect(page.hits).to_have_text(["OpenWeatherMap"])
+    expect(page.page.get_by_role("checkbox", name=re.compile("API key"))).to_be_visible()
+    expect(page.page.get_by_text("example.org")).to_have_count(0)
+    page.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # which updates the foot
+    expect(page.foot).to_contain_text("archived")
+    page.page.unroute_all(behavior="wait")
 
 
 # --- keys
@@ -388,8 +407,8 @@ def test_on_the_starter_catalogue_it_says_what_that_is(browser):
         opened.opens()
         opened.box.fill("poke")
         expect(opened.hits.first).to_have_text(re.compile("Pok"))
-        expect(opened.foot).to_contain_text("the list that came with Apidex")
-        expect(opened.foot).to_contain_text("127.0.0.1 has not given its own")
+        expect(opened.foot).to_contain_text("the starter list of Apidex")
+        expect(opened.foot).to_contain_text("127.0.0.1 has not been fetched yet")
         expect(opened.foot).to_contain_text("answered by replica-3")
 
 
@@ -401,8 +420,8 @@ def test_where_the_service_is_gone_the_page_says_so_and_goes_on_when_it_is_back(
             expect(opened.foot).to_contain_text("fresh")
         opened.box.fill("weather")
         expect(opened.page.get_by_role("alert")).to_contain_text("The service cannot be reached.")
-        expect(opened.page.get_by_role("alert")).to_contain_text("What you see was answered before.")
-        expect(opened.foot).to_have_text("out of reach")
+        expect(opened.page.get_by_role("alert")).to_contain_text("Showing earlier results.")
+        expect(opened.foot).to_have_text("unreachable")
         with replica("--port", port, "--upstream", upstream):
             expect(opened.page.locator("#trouble")).to_be_hidden(timeout=20_000)
             expect(opened.hits.first).to_have_text("weather-api")

@@ -1,7 +1,4 @@
-"""The OpenAPI document, which Litestar makes from the handlers: for programs, and as a page for people.
-
-`python -m apidex.http.routes.document` prints it.
-"""
+"""The OpenAPI document, which Litestar makes from the handlers: for programs, and as a page for people."""
 
 from typing import Any
 

@@ -7,7 +7,9 @@ each in the Content-Security-Policy; see decision 8.
 import base64
 import functools
 import hashlib
+import json
 from dataclasses import dataclass
+from html import escape
 from importlib import resources
 from typing import Any
 
@@ -20,6 +22,7 @@ from apidex import __version__
 from apidex.http.context import ReplicaContext
 from apidex.http.headers import header_value
 from apidex.http.routes.conditional import UNCHANGED, ReplicaDependency, also_as, base, live_response, static_response
+from apidex.search.filters import FILTERS
 
 
 class IndexView(msgspec.Struct, frozen=True):
@@ -81,6 +84,8 @@ class RenderedPage:
 def render_page() -> RenderedPage:
     """The page, put together from its files when it is first asked for."""
     html, style, script = (_file(name) for name in ("page.html", "page.css", "page.js"))
+    declared = {each.name: {"label": each.label, "value_labels": each.value_labels} for each in FILTERS.values()}
+    html = html.replace('data-declared=""', f'data-declared="{escape(json.dumps(declared))}"')
     html = html.replace('<link rel="stylesheet" href="page.css">', f"<style>{style}</style>")
     html = html.replace('<script type="module" src="page.js"></script>', f'<script type="module">{script}</script>')
     policy = (

@@ -1,26 +1,21 @@
-// The page asks /v1/search for each key, and keeps what is asked in its address, under the names that the API has for it.
-// What comes from the catalogue is put in as text, never as markup.
+// The page requests /v1/search at each key, and keeps the search in its address, under the names that the API has for it.
+// Texts from the catalogue are put in as text, never as markup.
 
-const FILTERS = { category: "Category", auth: "Authentication", https: "Connection", cors: "From web pages" };
-const WORDS = {
-  auth: { none: "No key", apiKey: "API key" },
-  https: { true: "HTTPS", false: "HTTP only" },
-  cors: { yes: "CORS", no: "No CORS", unknown: "CORS unknown" },
-};
+const FILTERS = JSON.parse(document.getElementById("filters").dataset.declared); // by name, as search/filters.py declares them
 const GOOD = ["No key", "HTTPS", "CORS"];
 const LIMIT = 20;
 const CATEGORIES_AT_FIRST = 10;
-const PATIENCE = 8_000; // milliseconds until an answer is given up
-const LOOK_AGAIN = 60_000; // how often the foot is brought up to date
+const TIMEOUT = 8_000; // milliseconds for one request
+const REFRESH = 60_000; // milliseconds between two updates of the foot
 
 const $ = (id) => document.getElementById(id);
 const box = $("q");
 
 let asked = new URLSearchParams(); // q, sort and the filters, as in the address
-let settled = true; // the next key begins another search, which Back leaves
+let settled = true; // the next key starts a new step of the history
 let answer = null; // the answer that is shown
-let version = null; // of the catalogue that the foot tells of
-let trouble = null; // what is wrong, if anything is
+let version = null; // of the catalogue in the foot
+let trouble = null; // the error that is shown
 
 // --- elements
 
@@ -40,7 +35,7 @@ function button(text, onclick, className = "") {
 const template = (id) => $(id).content.firstElementChild.cloneNode(true);
 const number = (value) => value.toLocaleString("en");
 const apis = (count) => `${number(count)} ${count === 1 ? "API" : "APIs"}`;
-const word = (filter, value) => WORDS[filter]?.[value] ?? value;
+const word = (filter, value) => FILTERS[filter]?.value_labels[value] ?? value;
 
 /** A link, if the address is one that a page may lead to; data could say javascript: as well. */
 function linked(address, text) {
@@ -71,24 +66,24 @@ class Trouble extends Error {
   }
 }
 
-/** What the service answers at *path*. Throws a Trouble; one without a status when there was no answer. */
+/** Return the service's answer at *path*. Throws a Trouble; its status is 0 when there was no answer. */
 async function get(path, signal) {
-  const patience = AbortSignal.timeout(PATIENCE);
+  const timeout = AbortSignal.timeout(TIMEOUT);
   let response, body;
   try {
-    response = await fetch(path, { cache: "no-cache", signal: signal ? AbortSignal.any([signal, patience]) : patience });
+    response = await fetch(path, { cache: "no-cache", signal: signal ? AbortSignal.any([signal, timeout]) : timeout });
     body = await response.json().catch((error) => {
-      if (response.ok || patience.aborted || signal?.aborted) throw error;
+      if (response.ok || timeout.aborted || signal?.aborted) throw error;
     });
   } catch (error) {
     if (signal?.aborted) throw error;
-    throw new Trouble(0, patience.aborted ? "The service does not answer." : "The service cannot be reached.");
+    throw new Trouble(0, timeout.aborted ? "The service does not answer." : "The service cannot be reached.");
   }
   if (response.ok) return body;
   throw new Trouble(response.status, body?.detail ?? `The service answers with an error (${response.status}).`, body?.parameter);
 }
 
-/** A task that is begun anew while it runs is aborted; one that failed for want of an answer is tried again, ever less often. */
+/** Starting a task again aborts its previous run. A run that fails without an answer is repeated, after a growing delay. */
 function task(work, failed) {
   let running, timer;
   let wait = 1_000;
@@ -153,7 +148,7 @@ const isBlank = () => [...asked].length === 0;
 const values = (filter) => asked.getAll(filter);
 const chosen = () => [...asked].filter(([name]) => name in FILTERS);
 
-/** Take over what the address asks, whoever wrote it. */
+/** Take the search from the address. */
 function readAddress() {
   const kept = ["q", "sort", ...Object.keys(FILTERS)];
   asked = new URLSearchParams([...new URLSearchParams(location.search)].filter(([name, value]) => kept.includes(name) && value));
@@ -169,7 +164,7 @@ function entitle() {
 
 let writing;
 
-/** Put what is asked into the address: at once as a new step, or soon in the place of the present one. */
+/** Put the search into the address: at once as a new step of the history, or soon in place of the current one. */
 function writeAddress({ step }) {
   clearTimeout(writing);
   const write = (how) => history[how](null, "", isBlank() ? location.pathname : `?${asked}`);
@@ -242,7 +237,8 @@ function show(found) {
   $("none").replaceChildren(...(found.total ? [] : instead(found)));
   showMore(found.total);
   showChosen();
-  for (const [filter, facets] of Object.entries(found.facets)) showFilter(filter, facets);
+  // A page that was opened before a release may meet a filter that it does not know.
+  for (const [filter, facets] of Object.entries(found.facets)) if (filter in FILTERS) showFilter(filter, facets);
   $("unfold").hidden = Object.values(found.facets).every((facets) => facets.length === 0);
   $("sort").hidden = found.total < 2;
   seen(found.version);
@@ -277,17 +273,17 @@ const fact = (text) => element("span", GOOD.includes(text) ? { class: "good" } :
 const host = (address) => (URL.canParse(address) ? new URL(address).hostname.replace(/^www\./, "") : address);
 
 function nothing(query) {
-  const named = query ? `No API has “${query}” in its name` : "No API is like that";
-  return chosen().length && query ? `${named} and is like that` : named;
+  const named = query ? `No API has “${query}” in its name` : "No API matches these filters";
+  return chosen().length && query ? `${named} and matches these filters` : named;
 }
 
-/** Where nothing was found: what may have been meant, kept apart from what was asked; or the filters to be cleared. */
+/** Where nothing was found: a correction and its hits, or a button that clears the filters. */
 function instead({ did_you_mean: meant }) {
   if (meant) {
     const link = button(meant.query, () => searchFor(meant.query), "meant");
     return [
       element("p", {}, "Did you mean ", link, `? That finds ${apis(meant.total)}.`),
-      element("ol", { "aria-label": `What ${meant.query} finds` }, ...meant.hits.slice(0, 5).map(hitItem)),
+      element("ol", { "aria-label": `Results for ${meant.query}` }, ...meant.hits.slice(0, 5).map(hitItem)),
     ];
   }
   return chosen().length ? [element("p", {}, button("Search without filters", clearFilters))] : [];
@@ -315,7 +311,7 @@ const boxes = new Map(Object.keys(FILTERS).map((filter) => [filter, new Map()]))
 
 function makeFilter(filter) {
   const made = template("filter");
-  made.querySelector("legend").textContent = FILTERS[filter];
+  made.querySelector("legend").textContent = FILTERS[filter].label;
   made.querySelector(".all").addEventListener("click", () => {
     made.dataset.open = "";
     for (const label of made.querySelectorAll("label")) label.hidden = false;
@@ -325,7 +321,7 @@ function makeFilter(filter) {
   $("filters").append(made);
 }
 
-/** The values of one filter. Each keeps its element, so that the focus stays where it is while counts change around it. */
+/** The values of one filter. Each keeps its element, so that the focus stays while counts change. */
 function showFilter(filter, facets) {
   const place = $("filters").children[Object.keys(FILTERS).indexOf(filter)];
   const labels = facets.map(({ value, count }) => {
@@ -362,7 +358,7 @@ function putInPlace(parent, children) {
   if (focused !== document.activeElement && parent.contains(focused)) focused.focus({ preventScroll: true });
 }
 
-/** Said to screen readers when typing pauses, not at each key. */
+/** Announce *text* to screen readers when typing pauses, not at each key. */
 function say(text) {
   clearTimeout(say.timer);
   say.timer = setTimeout(() => ($("said").textContent = text), 400);
@@ -380,14 +376,14 @@ function showFoot(catalogue) {
   const told = {
     fresh: ["fresh", `, checked ${checked} at `, origin(source)],
     stale: ["stale", `, last checked ${checked} at `, origin(source), because(upstream)],
-    bundled: ["the list that came with Apidex", `, ${ago(catalogue.age)} old; `, origin(upstream.url), " has not given its own", because(upstream)],
-  }[state];
+    bundled: ["the starter list of Apidex", `, ${ago(catalogue.age)} old; `, origin(upstream.url), " has not been fetched yet", because(upstream)],
+  }[state] ?? [state];
   const [first, ...rest] = told;
   $("foot").replaceChildren(
     `${apis(entries)} in `, element("a", { href: "v1/categories" }, `${catalogue.categories} categories`), " · ",
     element("span", { class: `state ${state}` }, first), ...rest,
-    redis.reachable ? "" : " · Redis cannot be reached, so this replica goes by itself",
-    ` · answered by ${replica} · `, element("a", { href: "v1/catalogue" }, "all that is known"),
+    redis.reachable ? "" : " · Redis cannot be reached; this replica runs standalone",
+    ` · answered by ${replica} · `, element("a", { href: "v1/catalogue" }, "details"),
   );
 }
 
@@ -403,7 +399,7 @@ function ago(seconds) {
 
 const mayPass = (trouble) => !trouble.status || trouble.status >= 500;
 
-/** The service answered: if it was out of reach, that is over. */
+/** The service answered: it is not unreachable any more. */
 function reached() {
   if (!trouble || !mayPass(trouble)) return;
   hideTrouble();
@@ -418,13 +414,13 @@ function hideTrouble() {
 function showTrouble(error) {
   const isNews = error.message !== trouble?.message;
   trouble = error;
-  if (mayPass(error)) $("foot").replaceChildren(element("span", { class: "state away" }, "out of reach"));
+  if (mayPass(error)) $("foot").replaceChildren(element("span", { class: "state away" }, "unreachable"));
   else $("answer").hidden = $("browse").hidden = true;
   if (isNews) $("trouble").replaceChildren(...(mayPass(error) ? [error.message, ` ${waiting()}`] : refusal(error)));
   $("trouble").hidden = false;
 }
 
-const waiting = () => ($("answer").hidden && $("browse").hidden ? "" : "What you see was answered before. ") + "Trying again …";
+const waiting = () => ($("answer").hidden && $("browse").hidden ? "" : "Showing earlier results. ") + "Trying again …";
 
 function refusal({ message, parameter }) {
   const without = () => look(() => (asked.delete(parameter), (box.value = asked.get("q") ?? "")));
@@ -439,12 +435,12 @@ function curl() {
   return `curl '${url.href.replaceAll("'", "%27")}'`;
 }
 
-/** Without a secure origin there is no clipboard: the command is shown and selected, to be copied by hand. */
+/** Without a secure origin there is no clipboard: the command is shown and selected instead. */
 async function copy() {
   const place = $("copied");
   place.lastElementChild.textContent = curl();
   const copied = await navigator.clipboard?.writeText(curl()).then(() => true, () => false);
-  place.firstElementChild.textContent = copied ? "Copied" : "To be copied:";
+  place.firstElementChild.textContent = copied ? "Copied" : "Copy this:";
   place.hidden = false;
   if (!copied) getSelection().selectAllChildren(place.lastElementChild);
   say(copied ? "Copied as curl" : "The command is selected");
@@ -525,7 +521,7 @@ document.addEventListener("keydown", key);
 document.addEventListener("click", follow);
 addEventListener("popstate", () => (readAddress(), ask()));
 addEventListener("online", () => (ask(), describe()));
-setInterval(() => document.hidden || describe(), LOOK_AGAIN);
+setInterval(() => document.hidden || describe(), REFRESH);
 document.addEventListener("visibilitychange", () => document.hidden || describe());
 
 readAddress();

@@ -1,0 +1,67 @@
+"""Filters are declared once, and cost no more than stated however many values the catalogue has."""
+
+import pytest
+
+from apidex.search import filters
+from apidex.search.filters import FILTERS, MAX_FACET_VALUES, FacetIndex, FacetIndexBuilder
+from fakes import entry
+
+
+def index_of(entries) -> FacetIndex:
+    builder = FacetIndexBuilder()
+    builder.add(entries)
+    return builder.finish()
+
+
+@pytest.fixture
+def index() -> FacetIndex:
+    """Of 5,000 entries, each with a category of its own but the last ten."""
+    categories = [f"Category {number}" for number in range(4_990)] + ["Common"] * 10
+    return index_of(entry(f"API {number}", category=category) for number, category in enumerate(categories))
+
+
+def test_a_facet_of_many_values_lists_the_most_frequent_and_the_requested_ones(index):
+    accepted = index.parse({"category": ["category 4711"]})
+    counts = dict.fromkeys(range(len(index.keys)), 1) | {len(index.keys) - 1: 10}
+    facet = index.facets(counts, accepted)["category"]
+    assert len(facet) == MAX_FACET_VALUES + 1
+    assert (facet[0].value, facet[0].count) == ("Common", 10)
+    assert "Category 4711" in [each.value for each in facet]
+
+
+def test_as_many_values_as_entries_are_not_folded_at_each_search(index, monkeypatch):
+    folded = []
+    monkeypatch.setattr(filters, "fold", lambda value: folded.append(value) or value)
+    for _ in range(3):
+        folded.clear()
+        index.facets(dict.fromkeys(range(len(index.keys)), 1), {})
+        assert len(folded) <= MAX_FACET_VALUES * len(FILTERS)
+
+
+def test_values_are_folded_and_sorted_once_for_all_requests(index, monkeypatch):
+    index.parse({"category": ["common"]})
+    monkeypatch.setattr(filters, "fold", lambda value: pytest.fail("folded again"))
+    assert index.parse({"category": ["COMMON"]}) == {"category": frozenset({"Common"})}
+    assert len(index.values("category")) == 4_991
+
+
+def test_an_error_lists_a_hundred_values_and_how_many_more_there_are(index):
+    with pytest.raises(filters.QueryError, match=r"and 4,891 more$") as raised:
+        index.parse({"category": ["nothing"]})
+    assert len(raised.value.allowed) == 100
+
+
+@pytest.mark.parametrize("declared", FILTERS.values(), ids=FILTERS)
+def test_each_filter_reads_an_entry_and_labels_values_that_exist(declared):
+    found = {
+        declared.read(getattr(each, declared.attribute)) for each in (entry("a"), entry("b", https=False, auth="x"))
+    }
+    assert all(found)
+    assert not declared.values or found <= set(declared.values)
+    assert not declared.values or set(declared.value_labels) <= set(declared.values)
+
+
+def test_an_entry_without_authentication_is_found_by_none():
+    index = index_of([entry("a"), entry("b", auth="OAuth")])
+    assert index.values("auth") == ["none", "OAuth"]
+    assert list(index.positions(index.parse({"auth": ["NONE"]}))) == [0]
