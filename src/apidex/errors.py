@@ -15,12 +15,13 @@ test compares the two.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 UpstreamReason = Literal["connect", "timeout", "broken", "status", "redirect", "too_large", "encoding", "file"]
 CatalogueReason = Literal["format", "empty", "unreadable", "shrunk", "internal"]
 CodecReason = Literal["missing", "damaged", "version", "digest", "too_large"]
 StoreReason = Literal["connect", "timeout", "auth", "oom", "readonly", "loading", "response", "type", CodecReason]
+Reason = TypeVar("Reason", bound=str)
 
 
 class ApidexError(Exception):
@@ -45,38 +46,33 @@ class EntryError(ApidexError):
     """A row cannot become an entry; the text is the reason in the parse report."""
 
 
-class CatalogueError(ApidexError):
+class _CountedError(ApidexError, Generic[Reason]):
+    """A failure that is counted by its *reason*; the text says it to a person."""
+
+    def __init__(self, reason: Reason, text: str) -> None:
+        super().__init__(text)
+        self.reason: Reason = reason
+
+
+class CatalogueError(_CountedError[CatalogueReason]):
     """An upstream answer is refused."""
 
-    def __init__(self, reason: CatalogueReason, text: str) -> None:
-        super().__init__(text)
-        self.reason: CatalogueReason = reason
 
-
-class UpstreamError(ApidexError):
+class UpstreamError(_CountedError[UpstreamReason]):
     """The upstream could not be read. *retry_after* is its `Retry-After`, in seconds."""
 
-    def __init__(self, kind: UpstreamReason, text: str, retry_after: float | None = None) -> None:
-        super().__init__(text)
-        self.kind: UpstreamReason = kind
+    def __init__(self, reason: UpstreamReason, text: str, retry_after: float | None = None) -> None:
+        super().__init__(reason, text)
         self.retry_after = retry_after
+
+
+class CodecError(_CountedError[CodecReason]):
+    """Bytes from Redis are not a valid catalogue."""
+
+
+class StoreError(_CountedError[StoreReason]):
+    """Redis did not do what it was asked, or its answer was lost. What was asked may have been done all the same."""
 
 
 class ServiceError(ApidexError):
     """The service at `--url` cannot be reached, or is not Apidex."""
-
-
-class CodecError(ApidexError):
-    """Bytes from Redis are not a valid catalogue."""
-
-    def __init__(self, kind: CodecReason, text: str) -> None:
-        super().__init__(text)
-        self.kind: CodecReason = kind
-
-
-class StoreError(ApidexError):
-    """Redis did not do what it was asked, or its answer was lost. What was asked may have been done all the same."""
-
-    def __init__(self, kind: StoreReason, text: str) -> None:
-        super().__init__(text)
-        self.kind: StoreReason = kind

@@ -69,7 +69,7 @@ def envelope(**other) -> bytes:
 def test_an_invalid_payload_is_refused_by_kind(payload, kind):
     with pytest.raises(CodecError) as error:
         codec.from_bytes(payload, LIMIT)
-    assert error.value.kind == kind
+    assert error.value.reason == kind
 
 
 def test_members_that_a_later_release_adds_are_ignored():

@@ -77,7 +77,7 @@ def test_a_subprocess_refuses_an_upstream_response_in_the_same_words(in_subproce
 def test_a_subprocess_says_why_a_payload_is_invalid(in_subprocess, payload, limit, kind):
     with pytest.raises(CodecError) as refused:
         builder.from_payload(payload, limit)
-    assert refused.value.kind == kind
+    assert refused.value.reason == kind
 
 
 def test_a_subprocess_that_dies_builds_no_catalogue(in_subprocess, monkeypatch):

@@ -186,7 +186,7 @@ class SimulatedStore(FakeStore):
     async def reach(self, verb: str) -> None:
         lost = await self.replica.breath(0.01)
         error = self.redis.error
-        if error and error.kind == "oom" and verb in ("read", "load", "renew", "release", "drop"):
+        if error and error.reason == "oom" and verb in ("read", "load", "renew", "release", "drop"):
             error = None
         if error or lost:
             raise error or StoreError("timeout", "lost on the way there")

@@ -177,7 +177,7 @@ async def test_a_payload_that_is_too_long_is_not_loaded(redis_store):
     await published(redis_store, bytes(10_001))
     with pytest.raises(StoreError) as error:
         await redis_store.load()
-    assert error.value.kind == "too_large"
+    assert error.value.reason == "too_large"
 
 
 @pytest.fixture

@@ -86,12 +86,12 @@ async def test_a_redirect_is_followed():
 )
 async def test_an_answer_that_is_of_no_use_says_why(behave, kind, text):
     error = await failure(behave)
-    assert (error.kind, text in str(error)) == (kind, True), error
+    assert (error.reason, text in str(error)) == (kind, True), error
 
 
 @pytest.mark.parametrize("behave", [fakes.hangs, fakes.trickles])
 async def test_an_answer_that_takes_too_long_is_cut_off(behave):
-    assert (await failure(behave, timeout=0.3)).kind == "timeout"
+    assert (await failure(behave, timeout=0.3)).reason == "timeout"
 
 
 async def test_a_port_where_nothing_listens_is_said_to_be_so():
@@ -99,7 +99,7 @@ async def test_a_port_where_nothing_listens_is_said_to_be_so():
         url = wire.url
     with pytest.raises(UpstreamError) as error:
         await fetch(url)
-    assert error.value.kind == "connect"
+    assert error.value.reason == "connect"
 
 
 async def test_a_redirect_without_end_is_not_followed_for_ever():
@@ -107,7 +107,7 @@ async def test_a_redirect_without_end_is_not_followed_for_ever():
         wire.behaves = answers(b"", "302 Found", location=wire.url)
         with pytest.raises(UpstreamError, match="more than 5 times") as error:
             await fetch(wire.url)
-        assert error.value.kind == "redirect"
+        assert error.value.reason == "redirect"
         assert len(wire.heads) <= 7
 
 

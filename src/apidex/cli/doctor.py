@@ -99,7 +99,7 @@ def _redis(settings: Settings) -> Finding:
         with progress("Asking Redis"):
             stored: StoredState = event_loop.run(ask)
     except StoreError as error:
-        return Finding("warning", f"{shown}: {error}", _REDIS_ADVICE.get(error.kind, _REDIS_ADVICE["connect"]))
+        return Finding("warning", f"{shown}: {error}", _REDIS_ADVICE.get(error.reason, _REDIS_ADVICE["connect"]))
     clock_error = time.time() - stored.now
     if abs(clock_error) > _CLOCK_TOLERANCE:
         return Finding("warning", f"{shown}: its clock is {_amount(clock_error)} this machine's", _NTP_ADVICE)

@@ -84,7 +84,7 @@ def build(job: Job, source: SharedBuffer, output: SharedBuffer) -> BuildResult |
     except CatalogueError as error:
         return BuildError(False, error.reason, str(error))
     except CodecError as error:
-        return BuildError(True, error.kind, str(error))
+        return BuildError(True, error.reason, str(error))
     names, folded, facets, catalogue = (
         sink.names.finish(),
         sink.folded_names.finish(),

@@ -73,7 +73,7 @@ class Fetcher:
         try:
             outcome, found = await self._fetch_checked(*known)
         except UpstreamError as error:
-            return FetchFailure("failed", error.kind, str(error), error.retry_after)
+            return FetchFailure("failed", error.reason, str(error), error.retry_after)
         except CatalogueError as error:
             return FetchFailure("refused", error.reason, str(error))
         except Exception as error:

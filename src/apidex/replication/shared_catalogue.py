@@ -67,8 +67,8 @@ class SharedCatalogue:
         try:
             built = await self._decode(stored, payload)
         except CodecError as error:
-            self._stats.redis_failed(StoreError(error.kind, str(error)))
-            return replace(state, unreadable=error.kind), None
+            self._stats.redis_failed(StoreError(error.reason, str(error)))
+            return replace(state, unreadable=error.reason), None
         labels = {"validators": stored.validators, "size_checked": stored.size_checked}
         validated_at = self.steady_time(stored.validated_at)
         return state, Snapshot.of(built, stored.stamp, stored.source, validated_at, **labels)

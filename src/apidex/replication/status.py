@@ -79,13 +79,13 @@ class RefreshStats:
 
     def redis_failed(self, error: StoreError) -> None:
         """Redis did not do what it was asked, or holds what cannot be read. Logged at its beginning, not at every poll."""
-        self.redis_errors[error.kind] += 1
-        self.last_redis_error = Failure(error.kind, str(error), self._clock.wall())
-        if error.kind in ("connect", "timeout", "auth", "loading"):
+        self.redis_errors[error.reason] += 1
+        self.last_redis_error = Failure(error.reason, str(error), self._clock.wall())
+        if error.reason in ("connect", "timeout", "auth", "loading"):
             self.redis_reachable = False
-        if error.kind != self._redis_error_logged:
-            self._redis_error_logged = error.kind
-            log.warning("redis.failed", kind=error.kind, detail=str(error), url=self._url)
+        if error.reason != self._redis_error_logged:
+            self._redis_error_logged = error.reason
+            log.warning("redis.failed", kind=error.reason, detail=str(error), url=self._url)
 
     def redis_recovered(self) -> None:
         """A turn went well: the next error is logged again, of whichever kind."""

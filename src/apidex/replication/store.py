@@ -162,7 +162,7 @@ class RedisStore(CatalogueStore):
                 return await command
         except Exception as error:  # whatever a client library comes upon, Redis is of no use just now
             cause = _classify(error)
-            if cause.kind in missing:
+            if cause.reason in missing:
                 return None
             # an answer that comes too late must not be taken for the next one's
             await self._client.connection_pool.disconnect()
@@ -223,7 +223,7 @@ def _state(time: Any, fields: Any) -> StoredState:  # noqa: ANN401 - whatever Re
         raise _classify(time)
     now = time[0] + time[1] / 1_000_000
     if isinstance(fields, exceptions.RedisError):
-        if _classify(fields).kind != "type":
+        if _classify(fields).reason != "type":
             raise _classify(fields)
         return StoredState(now, None, malformed=True)
     return decode_state(now, fields)
