@@ -12,7 +12,7 @@ import msgspec
 from loadtest.faults import FaultRecord
 from loadtest.history import RunFacts, RunHistory
 from loadtest.ordering import UpstreamHistory, VersionOrder
-from loadtest.record import RequestRecord
+from loadtest.record import RequestFailure, RequestRecord
 
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 
@@ -43,7 +43,7 @@ class FaultCost(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Analysis:
-    """A run whose *requests* carry also those faults that only the whole run shows: what other replicas gave, and when."""
+    """A run whose *requests* carry also those failures that only the whole run shows: what other replicas gave, and when."""
 
     history: RunHistory
     requests: list[RequestRecord]
@@ -64,12 +64,12 @@ class Analysis:
     @cached_property
     def failed(self) -> list[RequestRecord]:
         """The requests that failed."""
-        return [request for request in self.requests if request.fault]
+        return [request for request in self.requests if request.failure]
 
     @cached_property
-    def failures(self) -> "Counter[str]":
+    def failures(self) -> "Counter[RequestFailure]":
         """How many failed in which way."""
-        return Counter(request.fault for request in self.failed)
+        return Counter(request.failure for request in self.failed)
 
     @property
     def per_second(self) -> float:
@@ -90,22 +90,20 @@ class _Judge:
         ]
 
     def judged(self, request: RequestRecord) -> RequestRecord:
-        """*request*, with its fault if it has one."""
-        if request.fault or request.stamp < 0:
+        """*request*, failed if it is wrong."""
+        if request.failure or request.stamp < 0:
             return request
         if self._log and not self._upstream.knows(request.version):
-            return _faulty(request, "bad catalogue", f"{request.version} is not from the upstream")
+            return request.failed(RequestFailure.BAD_CATALOGUE, f"{request.version} is not from the upstream")
         if self._upstream.is_too_young(request.version, request.age, request.sent, request.done):
-            return _faulty(request, "false age", f"Age: {request.age} from {request.replica}")
+            return request.failed(RequestFailure.FALSE_AGE, f"Age: {request.age} from {request.replica}")
         if self._order.went_back(request):
-            return _faulty(request, "went back", f"{request.replica} had shown a newer one than {request.version}")
+            return request.failed(
+                RequestFailure.WENT_BACK, f"{request.replica} had shown a newer one than {request.version}"
+            )
         if self._order.is_behind(request, self._behind_after) and not is_within(request.sent, self._without_redis):
-            return _faulty(request, "behind", f"{request.version} from {request.replica}")
+            return request.failed(RequestFailure.BEHIND, f"{request.version} from {request.replica}")
         return request
-
-
-def _faulty(request: RequestRecord, fault: str, detail: str) -> RequestRecord:
-    return msgspec.structs.replace(request, fault=fault, detail=detail)
 
 
 def is_within(moment: float, intervals: Sequence[tuple[float, float]]) -> bool:
@@ -152,14 +150,14 @@ def _strength(requests: Sequence[RequestRecord], until: float) -> list[int]:
     """How many replicas answered in each half second of the run."""
     names: list[set[str]] = [set() for _ in range(int(until / _BIN) + 1)]
     for request in requests:
-        if request.replica and not request.fault and 0 <= request.done < until:
+        if request.replica and not request.failure and 0 <= request.done < until:
             names[int(request.done / _BIN)].add(request.replica)
     return [len(found) for found in names]
 
 
 def _costs(history: RunHistory, requests: Sequence[RequestRecord]) -> Iterator[FaultCost]:
     bins = _strength(requests, history.facts.seconds)
-    failed = sorted(request.done for request in requests if request.fault)
+    failed = sorted(request.done for request in requests if request.failure)
     ends = [*(each.began for each in history.faults[1:]), history.facts.seconds]
     for each, end in zip(history.faults, ends, strict=False):
         count = bisect_left(failed, end) - bisect_left(failed, each.began)

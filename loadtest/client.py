@@ -1,11 +1,10 @@
-"""Connections that try once.
+"""Connections without retries.
 
-geventhttpclient, under Locust's FastHttpUser, asks again by itself when a connection is closed unanswered: it would hide the very
+geventhttpclient, under Locust's FastHttpUser, retries by itself when a connection is closed unanswered: it would hide the very
 requests that a failing replica loses.
 """
 
 import errno
-import socket
 from itertools import count
 from typing import Any
 
@@ -13,38 +12,40 @@ import gevent
 from geventhttpclient.client import HTTPClient, HTTPClientPool
 from geventhttpclient.response import HTTPConnectionClosed, HTTPParseError
 
+from loadtest.record import RequestFailure
+
 _NUMBERS = count()
 
-_WORDS: tuple[tuple[type[BaseException], str], ...] = (
-    (TimeoutError, "late"),
-    (gevent.Timeout, "late"),
-    (ConnectionRefusedError, "refused"),
-    (ConnectionResetError, "reset"),
-    (BrokenPipeError, "reset"),
-    (HTTPConnectionClosed, "closed unanswered"),
-    (HTTPParseError, "torn"),
+_FAILURES: tuple[tuple[type[BaseException], RequestFailure], ...] = (
+    (TimeoutError, RequestFailure.LATE),
+    (gevent.Timeout, RequestFailure.LATE),
+    (ConnectionRefusedError, RequestFailure.REFUSED),
+    (ConnectionResetError, RequestFailure.RESET),
+    (BrokenPipeError, RequestFailure.RESET),
+    (HTTPConnectionClosed, RequestFailure.CLOSED),
+    (HTTPParseError, RequestFailure.TORN),
 )
 
 
 class NoRetryPool(HTTPClientPool):
     """A pool whose clients send each request once.
 
-    On this machine every connection comes from an address of its own (127.100.0.1 and on), as if from many machines: a machine
-    soon uses a port again, and a balancer that tracks connections would send the new one after the old, to a node that is lost.
+    On this machine every connection has a source address of its own (127.100.0.1 and on), as if from many machines: one machine
+    soon reuses a port, and a balancer that tracks connections would send the new connection after the old one, to a lost node.
     """
 
     def get_client(self, url: Any) -> HTTPClient:  # noqa: ANN401 - a URL, in either of the library's forms
-        """As the library's, and made to try once."""
+        """As the library's, without retries."""
         client = super().get_client(url)
-        pool = client._connection_pool  # noqa: SLF001 - there is no public way: it tries as often as its pool has places, and once more
+        pool = client._connection_pool  # noqa: SLF001 - not public: it tries once more than its pool has places
         if pool.size >= 0:
             pool.size = -1
             if client.host.startswith("127."):
-                pool._create_tcp_socket = _from_an_address_of_its_own  # type: ignore[method-assign] # noqa: SLF001
+                pool._create_tcp_socket = _from_fresh_address  # type: ignore[method-assign] # noqa: SLF001
         return client
 
 
-def _from_an_address_of_its_own(family: int, socktype: int, protocol: int) -> Any:  # noqa: ANN401 - gevent's socket
+def _from_fresh_address(family: int, socktype: int, protocol: int) -> Any:  # noqa: ANN401 - gevent's socket
     import gevent.socket
 
     connection = gevent.socket.socket(family, socktype, protocol)
@@ -53,13 +54,13 @@ def _from_an_address_of_its_own(family: int, socktype: int, protocol: int) -> An
     return connection
 
 
-def fault_of(error: BaseException) -> tuple[str, str]:
-    """One word for what went wrong on the way, and the rest of it. The library wraps some errors, as if it had tried again."""
+def failure_of(error: BaseException) -> tuple[RequestFailure, str]:
+    """What went wrong on the way, and its detail. The library wraps some errors, as if after a retry."""
     error = getattr(error, "original", None) or error
     detail = " ".join(str(error).split())
-    for kind, word in _WORDS:
+    for kind, failure in _FAILURES:
         if isinstance(error, kind):
-            return word, detail
+            return failure, detail
     if isinstance(error, OSError) and error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH):
-        return "unreachable", detail
-    return ("transport" if isinstance(error, (OSError, socket.error)) else "error"), detail
+        return RequestFailure.UNREACHABLE, detail
+    return (RequestFailure.TRANSPORT if isinstance(error, OSError) else RequestFailure.ERROR), detail

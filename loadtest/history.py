@@ -32,8 +32,8 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
 class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
     """What happened. Moments are seconds since the run began.
 
-    *stopped_early* is what the scenario waited for in vain. *upstream_log* is when the upstream gave which digest, each perhaps
-    *sooner* by so much, None where that is not known. *ended* counts the replicas' ends.
+    *stopped_early* is the wait that timed out in the scenario, if one did. *upstream_log* is when the upstream gave which digest,
+    each perhaps *sooner* by so much, None where that is not known. *ended* counts the replicas' ends.
     """
 
     facts: RunFacts

@@ -22,10 +22,10 @@ from locust.argument_parser import LocustArgumentParser
 from locust.contrib.fasthttp import FastResponse, ResponseContextManager
 from locust.env import Environment
 
-from loadtest.client import NoRetryPool, fault_of
+from loadtest.client import NoRetryPool, failure_of
 from loadtest.names import Names
 from loadtest.ordering import VersionOrder
-from loadtest.record import RequestRecord, Writer
+from loadtest.record import RequestFailure, RequestRecord, Writer
 from loadtest.shapes import SHAPES
 from loadtest.verifier import BodyVerifier
 
@@ -146,9 +146,9 @@ class ApidexUser(FastHttpUser):
             with gevent.Timeout(self.timeout):
                 self._ask(name, headers, held, sent)
         except gevent.Timeout:
-            SHARED.note(self._row(sent, fault="late", detail=f"not whole within {self.timeout:g} s"))
+            SHARED.note(self._row(sent, failure=RequestFailure.LATE, detail=f"not whole within {self.timeout:g} s"))
         except Exception as error:
-            SHARED.note(self._row(sent, fault="unreadable", detail=repr(error)))
+            SHARED.note(self._row(sent, failure=RequestFailure.UNREADABLE, detail=repr(error)))
 
     def _ask(self, name: str, headers: Mapping[str, str], held: bytes | None, sent: float) -> None:
         path = f"/{quote(name, safe='')}"
@@ -158,9 +158,9 @@ class ApidexUser(FastHttpUser):
             request = self._record(response, sent, held)
             response.request_meta["response_time"] = request.latency * 1000
             body = held if request.status == NOT_MODIFIED else response.content
-            checked = SHARED.note(request) if request.fault else SHARED.verifier.check(request, name, body or b"")
-            if checked and checked.fault:
-                response.failure(f"{checked.fault} {checked.detail}".strip())
+            checked = SHARED.note(request) if request.failure else SHARED.verifier.check(request, name, body or b"")
+            if checked and checked.failure:
+                response.failure(f"{checked.failure} {checked.detail}".strip())
             else:
                 response.success()
             self.answered(response, body or b"")
@@ -171,12 +171,17 @@ class ApidexUser(FastHttpUser):
     def _record(self, response: ResponseContextManager, sent: float, held: bytes | None) -> RequestRecord:
         """What can be said before the body is checked."""
         replica, version, age = _identity(response.headers or {})
-        fault, detail = _transport_fault(response, held)
-        if not fault and not (replica and version and age >= 0):
-            fault, detail = "unidentified", f"X-Served-By {replica!r}, Catalogue-Version {version!r}, Age {age}"
+        failure, detail = _transport_failure(response, held)
+        if not failure and not (replica and version and age >= 0):
+            failure, detail = (
+                RequestFailure.UNIDENTIFIED,
+                f"X-Served-By {replica!r}, Catalogue-Version {version!r}, Age {age}",
+            )
         status = response.status_code or 0
-        request = self._row(sent, status=status, replica=replica, version=version, age=age, fault=fault, detail=detail)
-        return request if fault else SHARED.order.judged(request)
+        request = self._row(
+            sent, status=status, replica=replica, version=version, age=age, failure=failure, detail=detail
+        )
+        return request if failure else SHARED.order.judged(request)
 
     def _row(self, sent: float, *, status: int = 0, **facts: Any) -> RequestRecord:  # noqa: ANN401
         """A row, as of now."""
@@ -193,14 +198,14 @@ def _identity(headers: Mapping[str, object]) -> tuple[str, str, int]:
     return replica, version, int(age) if age.isdecimal() else -1
 
 
-def _transport_fault(response: ResponseContextManager, held: bytes | None) -> tuple[str, str]:
+def _transport_failure(response: ResponseContextManager, held: bytes | None) -> tuple[RequestFailure, str]:
     """What went wrong on the way, or with the status. A 304 is correct only for a request that holds a body."""
     error, status = response.request_meta["exception"], response.status_code
     if error is None and (status == OK or (status == NOT_MODIFIED and held is not None)):
-        return "", ""
+        return RequestFailure.NONE, ""
     if status and status != OK:
-        return f"status {status}", ""
-    return fault_of(error) if error else ("closed unanswered", "")
+        return RequestFailure.BAD_STATUS, str(status)
+    return failure_of(error) if error else (RequestFailure.CLOSED, "")
 
 
 class KeepAliveUser(ApidexUser):

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import httpx
 import msgspec
@@ -40,7 +41,7 @@ class Observation(msgspec.Struct, frozen=True):
     at: float
     replica: str
     version: str
-    state: str
+    state: Literal["fresh", "stale", "bundled", "unreadable"]
     age: float
     max_age: float
     last_failure: str
@@ -107,7 +108,7 @@ class Progress:
             self.event("no answers")
             return
         latencies = sorted(request.latency for request in recent)
-        failed = sum(bool(request.fault) for request in self.requests)
+        failed = sum(bool(request.failure) for request in self.requests)
         replicas = len({request.replica for request in recent if request.replica})
         p99 = latencies[int(len(latencies) * 0.99)] * 1000
         self.event(

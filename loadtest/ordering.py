@@ -5,10 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import msgspec
-
 from loadtest.oracle import DIGEST_LENGTH, digest_of
-from loadtest.record import RequestRecord
+from loadtest.record import RequestFailure, RequestRecord
 
 
 @dataclass
@@ -49,23 +47,23 @@ class VersionOrder:
             self._anywhere.shown(request.stamp, request.done)
 
     def judged(self, request: RequestRecord) -> RequestRecord:
-        """*request*, with its fault if it went back."""
+        """*request*, failed if it went back."""
         if not self.went_back(request):
             return request
         newest = self._of_replica[request.replica].before(request.sent)
-        return msgspec.structs.replace(request, fault="went back", detail=f"{request.replica} had shown {newest}")
+        return request.failed(RequestFailure.WENT_BACK, f"{request.replica} had shown {newest}")
 
     def went_back(self, request: RequestRecord) -> bool:
         """Whether the replica had shown a newer version before this was asked."""
         return 0 <= request.stamp < self._of_replica[request.replica].before(request.sent)
 
     def is_behind(self, request: RequestRecord, allowed: float) -> bool:
-        """Whether a newer version had been shown by anybody, *allowed* seconds and more before this was asked."""
+        """Whether a newer version had been shown by any replica, *allowed* seconds and more before this was asked."""
         return 0 <= request.stamp < self._anywhere.before(request.sent - allowed)
 
 
 class UpstreamHistory:
-    """When the upstream validated for each catalogue, and so how old an answer from it must at least be.
+    """When the upstream validated each catalogue, and so how old an answer from it must at least be.
 
     *given* are moments and digests, each known to within *sooner* seconds before it; no true age is called false for that.
     """

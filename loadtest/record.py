@@ -1,13 +1,36 @@
-"""One row for each request: written by the users as it ends, read by the verdict. Pure, but for the file.
+"""One row for each request: written by the users as it ends, read for the verdict. Pure, but for the file.
 
 Times are seconds on the machine's steady clock, from the moment that the run began: one clock for all processes of a machine.
 """
 
 import csv
 from collections.abc import Iterable, Iterator
+from enum import StrEnum
 from pathlib import Path
 
 import msgspec
+
+
+class RequestFailure(StrEnum):
+    """What was wrong with a request."""
+
+    NONE = ""
+    REFUSED = "refused"
+    RESET = "reset"
+    CLOSED = "closed unanswered"
+    TORN = "torn"
+    LATE = "late"
+    UNREACHABLE = "unreachable"
+    TRANSPORT = "transport"
+    ERROR = "error"
+    UNREADABLE = "unreadable"
+    UNIDENTIFIED = "unidentified"
+    BAD_STATUS = "bad status"
+    WRONG_BODY = "wrong body"
+    WENT_BACK = "went back"
+    BEHIND = "behind"
+    BAD_CATALOGUE = "bad catalogue"
+    FALSE_AGE = "false age"
 
 
 class RequestRecord(msgspec.Struct, frozen=True, gc=False):
@@ -15,7 +38,7 @@ class RequestRecord(msgspec.Struct, frozen=True, gc=False):
 
     *due* is when it should have been sent, *sent* when it was, *done* when its answer was whole or it failed; *lag* is how much
     later it was sent than it could, with no earlier request of its user in the way. *status* is 0 where there was no answer;
-    *age* is its `Age` in seconds, -1 where it had none. *fault* is a word or two for what was wrong, *detail* the rest of it.
+    *age* is its `Age` in seconds, -1 where it had none. *checked* says whether its body could be compared.
     """
 
     kind: str
@@ -28,13 +51,18 @@ class RequestRecord(msgspec.Struct, frozen=True, gc=False):
     replica: str = ""
     version: str = ""
     age: int = -1
-    fault: str = ""
+    failure: RequestFailure = RequestFailure.NONE
     detail: str = ""
+    checked: bool = True
 
     @property
     def latency(self) -> float:
         """From the intended start, so that waiting behind another request is not hidden."""
         return self.done - self.due
+
+    def failed(self, failure: RequestFailure, detail: str) -> "RequestRecord":
+        """This request, with a failure."""
+        return msgspec.structs.replace(self, failure=failure, detail=detail)
 
     @property
     def stamp(self) -> int:
@@ -47,7 +75,7 @@ COLUMNS = RequestRecord.__struct_fields__
 
 
 class Writer:
-    """Writes rows to a file, whose first line names the columns."""
+    """Writes rows to a file; its first line names the columns."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("w", buffering=2**16, newline="")
@@ -64,12 +92,12 @@ class Writer:
             self._flushed = request.done
 
     def close(self) -> None:
-        """All of it is on the disk."""
+        """Flush and close the file."""
         self._file.close()
 
 
 class Tail:
-    """The rows that are added to *path* while somebody else writes it; a row is given once it is whole."""
+    """The rows that are added to *path* by another process; a row is given once it is whole."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._offset = path, 0

@@ -125,7 +125,7 @@ def _rates(axes: Axes, run: Analysis) -> None:
     edges = np.arange(0.0, run.facts.seconds + 1.0)
     replicas = [name for name, _ in Counter(each.replica for each in run.requests if each.replica).most_common()]
     heights = [
-        np.histogram([each.done for each in run.requests if each.replica == name and not each.fault], edges)[0]
+        np.histogram([each.done for each in run.requests if each.replica == name and not each.failure], edges)[0]
         for name in replicas
     ]
     if heights:
@@ -208,8 +208,8 @@ def _latencies(verdict: Verdict) -> str:
 
 
 def _failures(run: Analysis) -> str:
-    counts = Counter((each.fault, each.kind) for each in run.failed)
-    first = {(each.fault, each.kind): each for each in reversed(run.failed)}
+    counts = Counter((each.failure, each.kind) for each in run.failed)
+    first = {(each.failure, each.kind): each for each in reversed(run.failed)}
     columns = ("#Count", "Failure", "Request", "#The first at", "Detail of the first")
     rows = [(count, *key, f"{first[key].sent:.2f} s", first[key].detail) for key, count in counts.most_common()]
     return _table("What failed", columns, rows) if rows else ""

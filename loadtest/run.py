@@ -134,7 +134,7 @@ def _record(
 
 
 def _play(scenario: Scenario, scenario_run: ScenarioRun) -> str:
-    """Follow the script; what it waited for in vain, if so."""
+    """Follow the script; the wait that timed out, if one did."""
     try:
         scenario.script(scenario_run)
     except WaitTimeoutError as error:

@@ -8,6 +8,7 @@ from loadtest.analysis import Analysis, FaultCost, Share, counted, latencies, la
 from loadtest.checks import CheckResult
 from loadtest.checks.load_generator import GeneratorLoad, bottleneck
 from loadtest.history import RunFacts
+from loadtest.record import RequestFailure
 from loadtest.scenarios.scenario import Scenario
 
 VERDICT_VERSION = 3
@@ -23,7 +24,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     facts: RunFacts
     requests: int
     failed: int
-    failures: dict[str, int]
+    failures: dict[RequestFailure, int]
     latency_ms: dict[str, float]
     latency_by_kind_ms: dict[str, dict[str, float]]
     checks: list[CheckResult]

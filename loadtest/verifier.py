@@ -8,7 +8,7 @@ import msgspec
 import requests
 
 from loadtest.oracle import Oracle, digest_of
-from loadtest.record import RequestRecord
+from loadtest.record import RequestFailure, RequestRecord
 
 _HELD = 8
 _PATIENCE = 20.0
@@ -19,7 +19,7 @@ _TIMEOUT = 5.0
 class BodyVerifier:
     """Compares bytes with what their version demands. Answers of a version that is not known yet wait until it is.
 
-    `done(request)` is called for each request, with its fault if it has one, and gives it back.
+    `done(request)` is called for each request, failed or not, and gives it back.
     """
 
     def __init__(self, host: str, done: Callable[[RequestRecord], RequestRecord]) -> None:
@@ -48,7 +48,7 @@ class BodyVerifier:
 
     def _judge(self, oracle: Oracle, request: RequestRecord, name: str, body: bytes) -> RequestRecord:
         if body != oracle.answer(name):
-            request = msgspec.structs.replace(request, fault="wrong body", detail=f"for {name!r}, {len(body)} bytes")
+            request = request.failed(RequestFailure.WRONG_BODY, f"for {name!r}, {len(body)} bytes")
         return self._done(request)
 
     def _learn(self, digest: str) -> None:
@@ -68,7 +68,7 @@ class BodyVerifier:
             if oracle:
                 self._judge(oracle, request, name, body)
             else:
-                self._done(msgspec.structs.replace(request, detail="not checked"))
+                self._done(msgspec.structs.replace(request, checked=False))
 
     def _fetched(self) -> Oracle:
         """The oracle of whichever catalogue answers, kept by the digest of its bytes, not by what the service calls it."""

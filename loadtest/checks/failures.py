@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from loadtest.analysis import Analysis, counted
 from loadtest.checks.check import CheckResult
 from loadtest.faults import FaultRecord
-from loadtest.record import RequestRecord
+from loadtest.record import RequestFailure, RequestRecord
 
 _IN_FLIGHT = 2.0
 """Seconds for which requests may still be sent to a replica that has died, where no balancer retries."""
@@ -13,7 +13,15 @@ _IN_FLIGHT = 2.0
 _LEFT = 15.0
 """Seconds for which requests may still be sent to a node that is lost."""
 
-_TRANSPORT = {"refused", "reset", "closed unanswered", "torn", "late", "unreachable", "transport"}
+_TRANSPORT = {
+    RequestFailure.REFUSED,
+    RequestFailure.RESET,
+    RequestFailure.CLOSED,
+    RequestFailure.TORN,
+    RequestFailure.LATE,
+    RequestFailure.UNREACHABLE,
+    RequestFailure.TRANSPORT,
+}
 """How a request fails that no replica has answered, or not to the end."""
 
 
@@ -56,7 +64,7 @@ def none_failed_after_node_was_left(run: Analysis) -> Iterator[CheckResult]:
     That holds with an edge too: half of it was on that node.
     """
     cut = run.history.faults[0].began if run.history.faults else 0.0
-    other = [request for request in run.failed if request.done < cut or request.fault not in _TRANSPORT]
+    other = [request for request in run.failed if request.done < cut or request.failure not in _TRANSPORT]
     yield CheckResult(
         "requests that failed otherwise", not other, len(other), "0", f"{len(other)} failed before, or not on the way."
     )
@@ -72,9 +80,9 @@ def none_failed_after_node_was_left(run: Analysis) -> Iterator[CheckResult]:
 
 def _was_lost_to(request: RequestRecord, record: FaultRecord) -> bool:
     """Whether *request* failed on the way while the fault was injected, or soon after."""
-    return request.fault in _TRANSPORT and request.done >= record.began and request.sent <= record.ended + _IN_FLIGHT
+    return request.failure in _TRANSPORT and request.done >= record.began and request.sent <= record.ended + _IN_FLIGHT
 
 
 def _failed(run: Analysis) -> str:
-    kinds = ", ".join(f"{count} {fault}" for fault, count in run.failures.most_common())
+    kinds = ", ".join(f"{count} {failure}" for failure, count in run.failures.most_common())
     return f"{len(run.failed)} of {counted(len(run.requests), 'request')} failed{f' ({kinds})' if kinds else ''}"

@@ -22,7 +22,7 @@ from loadtest.load_generator import GeneratorUsage
 from loadtest.observer import Observation
 from loadtest.oracle import Oracle
 from loadtest.ordering import UpstreamHistory, VersionOrder
-from loadtest.record import RequestRecord, Tail, Writer, read
+from loadtest.record import RequestFailure, RequestRecord, Tail, Writer, read
 from loadtest.run import run
 from loadtest.scenarios import SCENARIOS
 from loadtest.shapes import SHAPES
@@ -112,12 +112,12 @@ def test_an_answer_went_back_if_its_replica_had_shown_a_newer_one_before_it_was_
 
 
 @pytest.mark.parametrize(("age", "lie"), [(8, False), (9, False), (6, True), (0, True)])
-def test_an_age_is_held_against_when_the_upstream_last_vouched(age, lie):
+def test_an_age_is_false_if_it_is_less_than_the_time_since_the_upstream_validated(age, lie):
     upstream_history = UpstreamHistory([(0.0, "a" * 64), (1.0, "a" * 64), (9.0, "b" * 64)])
     assert upstream_history.is_too_young("1-aaaaaaaaaaaa", age, 10.0, 10.1) is lie
 
 
-def test_an_age_is_not_called_false_where_the_upstream_may_have_vouched_sooner():
+def test_an_age_is_not_called_false_where_the_upstream_may_have_validated_earlier():
     given = [(0.0, "a" * 64), (10.0, "a" * 64)]
     assert UpstreamHistory(given).is_too_young("1-aaaaaaaaaaaa", 0, 9.9, 9.91)
     assert not UpstreamHistory(given, sooner=0.5).is_too_young("1-aaaaaaaaaaaa", 0, 9.9, 9.91)
@@ -126,14 +126,15 @@ def test_an_age_is_not_called_false_where_the_upstream_may_have_vouched_sooner()
 def test_a_row_is_read_once_it_is_whole(tmp_path):
     path = tmp_path / "rows.csv"
     rows = Writer(path)
-    rows.write(request_at(1.0, detail='a "quoted", text'))
+    row = request_at(1.0, failure=RequestFailure.LATE, detail='a "quoted", text', checked=False)
+    rows.write(row)
     rows.close()
     text = path.read_text()
     path.write_text(text[:-5])
     tail = Tail(path)
     assert list(tail.rows()) == []
     path.write_text(text)
-    assert list(tail.rows()) == read(path) == [request_at(1.0, detail='a "quoted", text')]
+    assert list(tail.rows()) == read(path) == [row]
 
 
 def test_a_run_without_a_fault_passes():
@@ -144,19 +145,19 @@ def test_a_run_without_a_fault_passes():
 
 
 @pytest.mark.parametrize(
-    ("bad", "facts", "fault"),
+    ("bad", "facts", "failure"),
     [
         ({"version": "2-a", "replica": "b"}, {}, "behind"),
         ({"version": "0-z"}, {"upstream_log": [(-1.0, "a" * 64)]}, "bad catalogue"),
         ({"version": "1-a", "age": 1}, {"upstream_log": [(-1.0, "a" * 64)]}, "false age"),
     ],
 )
-def test_what_only_the_whole_run_shows_is_a_fault(bad, facts, fault):
+def test_what_only_the_whole_run_shows_is_a_failure(bad, facts, failure):
     facts = {"upstream_log": None} | facts
     digest = "1-aaaaaaaaaaaa" if facts["upstream_log"] else "1-a"
     good = [msgspec.structs.replace(request, version=digest, age=-1) for request in spread_out]
-    odd = request_at(5.0, **({"version": digest} | bad | ({"version": digest} if fault == "false age" else {})))
-    assert fault in verdict_on([*good, odd], **facts).failures
+    odd = request_at(5.0, **({"version": digest} | bad | ({"version": digest} if failure == "false age" else {})))
+    assert failure in verdict_on([*good, odd], **facts).failures
 
 
 @pytest.mark.parametrize(("fault", "scenario"), [(RedisDown(), "redis-down"), (DrainNode(), "drain-node")], ids=str)
@@ -167,11 +168,14 @@ def test_being_behind_is_not_a_failure_while_redis_is_away(fault, scenario):
     assert "behind" not in verdict_on([*spread_out, newer], **away).failures
 
 
-def test_what_a_dying_replica_had_in_flight_may_be_lost_and_nothing_else():
+def test_requests_in_flight_to_a_dying_replica_may_be_lost_and_no_others():
     kill = {"faults": [FaultRecord(Kill("a"), 5.0, 5.1, 2)], "scenario": "crash", "ended": 1}
-    in_flight = request_at(5.2, status=0, fault="reset", replica="")
+    in_flight = request_at(5.2, status=0, failure=RequestFailure.RESET, replica="")
     assert verdict_on([*spread_out, in_flight], **kill).passed
-    for other in (request_at(8.0, status=0, fault="reset"), request_at(5.2, fault="wrong body")):
+    for other in (
+        request_at(8.0, status=0, failure=RequestFailure.RESET),
+        request_at(5.2, failure=RequestFailure.WRONG_BODY),
+    ):
         assert failed_checks(verdict_on([*spread_out, other], **kill)) == {
             "failed requests that were not in flight to a dying replica"
         }
@@ -214,16 +218,18 @@ def test_an_added_replica_must_get_a_share_of_the_kept_alive_connections():
 
 
 def test_a_run_in_which_no_bytes_were_compared_fails():
-    refused = [msgspec.structs.replace(each, status=0, fault="refused") for each in spread_out]
+    refused = [msgspec.structs.replace(each, status=0, failure=RequestFailure.REFUSED) for each in spread_out]
     assert "answers whose bytes were not compared" in failed_checks(verdict_on(refused))
 
 
 def test_a_lost_node_excuses_what_was_lost_on_the_way_and_nothing_else():
     cut = {"faults": [FaultRecord(LoseNode(), 2.0, 9.0, 2)], "scenario": "lose-node"}
     for by_request in (False, True):
-        assert verdict_on([*spread_out, request_at(5.0, status=0, fault="late")], by_request=by_request, **cut).passed
-        for answered in ("wrong body", "status 503"):
-            assert not verdict_on([*spread_out, request_at(5.0, fault=answered)], by_request=by_request, **cut).passed
+        assert verdict_on(
+            [*spread_out, request_at(5.0, status=0, failure=RequestFailure.LATE)], by_request=by_request, **cut
+        ).passed
+        for answered in (RequestFailure.WRONG_BODY, RequestFailure.BAD_STATUS):
+            assert not verdict_on([*spread_out, request_at(5.0, failure=answered)], by_request=by_request, **cut).passed
 
 
 def test_the_time_to_full_strength_is_that_until_all_replicas_answer_again():
@@ -278,10 +284,10 @@ def test_a_request_is_sent_once():
         code = (
             "import gevent.monkey; gevent.monkey.patch_all()\n"
             "from geventhttpclient.url import URL\n"
-            "from loadtest.client import NoRetryPool, fault_of\n"
+            "from loadtest.client import NoRetryPool, failure_of\n"
             f"url = URL('http://127.0.0.1:{server.getsockname()[1]}/')\n"
             "try: NoRetryPool().get_client(url).request('GET', '/x')\n"
-            "except BaseException as error: print(fault_of(error)[0])\n"
+            "except BaseException as error: print(failure_of(error)[0])\n"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=30)
         server.shutdown(socket.SHUT_RDWR)
