@@ -10,30 +10,25 @@ from apidex.errors import CatalogueError
 HEAD = "## Index\n\n### Animals\nAPI | Description | Auth | HTTPS | CORS |\n|:---|:---|:---|:---|:---|\n"
 
 
+README = HEAD.encode() + b"| [A](http://a) | d | No | Yes | No |\n"
+
+
 def rows_of(*lines: str):
     return parse((HEAD + "\n".join(lines)).encode())
 
 
-def test_the_real_readme_gives_the_entries_that_the_old_service_would_have_given(data, real_entries):
+def test_the_real_readme_has_the_entries_that_the_old_service_had(data, real_entries):
     parsed = parse((data / "README.md").read_bytes())
     assert [to_dict(item) for item in parsed.catalogue] == real_entries
-    assert len(parsed.catalogue) == 1695
-    assert parsed.catalogue.categories == 51
-
-
-def test_the_real_readme_is_reported_on(data):
-    report = parse((data / "README.md").read_bytes()).report
+    assert (len(parsed.catalogue), parsed.catalogue.categories) == (1695, 51)
+    assert parse((data / "entries.json").read_bytes()).catalogue.digest == parsed.catalogue.digest
+    report = parsed.report
     assert (report.format, report.rows) == ("markdown", 1695)
     assert (report.repaired.total, report.rejected.total) == (83, 0)
     assert [issue.name for issue in report.ignored.first] == [
         "IPstack", "Marketstack", "Weatherstack", "Numverify", "Fixer", "Aviationstack",
         "Zenserp", "Filestack", "Screenshotlayer", "Exchangerate Host", "Mailboxlayer",
     ]  # fmt: skip
-
-
-def test_both_shapes_of_the_real_catalogue_are_the_same_catalogue(data):
-    digests = {parse((data / name).read_bytes()).catalogue.digest for name in ("README.md", "entries.json")}
-    assert len(digests) == 1
 
 
 @pytest.mark.parametrize(
@@ -61,17 +56,28 @@ def test_a_row_of_markdown_is_read_and_repaired(line, expected, issue):
     assert (issue is None and not reasons) or issue in reasons[0]
 
 
+def old_service(item: object) -> bytes:
+    return msgspec.json.encode({"entries": [{"API": "B", "HTTPS": True, "Link": "x"}, item]})
+
+
 @pytest.mark.parametrize(
-    ("line", "reason"),
+    ("body", "row", "reason"),
     [
-        ("| [A](http://a) | d |", "2 cells, not 5"),
-        ("| | d | No | Yes | No |", "no name"),
-        (f"| {'x' * 300} | d | No | Yes | No |", "300 c"),
+        (README + b"| [A](http://a) | d |", 7, "2 cells, not 5"),
+        (README + b"| | d | No | Yes | No |", 7, "no name"),
+        (README + b"| %b | d | No | Yes | No |" % (b"x" * 300), 7, "300 c"),
+        (old_service(1), 2, "a number, not an object"),
+        (old_service(None), 2, "null, not an object"),
+        (old_service({"API": 7}), 2, "'API' is a number"),
+        (old_service({"API": "A", "Link": ["x"]}), 2, "'Link' is a list"),
+        (old_service({"API": ""}), 2, "no name"),
+        (old_service({}), 2, "no name"),
     ],
 )
-def test_a_row_of_markdown_that_cannot_be_read_is_reported_with_its_line(line, reason):
-    report = rows_of("| [A](http://a) | d | No | Yes | No |", line).report
-    assert [(issue.row, reason in issue.reason) for issue in report.rejected.first] == [(7, True)]
+def test_an_invalid_row_is_rejected_with_its_place_and_reason(body, row, reason):
+    [issue] = parse(body).report.rejected.first
+    assert issue.row == row
+    assert reason in issue.reason
 
 
 def test_rows_outside_the_tables_of_entries_are_ignored():
@@ -80,24 +86,6 @@ def test_rows_outside_the_tables_of_entries_are_ignored():
     parsed = parse((before + HEAD + "| [A](http://a) | d | No | Yes | No |" + other).encode())
     assert parsed.catalogue.names() == ["A"]
     assert [issue.name for issue in parsed.report.ignored.first] == ["Ad", "Ad2"]
-
-
-@pytest.mark.parametrize(
-    ("item", "reason"),
-    [
-        (1, "a number, not an object"),
-        (None, "null, not an object"),
-        ({"API": 7}, "'API' is a number"),
-        ({"API": "A", "Link": ["x"]}, "'Link' is a list"),
-        ({"API": ""}, "no name"),
-        ({}, "no name"),
-    ],
-)
-def test_an_item_of_the_old_services_shape_that_cannot_be_read_is_reported(item, reason):
-    body = msgspec.json.encode({"entries": [{"API": "B", "HTTPS": True, "Link": "x"}, item]})
-    issue = parse(body).report.rejected.first[0]
-    assert issue.row == 2
-    assert reason in issue.reason
 
 
 def test_apis_guru_gives_an_entry_for_each_api():

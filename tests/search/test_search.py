@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
+from itertools import accumulate
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -33,17 +34,12 @@ def cases():
 
 
 @pytest.fixture(scope="session")
-def real_catalogue(data) -> Catalogue:
-    return formats.parse((data / "README.md").read_bytes()).catalogue
-
-
-@pytest.fixture(scope="session")
-def real(real_catalogue) -> SearchIndex:
-    return SearchIndex.build(real_catalogue)
+def real(data) -> SearchIndex:
+    return SearchIndex.build(formats.parse((data / "README.md").read_bytes()).catalogue)
 
 
 @pytest.mark.parametrize(("typed", "expected"), list(cases()))
-def test_what_people_type_finds_what_they_mean(real, typed, expected):
+def test_a_query_finds_what_people_mean(real, typed, expected):
     query, _, asked = typed.partition("?")
     filters = real.facets.parse(parse_qs(asked))
     found = real.search(query, filters)
@@ -65,6 +61,10 @@ def test_there_are_enough_cases():
 
 def name_of(search: SearchIndex, hit) -> str:
     return search.catalogue[hit.position].name
+
+
+def index_of(*entries: Entry) -> SearchIndex:
+    return SearchIndex.build(Catalogue.of(entries))
 
 
 # --- oracles: look at every entry
@@ -91,32 +91,24 @@ asked_filters = st.fixed_dictionaries(
 )
 
 
-def words_begin(name: str) -> dict[int, str]:
-    """Where the words of a name begin in its folded form."""
-    places, at = {}, 0
-    for word in words(name):
-        places[at] = word
-        at += len(fold(word))
-    return places
-
-
 def naive_rank(name: str, query: str) -> Rank | None:
     folded, needle = fold(name), fold(query)
-    if folded == needle:
-        return Rank.EXACT
-    if folded.startswith(needle):
-        return Rank.PREFIX
-    begin = words_begin(name)
-    if any(folded.startswith(needle, at) for at in begin):
-        return Rank.WORD
-    if needle in folded:
-        return Rank.INSIDE
+    word_starts = list(accumulate((len(fold(word)) for word in words(name)), initial=0))[:-1]
     plain = "".join(each for each in query if not unicodedata.combining(each))
-    pieces = [fold(piece) for piece in re.split(r"[\s!-]+", plain) if fold(piece)]
-    needed = [piece for piece in pieces if piece not in ("api", "apis")] or pieces
-    if all(any(folded.startswith(piece, at) for at in begin) for piece in needed):
-        return Rank.WORDS
-    return None
+    terms = [fold(term) for term in re.split(r"[\s!-]+", plain) if fold(term)]
+    terms = [term for term in terms if term not in ("api", "apis")] or terms
+
+    def begins_word(text: str) -> bool:
+        return any(folded.startswith(text, at) for at in word_starts)
+
+    fits = {
+        Rank.EXACT: folded == needle,
+        Rank.PREFIX: folded.startswith(needle),
+        Rank.WORD: begins_word(needle),
+        Rank.INSIDE: needle in folded,
+        Rank.WORDS: all(map(begins_word, terms)),
+    }
+    return next((rank for rank in Rank if fits[rank]), None)
 
 
 def naive(entries: list[Entry], query: str) -> list[tuple[Rank | None, int]]:
@@ -147,8 +139,8 @@ def allowed(search: SearchIndex, asked: dict) -> dict:
 
 
 @given(catalogues, queries, asked_filters, st.sampled_from(Sort))
-def test_it_finds_counts_and_orders_what_looking_at_every_entry_does(entries, query, asked, sort):
-    search = SearchIndex.build(Catalogue.of(entries))
+def test_hits_order_and_facets_equal_the_oracle(entries, query, asked, sort):
+    search = index_of(*entries)
     asked = allowed(search, asked)
     found = search.search(query, search.facets.parse(asked), sort=sort)
     hits = naive(entries, query)
@@ -174,8 +166,8 @@ def test_it_finds_counts_and_orders_what_looking_at_every_entry_does(entries, qu
 
 
 @given(catalogues, queries, asked_filters, st.sampled_from(Sort), st.integers(1, 7))
-def test_the_pages_together_are_everything_once(entries, query, asked, sort, limit):
-    search = SearchIndex.build(Catalogue.of(entries))
+def test_pages_together_are_the_whole_result(entries, query, asked, sort, limit):
+    search = index_of(*entries)
     filters = search.facets.parse(allowed(search, asked))
     everything = search.search(query, filters, sort=sort)
     pages = [
@@ -188,16 +180,16 @@ def test_the_pages_together_are_everything_once(entries, query, asked, sort, lim
 
 
 @given(catalogues, asked_filters)
-def test_filters_alone_give_what_looking_at_every_entry_does(entries, asked):
-    search = SearchIndex.build(Catalogue.of(entries))
+def test_filters_without_a_query_equal_the_oracle(entries, asked):
+    search = index_of(*entries)
     asked = allowed(search, asked)
     expected = [position for position, each in enumerate(entries) if passes(each, asked)]
     assert list(search.facets.positions(search.facets.parse(asked))) == expected
 
 
 @given(catalogues, queries)
-def test_highlights_spell_what_was_asked_for(entries, query):
-    search = SearchIndex.build(Catalogue.of(entries))
+def test_highlights_spell_the_query(entries, query):
+    search = index_of(*entries)
     for hit in search.search(query, {}).hits:
         spelled = fold("".join(name_of(search, hit)[start:end] for start, end in hit.highlights))
         assert fold(query) in spelled or hit.rank is Rank.WORDS
@@ -205,21 +197,21 @@ def test_highlights_spell_what_was_asked_for(entries, query):
 
 
 @given(catalogues, queries, st.integers(1, 5))
-def test_suggestions_are_the_names_of_the_best_hits_each_once(entries, query, limit):
-    search = SearchIndex.build(Catalogue.of(entries))
+def test_suggestions_are_the_distinct_names_of_the_best_hits(entries, query, limit):
+    search = index_of(*entries)
     names = [name_of(search, hit) for hit in search.search(query, {}).hits] if fold(query) else []
     assert [name_of(search, hit) for hit in search.suggest(query, limit)] == list(dict.fromkeys(names))[:limit]
 
 
-def test_each_real_name_finds_itself_exactly(real, real_catalogue):
-    for position, name in enumerate(real_catalogue.names()):
+def test_each_real_name_finds_itself_exactly(real):
+    for position, name in enumerate(real.catalogue.names()):
         hits = real.search(name, {}).hits
         assert position in [hit.position for hit in hits if hit.rank is Rank.EXACT], name
 
 
-def test_what_a_correction_offers_finds_something_and_is_near(real, real_catalogue):
-    """One letter left out of each real name that is long enough: nothing else is offered than what finds something."""
-    for name in real_catalogue.names():
+def test_a_correction_finds_something(real):
+    """Each long real name without its third letter is corrected, and the correction has hits."""
+    for name in real.catalogue.names():
         folded = fold(name)
         typed = folded[:2] + folded[3:]
         if len(folded) > 7 and not real.search(typed, {}).total:
@@ -227,21 +219,21 @@ def test_what_a_correction_offers_finds_something_and_is_near(real, real_catalog
             assert real.search(meant, {}).total, name
 
 
-def test_a_value_that_no_entry_has_is_told_what_there_is():
-    search = SearchIndex.build(Catalogue.of([entry("A", category="Cats"), entry("B", category="Dogs", auth="OAuth")]))
+def test_an_unknown_filter_value_is_an_error_that_lists_the_allowed_ones():
+    search = index_of(entry("A", category="Cats"), entry("B", category="Dogs", auth="OAuth"))
     with pytest.raises(QueryError, match="category: 'Birds' is not allowed; allowed are Cats, Dogs"):
         search.facets.parse({"category": ["cats", "Birds"]})
     with pytest.raises(QueryError, match="allowed are none, OAuth"):
         search.facets.parse({"auth": ["apiKey"]})
 
 
-def test_a_selected_value_is_listed_though_nothing_has_it():
-    search = SearchIndex.build(Catalogue.of([entry("A", category="Cats"), entry("B", category="Dogs")]))
+def test_a_selected_value_without_hits_is_listed():
+    search = index_of(entry("A", category="Cats"), entry("B", category="Dogs"))
     facets = search.search("a", search.facets.parse({"category": ["dogs"]})).facets["category"]
     assert [(facet.value, facet.count) for facet in facets] == [("Cats", 1), ("Dogs", 0)]
 
 
-def test_a_very_large_catalogue_is_searched_but_not_corrected():
-    search = SearchIndex.build(Catalogue.of(entry(f"Weather {number}") for number in range(VOCABULARY_LIMIT + 1)))
+def test_a_very_large_catalogue_has_no_corrections():
+    search = index_of(*(entry(f"Weather {number}") for number in range(VOCABULARY_LIMIT + 1)))
     assert search.correct("wether") is None
     assert search.search("weather 77", {}, limit=1).total == 111

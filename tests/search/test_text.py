@@ -15,7 +15,7 @@ def test_folding_twice_changes_nothing(text):
 
 
 @given(anything)
-def test_the_words_of_a_text_are_all_of_it_that_counts(text):
+def test_the_words_of_a_text_are_the_text_without_what_folding_drops(text):
     assert "".join(map(fold, words(text))) == fold(text)
 
 
@@ -35,7 +35,7 @@ def test_the_words_of_a_text_are_all_of_it_that_counts(text):
         ("天気", " 天 気 "),
     ],
 )
-def test_what_is_typed_alike_folds_alike(one, other):
+def test_spellings_of_the_same_name_fold_to_the_same(one, other):
     assert fold(one) == fold(other) != ""
 
 
@@ -75,7 +75,7 @@ mixed = st.lists(st.one_of(anything, st.text("ABCabc012 -_.'’éß", max_size=9
 
 
 @given(mixed)
-def test_many_names_at_once_are_what_each_is_by_itself(names):
+def test_a_batch_is_folded_like_each_name(names):
     text, begins, sizes = fold_batch(names)
     assert text.decode() == "".join("\n" + fold(name) for name in names)
     assert sizes == [len(line.encode()) + 1 for line in map(fold, names)]

@@ -11,14 +11,14 @@ from apidex.catalogue.entry import Entry
 
 
 class Change(msgspec.Struct, frozen=True):
-    """An entry as it was, and as it is."""
+    """An entry before and after."""
 
     before: Entry
     after: Entry
 
 
 class Changes(NamedTuple):
-    """Entries that came, that went, and that are others than they were. Those that only stand elsewhere are none of them."""
+    """Entries that were added, removed and changed. An entry that only moved is none of these."""
 
     added: list[Entry]
     removed: list[Entry]
@@ -26,38 +26,37 @@ class Changes(NamedTuple):
 
 
 def changes(before: Catalogue, after: Catalogue) -> Changes:
-    """Compare two catalogues. An entry is taken for the same if it has the same name, or else the same link."""
-    gone, come = _without(before, after), _without(after, before)
-    renewed, gone, come = _paired(gone, come, lambda entry: entry.name)
-    renamed, gone, come = _paired(gone, come, lambda entry: entry.link)
-    return Changes(come, gone, renewed + renamed)
+    """Compare two catalogues. Entries with the same name, or else with the same link, are the same entry."""
+    removed, added = _without(before, after), _without(after, before)
+    same_name, removed, added = _paired(removed, added, lambda entry: entry.name)
+    same_link, removed, added = _paired(removed, added, lambda entry: entry.link)
+    return Changes(added, removed, same_name + same_link)
 
 
 def _without(these: Catalogue, those: Catalogue) -> list[Entry]:
-    """The entries of one catalogue that are not, letter for letter, in the other: as often as they are missing there."""
+    """The entries of one catalogue that the other does not have, byte for byte, or has fewer times."""
     others = Counter(map(those.encoded, range(len(those))))
     missing = []
     for position in range(len(these)):
         encoded = these.encoded(position)
-        if others[encoded]:
-            others[encoded] -= 1
-        else:
+        others[encoded] -= 1
+        if others[encoded] < 0:
             missing.append(these[position])
     return missing
 
 
 def _paired(
-    gone: list[Entry], come: list[Entry], key: Callable[[Entry], str]
+    removed: list[Entry], added: list[Entry], key: Callable[[Entry], str]
 ) -> tuple[list[Change], list[Entry], list[Entry]]:
-    """Those of both lists that have the same *key*, the first with the first, and what is left of each list."""
+    """Pairs with the same *key*, first with first, and the rest of each list. An empty key makes no pair."""
     waiting = defaultdict[str, deque[Entry]](deque)
-    for entry in gone:
+    for entry in removed:
         waiting[key(entry)].append(entry)
-    pairs, new = [], []
-    for entry in come:
+    pairs, rest = [], []
+    for entry in added:
         if key(entry) and waiting[key(entry)]:
             pairs.append(Change(waiting[key(entry)].popleft(), entry))
         else:
-            new.append(entry)
+            rest.append(entry)
     paired = {id(pair.before) for pair in pairs}  # by identity: entries can be equal
-    return pairs, [entry for entry in gone if id(entry) not in paired], new
+    return pairs, [entry for entry in removed if id(entry) not in paired], rest

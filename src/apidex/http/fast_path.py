@@ -171,7 +171,7 @@ class FastPath:
 
     def _search(self, raw_path: bytes, encoding: Encoding, headers: SnapshotHeaders) -> CachedResponse | None:
         snapshot = headers.snapshot
-        positions = snapshot.index.find(name_from_path(raw_path), most=STREAM_ABOVE_ENTRIES + 1)
+        positions = snapshot.index.find(name_from_path(raw_path), limit=STREAM_ABOVE_ENTRIES + 1)
         if len(positions) > STREAM_ABOVE_ENTRIES:
             return None
         body = snapshot.catalogue.select(positions)

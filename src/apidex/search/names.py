@@ -46,16 +46,13 @@ class NameIndex:
         builder.add(names)
         return builder.finish()
 
-    def find(self, name: str, begin: int = 0, most: int | None = None) -> list[int]:
-        """The positions of all names that contain *name*, case-sensitive, in order, at any length.
-
-        For a part of them: from position *begin* on, and at most *most*.
-        """
+    def find(self, name: str, start: int = 0, limit: int | None = None) -> list[int]:
+        """The positions of the names that contain *name*, case-sensitive, in order: from *start* on, at most *limit*."""
         needle, find, starts = name.encode(), self.text.find, self.starts
         positions: list[int] = []
-        at = find(needle, starts[begin])
-        while at >= 0 and len(positions) != most:
-            behind = bisect_right(starts, at)
-            positions.append(behind - 1)
-            at = find(needle, starts[behind])
+        at = find(needle, starts[start])
+        while at >= 0 and len(positions) != limit:
+            following = bisect_right(starts, at)
+            positions.append(following - 1)
+            at = find(needle, starts[following])
         return positions
