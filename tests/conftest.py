@@ -103,6 +103,5 @@ async def client(app) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture
 def redis_server(tmp_path) -> Iterator[RedisServer]:
     """A real Redis."""
-    server = RedisServer(tmp_path)
-    yield server
-    server.is_killed()
+    with RedisServer(tmp_path) as server:
+        yield server

@@ -4,19 +4,23 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from pathlib import Path
+from typing import Self
 
 import pytest
+import redis
+from loadtest.system import free_port
+
+from processes import HANG, wait_until
 
 
 class RedisServer:
-    """Runs on a port of its own, without persistence."""
+    """Runs on a port of its own, without persistence. PORT in *arguments* and in *url* stands for that port."""
 
     def __init__(self, folder: Path, *arguments: str, url: str = "", socket_path: str = "") -> None:
         binary = shutil.which("redis-server")
         if binary is None:
-            pytest.skip("there is no redis-server on this machine (Debian: apt-get install redis-server)")
+            pytest.skip("redis-server is not installed (Debian: apt-get install redis-server)")
         self.port = free_port()
         self.url = url.replace("PORT", str(self.port)) or f"redis://127.0.0.1:{self.port}/0"
         plain = "0" if "--tls-port" in arguments or socket_path else str(self.port)
@@ -25,13 +29,16 @@ class RedisServer:
         self._socket_path = socket_path
         self.starts()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.is_killed()
+
     def starts(self) -> None:
         self.process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 10
-        while not self._listens():
-            assert time.monotonic() < deadline, "redis-server did not start"
-            assert self.process.poll() is None, "redis-server ended"
-            time.sleep(0.02)
+        wait_until(lambda: self._listens() or self.process.poll() is not None, "redis-server listens")
+        assert self.process.poll() is None, "redis-server ended"
 
     def _listens(self) -> bool:
         if self._socket_path:
@@ -41,27 +48,17 @@ class RedisServer:
 
     def is_killed(self) -> None:
         """As `kill -9`: what it held is gone."""
-        self.goes_on()
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(HANG)
 
     def pauses(self) -> None:
         """Accepts connections, since the kernel does, and never answers."""
         self.process.send_signal(signal.SIGSTOP)
 
     def goes_on(self) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGCONT)
+        self.process.send_signal(signal.SIGCONT)
 
-    def tell(self, *words: str | bytes) -> bytes:
-        """One command, over a connection of its own; Redis's raw answer."""
-        encoded = [word.encode() if isinstance(word, str) else word for word in words]
-        request = b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded)
-        with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
-            connection.sendall(request)
-            return connection.recv(65_536)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+    def tell(self, *words: str) -> object:
+        """Send one command over a connection of its own; return the answer."""
+        with redis.Redis(port=self.port, socket_timeout=HANG) as client:
+            return client.execute_command(*words)

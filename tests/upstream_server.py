@@ -1,22 +1,23 @@
-"""A real HTTP upstream that counts, knows who asks, and can be made to hold back the end of an answer."""
+"""A real HTTP upstream that counts requests and can hold back the end of a body."""
 
 import base64
+import contextlib
 import hashlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from fakes import publicapis
 
 
 class UpstreamServer:
-    """Serves a catalogue with entity tags. Replicas tell who they are by the user in the URL that they are given."""
+    """Serves a catalogue with entity tags. Replicas say who they are by the user in the URL that they are given."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[float, str, int]] = []
-        """When, by whom, and what status they got."""
-        self.before_the_last_byte: Callable[[str], None] = lambda who: None
+        """Requests so far: when, by whom, and the status of the response."""
+        self.before_the_last_byte: Callable[[str], object] = lambda who: None
         self.has("first")
         upstream = self
 
@@ -32,11 +33,14 @@ class UpstreamServer:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def has(self, *names: str) -> None:
-        self._body = publicapis(*names, *(f"Cat {number}" for number in range(200)))
-        self._tag = f'"{hashlib.md5(self._body).hexdigest()}"'
+        """Serve a catalogue with *names*, and two hundred more."""
+        self.serves(publicapis(*names, *(f"Cat {number}" for number in range(200))))
 
-    def url(self, who: str = "somebody") -> str:
-        return f"http://{who}@127.0.0.1:{self._server.server_port}/entries"
+    def serves(self, body: bytes) -> None:
+        self._body, self._tag = body, f'"{hashlib.md5(body).hexdigest()}"'
+
+    def url(self, who: str = "") -> str:
+        return f"http://{who}{'@' * bool(who)}127.0.0.1:{self._server.server_port}/entries"
 
     def closes(self) -> None:
         self._server.shutdown()
@@ -52,11 +56,27 @@ class UpstreamServer:
         handler.send_header("etag", tag)
         handler.send_header("content-length", str(len(body) if status == 200 else 0))
         handler.end_headers()
-        try:
+        with contextlib.suppress(OSError):  # the client is gone
             if status == 200:
                 handler.wfile.write(body[:-1])
                 handler.wfile.flush()
                 self.before_the_last_byte(who)
                 handler.wfile.write(body[-1:])
-        except OSError:
-            pass  # who asked is dead
+
+
+@contextlib.contextmanager
+def upstream_server() -> Iterator[UpstreamServer]:
+    """An UpstreamServer that is closed at the end."""
+    server = UpstreamServer()
+    try:
+        yield server
+    finally:
+        server.closes()
+
+
+@contextlib.contextmanager
+def http_server(body: bytes) -> Iterator[str]:
+    """The URL of a web server that serves *body*."""
+    with upstream_server() as server:
+        server.serves(body)
+        yield server.url()

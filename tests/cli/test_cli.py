@@ -13,7 +13,8 @@ from apidex.cli import source
 from apidex.cli.main import COMMANDS, main
 from apidex.errors import UpstreamError
 from fakes import publicapis
-from processes import http_server, replica
+from processes import replica
+from upstream_server import http_server
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from mcp import Client, StdioServerParameters
 
 from apidex.search.filters import FILTERS
 from fakes import entry
-from processes import http_server, replica
+from processes import replica
+from upstream_server import http_server
 
 ENTRIES = [
     entry("Cat Facts", category="Animals", cors="no"),

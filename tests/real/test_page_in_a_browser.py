@@ -11,12 +11,12 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from loadtest.system import free_port
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from fakes import entry, publicapis
-from processes import Process, http_server, replica
-from redis_server import free_port
-from upstream_server import UpstreamServer
+from processes import HANG, Process, replica
+from upstream_server import http_server, upstream_server
 
 pytestmark = pytest.mark.real
 
@@ -35,6 +35,7 @@ def browser() -> Iterator[Browser]:
     if chromium is None:
         pytest.skip("there is no chromium on this machine (Debian: apt-get install chromium)")
     with sync_playwright() as playwright:
+        expect.set_options(timeout=1000 * HANG)
         browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS.split())
         yield browser
         browser.close()
@@ -209,9 +210,12 @@ def test_the_rest_of_a_list_that_is_left_meanwhile_does_not_come_after_all(page:
 
 
 def test_the_rest_of_a_list_is_of_the_same_catalogue_or_the_search_begins_anew(browser):
-    upstream = UpstreamServer()
-    arguments = ("--upstream", upstream.url(), "--poll-seconds", "0.2", "--refresh-seconds", "1")
-    with replica(*arguments) as process, visit(browser, process.url, but="410 (Gone)") as opened:
+    pace = ("--poll-seconds", "0.2", "--refresh-seconds", "1")
+    with (
+        upstream_server() as upstream,
+        replica("--upstream", upstream.url(), *pace) as process,
+        visit(browser, process.url, but="410 (Gone)") as opened,
+    ):
         opened.opens("/?q=cat")
         process.has_another_catalogue_after(lambda: upstream.has("Cat 0: the second catalogue"))
         opened.page.locator("#more").click()
@@ -222,7 +226,6 @@ def test_the_rest_of_a_list_is_of_the_same_catalogue_or_the_search_begins_anew(b
         opened.page.locator("#more").click()
         expect(opened.hits).to_have_count(20)
         expect(opened.count).to_have_text("201 APIs")
-    upstream.closes()
 
 
 def test_a_filter_and_a_state_from_a_later_release_are_skipped(page: Visit):
@@ -379,11 +382,12 @@ def test_the_policy_lets_nothing_in(page: Visit):
 
 
 def test_with_redis_and_the_upstream_gone_the_page_goes_on_and_says_so(browser, redis_server):
-    upstream = UpstreamServer()
-    upstream.has("name 1")
-    arguments = ("--upstream", upstream.url(), "--redis-url", redis_server.url)
     pace = ("--poll-seconds", "0.2", "--refresh-seconds", "1")
-    with replica(*arguments, *pace) as process, visit(browser, process.url) as opened:
+    with (
+        upstream_server() as upstream,
+        replica("--upstream", upstream.url(), "--redis-url", redis_server.url, *pace) as process,
+        visit(browser, process.url) as opened,
+    ):
         opened.opens("/?q=cat+1")
         expect(opened.foot).to_contain_text("fresh, checked")
         redis_server.is_killed()
@@ -423,7 +427,7 @@ def test_where_the_service_is_gone_the_page_says_so_and_goes_on_when_it_is_back(
         expect(opened.page.get_by_role("alert")).to_contain_text("Showing earlier results.")
         expect(opened.foot).to_have_text("unreachable")
         with replica("--port", port, "--upstream", upstream):
-            expect(opened.page.locator("#trouble")).to_be_hidden(timeout=20_000)
+            expect(opened.page.locator("#trouble")).to_be_hidden()
             expect(opened.hits.first).to_have_text("weather-api")
             expect(opened.foot).to_contain_text("fresh")
 

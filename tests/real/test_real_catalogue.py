@@ -6,7 +6,8 @@ from urllib.parse import quote, unquote
 import httpx
 import pytest
 
-from processes import http_server, replica
+from processes import replica
+from upstream_server import http_server
 
 
 @pytest.fixture(scope="module")
