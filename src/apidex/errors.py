@@ -1,15 +1,5 @@
 """Every error that Apidex raises on purpose, and the words that failures are counted by.
 
-ApidexError
-├── SettingsError       a setting or an option cannot be used: exit status 2
-├── QueryError          a filter has a value that does not exist; the text lists those that do
-├── EntryError          a row of an upstream answer cannot become an entry
-├── CatalogueError      an upstream answer is refused as a whole; the previous catalogue stays
-├── UpstreamError       the upstream gave no readable answer
-├── ServiceError        the service that a command asks gave no usable answer
-├── CodecError          bytes from Redis are not a catalogue
-└── StoreError          Redis gave no usable answer
-
 I/O modules raise; the refresher alone decides what a failure means for the replica. `docs/events.md` describes every reason; a
 test compares the two.
 """
