@@ -1,9 +1,9 @@
-"""A thousand hot requests in one process, without a network: from the bytes of a request to the bytes of its answer.
+"""A thousand requests on the fast path, in one process without a network: from the bytes of a request to its response.
 
-    python -m loadtest.bench.hot_requests          for valgrind: they are what happens between getppid and getpgrp
-    python -m loadtest.bench.hot_requests opcodes  how many of Python's own instructions each function takes, as JSON
+    python -m loadtest.bench.hot_requests          for valgrind: the requests lie between getppid and getpgrp
+    python -m loadtest.bench.hot_requests opcodes  prints the bytecode instructions of each function as JSON
 
-Nothing in it depends on the time, on a thread, or on chance.
+Nothing in it depends on time, threads or chance.
 """
 
 import asyncio
@@ -13,9 +13,8 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
-from random import Random
-from types import FrameType
-from typing import Any, cast
+from types import FrameType, SimpleNamespace
+from typing import cast
 
 import uvloop
 from uvicorn.server import ServerState
@@ -30,16 +29,14 @@ from apidex.http.fast_path import FastPath
 from apidex.http.metrics import Metrics
 from apidex.replication.freshness import FreshnessPolicy
 from apidex.replication.refresher import Refresher
-from apidex.replication.store import CatalogueStore
-from apidex.replication.upstream import Upstream
 from apidex.server.connection import Connection, ServerConfig
 from apidex.server.options import ConnectionLimits, ServerOptions
 
 COUNT = 1000
 
 
-class _Still:
-    """A clock that stands."""
+class _FrozenClock:
+    """A clock that stands still."""
 
     def steady(self) -> float:
         return 1000.0
@@ -49,32 +46,26 @@ class _Still:
 
 
 class _Sink(asyncio.Transport):
-    """A client that has read everything already."""
+    """A client that reads everything at once."""
 
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Take it."""
+    def write(self, data: bytes | bytearray | memoryview) -> None: ...
 
-    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
-        """Take all of it."""
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None: ...
 
     def is_closing(self) -> bool:
-        """Never."""
         return False
 
 
 async def _asgi(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001
-    raise AssertionError("a hot request came to ASGI")
+    raise AssertionError("a request left the fast path")
 
 
 def _connection() -> Connection:
     """A connection of a client to a replica that answers from the starter catalogue."""
-    clock, week = _Still(), timedelta(days=7)
+    clock, week = _FrozenClock(), timedelta(days=7)
     policy = FreshnessPolicy(timedelta(hours=1), timedelta(seconds=5), week, week)
-    nothing: Any = None  # is asked by no request
-    refresher = Refresher(
-        *(cast(CatalogueStore, nothing), cast(Upstream, nothing), starter_snapshot(clock)),
-        build=nothing, policy=policy, min_entries_ratio=0.5, max_bytes=0, clock=clock, random=Random(1),
-    )  # fmt: skip
+    state = SimpleNamespace(current=starter_snapshot(clock), policy=policy, clock=clock)  # all that the fast path reads
+    refresher = cast(Refresher, state)
     fast_path = FastPath(_asgi, ReplicaContext(refresher, Metrics(refresher), "replica"), 2**20)
     limits = ConnectionLimits(week, week, week, week)
     config = ServerConfig(ServerOptions(fast_path, limits, respond_sync=fast_path.respond_sync, shed=fast_path.shed))
@@ -85,10 +76,10 @@ def _connection() -> Connection:
 
 
 def _requests() -> list[bytes]:
-    """Four in ten ask for a name never seen, four for one seen before, one for an answer that it has, one for gzip."""
+    """Of ten, four search a new name, four a cached one, one revalidates a cached one, and one accepts gzip."""
     entries = starter.load()[0].catalogue
-    new, favourites = _pieces(entries.names()), entries.names()[:20]
-    tag = entity_tag(starter_snapshot(_Still()), IDENTITY).decode()
+    new, favourites = _substrings(entries.names()), entries.names()[:20]
+    tag = entity_tag(starter_snapshot(_FrozenClock()), IDENTITY).decode()
     return [
         _request(next(new)) if turn % 10 < 4
         else _request(favourites[turn % 20]) if turn % 10 < 8
@@ -98,10 +89,12 @@ def _requests() -> list[bytes]:
     ]  # fmt: skip
 
 
-def _pieces(names: list[str]) -> Iterator[str]:
-    """Pieces of names that can stand in a URL, none of them twice."""
-    pieces = (name[start : start + size] for size in (3, 4, 5) for name in names for start in range(len(name) - size))
-    return (piece for piece in dict.fromkeys(pieces) if piece.isascii() and piece.isalnum())
+def _substrings(names: list[str]) -> Iterator[str]:
+    """Distinct parts of names that need no escape in a URL."""
+    substrings = (
+        name[start : start + size] for size in (3, 4, 5) for name in names for start in range(len(name) - size)
+    )
+    return (part for part in dict.fromkeys(substrings) if part.isascii() and part.isalnum())
 
 
 def _request(name: str, *lines: str) -> bytes:
@@ -111,7 +104,7 @@ def _request(name: str, *lines: str) -> bytes:
 
 
 class _Opcodes:
-    """Counts Python's own instructions, by function."""
+    """Counts bytecode instructions by function."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
@@ -124,25 +117,25 @@ class _Opcodes:
         return self
 
 
-def _answer_all(connection: Connection, requests: list[bytes]) -> None:
+def _send_all(connection: Connection, requests: list[bytes]) -> None:
     for request in requests:
         connection.data_received(request)
 
 
 def main() -> None:
-    """Warm up, then answer them once between the two marks."""
+    """Send all requests twice: to warm up, then between the two marks."""
     asyncio.set_event_loop(uvloop.new_event_loop())
     requests = _requests()
-    _answer_all(_connection(), requests)
+    _send_all(_connection(), requests)
     connection = _connection()
     if "opcodes" not in sys.argv:
         os.getppid()
-        _answer_all(connection, requests)
+        _send_all(connection, requests)
         os.getpgrp()
         return
     opcodes = _Opcodes()
     sys.settrace(opcodes)
-    _answer_all(connection, requests)
+    _send_all(connection, requests)
     sys.settrace(None)
     print(json.dumps(dict(opcodes.counts.most_common())))
 

@@ -1,9 +1,9 @@
-"""What a thousand hot requests cost, counted in instructions: a figure that a busy machine cannot move.
+"""The cost of a thousand requests on the fast path in instructions, which do not depend on how busy the machine is.
 
-    python -m loadtest.bench.instructions    write the budget anew, for this Python
+    python -m loadtest.bench.instructions    writes the budget for this Python
 
-valgrind's callgrind counts the processor's instructions. It sees C functions only, so that Python's own instructions are counted
-too, by function, in a second process: they tell where an excess comes from.
+valgrind's callgrind counts machine instructions by C function. Bytecode instructions are counted by Python function in a second
+process: they show where an excess comes from.
 """
 
 import os
@@ -22,18 +22,18 @@ from loadtest.bench.process import tool
 
 BUDGET = Path(__file__).with_name("instructions.json")
 
-MARGIN = 0.05
-"""What more than the budget is no excess yet."""
+MARGIN = 0.03
+"""The share of the budget by which a count may exceed it."""
 
 _ROOT = Path(__file__).parents[2]
 _NAMED = 60
-"""Functions that a budget names, of each kind: those that take the most."""
+"""How many functions of each kind a budget names: the most expensive ones."""
 
 _PYTHON = f"{platform.python_implementation()} {platform.python_version()} on {platform.machine()}"
 
 
 class Count(msgspec.Struct):
-    """The instructions of a thousand requests: the processor's in all, by C function, and Python's own by Python function."""
+    """Instructions of a thousand requests: the total, *native* by C function, and *opcodes* by Python function."""
 
     python: str
     total: int
@@ -41,8 +41,8 @@ class Count(msgspec.Struct):
     opcodes: dict[str, int]
 
 
-def counted() -> Count:
-    """Count, on this machine. Raises MissingToolError without valgrind. Takes half a minute."""
+def count_instructions() -> Count:
+    """Count on this machine, in half a minute. Raises MissingToolError without valgrind."""
     with TemporaryDirectory() as folder:
         out = Path(folder) / "callgrind"
         marks = ["--zero-before=getppid", "--dump-before=getpgrp"]
@@ -53,32 +53,32 @@ def counted() -> Count:
 
 
 def budget() -> Count:
-    """What the repository allows."""
+    """The count that the repository allows."""
     return msgspec.json.decode(BUDGET.read_bytes(), type=Count)
 
 
 def not_comparable() -> str:
-    """Why counts of this Python say nothing about the budget; empty if they do."""
+    """Why the budget does not apply to this Python; empty if it does."""
     made_for = budget().python
-    return "" if made_for == _PYTHON else f"the budget is for {made_for}, and this is {_PYTHON}"
+    return "" if made_for == _PYTHON else f"the budget is for {made_for}, not for {_PYTHON}"
 
 
 def excess(count: Count, allowed: Count) -> str:
-    """What is over the budget, and by what functions; empty if nothing is."""
+    """By how much, and in which functions, *count* exceeds what is allowed; empty if it does not."""
     if count.total <= allowed.total * (1 + MARGIN):
         return ""
     more = f"{count.total / allowed.total - 1:.1%} more than the budget of {allowed.total:,}"
-    text = f"1,000 hot requests take {count.total:,} instructions, {more}."
+    text = f"1,000 requests take {count.total:,} instructions, {more}."
     return "\n".join(
         [
             text,
-            *_risen("Python's own instructions in", count.opcodes, allowed.opcodes),
-            *_risen("the processor's in", count.native, allowed.native),
+            *_increases("bytecode instructions in", count.opcodes, allowed.opcodes),
+            *_increases("machine instructions in", count.native, allowed.native),
         ]
     )
 
 
-def _risen(title: str, now: Mapping[str, int], before: Mapping[str, int]) -> list[str]:
+def _increases(title: str, now: Mapping[str, int], before: Mapping[str, int]) -> list[str]:
     risen = sorted(((now[name] - before.get(name, 0), name) for name in now), reverse=True)
     return [f"  {title} {name}: {by:+,} to {now[name]:,}" for by, name in risen[:5] if by > 0]
 
@@ -87,8 +87,8 @@ _HOT = [sys.executable, "-m", "loadtest.bench.hot_requests"]
 
 
 def _run(*command: str) -> str:
-    """Its output. Names hash alike at every run, and nothing of this environment comes along."""
-    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(_ROOT), "PYTHONHASHSEED": "0"}
+    """The output of *command*, with a fixed hash seed and without this environment."""
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{_ROOT}/src:{_ROOT}", "PYTHONHASHSEED": "0"}
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
@@ -96,7 +96,7 @@ def _run(*command: str) -> str:
 
 
 def _by_function(profile: str) -> Counter[str]:
-    """Instructions of each C function itself, from callgrind's format (its manual, "Callgrind Format Specification")."""
+    """Instructions of each C function without those that it calls, from a profile in the Callgrind format."""
     names: dict[str, str] = {}
     counts: Counter[str] = Counter()
     function, of_a_call = "", False
@@ -115,5 +115,5 @@ def _by_function(profile: str) -> Counter[str]:
 
 
 if __name__ == "__main__":
-    BUDGET.write_bytes(msgspec.json.format(msgspec.json.encode(counted()), indent=1) + b"\n")
+    BUDGET.write_bytes(msgspec.json.format(msgspec.json.encode(count_instructions()), indent=1) + b"\n")
     print(f"{BUDGET}: {budget().total:,} instructions with {budget().python}")
