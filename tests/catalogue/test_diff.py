@@ -1,4 +1,4 @@
-"""What has changed from one catalogue to another."""
+"""Entries that were added, removed and changed between two catalogues."""
 
 from collections import Counter
 
@@ -35,7 +35,7 @@ def a(name: str, link: str = "", **other):
         "renamed",
         "one of two",
         "one of two changed",
-        "no link is no identity",
+        "an empty link identifies nothing",
     ],
 )
 def test_an_entry_is_the_same_by_its_name_or_its_link(before, after, added, removed, changed):
@@ -53,7 +53,7 @@ entries = st.lists(
 
 
 @given(entries, entries)
-def test_what_is_said_to_have_changed_makes_the_one_of_the_other(before, after):
+def test_the_changes_turn_the_first_catalogue_into_the_second(before, after):
     found = changes(Catalogue.of(before), Catalogue.of(after))
     made = Counter(before)
     made.subtract([*found.removed, *(each.before for each in found.changed)])

@@ -1,11 +1,11 @@
-"""The starter catalogue is worth having, and is our own."""
+"""The starter catalogue is large enough, and its texts are our own."""
 
 import difflib
 
 from apidex.catalogue import starter
 
 
-def test_it_has_enough_to_be_of_use():
+def test_it_has_enough_entries_and_categories():
     parsed, as_of = starter.load()
     assert len(parsed.catalogue) >= 200
     assert parsed.catalogue.categories >= 20
@@ -13,13 +13,13 @@ def test_it_has_enough_to_be_of_use():
     assert as_of > 1_700_000_000
 
 
-def test_no_entry_stands_twice_and_each_has_a_link():
+def test_entries_are_distinct_and_have_links():
     entries = list(starter.load()[0].catalogue)
     assert len({(item.name, item.link) for item in entries}) == len(entries)
     assert all(item.link.startswith(("https://", "http://")) and item.description for item in entries)
 
 
-def test_its_words_are_its_own(real_entries):
+def test_its_descriptions_are_our_own(real_entries):
     theirs = {item["Description"].casefold() for item in real_entries}
     by_name = {item["API"]: item["Description"] for item in real_entries}
     for item in starter.load()[0].catalogue:

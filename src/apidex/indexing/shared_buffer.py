@@ -16,7 +16,7 @@ Span = tuple[int, int]
 
 
 class SharedBuffer:
-    """Append-only bytes that this process and others with the *descriptor* can map. Freed when nobody uses them."""
+    """Append-only bytes that this process and others with the *descriptor* can map. Freed after the last use."""
 
     def __init__(self, descriptor: int | None = None) -> None:
         """Make a new buffer, or use one that another process passed on with its *descriptor*."""
