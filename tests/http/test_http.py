@@ -43,7 +43,7 @@ async def test_nothing_hides_a_search(client, path, names):
     assert [item["API"] for item in response.json()] == names
 
 
-async def test_an_answer_says_all_that_it_should(client, clock):
+async def test_a_search_has_all_headers(client, clock):
     clock.passes(5)
     headers = (await client.get("/Cat")).headers
     assert EVERYWHERE.items() <= dict(headers).items()
@@ -54,7 +54,7 @@ async def test_an_answer_says_all_that_it_should(client, clock):
     assert re.fullmatch(r"\d{13}-[0-9a-f]{12}", headers["catalogue-version"])
 
 
-async def test_what_the_client_holds_already_is_not_sent_again(client):
+async def test_a_matching_etag_gets_a_304(client):
     first = await client.get("/Cat")
     again = await client.get("/Cat", headers={"if-none-match": f'"other", {first.headers["etag"]}'})
     assert (again.status_code, again.content) == (304, b"")
@@ -63,7 +63,7 @@ async def test_what_the_client_holds_already_is_not_sent_again(client):
 
 
 @pytest.mark.parametrize("path", READABLE)
-async def test_head_says_what_get_says(client, path):
+async def test_head_has_the_headers_of_get(client, path):
     got, head = await client.get(path), await client.head(path)
     assert head.status_code == got.status_code == 200
     assert head.content == b""
@@ -71,7 +71,7 @@ async def test_head_says_what_get_says(client, path):
 
 
 @pytest.mark.parametrize("path", READABLE)
-async def test_any_web_page_may_read(client, path):
+async def test_every_origin_may_read(client, path):
     response = await client.options(
         path, headers={"origin": "https://a.example", "access-control-request-method": "GET"}
     )
@@ -110,11 +110,11 @@ async def test_a_wrong_request_gets_a_problem_document(client, method, path, sta
         assert response.json()["detail"].endswith(".")
 
 
-async def test_a_name_that_is_too_long_is_told_the_limit(client):
+async def test_a_name_that_is_too_long_gets_the_limit(client):
     assert (await client.get("/" + "x" * 300)).json()["limit"] == NAME_LIMIT
 
 
-async def test_a_fault_of_ours_is_a_problem_document_without_its_insides(client, app, monkeypatch):
+async def test_an_internal_error_is_a_problem_document_without_details(client, app, monkeypatch):
     monkeypatch.setattr(type(app.replica.refresher), "state", lambda self: 1 / 0)
     response = await client.get("/v1/catalogue")
     assert response.status_code == 500
@@ -135,7 +135,7 @@ async def test_the_catalogue_is_described(client, upstream, clock):
     assert view["checked_at"].endswith("Z")
 
 
-async def test_what_was_refused_is_described(client, upstream, app):
+async def test_a_rejected_catalogue_is_described(client, upstream, app):
     upstream.sends(b"<!doctype html>Bad gateway")
     await refreshed(app)
     view = (await client.get("/v1/catalogue")).json()["upstream"]
@@ -145,7 +145,7 @@ async def test_what_was_refused_is_described(client, upstream, app):
     assert "HTML page" in view["last_failure"]["detail"]
 
 
-async def test_the_starter_catalogue_is_called_what_it_is(upstream, clock):
+async def test_the_starter_catalogue_is_reported_as_bundled(upstream, clock):
     upstream.goes_down()
     async with running_app(upstream, clock) as app, client_of(app.asgi) as client:
         assert (await client.get("/v1/catalogue")).json()["state"] == "bundled"
@@ -155,7 +155,7 @@ async def test_the_starter_catalogue_is_called_what_it_is(upstream, clock):
         assert response.headers["cache-status"] == "apidex; hit; detail=bundled"
 
 
-async def test_a_replica_that_is_about_to_end_is_alive_but_not_ready(client, app):
+async def test_a_draining_replica_is_alive_but_not_ready(client, app):
     assert (await client.get("/-/readyz")).status_code == 200
     app.replica.draining = True
     response = await client.get("/-/readyz")
@@ -164,7 +164,7 @@ async def test_a_replica_that_is_about_to_end_is_alive_but_not_ready(client, app
     assert (await client.get("/Cat")).status_code == 200
 
 
-async def test_probes_do_not_ask_the_upstream(client, upstream):
+async def test_probes_do_not_fetch(client, upstream):
     upstream.goes_down()
     asked = len(upstream.asked)
     assert (await client.get("/-/readyz")).status_code == 200
@@ -180,7 +180,7 @@ async def test_the_openapi_document_lists_every_path(client):
     assert document["paths"]["/{name}"]["get"]["parameters"][0]["schema"]["maxLength"] == NAME_LIMIT
 
 
-async def test_the_openapi_document_describes_every_parameter_and_every_answer(client):
+async def test_the_openapi_document_describes_every_parameter_and_response(client):
     document = (await client.get("/-/openapi.json")).json()
     for path, item in document["paths"].items():
         for parameter in item["get"].get("parameters", ()):
@@ -191,7 +191,7 @@ async def test_the_openapi_document_describes_every_parameter_and_every_answer(c
     assert names == ["q", *FILTERS, "sort", "limit", "offset", "version"]
 
 
-async def test_the_docs_page_loads_nothing_from_anywhere(client):
+async def test_the_docs_page_loads_nothing(client):
     response = await client.get("/-/docs")
     assert response.headers["content-type"].startswith("text/html")
     assert not re.findall(r"<(?:script|link|img|iframe|object)\b|@import|url\(|\bsrc=", response.text)
@@ -205,7 +205,7 @@ async def test_the_docs_page_loads_nothing_from_anywhere(client):
 
 @pytest.mark.parametrize("host", ["x:99999999", "x:abc", "[", "u@h", ""])
 @pytest.mark.parametrize("path", ["/", "/-/docs"])
-async def test_a_host_that_makes_no_sense_makes_links_relative(client, path, host):
+async def test_an_invalid_host_makes_links_relative(client, path, host):
     response = await client.get(path, headers={"host": host})
     assert response.status_code == 200
     assert f"http://{host}/v1" not in response.text

@@ -1,4 +1,4 @@
-"""Prometheus is told what happened, and never what was searched."""
+"""Metrics count requests and refreshes, and never contain what was searched."""
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -33,7 +33,7 @@ async def test_requests_are_counted_by_route_and_status(client):
     assert metrics["apidex_answer_cache_lookups_total", "miss"] == 3
 
 
-async def test_no_name_that_was_searched_is_told(client):
+async def test_no_metric_contains_a_name_that_was_searched(client):
     await client.get("/Secret%20wish")
     assert "Secret" not in (await client.get("/-/metrics")).text
 
@@ -54,7 +54,7 @@ async def test_age_and_state_are_the_same_everywhere(client, app, clock, upstrea
         assert metrics[("apidex_catalogue_entries",)] == view["entries"]
 
 
-async def test_what_became_of_refreshes_is_told(client, app, upstream):
+async def test_refreshes_are_counted_by_outcome(client, app, upstream):
     upstream.sends(b"<html>")
     await refreshed(app)
     metrics = await scraped(client)
@@ -72,6 +72,6 @@ async def test_what_became_of_refreshes_is_told(client, app, upstream):
     ("accept", "kind"),
     [("", "text/plain"), ("application/openmetrics-text; version=1.0.0", "application/openmetrics-text")],
 )
-async def test_the_scraper_gets_the_format_that_it_asks_for(client, accept, kind):
+async def test_the_scraper_gets_the_format_that_it_accepts(client, accept, kind):
     response = await client.get("/-/metrics", headers={"accept": accept})
     assert response.headers["content-type"].startswith(kind)

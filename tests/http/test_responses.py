@@ -33,11 +33,11 @@ from apidex.http.problem_details import Problem
         (b"\xff\x00", IDENTITY),
     ],
 )
-def test_the_encoding_is_the_one_that_the_client_likes_best(header, encoding):
+def test_the_encoding_is_the_one_that_the_client_prefers(header, encoding):
     assert negotiate(header) is encoding
 
 
-def test_what_is_encoded_can_be_decoded_and_is_the_same_each_time():
+def test_encoding_is_reversible_and_repeatable():
     body = b"Cat Facts " * 500
     assert gzip.decompress(GZIP.encode(body)) == body
     assert zstandard.ZstdDecompressor().decompress(ZSTD.encode(body)) == body
@@ -47,7 +47,7 @@ def test_what_is_encoded_can_be_decoded_and_is_the_same_each_time():
 
 
 @pytest.mark.parametrize(
-    ("header", "held"),
+    ("header", "etag"),
     [
         (b'"b"', b'"b"'),
         (b'W/"b"', b'"b"'),
@@ -61,8 +61,8 @@ def test_what_is_encoded_can_be_decoded_and_is_the_same_each_time():
         (b"", None),
     ],
 )
-def test_a_client_holds_an_answer_whose_tag_it_sends(header, held):
-    assert matching_etag(header, (b'"a"', b'"b"')) == held
+def test_an_etag_matches_if_the_header_names_it(header, etag):
+    assert matching_etag(header, (b'"a"', b'"b"')) == etag
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_path_of_one_segment_is_a_name(path, name):
 
 
 @pytest.mark.parametrize("path", [b"/", b"", b"//", b"/Cat/", b"/a/b", b"*", b"//a"])
-def test_every_other_path_is_none(path):
+def test_other_paths_are_not_names(path):
     assert not is_single_segment(path)
 
 
@@ -102,7 +102,7 @@ def test_every_other_path_is_none(path):
         (b"/" + b"x" * 257, "257 characters; at most 256"),
     ],
 )
-def test_a_name_that_nothing_can_have_is_a_problem(path, detail):
+def test_a_name_that_no_entry_can_have_is_a_problem(path, detail):
     with pytest.raises(Problem, match=detail) as problem:
         name_from_path(path)
     assert problem.value.status == 400
