@@ -70,19 +70,38 @@ class SimulatedClock(FakeClock):
         return self._wall + self.loop.time() + self.skew
 
 
+class WatchedRedis(FakeRedis):
+    """Fails the moment that it holds an older catalogue than before: the fence must not let one pass."""
+
+    def __init__(self, world: "World") -> None:
+        self.world = world
+        super().__init__(SimulatedClock(world.loop))
+
+    @property
+    def stored(self):
+        return self._watched
+
+    @stored.setter
+    def stored(self, stored) -> None:
+        before = self.__dict__.get("_watched")
+        if stored and before and (stored.stamp < before.stamp or stored.validated_at < before.validated_at):
+            self.world.broken.append(f"Redis: {before} became {stored}")
+        self._watched = stored
+
+
 class World:
     """Everything that a fleet depends on, and what befalls it."""
 
     def __init__(self, seed: int, loop: VirtualLoop) -> None:
+        self.story: list[str] = []
+        self.broken: list[str] = []
         self.random = Random(seed)
         self.loop = loop
-        self.redis = FakeRedis(SimulatedClock(loop))
+        self.redis = WatchedRedis(self)
         self.upstream_version = 1
         self.upstream_is = "well"
         self.fetches: list[float] = []
         self.replicas = [Replica(self, number) for number in range(REPLICAS)]
-        self.story: list[str] = []
-        self.broken: list[str] = []
         self.lossy = True
 
     def tells(self, text: str) -> None:
