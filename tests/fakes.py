@@ -117,7 +117,7 @@ class FakeRedis:
 
 
 class FakeStore:
-    """The contract of `CatalogueStore` without a network; test_store.py holds it to the same as a real Redis."""
+    """The contract of `RedisStore` without a network; test_store.py holds it to the same as a real Redis."""
 
     url = "redis://fake"
 

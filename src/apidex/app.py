@@ -21,7 +21,7 @@ from apidex.replication.clock import Clock, SystemClock
 from apidex.replication.freshness import FreshnessPolicy
 from apidex.replication.refresher import Refresher
 from apidex.replication.snapshot import Snapshot
-from apidex.replication.store import CatalogueStore, RedisStore, open_store
+from apidex.replication.store import RedisStore, open_store
 from apidex.replication.upstream import Upstream, open_upstream
 from apidex.search.index import SearchIndex
 from apidex.search.names import NameIndex
@@ -47,7 +47,7 @@ async def create_app(
     settings: Settings,
     *,
     upstream: Upstream | None = None,
-    store: CatalogueStore | None = None,
+    store: RedisStore | None = None,
     clock: Clock | None = None,
     random: Random | None = None,
 ) -> AsyncIterator[App]:

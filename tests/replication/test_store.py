@@ -1,4 +1,4 @@
-"""The contract of CatalogueStore, which the fake of other tests, the embedded Redis and a real one keep alike."""
+"""The contract of RedisStore, which the fake of other tests, the embedded Redis and a real one keep alike."""
 
 import asyncio
 import uuid

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from apidex.errors import CatalogueError, UpstreamError
@@ -24,6 +24,7 @@ class Offload(Protocol):
         """Return what *function* returns."""
 
 
+@dataclass
 class Fetcher:
     """Asks *upstream*, and checks its answer.
 
@@ -31,17 +32,12 @@ class Fetcher:
     that the catalogue must keep from one answer to the next.
     """
 
-    def __init__(
-        self,
-        upstream: Upstream,
-        build: Callable[[bytes], IndexedCatalogue],
-        min_entries_ratio: float,
-        clock: Clock,
-        offload: Offload,
-        stats: RefreshStats,
-    ) -> None:
-        self._upstream, self._build, self._min_entries_ratio = upstream, build, min_entries_ratio
-        self._clock, self._offload, self._stats = clock, offload, stats
+    upstream: Upstream
+    build: Callable[[bytes], IndexedCatalogue]
+    min_entries_ratio: float
+    clock: Clock
+    offload: Offload
+    stats: RefreshStats
 
     async def fetch(
         self,
@@ -78,7 +74,7 @@ class Fetcher:
             return FetchFailure("refused", error.reason, str(error))
         except Exception as error:
             return broken(error)
-        self._stats.fetched(outcome)
+        self.stats.fetched(outcome)
         return found
 
     async def _fetch_checked(
@@ -86,12 +82,12 @@ class Fetcher:
     ) -> tuple[FetchOutcome, Snapshot]:
         # Stamp and moment are those before the request: a replica that is paused during it has nothing newer to offer than one
         # that asks later.
-        began, stamp = self._clock.steady(), max(int(self._clock.wall() * 1000), newest_stamp + 1)
-        source = self._upstream.source
-        answer = await self._upstream.fetch(current.validators if current.source == source else NO_VALIDATORS)
+        began, stamp = self.clock.steady(), max(int(self.clock.wall() * 1000), newest_stamp + 1)
+        source = self.upstream.source
+        answer = await self.upstream.fetch(current.validators if current.source == source else NO_VALIDATORS)
         if isinstance(answer, NotModified):
             return "not_modified", replace(current, validated_at=began)
-        built = await self._offload(self._build, answer.body)
+        built = await self.offload(self.build, answer.body)
         before, validators = entries_before(), answer.validators
         self._check_size(len(built.parsed.catalogue), before)
         if built.parsed.catalogue.digest == current.catalogue.digest and current.source == source:
@@ -99,6 +95,6 @@ class Fetcher:
         return "changed", Snapshot.of(built, stamp, source, began, validators=validators, size_checked=before > 0)
 
     def _check_size(self, entries: int, before: int) -> None:
-        if entries < before * self._min_entries_ratio:
-            share = f"{self._min_entries_ratio:.0%}"
+        if entries < before * self.min_entries_ratio:
+            share = f"{self.min_entries_ratio:.0%}"
             raise CatalogueError("shrunk", f"it has {entries} entries, {before} before; at least {share} must remain")

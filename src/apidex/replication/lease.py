@@ -8,11 +8,11 @@ from datetime import timedelta
 
 from apidex.errors import StoreError
 from apidex.replication.status import RefreshStats
-from apidex.replication.store import CatalogueStore
+from apidex.replication.store import RedisStore
 
 
 @asynccontextmanager
-async def lease(store: CatalogueStore, token: str, ttl: timedelta, stats: RefreshStats) -> AsyncIterator[bool]:
+async def lease(store: RedisStore, token: str, ttl: timedelta, stats: RefreshStats) -> AsyncIterator[bool]:
     """Take the lease if it is free; give whether *token* holds it. It is renewed inside the block, and released at its end."""
     if not await store.lease(token, ttl):
         stats.lease_tried("held_by_another")
@@ -30,7 +30,7 @@ async def lease(store: CatalogueStore, token: str, ttl: timedelta, stats: Refres
             await store.release(token)
 
 
-async def _renew(store: CatalogueStore, token: str, ttl: timedelta, stats: RefreshStats) -> None:
+async def _renew(store: RedisStore, token: str, ttl: timedelta, stats: RefreshStats) -> None:
     while not is_cancelled():
         await asyncio.sleep(ttl.total_seconds() / 3)
         with contextlib.suppress(StoreError):

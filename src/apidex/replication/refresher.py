@@ -30,7 +30,7 @@ from apidex.replication.schedule import Schedule
 from apidex.replication.shared_catalogue import SharedCatalogue
 from apidex.replication.snapshot import Snapshot, SnapshotHistory
 from apidex.replication.status import FetchFailure, Origin, RefreshStats, broken
-from apidex.replication.store import CatalogueStore
+from apidex.replication.store import RedisStore
 from apidex.replication.upstream import Upstream
 
 
@@ -42,7 +42,7 @@ class Refresher:
 
     def __init__(
         self,
-        store: CatalogueStore,
+        store: RedisStore,
         upstream: Upstream,
         starter: Snapshot,
         *,
@@ -60,7 +60,7 @@ class Refresher:
         self._schedule = Schedule(policy, clock, random, self.stats)
         self._shared = SharedCatalogue(store, self.stats, self._schedule, clock, offload, max_bytes, starter.stamp)
         self._fetcher = Fetcher(upstream, build, min_entries_ratio, clock, offload, self.stats)
-        self._min_entries_ratio, self._random = min_entries_ratio, random
+        self._random = random
         self._dropped = ""  # the stored version that was dropped last as unreadable
         self._redis_failures = 0  # consecutive turns
         self._first_load_done = asyncio.Event()
@@ -152,7 +152,9 @@ class Refresher:
 
     def _next_action(self, state: StoredState) -> action.Action:
         ours, newest = self._shared.describe(self.current), self._shared.newest_stamp
-        return reconcile(Local(ours, self.current.bundled, newest, self._min_entries_ratio, self._dropped), state)
+        return reconcile(
+            Local(ours, self.current.bundled, newest, self._fetcher.min_entries_ratio, self._dropped), state
+        )
 
     def _labelled(self, stamp: int, validated_at: float) -> Snapshot:
         return replace(self.current, stamp=stamp, validated_at=self._shared.steady_time(validated_at))

@@ -1,5 +1,6 @@
 """When one replica acts next: how long it waits for the next poll, and when it may ask the upstream. Does no I/O."""
 
+from dataclasses import dataclass
 from datetime import timedelta
 from random import Random
 
@@ -13,6 +14,7 @@ _STARTUP_POLL = 0.2
 """Seconds between the polls of a replica that has only the starter catalogue, while another one fetches."""
 
 
+@dataclass
 class Schedule:
     """Moments on the steady clock, spread by *random*, so that replicas do not act all at once.
 
@@ -20,12 +22,15 @@ class Schedule:
     *next_attempt_at* (this replica's own).
     """
 
-    def __init__(self, policy: FreshnessPolicy, clock: Clock, random: Random, stats: RefreshStats) -> None:
-        self._policy, self._clock, self._random, self._stats = policy, clock, random, stats
-        self.retry_at = self.next_attempt_at = 0.0
+    policy: FreshnessPolicy
+    clock: Clock
+    random: Random
+    stats: RefreshStats
+    retry_at: float = 0.0
+    next_attempt_at: float = 0.0
 
     def _is_overdue(self, current: Snapshot) -> bool:
-        return current.bundled or current.age(self._clock.steady()) >= self._policy.refresh.total_seconds()
+        return current.bundled or current.age(self.clock.steady()) >= self.policy.refresh.total_seconds()
 
     def is_due(self, current: Snapshot, state: StoredState) -> bool:
         """Return whether the fleet, which stores *state*, should ask the upstream."""
@@ -33,33 +38,33 @@ class Schedule:
 
     def is_standalone_due(self, current: Snapshot) -> bool:
         """Return whether this replica, without Redis, should ask the upstream."""
-        return self._is_overdue(current) and self._clock.steady() >= max(self.next_attempt_at, self.retry_at)
+        return self._is_overdue(current) and self.clock.steady() >= max(self.next_attempt_at, self.retry_at)
 
     def next_refresh_in(self, current: Snapshot) -> float:
         """Return the seconds until this replica may ask the upstream, as things stand."""
-        now = self._clock.steady()
-        due = 0.0 if current.bundled else self._policy.refresh.total_seconds() - current.age(now)
-        not_before = max(self.retry_at, 0.0 if self._stats.redis_reachable else self.next_attempt_at)
+        now = self.clock.steady()
+        due = 0.0 if current.bundled else self.policy.refresh.total_seconds() - current.age(now)
+        not_before = max(self.retry_at, 0.0 if self.stats.redis_reachable else self.next_attempt_at)
         return max(0.0, due, not_before - now)
 
     def pause(self, current: Snapshot) -> float:
         """Return the seconds until the next turn: a poll, or less where something is due before."""
-        poll = self._policy.poll.total_seconds() * (1 - self._random.random() / 10)
-        if current.bundled and not self._stats.failed_in_a_row:
+        poll = self.policy.poll.total_seconds() * (1 - self.random.random() / 10)
+        if current.bundled and not self.stats.failed_in_a_row:
             return min(poll, _STARTUP_POLL)
         due = self.next_refresh_in(current)
         return min(poll, due) if due > 0 else poll
 
     def back_off(self, failures: int, retry_after: float | None) -> timedelta:
         """Return how long the fleet leaves the upstream alone after *failures* in a row; this replica does in any case."""
-        wait = backoff_delay(failures, self._policy.refresh, self._random.random(), retry_after)
-        self.retry_at = self.next_attempt_at = self._clock.steady() + wait.total_seconds()
+        wait = backoff_delay(failures, self.policy.refresh, self.random.random(), retry_after)
+        self.retry_at = self.next_attempt_at = self.clock.steady() + wait.total_seconds()
         return wait
 
     def wait_standalone(
         self, since: float, current: Snapshot, failures: int = 0, retry_after: float | None = None
     ) -> None:
         """Set the next attempt of a replica without Redis, whose last one began at *since*."""
-        jitter, bundled = self._random.random(), current.bundled
-        delay = standalone_delay(self._policy.refresh, jitter, failures, retry_after, bundled=bundled)
+        jitter, bundled = self.random.random(), current.bundled
+        delay = standalone_delay(self.policy.refresh, jitter, failures, retry_after, bundled=bundled)
         self.next_attempt_at = since + delay.total_seconds()

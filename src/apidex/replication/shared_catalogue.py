@@ -1,6 +1,6 @@
 """The fleet's catalogue as a replica sees it: snapshots and its own steady clock, where Redis has bytes and another clock."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from apidex.catalogue import codec
 from apidex.errors import CodecError, StoreError
@@ -11,55 +11,50 @@ from apidex.replication.metadata import StoredCatalogue, StoredState
 from apidex.replication.schedule import Schedule
 from apidex.replication.snapshot import Snapshot
 from apidex.replication.status import RefreshStats
-from apidex.replication.store import CatalogueStore, Payload
+from apidex.replication.store import Payload, RedisStore
 
 
+@dataclass
 class SharedCatalogue:
     """Reads and writes what is in *store*. Every coroutine raises StoreError.
 
-    *newest_stamp* is the newest stamp seen; *last_stored* is what was stored last, even if it could not be read. *max_bytes*
-    bounds what a payload may inflate to.
+    *max_bytes* bounds what a payload may inflate to. *newest_stamp* is the newest stamp seen; *last_stored* is what was stored
+    last, even if it could not be read. *offset* is Redis's clock less the steady one, as of the last poll.
     """
 
-    def __init__(
-        self,
-        store: CatalogueStore,
-        stats: RefreshStats,
-        schedule: Schedule,
-        clock: Clock,
-        offload: Offload,
-        max_bytes: int,
-        newest_stamp: int,
-    ) -> None:
-        self._store, self._stats, self._schedule = store, stats, schedule
-        self._clock, self._offload, self._max_bytes = clock, offload, max_bytes
-        self.newest_stamp = newest_stamp
-        self.last_stored: StoredCatalogue | None = None
-        self._offset = 0.0  # Redis's clock less the steady one, as of the last poll
+    store: RedisStore
+    stats: RefreshStats
+    schedule: Schedule
+    clock: Clock
+    offload: Offload
+    max_bytes: int
+    newest_stamp: int
+    last_stored: StoredCatalogue | None = None
+    offset: float = 0.0
 
     def steady_time(self, redis_time: float) -> float:
         """Return the moment *redis_time* on the steady clock, not later than now."""
-        return min(redis_time - self._offset, self._clock.steady())
+        return min(redis_time - self.offset, self.clock.steady())
 
     async def read(self) -> StoredState:
         """Return what Redis holds."""
-        began = self._clock.steady()
-        return self._learn(await self._store.read(), began)
+        began = self.clock.steady()
+        return self._learn(await self.store.read(), began)
 
     def _learn(self, state: StoredState, began: float) -> StoredState:
         """Take note of how Redis's clock stands to the steady one, and of what the fleet knows."""
-        self._offset = state.now - (began + self._clock.steady()) / 2
+        self.offset = state.now - (began + self.clock.steady()) / 2
         if state.catalogue is not None:
             self.last_stored = state.catalogue
             self.newest_stamp = max(self.newest_stamp, state.catalogue.stamp)
-        self._schedule.retry_at = state.retry_at - self._offset if state.retry_at else 0.0
-        self._stats.redis_reached()
+        self.schedule.retry_at = state.retry_at - self.offset if state.retry_at else 0.0
+        self.stats.redis_reached()
         return state
 
     async def load(self, decided: StoredState) -> tuple[StoredState, Snapshot | None]:
         """Load the stored catalogue; None for one that is not the one *decided* on, or cannot be read."""
-        began = self._clock.steady()
-        loaded, payload = await self._store.load()
+        began = self.clock.steady()
+        loaded, payload = await self.store.load()
         state = self._learn(loaded, began)
         stored = state.catalogue
         if stored is None or stored.version != decided.version:
@@ -67,7 +62,7 @@ class SharedCatalogue:
         try:
             built = await self._decode(stored, payload)
         except CodecError as error:
-            self._stats.redis_failed(StoreError(error.reason, str(error)))
+            self.stats.redis_failed(StoreError(error.reason, str(error)))
             return replace(state, unreadable=error.reason), None
         labels = {"validators": stored.validators, "size_checked": stored.size_checked}
         validated_at = self.steady_time(stored.validated_at)
@@ -76,29 +71,29 @@ class SharedCatalogue:
     async def _decode(self, stored: StoredCatalogue, payload: Payload | None) -> IndexedCatalogue:
         if payload is None:
             raise CodecError("missing", "Redis has a metadata hash but no payload")
-        built = await self._offload(from_payload, payload, self._max_bytes)
+        built = await self.offload(from_payload, payload, self.max_bytes)
         if built.parsed.catalogue.digest != stored.digest:
             raise CodecError("digest", "the digest of the payload differs from the one in the metadata hash")
         return built
 
     async def publish(self, snapshot: Snapshot, expected: int | None) -> bool:
         """Publish *snapshot* in place of the catalogue with the stamp *expected*; return whether the fence let it pass."""
-        payload = await self._offload(codec.to_bytes, snapshot.parsed)
+        payload = await self.offload(codec.to_bytes, snapshot.parsed)
         try:
-            done = await self._store.publish(self.describe(snapshot), payload, expected)
+            done = await self.store.publish(self.describe(snapshot), payload, expected)
         except StoreError:
-            self._stats.publish_tried("failed")
+            self.stats.publish_tried("failed")
             raise
-        self._stats.publish_tried("published" if done else "fenced", version=snapshot.version, expected=expected)
+        self.stats.publish_tried("published" if done else "fenced", version=snapshot.version, expected=expected)
         return done
 
     async def confirm(self, snapshot: Snapshot) -> bool:
         """Record the validation of *snapshot*, which is stored; return whether it still is."""
         described = self.describe(snapshot)
-        return await self._store.confirm(described.stamp, described.validated_at, described.validators)
+        return await self.store.confirm(described.stamp, described.validated_at, described.validators)
 
     def describe(self, snapshot: Snapshot) -> StoredCatalogue:
         """Return what Redis would hold of *snapshot*."""
         content = (snapshot.catalogue.digest, len(snapshot.catalogue), snapshot.size_checked)
-        validated_at = snapshot.validated_at + self._offset
+        validated_at = snapshot.validated_at + self.offset
         return StoredCatalogue(snapshot.stamp, *content, validated_at, snapshot.source, snapshot.validators)

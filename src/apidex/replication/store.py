@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterable
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from redis import exceptions
 from redis.asyncio import Redis
@@ -37,48 +37,12 @@ Payload = bytes | SharedBuffer
 """The bytes that stand for a catalogue; a long one is in memory that the subprocess which reads it can map."""
 
 
-class CatalogueStore(Protocol):
-    """One catalogue for all replicas. Every method raises StoreError, and waits no longer than its time-out."""
+class RedisStore:
+    """One catalogue for all replicas, in Redis. Every method raises StoreError, and waits no longer than its *timeout*.
 
-    url: str
-    """Where it is, without user and password."""
-
-    async def read(self) -> StoredState:
-        """Return what is stored, without the payload."""
-
-    async def load(self) -> tuple[StoredState, Payload | None]:
-        """Return what is stored with its payload, both of one moment; None for a payload that does not exist."""
-
-    async def publish(self, catalogue: StoredCatalogue, payload: bytes, expected: int | None) -> bool:
-        """Store a catalogue, if the stored stamp is still *expected*; return whether it was.
-
-        Refused too when the upstream validated the stored catalogue later than this one. Clears the fleet's failures.
-        """
-
-    async def confirm(self, stamp: int, validated_at: float, validators: Validators) -> bool:
-        """Record that the upstream validated the catalogue with this *stamp* again; return whether it is still stored."""
-
-    async def back_off(self, failures: int, wait: timedelta) -> None:
-        """Keep the fleet from asking the upstream for as long as *wait*, after so many consecutive failures."""
-
-    async def drop(self, stamp: int) -> bool:
-        """Remove the catalogue with this *stamp*; return whether it was still stored."""
-
-    async def reset(self) -> None:
-        """Remove everything under the keys of the catalogue."""
-
-    async def lease(self, token: str, ttl: timedelta) -> bool:
-        """Take the lease for *ttl*, if it is free; return whether *token* holds it now."""
-
-    async def renew(self, token: str, ttl: timedelta) -> bool:
-        """Prolong the lease that *token* holds; return whether it still does."""
-
-    async def release(self, token: str) -> None:
-        """Give the lease back, if *token* holds it."""
-
-
-class RedisStore(CatalogueStore):
-    """A CatalogueStore behind a Redis client. *prefix* begins the keys of one fleet; no payload over *max_bytes* is loaded."""
+    *url* is where Redis is, without user and password. *prefix* begins the keys of one fleet. No payload over *max_bytes* is
+    loaded; one may take longer than other answers.
+    """
 
     def __init__(self, client: "Redis", url: str, *, prefix: str, timeout: timedelta, max_bytes: int) -> None:
         self.url = url
@@ -88,6 +52,7 @@ class RedisStore(CatalogueStore):
         self._hash, self._payload, self._lease = keys
 
     async def read(self) -> StoredState:
+        """Return what is stored, without the payload."""
         pipeline = self._client.pipeline(transaction=False)
         pipeline.time()
         pipeline.hgetall(self._hash)
@@ -95,7 +60,7 @@ class RedisStore(CatalogueStore):
         return _state(time, fields)
 
     async def load(self) -> tuple[StoredState, Payload | None]:
-        """As `CatalogueStore.load`. A payload over the limit is an error; one of another type does not exist."""
+        """Return what is stored with its payload, both of one moment; None for one that does not exist, or has another type."""
         length = await self._execute(self._client.strlen(self._payload), missing=("type",))
         if length is not None and length > self._max_bytes:
             text = f"the payload in Redis has {length} bytes; at most {self._max_bytes} are loaded"
@@ -110,7 +75,7 @@ class RedisStore(CatalogueStore):
         return _state(time, fields), payload if isinstance(payload, bytes) else None
 
     async def _load_in_parts(self, length: int) -> tuple[StoredState, Payload | None]:
-        """As `load`, so that a large payload blocks neither Redis nor this event loop."""
+        """As `load`, but so that a large payload blocks neither Redis nor this event loop."""
         before = await self.read()
         parts = SharedBuffer()
         for start in range(0, length, _PART):
@@ -122,29 +87,40 @@ class RedisStore(CatalogueStore):
         return await self.load()  # another replica has published in between, which is rare
 
     async def publish(self, catalogue: StoredCatalogue, payload: bytes, expected: int | None) -> bool:
+        """Store a catalogue, if the stored stamp is still *expected*; return whether it was.
+
+        Refused too when the upstream validated the stored catalogue later than this one. Clears the fleet's failures.
+        """
         arguments = ["" if expected is None else expected, *encode_catalogue(catalogue), payload]
         return await self._run(scripts.PUBLISH, arguments, patience=_PAYLOAD_PATIENCE)
 
     async def confirm(self, stamp: int, validated_at: float, validators: Validators) -> bool:
+        """Record that the upstream validated the catalogue with this *stamp* again; return whether it is still stored."""
         arguments = [stamp, milliseconds(validated_at), validators.etag, validators.last_modified]
         return await self._run(scripts.CONFIRM, arguments)
 
     async def back_off(self, failures: int, wait: timedelta) -> None:
+        """Keep the fleet from asking the upstream for as long as *wait*, after so many consecutive failures."""
         await self._run(scripts.BACK_OFF, [failures, milliseconds(wait.total_seconds())])
 
     async def drop(self, stamp: int) -> bool:
+        """Remove the catalogue with this *stamp*; return whether it was still stored."""
         return await self._run(scripts.DROP, [stamp])
 
     async def reset(self) -> None:
+        """Remove everything under the keys of the catalogue."""
         await self._execute(self._client.delete(self._hash, self._payload))
 
     async def lease(self, token: str, ttl: timedelta) -> bool:
+        """Take the lease for *ttl*, if it is free; return whether *token* holds it now."""
         return await self._run(scripts.LEASE, [token, milliseconds(ttl.total_seconds())], keys=[self._lease])
 
     async def renew(self, token: str, ttl: timedelta) -> bool:
+        """Prolong the lease that *token* holds; return whether it still does."""
         return await self._run(scripts.RENEW, [token, milliseconds(ttl.total_seconds())], keys=[self._lease])
 
     async def release(self, token: str) -> None:
+        """Give the lease back, if *token* holds it."""
         await self._run(scripts.RELEASE, [token], keys=[self._lease])
 
     async def _run(
