@@ -1,4 +1,4 @@
-"""What is searched. Pure, but for chance."""
+"""What is searched. Pure, but for random choices."""
 
 import random
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ _MISS_SHARE, _WHOLE_SHARE = 0.05, 0.5
 
 
 class Names:
-    """Names of a catalogue and words of them, a few often and most of them rarely (Zipf's law); every twentieth time a miss."""
+    """Names of a catalogue and words of them, by Zipf's law; every twentieth search is a miss."""
 
     def __init__(self, names: Sequence[str]) -> None:
         distinct = sorted(set(names)) or ["Cat"]

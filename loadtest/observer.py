@@ -35,7 +35,7 @@ def every(seconds: float, act: Callable[[], object]) -> Iterator[None]:
 
 
 class Observation(msgspec.Struct, frozen=True):
-    """What a replica said of its catalogue at /v1/catalogue, *asked* at a moment of the run and whole *at* another."""
+    """What /v1/catalogue of a replica said, *asked* at a moment of the run and whole *at* another."""
 
     asked: float
     at: float
@@ -48,7 +48,7 @@ class Observation(msgspec.Struct, frozen=True):
 
 
 class Observer:
-    """Asks the replicas, one after the other as they come, what they say of their catalogue."""
+    """Asks the replicas, whichever answers, for the state of their catalogue."""
 
     def __init__(self, host: str, epoch: float) -> None:
         self._host, self._epoch = host, epoch
@@ -77,7 +77,7 @@ class Observer:
 
 
 class Progress:
-    """Reads the rows as they come, and tells how it goes."""
+    """Reads the rows as they come, and reports progress."""
 
     def __init__(self, folder: Path, epoch: float, tell: Callable[[str], None]) -> None:
         self.requests: list[RequestRecord] = []
@@ -86,18 +86,18 @@ class Progress:
         self._told = 0
 
     def look(self) -> int:
-        """Read what is new; how many there are by now. Locust's workers write a file each."""
+        """Read new rows; their number so far. Each of Locust's workers writes a file."""
         for path in self._folder.glob("rows*.csv"):
             self.requests.extend(self._tails.setdefault(path, Tail(path)).rows())
         return len(self.requests)
 
     def event(self, what: str) -> None:
-        """Tell that something was done."""
+        """Report an event."""
         self._tell(f"{time.monotonic() - self._epoch:6.1f} s  {what}")
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Tells while the block runs."""
+        """Reports while the block runs."""
         with every(_TELL_EVERY, self._tell_more):
             yield
 

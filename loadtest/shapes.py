@@ -1,4 +1,4 @@
-"""How many users there are, and when: `--shape steady|step|spike|soak`, drawn out over `--run-time`, or over `--shape-time`.
+"""How many users there are, and when: `--shape steady|step|spike|soak`, stretched over `--run-time` or `--shape-time`.
 
 Each shape is a pure function: it gives a part of `--users`, as a number from 0 to 1, for a part of the run from 0 to 1.
 """
@@ -24,7 +24,7 @@ def spike(part: float) -> float:
 
 
 def soak(part: float) -> float:
-    """Up to half of them in the first tenth of the run, and so on for long."""
+    """Up to half of them in the first tenth of the run, then half of them."""
     return 0.5 * min(1.0, part * 10 + 0.05)
 
 

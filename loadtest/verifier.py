@@ -1,4 +1,4 @@
-"""The right answers by version, fetched as versions appear. For a process of Locust: the fetching waits as gevent does."""
+"""Compares bodies with the right answers, fetched as versions appear. For a process of Locust: it waits as gevent does."""
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
@@ -17,7 +17,7 @@ _TIMEOUT = 5.0
 
 
 class BodyVerifier:
-    """Compares bytes with what their version demands. Answers of a version that is not known yet wait until it is.
+    """Compares bodies with what their version demands. Responses of an unknown version wait until it is fetched.
 
     `done(request)` is called for each request, failed or not, and gives it back.
     """
@@ -28,11 +28,11 @@ class BodyVerifier:
         self._waiting: dict[str, list[tuple[RequestRecord, str, bytes]]] = defaultdict(list)
 
     def first(self) -> Oracle:
-        """The one of the catalogue that answers now. Raises requests.RequestException when nothing does."""
+        """The oracle of the current catalogue. Raises requests.RequestException."""
         return self._fetched()
 
     def check(self, request: RequestRecord, name: str, body: bytes) -> RequestRecord | None:
-        """Judge the *body* that the search for *name* gave, now, or as soon as it can be: then None is given back."""
+        """Check the *body* that the search for *name* gave; None where that must wait until its version is fetched."""
         digest = digest_of(request.version)
         if oracle := self._known.get(digest):
             return self._judge(oracle, request, name, body)
@@ -42,7 +42,7 @@ class BodyVerifier:
         return None
 
     def give_up(self) -> None:
-        """Pass on what still waits, as not checked."""
+        """Pass on what still waits, unchecked."""
         for digest in list(self._waiting):
             self._pass_on(digest)
 

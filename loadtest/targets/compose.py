@@ -26,7 +26,8 @@ class Compose(Target):
         self._files: tuple[str, ...] = FILES
         self._ids("haproxy")
         self.host = "http://127.0.0.1:" + self._compose("port", "haproxy", "8000").strip().rpartition(":")[2]
-        self._has_testbed = "upstream" in self._compose("ps", "--services").split()
+        listed = [json.loads(line) for line in self._compose("ps", "--format", "json").splitlines()]
+        self._has_testbed = any(container["Service"] == "upstream" for container in listed)
         self._files = TESTBED if self._has_testbed else FILES
         replicas = self._inspected("api")
         self._image, self._replicas = replicas[0]["Config"]["Image"], len(replicas)

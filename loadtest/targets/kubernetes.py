@@ -3,7 +3,7 @@
 import json
 import shlex
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -19,17 +19,11 @@ _STOPPED, _PARTITIONED = (("signal", "19"), ("signal", "18")), (("partition",), 
 """What `node_agent.py` is told, first to break something and then to repair it."""
 
 _PODS = "app.kubernetes.io/name in (apidex, redis, edge)"
-_NEEDED = (
-    (NAMESPACE, "get", "pods"),
-    (NAMESPACE, "delete", "pods"),
-    (NAMESPACE, "patch", "deployments"),
-    (NAMESPACE, "patch", "deployments/scale"),
-    (NAMESPACE, "create", "pods/exec"),
-    (ASIDE, "create", "pods"),
-    (ASIDE, "create", "pods/exec"),
-    (ASIDE, "delete", "pods"),
-)
-_NEEDED_TO_DRAIN = ((NAMESPACE, "create", "pods/eviction"), (NAMESPACE, "patch", "nodes"))
+_PERMISSIONS = {
+    NAMESPACE: ("get pods", "delete pods", "patch deployments", "patch deployments/scale", "create pods/exec"),
+    ASIDE: ("create pods", "create pods/exec", "delete pods"),
+}
+_DRAIN_PERMISSIONS = {NAMESPACE: ("create pods/eviction", "patch nodes")}
 
 
 class Kubernetes(Target):
@@ -38,7 +32,7 @@ class Kubernetes(Target):
     name = "kubernetes"
 
     def __init__(self, host: str = "", node: str = "", node_down: str = "", node_up: str = "") -> None:
-        self._refuse_without_permission(_NEEDED)
+        self._require(_PERMISSIONS)
         self._node, self._down, self._up = node, shlex.split(node_down), shlex.split(node_up)
         self.by_request = bool(self._listed("deployments", "app.kubernetes.io/name=edge"))
         self.host = host or self._address()
@@ -92,7 +86,7 @@ class Kubernetes(Target):
         return self._acted_on(self._pod(replica), _STOPPED)
 
     def node_drained(self) -> AbstractContextManager[None]:
-        self._refuse_without_permission(_NEEDED_TO_DRAIN)
+        self._require(_DRAIN_PERMISSIONS)
         if len(self._workers()) < 2:
             raise UnsupportedError("this cluster has one node that takes pods: there is nowhere to move to")
         node = self._node or max(replica.node for replica in self.replicas())
@@ -217,14 +211,15 @@ class Kubernetes(Target):
             raise UnsupportedError("the Service apidex has no address; --host says where it can be reached")
         return f"http://{address}:{service['spec']['ports'][0]['port']}"
 
-    def _refuse_without_permission(self, needed: Iterable[tuple[str, str, str]]) -> None:
-        for namespace, verb, what in needed:
-            if self._allowed(namespace, verb, what) != "yes":
-                raise UnsupportedError(f"this user of the cluster may not {verb} {what} in the namespace {namespace}")
+    def _require(self, permissions: Mapping[str, Iterable[str]]) -> None:
+        for namespace, actions in permissions.items():
+            for action in actions:
+                if self._allowed(namespace, action) != "yes":
+                    raise UnsupportedError(f"this user of the cluster may not {action} in the namespace {namespace}")
 
-    def _allowed(self, namespace: str, verb: str, what: str) -> str:
+    def _allowed(self, namespace: str, action: str) -> str:
         try:
-            return self._kubectl("auth", "can-i", verb, what, namespace=namespace).strip()
+            return self._kubectl("auth", "can-i", *action.split(), namespace=namespace).strip()
         except UnsupportedError as error:
             if str(error).endswith("no"):
                 return "no"

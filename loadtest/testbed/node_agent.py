@@ -1,11 +1,11 @@
-"""What is done to a container from its node, by whoever sees the node's processes and may do anything there.
+"""Acts on a container from its node, as a process that sees the node's processes and is privileged.
 
     node_agent.py signal CONTAINER NUMBER
     node_agent.py partition CONTAINER
     node_agent.py heal CONTAINER
 
-Needs Python 3.12 on Linux, and nothing else: it is run as text, in the service's own image. A container that is cut off takes
-packages and sends none: they are dropped on their way out, as on a line that is dead.
+Needs Python 3.12 on Linux, and nothing else: it is run as text, in the service's own image. A container that is partitioned
+receives packets and sends none: they are dropped on their way out.
 """
 
 import os
@@ -22,7 +22,7 @@ _KIND, _BLACKHOLE = 1, b"blackhole\0"
 
 
 def processes(container: str) -> list[int]:
-    """Those of the container with this identity, or of several with a comma between them."""
+    """Processes of the container with this ID, or of several with a comma between them."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -36,7 +36,7 @@ def processes(container: str) -> list[int]:
 
 
 def queue(kind: int, flags: int) -> None:
-    """Put the queue that drops all behind every interface but the loopback, or take it away, in this network namespace."""
+    """Add the queue that drops all to every interface but the loopback, or delete it, in this network namespace."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
         for index, name in socket.if_nameindex():
             if name == "lo":
@@ -50,7 +50,7 @@ def queue(kind: int, flags: int) -> None:
 
 
 def main(verb: str, container: str, number: str = "") -> None:
-    """Do it. Ends with a sentence where that is not possible."""
+    """Act on *container*. Exits with a sentence where that is impossible."""
     there = processes(container)
     if verb == "signal":
         for process in there:

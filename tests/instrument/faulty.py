@@ -15,22 +15,8 @@ from apidex.server.options import ServerOptions
 from apidex.settings import Settings
 
 
-class Recorded:
-    """Sends on what an application sends, and keeps it."""
-
-    def __init__(self, send) -> None:
-        self._send, self.messages, self.began = send, [], time.monotonic()
-
-    async def __call__(self, message) -> None:
-        self.messages.append(message)
-        await self._send(message)
-
-    def header(self, name: bytes) -> bytes:
-        return dict(self.messages[0]["headers"]).get(name, b"") if self.messages else b""
-
-
 class Faulty:
-    """ASGI around *app*."""
+    """An application whose answers are those of *app*, each sent by `answer`."""
 
     def __init__(self, app) -> None:
         self.app, self.count = app, 0
@@ -40,11 +26,18 @@ class Faulty:
         await self.answer(scope, receive, send)
 
     async def answer(self, scope, receive, send) -> None:
-        await self.app(scope, receive, send)
+        await self.app(scope, receive, lambda message: send(self.changed(message)))
+
+    def changed(self, message):
+        return message
+
+
+def header(message, name: bytes) -> bytes:
+    return dict(message.get("headers", ())).get(name, b"")
 
 
 def _with_age(message, age: bytes):
-    """*message*, which calls the answer so old if it has its headers."""
+    """*message*, which says that the answer is so old if it has its headers."""
     headers = message.get("headers", ())
     return message | {"headers": [(k, age if k.lower() == b"age" else v) for k, v in headers]} if headers else message
 
@@ -62,27 +55,30 @@ class Stale(Faulty):
             return await self.app(scope, receive, send)
         if self.newest != self.first and (old := self.given.get(scope["raw_path"])):
             self.given.clear()
-            age = b"%d" % (int(old.header(b"age")) + round(time.monotonic() - old.began))
-            for message in old.messages:
+            began, messages = old
+            age = b"%d" % (int(header(messages[0], b"age")) + round(time.monotonic() - began))
+            for message in messages:
                 await send(_with_age(message, age))
             return None
-        recorded = Recorded(send)
-        await self.app(scope, receive, recorded)
-        self.newest = recorded.header(b"catalogue-version")
+        began, messages = time.monotonic(), []
+
+        async def record(message) -> None:
+            messages.append(message)
+            await send(message)
+
+        await self.app(scope, receive, record)
+        self.newest = header(messages[0], b"catalogue-version") if messages else b""
         self.first = self.first or self.newest
         if self.newest == self.first:
-            self.given[scope["raw_path"]] = recorded
+            self.given[scope["raw_path"]] = began, messages
         return None
 
 
 class Young(Faulty):
     """Says that every answer is new."""
 
-    async def answer(self, scope, receive, send) -> None:
-        async def lie(message) -> None:
-            await send(_with_age(message, b"0"))
-
-        await self.app(scope, receive, lie)
+    def changed(self, message):
+        return _with_age(message, b"0")
 
 
 class Late(Faulty):
@@ -97,13 +93,9 @@ class Late(Faulty):
 class Wrong(Faulty):
     """Changes a byte in one answer in 300."""
 
-    async def answer(self, scope, receive, send) -> None:
-        async def garble(message) -> None:
-            if message["type"] == "http.response.body" and self.count % 300 == 0 and len(message["body"]) > 2:
-                message = message | {"body": message["body"][:-2] + b" " + message["body"][-1:]}
-            await send(message)
-
-        await self.app(scope, receive, garble)
+    def changed(self, message):
+        body = message.get("body", b"")
+        return message | {"body": body[:-2] + b" " + body[-1:]} if self.count % 300 == 0 and len(body) > 2 else message
 
 
 class Abrupt(Faulty):
@@ -116,7 +108,7 @@ class Busy(uvicorn.Server):
         super().handle_exit(*signal)
 
 
-FAULTS = {"stale": Stale, "young": Young, "late": Late, "wrong": Wrong, "abrupt": Abrupt}
+FAULTS = {fault.__name__.lower(): fault for fault in (Stale, Young, Late, Wrong, Abrupt)}
 
 
 async def main(fault: str, settings: Settings) -> None:

@@ -79,6 +79,8 @@ def failed_checks(verdict) -> set[str]:
     return {check.name for check in verdict.failed_checks}
 
 
+OTHERWISE = "failed requests that were not in flight to a dying replica"
+
 spread_out = [
     request_at(number / 50, replica="ab"[number % 2], kept_alive=number % 4 < 2, version="1-a") for number in range(500)
 ]
@@ -168,23 +170,28 @@ def test_being_behind_is_not_a_failure_while_redis_is_away(fault, scenario):
     assert "behind" not in verdict_on([*spread_out, newer], **away).failures
 
 
-def test_requests_in_flight_to_a_dying_replica_may_be_lost_and_no_others():
-    kill = {"faults": [FaultRecord(Kill("a"), 5.0, 5.1, 2)], "scenario": "crash", "ended": 1}
-    in_flight = request_at(5.2, status=0, failure=RequestFailure.RESET, replica="")
-    assert verdict_on([*spread_out, in_flight], **kill).passed
-    for other in (
-        request_at(8.0, status=0, failure=RequestFailure.RESET),
-        request_at(5.2, failure=RequestFailure.WRONG_BODY),
-    ):
-        assert failed_checks(verdict_on([*spread_out, other], **kill)) == {
-            "failed requests that were not in flight to a dying replica"
-        }
-    assert failed_checks(verdict_on([*spread_out, in_flight], by_request=True, **kill)) == {"failed requests"}
-    many = [msgspec.structs.replace(in_flight, sent=5.2 + number / 100) for number in range(60)]
-    assert failed_checks(verdict_on([*spread_out, *many], **kill)) == {"requests lost with one replica"}
-
-
 KILLED = [FaultRecord(Kill("a"), 5.0, 5.1, 2)]
+IN_FLIGHT = request_at(5.2, status=0, failure=RequestFailure.RESET, replica="")
+
+
+@pytest.mark.parametrize(
+    ("failed", "by_request", "named"),
+    [
+        ([IN_FLIGHT], False, set()),
+        ([IN_FLIGHT], True, {"failed requests"}),
+        ([msgspec.structs.replace(IN_FLIGHT, sent=8.0, done=8.01)], False, {OTHERWISE}),
+        ([request_at(5.2, failure=RequestFailure.WRONG_BODY)], False, {OTHERWISE}),
+        (
+            [msgspec.structs.replace(IN_FLIGHT, sent=5.2 + number / 100) for number in range(60)],
+            False,
+            {"requests lost with one replica"},
+        ),
+    ],
+    ids=["in flight", "where a balancer retries", "later", "answered wrongly", "too many"],
+)
+def test_requests_in_flight_to_a_dying_replica_may_be_lost_and_no_others(failed, by_request, named):
+    kill = {"faults": KILLED, "scenario": "crash", "ended": 1}
+    assert failed_checks(verdict_on([*spread_out, *failed], by_request=by_request, **kill)) == named
 
 
 @pytest.mark.parametrize(
@@ -222,27 +229,26 @@ def test_a_run_in_which_no_bytes_were_compared_fails():
     assert "answers whose bytes were not compared" in failed_checks(verdict_on(refused))
 
 
-def test_a_lost_node_excuses_what_was_lost_on_the_way_and_nothing_else():
-    cut = {"faults": [FaultRecord(LoseNode(), 2.0, 9.0, 2)], "scenario": "lose-node"}
-    for by_request in (False, True):
-        assert verdict_on(
-            [*spread_out, request_at(5.0, status=0, failure=RequestFailure.LATE)], by_request=by_request, **cut
-        ).passed
-        for answered in (RequestFailure.WRONG_BODY, RequestFailure.BAD_STATUS):
-            assert not verdict_on([*spread_out, request_at(5.0, failure=answered)], by_request=by_request, **cut).passed
+@pytest.mark.parametrize("by_request", [False, True])
+def test_a_lost_node_excuses_what_was_lost_on_the_way_and_nothing_else(by_request):
+    lost = {"faults": [FaultRecord(LoseNode(), 2.0, 9.0, 2)], "scenario": "lose-node", "by_request": by_request}
+    for failure in (RequestFailure.LATE, RequestFailure.WRONG_BODY, RequestFailure.BAD_STATUS):
+        verdict = verdict_on([*spread_out, request_at(5.0, failure=failure)], **lost)
+        assert verdict.passed is (failure is RequestFailure.LATE)
 
 
-def test_the_time_to_full_strength_is_that_until_all_replicas_answer_again():
+@pytest.mark.parametrize(
+    ("scenario", "faults", "after"),
+    [
+        ("crash", [FaultRecord(Kill("b"), 4.0, 4.1, 2)], [3.0]),
+        ("scale", [FaultRecord(Scale(1), 4.0, 4.1, 1), FaultRecord(Scale(2), 6.0, 6.1, 2)], [0.0, 1.0]),
+    ],
+    ids=["until all replicas answer again", "as many as there are to be from then on"],
+)
+def test_the_time_to_full_strength(scenario, faults, after):
     quiet = [request for request in spread_out if request.replica == "a" or not 4.0 < request.done < 7.0]
-    verdict = verdict_on(quiet, scenario="crash", faults=[FaultRecord(Kill("b"), 4.0, 4.1, 2)])
-    assert verdict.faults[0].full_strength_after == 3.0
-
-
-def test_full_strength_is_as_many_as_there_are_to_be_from_then_on():
-    quiet = [request for request in spread_out if request.replica == "a" or not 4.0 < request.done < 7.0]
-    scaled = [FaultRecord(Scale(1), 4.0, 4.1, 1), FaultRecord(Scale(2), 6.0, 6.1, 2)]
-    verdict = verdict_on(quiet, scenario="scale", faults=scaled)
-    assert [cost.full_strength_after for cost in verdict.faults] == [0.0, 1.0]
+    verdict = verdict_on(quiet, scenario=scenario, faults=faults)
+    assert [cost.full_strength_after for cost in verdict.faults] == after
 
 
 def test_a_spread_that_chance_does_not_explain_fails():
