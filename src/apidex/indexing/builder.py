@@ -15,7 +15,7 @@ from stringzilla import Str
 from apidex.catalogue.catalogue import Catalogue, MemorySink
 from apidex.catalogue.formats import Parsed
 from apidex.indexing.shared_buffer import SharedBuffer
-from apidex.indexing.worker import BuildError, BuildResult, IndexingSink, Job
+from apidex.indexing.worker import ERRORS, READERS, BuildError, BuildResult, IndexingSink
 from apidex.search.filters import FacetIndex
 from apidex.search.index import SearchIndex
 from apidex.search.names import NameIndex
@@ -41,29 +41,30 @@ class IndexedCatalogue:
 
 def from_upstream(body: bytes, format_name: str | None = None) -> IndexedCatalogue:
     """Build from an upstream's response. Raises CatalogueError, as `formats.parse` does."""
-    return _build(Job("upstream", format_name), body)
+    return _build("upstream", format_name, body)
 
 
 def from_payload(payload: bytes | SharedBuffer, max_bytes: int) -> IndexedCatalogue:
     """Build from a payload in Redis; a SharedBuffer is closed. Raises CodecError, as `codec.from_bytes` does."""
-    return _build(Job("payload", max_bytes), payload)
+    return _build("payload", max_bytes, payload)
 
 
-def _build(job: Job, data: bytes | SharedBuffer) -> IndexedCatalogue:
+def _build(kind: str, argument: object, data: bytes | SharedBuffer) -> IndexedCatalogue:
     if len(data) >= SUBPROCESS_THRESHOLD:
-        return _build_in_subprocess(job, data)
+        return _build_in_subprocess(kind, argument, data)
     sink = IndexingSink(MemorySink())
-    parsed = job.read(data.getvalue() if isinstance(data, SharedBuffer) else memoryview(data), sink)
+    parsed = READERS[kind](data.getvalue() if isinstance(data, SharedBuffer) else memoryview(data), argument, sink)
     search = SearchIndex.of(parsed.catalogue, sink.folded_names.finish(), sink.facets.finish())
     return IndexedCatalogue(parsed, sink.names.finish(), search)
 
 
-def _build_in_subprocess(job: Job, data: bytes | SharedBuffer) -> IndexedCatalogue:
-    """Raises what *job* raised there."""
+def _build_in_subprocess(kind: str, argument: object, data: bytes | SharedBuffer) -> IndexedCatalogue:
+    """As `_build`. Raises what the reader raised in the subprocess."""
     source, output = data if isinstance(data, SharedBuffer) else SharedBuffer.of(data), SharedBuffer()
     descriptors = (source.descriptor, output.descriptor)
+    arguments = [*map(str, descriptors), kind, msgspec.json.encode(argument).decode()]
     process = subprocess.Popen(  # noqa: S603 - our own module
-        [sys.executable, "-m", "apidex.indexing.worker", *map(str, descriptors), msgspec.json.encode(job).decode()],
+        [sys.executable, "-m", "apidex.indexing.worker", *arguments],
         pass_fds=descriptors,
         stdout=subprocess.PIPE,
         process_group=0,  # Ctrl-C is for the replica; a session of its own would make _NICE ineffective
@@ -76,7 +77,7 @@ def _build_in_subprocess(job: Job, data: bytes | SharedBuffer) -> IndexedCatalog
         raise RuntimeError(f"the subprocess that builds a catalogue ended with exit status {process.returncode}")
     result = _decode_result(printed)
     if isinstance(result, BuildError):
-        raise result.to_exception()
+        raise ERRORS[kind](result.reason, result.text)
     return _from_shared(result, output.getvalue(free_in_thread=True))
 
 

@@ -1,7 +1,7 @@
-"""Builds a large catalogue in a subprocess: `python -m apidex.indexing.worker INPUT OUTPUT JOB`.
+"""Builds a large catalogue in a subprocess: `python -m apidex.indexing.worker INPUT OUTPUT KIND ARGUMENT`.
 
-INPUT and OUTPUT are descriptors of shared buffers, JOB is JSON. The worker reads INPUT, appends every array of the result to
-OUTPUT, and prints as JSON where each array lies. The jobs and the sink serve small catalogues too, in the replica's own process.
+INPUT and OUTPUT are descriptors of shared buffers, KIND one of READERS, and ARGUMENT the JSON of its second argument. The worker
+reads INPUT, appends every array of the result to OUTPUT, and prints as JSON where each array lies.
 """
 
 import sys
@@ -27,16 +27,8 @@ READERS: dict[str, Callable[[memoryview, Any, CatalogueSink], Parsed]] = {
 }
 """How each kind of data is read. The second argument is the format's name, or the largest size in bytes."""
 
-
-class Job(msgspec.Struct, frozen=True):
-    """The *kind* of the data, and the argument of its reader."""
-
-    kind: str
-    argument: str | int | None
-
-    def read(self, data: memoryview, sink: CatalogueSink) -> Parsed:
-        """Read *data* into *sink*. Raises CatalogueError or CodecError, as the reader does."""
-        return READERS[self.kind](data, self.argument, sink)
+ERRORS = {"upstream": CatalogueError, "payload": CodecError}
+"""What each reader raises."""
 
 
 class IndexingSink:
@@ -65,32 +57,23 @@ class BuildResult(msgspec.Struct, frozen=True, tag=True):
 
 
 class BuildError(msgspec.Struct, frozen=True, tag=True):
-    """Why the worker built nothing: the reason and the text of a CatalogueError or a CodecError."""
+    """Why the worker built nothing: what its reader raised."""
 
-    is_codec_error: bool
-    reason: Any  # of either error's Literal
+    reason: Any  # of the error's Literal
     text: str
 
-    def to_exception(self) -> CatalogueError | CodecError:
-        """Return the error that the job raised."""
-        return (CodecError if self.is_codec_error else CatalogueError)(self.reason, self.text)
 
-
-def build(job: Job, source: SharedBuffer, output: SharedBuffer) -> BuildResult | BuildError:
-    """Do *job* on the bytes of *source*, which is closed, and leave the arrays of the result in *output*."""
-    sink = IndexingSink(output)
+def build(kind: str, argument: object, source: SharedBuffer, output: SharedBuffer) -> BuildResult | BuildError:
+    """Read *source*, which is closed, and leave the arrays of the result in *output*."""
+    sink, data = IndexingSink(output), source.getvalue()
+    source.close()
     try:
-        parsed = job.read(_read_once(source), sink)
-    except CatalogueError as error:
-        return BuildError(False, error.reason, str(error))
-    except CodecError as error:
-        return BuildError(True, error.reason, str(error))
-    names, folded, facets, catalogue = (
-        sink.names.finish(),
-        sink.folded_names.finish(),
-        sink.facets.finish(),
-        parsed.catalogue,
-    )
+        parsed = READERS[kind](data, argument, sink)
+    except (CatalogueError, CodecError) as error:
+        return BuildError(error.reason, str(error))
+    del data  # frees the memory of the source
+    catalogue = parsed.catalogue
+    names, folded, facets = sink.names.finish(), sink.folded_names.finish(), sink.facets.finish()
     arrays: dict[str, ByteBuffer | IntArray] = {
         "bounds": catalogue.bounds,
         "names": memoryview(names.text),
@@ -107,17 +90,10 @@ def build(job: Job, source: SharedBuffer, output: SharedBuffer) -> BuildResult |
     return BuildResult(parsed.report, catalogue.digest, catalogue.categories, facet_keys, spans)
 
 
-def _read_once(buffer: SharedBuffer) -> memoryview:
-    """The bytes of *buffer*, whose memory is released with the view."""
-    view = buffer.getvalue()
-    buffer.close()
-    return view
-
-
 def main() -> None:
-    """Do the job that the command line names."""
-    source, output, job = sys.argv[1:]
-    result = build(msgspec.json.decode(job, type=Job), SharedBuffer(int(source)), SharedBuffer(int(output)))
+    """Build what the command line says."""
+    source, output, kind, argument = sys.argv[1:]
+    result = build(kind, msgspec.json.decode(argument), SharedBuffer(int(source)), SharedBuffer(int(output)))
     sys.stdout.buffer.write(msgspec.json.encode(result))
 
 
