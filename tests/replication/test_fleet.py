@@ -1,4 +1,4 @@
-"""Situations of a fleet: several replicas, one Redis, one upstream, and what goes wrong between them. No network, no waiting."""
+"""A fleet: several replicas, one Redis, one upstream, and what goes wrong between them. No network, no waiting."""
 
 import uuid
 from dataclasses import replace
@@ -29,10 +29,7 @@ class Fleet:
         self.replicas = [refresher_of(self.upstream, self.clock, self.redis, seed=number) for number in range(size)]
 
     async def polls(self, times: int = 1) -> None:
-        for _ in range(times):
-            self.clock.passes(POLL)
-            for replica in self.replicas:
-                await replica.turn()
+        await self.lives(times * POLL, POLL)
 
     async def lives(self, seconds: float, step: float = 60) -> None:
         for _ in range(int(seconds / step)):

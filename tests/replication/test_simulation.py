@@ -39,7 +39,7 @@ class _Jump(selectors.SelectSelector):
     """Does not wait for time to pass, but moves it."""
 
     def select(self, timeout=None):
-        assert timeout is not None, "everybody waits for nothing"
+        assert timeout is not None, "every task waits for nothing"
         self.now += max(timeout, 0)
         return super().select(0)
 
@@ -151,7 +151,7 @@ class World:
 
 
 class Replica:
-    """One process: it can be paused and killed, and is started anew."""
+    """One process: it can be paused and killed, and restarted."""
 
     def __init__(self, world: World, number: int) -> None:
         self.world, self.number = world, number
@@ -301,8 +301,8 @@ async def live(world: World) -> None:
 
 def agree(world: World) -> None:
     versions = {str(replica): replica.refresher.current.version for replica in world.replicas}
-    copy = world.redis.stored
-    published_just_now = copy is not None and world.redis.now() - copy.validated_at < POLL + 4 + SLACK
+    stored = world.redis.stored
+    published_just_now = stored is not None and world.redis.now() - stored.validated_at < POLL + 4 + SLACK
     assert len(set(versions.values())) == 1 or published_just_now, f"no agreement: {versions}"
 
 

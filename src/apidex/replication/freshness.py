@@ -1,4 +1,4 @@
-"""How old is too old, what to say of it, and when to ask again. Pure: ages come in, decisions go out.
+"""How old is too old, which headers tell it, and when to ask again. Pure: ages come in, decisions go out.
 
 The words are those of RFC 9111 (fresh, stale, age, max-age) and RFC 5861 (stale-while-revalidate, stale-if-error).
 """
@@ -18,10 +18,10 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FreshnessPolicy:
-    """How old a catalogue may grow before it is fetched anew, and how long answers from it may be used as stale.
+    """How old a catalogue may get before it is refreshed, and how long stale answers may be used.
 
-    *refresh* is when a replica wants a newer one, *poll* how often it looks. Between the two and the end of the fetch the
-    catalogue is still called fresh: an hour that became 3,604 seconds is no news.
+    *refresh* is the age at which a replica asks the upstream, *poll* how often it reads Redis. Both take time, which is allowed
+    for: at an interval of an hour, a catalogue of 3,604 seconds is still fresh.
     """
 
     refresh: timedelta
@@ -41,7 +41,7 @@ class FreshnessPolicy:
         return State.FRESH if age <= self.max_age.total_seconds() else State.STALE
 
     def cache_control(self, *, bundled: bool) -> str:
-        """The Cache-Control of an answer. One from the starter catalogue is to be asked for anew each time."""
+        """The Cache-Control of an answer. One from the starter catalogue must be revalidated each time."""
         if bundled:
             return "no-cache"
         seconds = [
@@ -52,7 +52,8 @@ class FreshnessPolicy:
     def cache_status(self, age: float, *, bundled: bool, shared: bool) -> str:
         """The Cache-Status of an answer (RFC 9211), the cache nearest to the upstream first.
 
-        Always a hit, with the seconds that it stays fresh, or is stale already. Redis stands in it as long as it holds the copy.
+        Always a hit, with the seconds that it stays fresh; less than 0 if it is stale. Redis is listed as long as the catalogue
+        is *shared*.
         """
         if bundled:
             return "apidex; hit; detail=bundled"
@@ -64,10 +65,9 @@ FIRST_RETRY = timedelta(seconds=2)
 
 
 def backoff_delay(failures: int, refresh: timedelta, jitter: float, retry_after: float | None = None) -> timedelta:
-    """How long to wait after the *failures*-th failure in a row: twice as long each time, up to *refresh*.
+    """Return how long to wait after the *failures*-th failure in a row: twice as long each time, up to *refresh*.
 
-    *jitter* in [0, 1) spreads the replicas over the upper half of that. An upstream's own Retry-After, in seconds, is kept
-    if it is longer, up to a day.
+    *jitter* in [0, 1) spreads the replicas over the upper half of that. A longer *retry_after*, in seconds, counts, up to a day.
     """
     longest = max(refresh, FIRST_RETRY)
     doubled: int = 2 ** min(failures - 1, 30)

@@ -207,7 +207,7 @@ class Refresher:
         return True
 
     async def _share(self, found: Snapshot, stored: StoredCatalogue | None) -> None:
-        """Publish or confirm what was *found*; if Redis fails, or does not tell, adopt it all the same."""
+        """Publish or confirm what was *found*; if Redis fails, or does not tell, adopt it nevertheless."""
         try:
             if stored and stored.version == found.version:
                 done = await self._shared.confirm(found)
@@ -255,7 +255,7 @@ class Refresher:
         return await self._fetcher.fetch(self.current, newest, self._entries_before, poll=poll, pause=self._pause)
 
     def _entries_before(self) -> int:
-        """Return how many entries the upstream had: by the current catalogue, else by the one stored last; 0 if nobody knows."""
+        """Return how many entries the upstream had: by the current catalogue, else by the one stored last; 0 if unknown."""
         if self.current.source == self.upstream.source:
             return len(self.current.catalogue)
         stored = self._shared.last_stored

@@ -1,6 +1,6 @@
-"""What a replica answers from: one catalogue, its index, and how old it is. Pure; `refresh` replaces it, others read it.
+"""What a replica answers from: one catalogue, its indexes and its age. Pure; the refresher replaces it, others read it.
 
-Beside it stand the few that were answered from before, for those who are in the middle of reading them.
+Its history holds the few before it, for clients that are in the middle of their pages.
 """
 
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ class Snapshot:
     """One catalogue with its index: immutable, replaced in one assignment.
 
     *stamp* orders snapshots, in milliseconds. *validated_at* is the moment, on the steady clock, at which the upstream last
-    validated the catalogue; all ages are counted from it. *size_checked* says that the replica that fetched it
-    knew how many entries there were before, and *shared* that this is the fleet's copy, as far as this replica knows.
+    validated the catalogue; all ages are counted from it. *size_checked* says that the replica that fetched it knew how many
+    entries there were before, and *shared* that Redis holds it, as far as this replica knows.
     """
 
     catalogue: Catalogue
@@ -43,7 +43,7 @@ class Snapshot:
 
     @property
     def parsed(self) -> Parsed:
-        """What it was made of, fit to be handed to another replica."""
+        """The part that is published."""
         return Parsed(self.catalogue, self.report)
 
     @property
@@ -65,14 +65,14 @@ HISTORY_COUNT, HISTORY_BYTES = 4, 64 * 2**20
 
 
 class SnapshotHistory:
-    """Snapshots that were answered from before, for pages and comparisons that began then. Bounded in number and in bytes."""
+    """The snapshots before the current one, for pages and comparisons that began then. Bounded in number and in bytes."""
 
     def __init__(self, count: int = HISTORY_COUNT, limit: int = HISTORY_BYTES) -> None:
         self._count, self._limit = count, limit
         self._held: list[Snapshot] = []
 
     def add(self, snapshot: Snapshot) -> None:
-        """Hold *snapshot*, and let go of the oldest ones that there is no room for; of itself, if it is too large."""
+        """Add *snapshot*, and remove the oldest ones beyond the bounds; itself, if it is too large."""
         self._held = [held for held in self._held if held.catalogue.digest != snapshot.catalogue.digest]
         self._held.append(snapshot)
         while len(self._held) > self._count or sum(map(_size, self._held)) > self._limit:
