@@ -74,7 +74,7 @@ def _check(url: str) -> None:
 
 @asynccontextmanager
 async def _asking(settings: Settings, url: str | None) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the service at *url*, or of a replica in this process that is told to nobody."""
+    """A client of the service at *url*, or of a replica in this process that does not listen on a port."""
     if url is not None:
         async with httpx.AsyncClient(base_url=url, timeout=10) as client:
             yield client

@@ -1,28 +1,21 @@
-"""`/v1/catalogue`: what answers come from, and how this replica stands with the upstream and the fleet."""
+"""`/v1/catalogue`: the catalogue that answers come from, and the state of the upstream and of Redis for this replica."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
-from litestar import Request, Response, get
+from litestar import Response, get
 
-from apidex.catalogue.formats.report import RowIssue, RowIssues
+from apidex.catalogue.formats.report import RowIssues
 from apidex.http.context import ReplicaContext
-from apidex.http.routes.conditional import UNCHANGED, ReplicaDependency, live_response
+from apidex.http.routes.conditional import UNCHANGED, HttpRequest, ReplicaDependency, live_response
 from apidex.replication.clock import iso
 from apidex.replication.freshness import State
 from apidex.replication.refresher import Refresher
 from apidex.replication.status import Failure
 
 
-class RemarksView(msgspec.Struct, frozen=True):
-    """Rows of the upstream's answer that were not plain: how many, and the first of them with the reason for each."""
-
-    total: int
-    first: list[RowIssue]
-
-
 class FailureView(msgspec.Struct, frozen=True):
-    """The last time that the upstream, or Redis, gave nothing usable: one word, a sentence, and when."""
+    """The last failure of the upstream or of Redis: one word, a sentence, and when."""
 
     reason: str
     detail: str
@@ -30,7 +23,7 @@ class FailureView(msgspec.Struct, frozen=True):
 
 
 class UpstreamView(msgspec.Struct, frozen=True):
-    """What this replica's asking of the upstream has come to: how each time ended, and why some failed."""
+    """This replica's requests to the upstream: how each refresh ended, and why some failed."""
 
     url: str
     refreshes: dict[str, int]
@@ -41,7 +34,7 @@ class UpstreamView(msgspec.Struct, frozen=True):
 
 
 class RedisView(msgspec.Struct, frozen=True):
-    """How this replica stands with the fleet's one copy. `shared` says that it answers from that copy."""
+    """This replica's use of Redis. `shared` says that its catalogue is the one in Redis."""
 
     url: str
     reachable: bool
@@ -54,7 +47,7 @@ class RedisView(msgspec.Struct, frozen=True):
 
 
 class CatalogueView(msgspec.Struct, frozen=True):
-    """The catalogue that this replica answers from. Ages and times to wait are in seconds."""
+    """The catalogue that this replica answers from. Ages and waiting times are in seconds."""
 
     version: Annotated[
         str, msgspec.Meta(description="Order and identity in one word, as in the header Catalogue-Version")
@@ -62,20 +55,20 @@ class CatalogueView(msgspec.Struct, frozen=True):
     stamp: Annotated[int, msgspec.Meta(description="Its order among the catalogues of the fleet, in milliseconds")]
     digest: Annotated[str, msgspec.Meta(description="SHA-256 of its canonical bytes")]
     state: State
-    age: Annotated[float, msgspec.Meta(description="Time since the upstream last vouched for it")]
+    age: Annotated[float, msgspec.Meta(description="Time since the upstream last validated it")]
     checked_at: str
     max_age: float
-    poll: Annotated[float, msgspec.Meta(description="Time between two looks at Redis")]
+    poll: Annotated[float, msgspec.Meta(description="Time between two polls of Redis")]
     source: str
     format: str
     entries: int
     categories: int
     rows: Annotated[
-        int, msgspec.Meta(description="Rows that the upstream's answer had; the rejected ones are no entries")
+        int, msgspec.Meta(description="Rows that the upstream's answer had, those that were rejected among them")
     ]
-    repaired: RemarksView
-    rejected: RemarksView
-    ignored: RemarksView
+    repaired: RowIssues
+    rejected: RowIssues
+    ignored: RowIssues
     upstream: UpstreamView
     redis: RedisView
     served_by: str
@@ -85,11 +78,10 @@ class CatalogueView(msgspec.Struct, frozen=True):
     "/v1/catalogue",
     summary="The catalogue that answers come from: its age, its origin, and what was refused or repaired",
     tags=["catalogue"],
-    operation_id="catalogue",
     responses=UNCHANGED,
 )
-async def catalogue(request: Request[Any, Any, Any], replica: ReplicaDependency) -> Response[CatalogueView]:
-    """Answer with everything that is known of the current catalogue."""
+async def catalogue(request: HttpRequest, replica: ReplicaDependency) -> Response[CatalogueView]:
+    """Answer with the state of the current catalogue."""
     return live_response(request, replica, _catalogue_view(replica))
 
 
@@ -110,17 +102,13 @@ def _catalogue_view(replica: ReplicaContext) -> CatalogueView:
         entries=len(current.catalogue),
         categories=current.catalogue.categories,
         rows=report.rows,
-        repaired=_remarks_view(report.repaired),
-        rejected=_remarks_view(report.rejected),
-        ignored=_remarks_view(report.ignored),
+        repaired=report.repaired,
+        rejected=report.rejected,
+        ignored=report.ignored,
         upstream=_upstream_view(refresher),
         redis=_redis_view(refresher),
         served_by=replica.served_by,
     )
-
-
-def _remarks_view(remarks: RowIssues) -> RemarksView:
-    return RemarksView(remarks.total, remarks.first)
 
 
 def _upstream_view(refresher: Refresher) -> UpstreamView:

@@ -1,9 +1,10 @@
-"""What the handlers share: an answer from the catalogue, an answer about this moment, and the address that links begin with."""
+"""Responses of the handlers, which a client can revalidate (RFC 9110, section 13)."""
 
 import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import msgspec
@@ -20,103 +21,88 @@ from apidex.http.etag import entity_tag, matching_etag
 from apidex.http.headers import JSON, age_headers, header_value, version_headers
 from apidex.replication.snapshot import Snapshot
 
+HttpRequest = Request[Any, Any, Any]
 ReplicaDependency = SkipValidation[NamedDependency[ReplicaContext]]
 
 UNCHANGED = {304: ResponseSpec(None, description="The client holds this answer already", generate_examples=False)}
 
 
-def catalogue_response(
-    request: Request[Any, Any, Any], replica: ReplicaContext, body: Callable[[], bytes]
-) -> Response[bytes]:
-    """An answer that is the same as long as the catalogue is; *body* is not made for who holds it already."""
-    current, policy = replica.refresher.current, replica.refresher.policy
-    described = [*version_headers(current, policy), *age_headers(current, policy, replica.refresher.age())]
-    return _conditional(request, body, lambda encoding: entity_tag(current, encoding), described)
+_NO_CACHE = {b"cache-control": b"no-cache"}
+_VARY_BY_ACCEPT = {b"vary": b"accept, accept-encoding"}
+
+
+def catalogue_response(request: HttpRequest, replica: ReplicaContext, body: Callable[[], bytes]) -> Response[bytes]:
+    """A response that is the same as long as the catalogue is. *body* is not called where the client has the response."""
+    current = replica.refresher.current
+    return _conditional(request, body, partial(entity_tag, current), _headers(replica, current))
 
 
 def versioned_response(
-    request: Request[Any, Any, Any],
+    request: HttpRequest,
     replica: ReplicaContext,
     snapshot: Snapshot,
     body: Callable[[], bytes],
     *,
     content_type: bytes = JSON,
-    varies: str = "",
+    variant: str = "",
     further: Callable[[], Headers] = list,
 ) -> Response[bytes]:
-    """An answer from *snapshot* that names its version, and is the same as long as that is; *body* as in `catalogue_response`.
+    """A response from *snapshot* that names its version, and is the same as long as that is; *body* as above.
 
-    *further* headers come with the body. *varies* tells apart what one URL answers to different Accept headers, and is empty
-    where there is no choice.
+    *further* headers come with the body. *variant* sets apart the tags of the variants that one URL has by Accept.
     """
-    policy = replica.refresher.policy
-    age = snapshot.age(replica.refresher.clock.steady())
-    described = [*version_headers(snapshot, policy), *age_headers(snapshot, policy, age)]
-    if varies:
-        described = _varying(described)
-
-    def tag(encoding: Encoding) -> bytes:
-        return f'"{snapshot.version}{varies}{encoding.suffix}"'.encode()
-
-    return _conditional(request, body, tag, described, content_type, further)
+    headers = _headers(replica, snapshot) | (_VARY_BY_ACCEPT if variant else {})
+    return _conditional(request, body, _tag(snapshot.version + variant), headers, content_type, further)
 
 
 def live_response(
-    request: Request[Any, Any, Any], replica: ReplicaContext, view: msgspec.Struct, *, varies: bool = False
+    request: HttpRequest, replica: ReplicaContext, view: msgspec.Struct, *, varies: bool = False
 ) -> Response[Any]:
-    """An answer about this moment: caches must ask again, and its tag is made of its bytes.
-
-    It *varies* where the same URL answers something else to another Accept header.
-    """
-    current, policy = replica.refresher.current, replica.refresher.policy
+    """A response about this moment: caches must revalidate it. It *varies* where its URL has another by Accept."""
     body = msgspec.json.encode(view)
-    described = [
-        (b"cache-control", b"no-cache"),
-        *(pair for pair in version_headers(current, policy) if pair[0] != b"cache-control"),
-        *age_headers(current, policy, replica.refresher.age()),
-    ]
-    return _conditional(request, lambda: body, _tag_of(body), _varying(described) if varies else described)
+    headers = _headers(replica, replica.refresher.current) | _NO_CACHE | (_VARY_BY_ACCEPT if varies else {})
+    return _conditional(request, lambda: body, _tag_of(body), headers)
 
 
-def static_response(
-    request: Request[Any, Any, Any], body: bytes, *, content_type: bytes, further: Headers
-) -> Response[bytes]:
-    """An answer that is the same as long as this release runs, and that varies by Accept; caches must ask again."""
-    described = _varying([(b"cache-control", b"no-cache"), (b"vary", b"accept-encoding"), *further])
-    return _conditional(request, lambda: body, _tag_of(body), described, content_type)
+def static_response(request: HttpRequest, body: bytes, content_type: bytes, further: Headers) -> Response[bytes]:
+    """A response that is the same for a release, and varies by Accept; caches must revalidate it."""
+    headers = _NO_CACHE | _VARY_BY_ACCEPT | dict(further)
+    return _conditional(request, lambda: body, _tag_of(body), headers, content_type)
+
+
+def _headers(replica: ReplicaContext, snapshot: Snapshot) -> dict[bytes, bytes]:
+    policy, age = replica.refresher.policy, snapshot.age(replica.refresher.clock.steady())
+    return dict([*version_headers(snapshot, policy), *age_headers(snapshot, policy, age)])
+
+
+def _tag(identity: str) -> Callable[[Encoding], bytes]:
+    return lambda encoding: f'"{identity}{encoding.suffix}"'.encode()
 
 
 def _tag_of(body: bytes) -> Callable[[Encoding], bytes]:
-    digest = hashlib.sha256(body).hexdigest()[:32]
-    return lambda encoding: f'"{digest}{encoding.suffix}"'.encode()
-
-
-def _varying(described: Headers) -> Headers:
-    """The same headers for a URL that answers different Accept headers differently."""
-    return [(name, b"accept, accept-encoding" if name == b"vary" else value) for name, value in described]
+    return _tag(hashlib.sha256(body).hexdigest()[:32])
 
 
 def _conditional(
-    request: Request[Any, Any, Any],
+    request: HttpRequest,
     make: Callable[[], bytes],
     tag: Callable[[Encoding], bytes],
-    described: Headers,
+    headers: dict[bytes, bytes],
     content_type: bytes = JSON,
     further: Callable[[], Headers] = list,
 ) -> Response[bytes]:
-    """What *make* makes in the encoding that the client prefers, or a 304 where it holds that or the plain one already."""
-    asked = request.scope["headers"]
-    encoding = negotiate(header_value(asked, b"accept-encoding"))
-    held = matching_etag(header_value(asked, b"if-none-match"), (tag(encoding), tag(IDENTITY)))
-    if held is not None:
-        return Response(b"", status_code=304, headers=_text([(b"etag", held), *described]))
+    """The body in the encoding that the client prefers, or a 304 where it has that or the unencoded one."""
+    encoding = negotiate(header_value(request.scope["headers"], b"accept-encoding"))
+    matching = matching_etag(header_value(request.scope["headers"], b"if-none-match"), (tag(encoding), tag(IDENTITY)))
+    if matching is not None:
+        return Response(b"", status_code=304, headers=_text({b"etag": matching} | headers))
     body = make()
     if len(body) < COMPRESS_FROM:
         encoding = IDENTITY
-    described = [(b"content-type", content_type), (b"etag", tag(encoding)), *described, *further()]
+    headers = {b"content-type": content_type, b"etag": tag(encoding)} | headers | dict(further())
     if encoding is not IDENTITY:
-        described = [*described, (b"content-encoding", encoding.token)]
-    return Response(encoding.encode(body), media_type=content_type.decode(), headers=_text(described))
+        headers[b"content-encoding"] = encoding.token
+    return Response(encoding.encode(body), media_type=content_type.decode(), headers=_text(headers))
 
 
 def also_as(*media_types: str) -> type[Operation]:
@@ -135,11 +121,11 @@ def also_as(*media_types: str) -> type[Operation]:
 _HOST = re.compile(rb"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 
 
-def base(request: Request[Any, Any, Any]) -> str:
-    """The address that the client knows this service by, for links; none, so that they are relative, if it sends nonsense."""
+def base(request: HttpRequest) -> str:
+    """The URL of this service for the client; empty, so that links are relative, where Host is malformed."""
     host = header_value(request.scope["headers"], b"host")
     return f"{request.scope['scheme']}://{host.decode()}" if _HOST.fullmatch(host) else ""
 
 
-def _text(headers: Headers) -> dict[str, str]:
-    return {name.decode(): value.decode() for name, value in headers}
+def _text(headers: dict[bytes, bytes]) -> dict[str, str]:
+    return {name.decode(): value.decode() for name, value in headers.items()}

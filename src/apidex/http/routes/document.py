@@ -4,10 +4,13 @@ from typing import Any
 
 from litestar import Request, Router
 from litestar.enums import MediaType
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import License, Tag
 from litestar.routes import BaseRoute
+from litestar.types import Method
+from litestar.types.internal_types import PathParameterDefinition
 
 from apidex import __version__
 from apidex.http.routes.conditional import base
@@ -26,12 +29,10 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-
 _NO_CACHE = {"cache-control": "no-cache"}
 _ROUTES: dict[str, dict[str, Any]] = {
     "/docs": {
-        "operation_id": "docs",
         "summary": "This document, for people",
         "response_headers": _NO_CACHE | {"content-security-policy": _POLICY},
     },
     "/openapi.json": {
-        "operation_id": "openapi",
         "summary": "This document, for programs",
         "responses": {200: ResponseSpec(dict[str, Any], description="The document", generate_examples=False)},
         "response_headers": _NO_CACHE,
@@ -54,6 +55,11 @@ class _DocumentRouter(Router):
         return super().register(value) if value.paths else []
 
 
+def _operation_id(_: HTTPRouteHandler, __: Method, path: list[str | PathParameterDefinition]) -> str:
+    """What a client generator calls an operation: its path, without the version."""
+    return "_".join(str(part).removesuffix(".json") for part in path if part not in ("v1", "-")) or "index"
+
+
 OPENAPI = OpenAPIConfig(
     title="Apidex",
     version=__version__,
@@ -65,6 +71,7 @@ OPENAPI = OpenAPIConfig(
         Tag("publicapis", "For clients of api.publicapis.org, which need only a new base URL"),
         Tag("operations", "For those who run it"),
     ],
+    operation_id_creator=_operation_id,
     path="/-",
     render_plugins=[_DocsPage(path="/docs"), JsonRenderPlugin(media_type=MediaType.JSON)],
     openapi_router=_DocumentRouter("/-", route_handlers=[], tags=["operations"]),

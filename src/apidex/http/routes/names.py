@@ -1,22 +1,22 @@
-"""`GET /{name}` by the textbook: the source of the OpenAPI document, and what the fast path must equal."""
+"""`GET /{name}` without the fast path: the source of the OpenAPI document. The fast path must give the same bytes."""
 
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.exceptions import NotFoundException
 from litestar.openapi import ResponseSpec
 from litestar.params import Parameter
 
 from apidex.catalogue.entry import NAME_LIMIT, Entry
 from apidex.http.paths import is_single_segment, name_from_path
-from apidex.http.routes.conditional import UNCHANGED, ReplicaDependency, catalogue_response
+from apidex.http.routes.conditional import UNCHANGED, HttpRequest, ReplicaDependency, catalogue_response
 from apidex.http.routes.parameters import NO_CONTROLS
 from apidex.http.routes.problems import problem_spec
 
 NAME = Parameter(
-    description="What the name is to contain",
+    description="What the name must contain",
     schema_extra={"minLength": 1, "maxLength": NAME_LIMIT, "pattern": NO_CONTROLS},
 )
 
@@ -34,16 +34,16 @@ NAME = Parameter(
         200: ResponseSpec(list[Entry], description="The entries", generate_examples=False),
         **UNCHANGED,
         **problem_spec(
-            HTTPStatus.BAD_REQUEST, "A name that nothing can have: too long, with control characters, or no UTF-8"
+            HTTPStatus.BAD_REQUEST, "A name that no API can have: too long, with control characters, or not UTF-8"
         ),
     },
 )
 async def search_by_name(
-    request: Request[Any, Any, Any],
+    request: HttpRequest,
     replica: ReplicaDependency,
-    name: Annotated[str, NAME],  # noqa: ARG001 - stands for the route; what was asked is in the undecoded path
+    name: Annotated[str, NAME],  # noqa: ARG001 - for the document; the undecoded path is read instead
 ) -> Response[bytes]:
-    """Answer by the textbook: look at every entry, encode those that match."""
+    """Answer with every entry that matches, encoded here."""
     raw_path = request.scope["raw_path"]
     if not is_single_segment(raw_path):  # Litestar takes /Cat/ for /Cat
         raise NotFoundException

@@ -1,4 +1,4 @@
-"""For those who run it: probes and metrics."""
+"""Operations: probes and metrics."""
 
 from http import HTTPStatus
 from typing import Any
@@ -12,9 +12,9 @@ from apidex.http.routes.conditional import ReplicaDependency
 from apidex.http.routes.problems import problem_spec
 
 
-@get(LIVEZ, summary="Whether the event loop turns", tags=["operations"], operation_id="livez")
+@get(LIVEZ, summary="Whether the event loop turns", tags=["operations"])
 async def livez() -> Response[StatusView]:
-    """Answer at all: that is the news."""
+    """Answer: an answer is all that this probe wants."""
     return Response(ALIVE, headers={"cache-control": "no-store"})
 
 
@@ -22,11 +22,10 @@ async def livez() -> Response[StatusView]:
     READYZ,
     summary="Whether this replica wants requests: it holds a catalogue and is not about to end",
     tags=["operations"],
-    operation_id="readyz",
     responses=problem_spec(HTTPStatus.SERVICE_UNAVAILABLE, "It is about to end"),
 )
 async def readyz(replica: ReplicaDependency) -> Response[StatusView]:
-    """Answer without asking anybody else: what all replicas depend on must not take all of them out at once."""
+    """Answer without Redis or the upstream: a shared dependency that is down must not take out every replica."""
     if replica.draining:
         raise shutting_down()
     return Response(READY, headers={"cache-control": "no-store"})
@@ -37,7 +36,6 @@ async def readyz(replica: ReplicaDependency) -> Response[StatusView]:
     media_type=MediaType.TEXT,
     summary="Metrics for Prometheus",
     tags=["operations"],
-    operation_id="metrics",
 )
 async def metrics(request: Request[Any, Any, Any], replica: ReplicaDependency) -> Response[bytes]:
     """Answer in the format that the scraper asks for."""

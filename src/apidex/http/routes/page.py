@@ -1,6 +1,6 @@
-"""What `/` answers: to a browser a page to search in, and to the rest an index of the API.
+"""`/`: the search page for browsers, and an index of the API for other clients.
 
-The page's files stand in `apidex/page/`. They are sent as one document, with the style and the script inside it and the hash of
+The page's files are in `apidex/http/ui/`. They are sent as one document, with the style and the script inside it and the hash of
 each in the Content-Security-Policy; see decision 8.
 """
 
@@ -14,19 +14,27 @@ from importlib import resources
 from typing import Any
 
 import msgspec
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.datastructures.headers import Accept
 from litestar.openapi import ResponseSpec
 
 from apidex import __version__
 from apidex.http.context import ReplicaContext
 from apidex.http.headers import header_value
-from apidex.http.routes.conditional import UNCHANGED, ReplicaDependency, also_as, base, live_response, static_response
+from apidex.http.routes.conditional import (
+    UNCHANGED,
+    HttpRequest,
+    ReplicaDependency,
+    also_as,
+    base,
+    live_response,
+    static_response,
+)
 from apidex.search.filters import FILTERS
 
 
 class IndexView(msgspec.Struct, frozen=True):
-    """What there is to ask here."""
+    """The addresses of the API."""
 
     service: str
     version: str
@@ -41,20 +49,19 @@ class IndexView(msgspec.Struct, frozen=True):
 
 @get(
     "/",
-    summary="What there is to ask here",
+    summary="The addresses of the API",
     description="A page to search in where `Accept` likes `text/html` best, as browsers do.",
     tags=["catalogue"],
-    operation_id="index",
     operation_class=also_as("text/html"),
     responses={200: ResponseSpec(IndexView, description="The addresses", generate_examples=False), **UNCHANGED},
 )
-async def index(request: Request[Any, Any, Any], replica: ReplicaDependency) -> Response[Any]:
-    """Answer with the page, or with the addresses of everything else."""
+async def index(request: HttpRequest, replica: ReplicaDependency) -> Response[Any]:
+    """Answer with the page, or with the index."""
     accept = Accept(header_value(request.scope["headers"], b"accept").decode("latin-1"))
     if accept.best_match(["application/json", "text/html"], default="application/json") == "text/html":
         page = render_page()
         headers = [(b"content-security-policy", page.policy.encode())]
-        return static_response(request, page.document, content_type=b"text/html; charset=utf-8", further=headers)
+        return static_response(request, page.document, b"text/html; charset=utf-8", headers)
     return live_response(request, replica, _index_view(replica, base(request)), varies=True)
 
 
@@ -74,7 +81,7 @@ def _index_view(replica: ReplicaContext, address: str) -> IndexView:
 
 @dataclass(frozen=True, slots=True)
 class RenderedPage:
-    """The page as it is sent, and the Content-Security-Policy that lets it do what it does and nothing else."""
+    """The page as it is sent, and the Content-Security-Policy that allows what it needs and nothing else."""
 
     document: bytes
     policy: str
@@ -82,7 +89,7 @@ class RenderedPage:
 
 @functools.cache
 def render_page() -> RenderedPage:
-    """The page, put together from its files when it is first asked for."""
+    """The page, assembled from its files at the first request."""
     html, style, script = (_file(name) for name in ("page.html", "page.css", "page.js"))
     declared = {each.name: {"label": each.label, "value_labels": each.value_labels} for each in FILTERS.values()}
     html = html.replace('data-declared=""', f'data-declared="{escape(json.dumps(declared))}"')

@@ -32,7 +32,7 @@ def whole_number(low: int, high: int, description: str) -> ParameterKwarg:
 def strict_query(request: Request[Any, Any, Any]) -> None:
     """Raise Problem for a query that has a parameter unknown to the handler, too often, or not at all.
 
-    Then write the query anew for Litestar, which reads nothing but percent-encoded UTF-8; values in any case become lower case.
+    Then rewrite the query for Litestar: percent-encoded UTF-8, and words in lower case where case does not matter.
     """
     parameters = query_parameters(request.route_handler)
     pairs = _pairs(request.scope["query_string"])

@@ -6,10 +6,10 @@ and no match for `random` is a 404. The old service had neither pages nor limits
 
 import random as chance
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
 from litestar.params import ParameterKwarg, QueryParameter, SkipValidation
@@ -18,7 +18,7 @@ from apidex.catalogue.catalogue import Catalogue
 from apidex.catalogue.entry import NAME_LIMIT, Entry
 from apidex.http.headers import JSON, version_headers
 from apidex.http.problem_details import Problem
-from apidex.http.routes.conditional import UNCHANGED, ReplicaDependency, catalogue_response
+from apidex.http.routes.conditional import UNCHANGED, HttpRequest, ReplicaDependency, catalogue_response
 from apidex.http.routes.parameters import strict_query
 from apidex.http.routes.problems import problem_spec
 from apidex.search.publicapis import CORS, NO, YES, PublicApisQuery, normalize_query
@@ -69,7 +69,7 @@ def requested_query(
 RequestedQuery = SkipValidation[NamedDependency[PublicApisQuery]]
 
 
-def _strict_query(request: Request[Any, Any, Any]) -> None:
+def _strict_query(request: HttpRequest) -> None:
     request.scope["query_string"] = normalize_query(request.scope["query_string"])
     strict_query(request)
 
@@ -84,13 +84,10 @@ _NOT_ALLOWED = problem_spec(HTTPStatus.BAD_REQUEST, "An unknown parameter, or a 
     summary="Every entry that matches all parameters; without parameters, all",
     description="As `GET /entries` of api.publicapis.org. An empty parameter is as good as none.",
     tags=["publicapis"],
-    operation_id="publicapis_entries",
     before_request=_strict_query,
     responses={**_ENTRIES, **UNCHANGED, **_NOT_ALLOWED},
 )
-async def entries(
-    request: Request[Any, Any, Any], replica: ReplicaDependency, requested: RequestedQuery
-) -> Response[bytes]:
+async def entries(request: HttpRequest, replica: ReplicaDependency, requested: RequestedQuery) -> Response[bytes]:
     """Answer with the entries in the order of the catalogue."""
     catalogue = replica.refresher.current.catalogue
     return catalogue_response(request, replica, lambda: _entries_view(catalogue, requested.select(catalogue)))
@@ -101,7 +98,6 @@ async def entries(
     summary="One random entry of those that match all parameters",
     description="As `GET /random` of api.publicapis.org; each request gets another.",
     tags=["publicapis"],
-    operation_id="publicapis_random",
     before_request=_strict_query,
     responses={**_ENTRIES, **_NOT_ALLOWED, **problem_spec(HTTPStatus.NOT_FOUND, "No entry matches all parameters")},
 )
@@ -121,11 +117,10 @@ async def random(replica: ReplicaDependency, requested: RequestedQuery) -> Respo
     summary="The names of all categories",
     description="As `GET /categories` of api.publicapis.org.",
     tags=["publicapis"],
-    operation_id="publicapis_categories",
     before_request=_strict_query,
     responses={**_CATEGORIES, **UNCHANGED, **_NOT_ALLOWED},
 )
-async def categories(request: Request[Any, Any, Any], replica: ReplicaDependency) -> Response[bytes]:
+async def categories(request: HttpRequest, replica: ReplicaDependency) -> Response[bytes]:
     """Answer with each name once, in the order in which the catalogue has them first."""
     facets = replica.refresher.current.search.facets
 
@@ -141,10 +136,9 @@ async def categories(request: Request[Any, Any, Any], replica: ReplicaDependency
     summary="Whether the service answers",
     description="As `GET /health` of api.publicapis.org.",
     tags=["publicapis"],
-    operation_id="publicapis_health",
 )
 async def health() -> Response[HealthView]:
-    """Answer at all, however often it is asked."""
+    """Answer: an answer is all that clients want."""
     return Response(HealthView(alive=True), headers={"cache-control": "no-store"})
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 import msgspec
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.datastructures.headers import Accept
 from litestar.openapi import ResponseSpec
 from litestar.openapi.spec import Example, OpenAPIType
@@ -24,7 +24,7 @@ from apidex.http.asgi import Headers
 from apidex.http.context import ReplicaContext
 from apidex.http.headers import header_value
 from apidex.http.problem_details import Problem
-from apidex.http.routes.conditional import UNCHANGED, ReplicaDependency, also_as, versioned_response
+from apidex.http.routes.conditional import UNCHANGED, HttpRequest, ReplicaDependency, also_as, versioned_response
 from apidex.http.routes.parameters import NO_CONTROLS, RequestedFilters, strict_query, whole_number
 from apidex.http.routes.problems import problem_spec
 from apidex.replication.snapshot import Snapshot
@@ -145,13 +145,12 @@ def _answers(shape: Any, text: str, *further: dict[int, ResponseSpec]) -> dict[i
         "Filters work alone, too. `Link` leads to the other pages (RFC 8288) of the same version of the catalogue."
     ),
     tags=["search"],
-    operation_id="search",
     before_request=strict_query,
     responses=_answers(SearchView, "A page of hits", _GONE),
 )
 async def search(
     *,
-    request: Request[Any, Any, Any],
+    request: HttpRequest,
     replica: ReplicaDependency,
     q: Annotated[str, _SEARCH] = "",
     filters: RequestedFilters,
@@ -178,12 +177,11 @@ async def search(
     "/v1/suggest",
     summary="Names that fit what was typed so far",
     tags=["search"],
-    operation_id="suggest",
     before_request=strict_query,
     responses=_answers(SuggestionsView, "Distinct names, best first"),
 )
 async def suggest(
-    request: Request[Any, Any, Any],
+    request: HttpRequest,
     replica: ReplicaDependency,
     q: Annotated[str, _TYPED] = "",
     limit: Annotated[int, _SUGGESTIONS] = 8,
@@ -203,11 +201,10 @@ async def suggest(
     "/v1/categories",
     summary="Every category, and how many entries it has",
     tags=["catalogue"],
-    operation_id="categories",
     before_request=strict_query,
     responses=_answers(CategoriesView, "In alphabetical order"),
 )
-async def categories(request: Request[Any, Any, Any], replica: ReplicaDependency) -> Response[bytes]:
+async def categories(request: HttpRequest, replica: ReplicaDependency) -> Response[bytes]:
     """Answer with the categories of the current catalogue."""
     snapshot = replica.refresher.current
 
@@ -223,13 +220,12 @@ async def categories(request: Request[Any, Any, Any], replica: ReplicaDependency
     summary="Every entry, or all that filters let through",
     description="Complete, in the order of the catalogue: `/v1/entries?auth=none&cors=yes&format=csv`.",
     tags=["catalogue"],
-    operation_id="entries",
     before_request=strict_query,
     operation_class=also_as("application/x-ndjson", "text/csv"),
     responses=_answers(list[Entry], "The entries; as NDJSON or CSV where that is requested"),
 )
 async def entries(
-    request: Request[Any, Any, Any],
+    request: HttpRequest,
     replica: ReplicaDependency,
     filters: RequestedFilters,
     format: Annotated[Literal["json", "ndjson", "csv"], _FORMAT] = "json",  # noqa: A002 - the name of the parameter
@@ -244,7 +240,9 @@ async def entries(
         return _WRITERS[format](snapshot, snapshot.search.facets.positions(accepted))
 
     content_type = _MEDIA_TYPES[format] + ("; charset=utf-8" if format == "csv" else "")
-    return versioned_response(request, replica, snapshot, body, content_type=content_type.encode(), varies=f"-{format}")
+    return versioned_response(
+        request, replica, snapshot, body, content_type=content_type.encode(), variant=f"-{format}"
+    )
 
 
 @get(
@@ -252,13 +250,10 @@ async def entries(
     summary="What has changed since a version of the catalogue",
     description="A replica holds the last few versions. What has the same name, or else the same link, is the same entry.",
     tags=["catalogue"],
-    operation_id="changes",
     before_request=strict_query,
     responses=_answers(ChangesView, "What was added, removed and changed", _GONE),
 )
-async def changed(
-    request: Request[Any, Any, Any], replica: ReplicaDependency, since: Annotated[str, _SINCE]
-) -> Response[bytes]:
+async def changed(request: HttpRequest, replica: ReplicaDependency, since: Annotated[str, _SINCE]) -> Response[bytes]:
     """Answer with the difference between an earlier version and the current one."""
     before, now = _snapshot(replica, since), replica.refresher.current
 

@@ -1,6 +1,7 @@
-"""The OpenAPI document as a page for people: plain HTML, made here, with nothing to load from anywhere."""
+"""The OpenAPI document as a page for people: plain HTML that loads nothing."""
 
 import re
+from collections.abc import Iterable
 from html import escape
 from http import HTTPStatus
 from typing import Any
@@ -21,61 +22,57 @@ td,th{text-align:left;vertical-align:top;border-bottom:1px solid var(--soft);pad
 def docs_page(document: dict[str, Any], base: str) -> str:
     """The page for an OpenAPI *document*; its examples call the service at *base*."""
     info = document["info"]
-    sections = "".join(_section(document, tag, base) for tag in document.get("tags", []))
-    shapes = "".join(_shape(name, shape) for name, shape in document.get("components", {}).get("schemas", {}).items())
+    title, version, about = (escape(info[key]) for key in ("title", "version", "description"))
+    sections = "".join(_section(document["paths"], tag, base) for tag in document["tags"])
+    shapes = "".join(_shape(name, shape) for name, shape in document["components"]["schemas"].items())
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        f"<title>{escape(info['title'])}: the API</title><style>{_STYLE}</style><main>"
-        f"<h1>{escape(info['title'])} {escape(info['version'])}</h1><p>{escape(info.get('description', ''))}</p>"
+        f"<title>{title}: the API</title><style>{_STYLE}</style><main><h1>{title} {version}</h1><p>{about}</p>"
         f"<p>The same for programs: <a href='openapi.json'>openapi.json</a></p>{sections}<h2>Shapes</h2>{shapes}</main></html>"
     )
 
 
-def _section(document: dict[str, Any], tag: dict[str, Any], base: str) -> str:
-    operations = "".join(
-        _operation(path, method, operation, base)
-        for path, item in document["paths"].items()
-        for method, operation in item.items()
-        if isinstance(operation, dict) and tag["name"] in operation.get("tags", ())
-    )
-    return f"<h2>{escape(tag.get('description') or tag['name'])}</h2>{operations}"
+def _section(paths: dict[str, Any], tag: dict[str, Any], base: str) -> str:
+    tagged = {path: item["get"] for path, item in paths.items() if tag["name"] in item["get"]["tags"]}
+    operations = "".join(_operation(path, operation, base) for path, operation in tagged.items())
+    return f"<h2>{escape(tag['description'])}</h2>{operations}"
 
 
-def _operation(path: str, method: str, operation: dict[str, Any], base: str) -> str:
-    parameters = "".join(
-        f"<tr><td><code>{escape(item['name'])}</code><td>{escape(item['in'])}<td>{_value(item.get('schema', {}))}"
-        f"<td>{_prose(item.get('description', ''))}"
-        for item in operation.get("parameters", ())
-    )
-    answers = "".join(
-        f"<tr><td>{escape(status)}<td>{_when(status, answer)}<td>{_shapes_of(answer)}"
-        for status, answer in operation.get("responses", {}).items()
-    )
-    examples = {
-        item["name"]: next(iter(item["examples"].values()))["value"]
-        for item in operation.get("parameters", ())
-        if "examples" in item
-    }
+def _operation(path: str, operation: dict[str, Any], base: str) -> str:
+    given = operation.get("parameters", ())
+    parameters = [
+        (_code(each["name"]), each["in"], _value(each["schema"]), _prose(each["description"])) for each in given
+    ]
+    responses = [(status, _when(status, each), _shapes_of(each)) for status, each in operation["responses"].items()]
+    examples = {each["name"]: each["schema"]["examples"][0] for each in given if "examples" in each}
     query = f"?{urlencode(examples)}" if examples else ""
     example = escape(f"curl '{base}{path.replace('{name}', 'Cat')}{query}'")
     return (
-        f"<h3>{method.upper()} {escape(path)}</h3><p>{_prose(operation.get('summary', ''))}</p>"
+        f"<h3>GET {escape(path)}</h3><p>{_prose(operation['summary'])}</p>"
         f"<p>{_prose(operation.get('description', ''))}</p><pre>{example}</pre>"
-        + (f"<table><tr><th>Parameter<th>In<th>Value<th>What it is{parameters}</table>" if parameters else "")
-        + f"<table><tr><th>Status<th>When<th>Shape{answers}</table>"
+        f"{_table(('Parameter', 'In', 'Value', 'What it is'), parameters)}{_table(('Status', 'When', 'Shape'), responses)}"
     )
 
 
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = "".join(f"<tr><td>{'<td>'.join(row)}" for row in rows)
+    return f"<table><tr><th>{'<th>'.join(head)}{lines}</table>" if lines else ""
+
+
 def _value(schema: dict[str, Any]) -> str:
-    """What a parameter may be, and what it is where it is left out."""
+    """What a parameter may be, and what it is by default."""
     if schema.get("type") == "array":
-        return f"{_value(schema.get('items', {}))}; may be repeated"
-    allowed = ", ".join(map(str, schema["enum"])) if "enum" in schema else str(schema.get("type", "any"))
+        return f"{_value(schema['items'])}; may be repeated"
+    allowed = ", ".join(schema.get("enum", ())) or _type(schema)
     if "minimum" in schema:
         allowed += f", {schema['minimum']:.0f} to {schema['maximum']:.0f}"
     if "maxLength" in schema:
         allowed += f", up to {schema['maxLength']} characters"
-    return escape(f"{allowed}; {schema['default']} if left out" if schema.get("default") is not None else allowed)
+    return f"{allowed}; {schema['default']} if left out" if schema.get("default") else allowed
+
+
+def _code(text: str) -> str:
+    return f"<code>{escape(text)}</code>"
 
 
 def _prose(text: str) -> str:
@@ -83,23 +80,20 @@ def _prose(text: str) -> str:
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
-def _when(status: str, answer: dict[str, Any]) -> str:
-    """What an answer is for; where nobody said, the name of its status."""
-    said: str = answer.get("description", "")
-    return _prose(HTTPStatus(int(status)).phrase if said in {each.description for each in HTTPStatus} else said)
+def _when(status: str, response: dict[str, Any]) -> str:
+    """What a response is for; where nothing describes it, the phrase of its status."""
+    text: str = response["description"]
+    return _prose(HTTPStatus(int(status)).phrase if text in {each.description for each in HTTPStatus} else text)
 
 
-def _shapes_of(answer: dict[str, Any]) -> str:
-    return ", ".join(_type(content.get("schema", {})) for content in answer.get("content", {}).values())
+def _shapes_of(response: dict[str, Any]) -> str:
+    return ", ".join(_type(content.get("schema", {})) for content in response.get("content", {}).values())
 
 
 def _shape(name: str, shape: dict[str, Any]) -> str:
-    rows = "".join(
-        f"<tr><td><code>{escape(key)}</code><td>{_type(value)}<td>{escape(value.get('description', ''))}"
-        for key, value in shape.get("properties", {}).items()
-    )
-    values = escape(", ".join(map(str, shape.get("enum", ()))))
-    table = f"<table><tr><th>Member<th>Type<th>What it is{rows}</table>" if rows else f"<p>{values}</p>"
+    members = shape.get("properties", {}).items()
+    rows = [(_code(key), _type(value), escape(value.get("description", ""))) for key, value in members]
+    table = _table(("Member", "Type", "What it is"), rows) or f"<p>{escape(', '.join(shape.get('enum', ())))}</p>"
     return f"<h3 id='{escape(name)}'>{escape(name)}</h3><p>{_prose(shape.get('description', ''))}</p>{table}"
 
 
@@ -107,9 +101,9 @@ def _type(schema: dict[str, Any]) -> str:
     if "$ref" in schema:
         name = escape(schema["$ref"].rpartition("/")[2])
         return f"<a href='#{name}'>{name}</a>"
-    if options := schema.get("oneOf") or schema.get("anyOf"):
-        return " or ".join(_type(option) for option in options)
+    if options := schema.get("oneOf") or schema.get("anyOf") or schema.get("allOf"):
+        return " or ".join(map(_type, options))
     kind = schema.get("type", "any")
     if kind == "array":
         return f"list of {_type(schema.get('items', {}))}"
-    return escape(", ".join(kind) if isinstance(kind, list) else str(kind))
+    return escape(", ".join(kind) if isinstance(kind, list) else kind)
