@@ -161,7 +161,7 @@ async def test_a_service_that_is_gone_is_an_error_of_the_tool_and_no_end_of_the_
 async def test_another_service_is_told_apart():
     with http_server(b"<!doctype html>Welcome") as url:
         async with session("--url", url) as client:
-            assert "is no Apidex" in await refusal(client, "search")
+            assert "is not Apidex" in await refusal(client, "search")
 
 
 def process_of(*arguments: str, **streams) -> subprocess.Popen:

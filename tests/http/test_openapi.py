@@ -19,8 +19,8 @@ from conftest import ROOT
 from fakes import entry
 from processes import replica
 
-SECONDS = 20
-"""How long it may ask; the service and Schemathesis together use about as much CPU."""
+EXAMPLES = 20
+"""Requests for each operation and phase, at most: a count, so that a busy machine takes longer but tests the same."""
 
 SCHEMATHESIS = Path(sysconfig.get_path("scripts")) / "schemathesis"
 
@@ -71,10 +71,10 @@ def test_schemathesis_finds_nothing(catalogue, tmp_path):
         (tmp_path / "openapi.json").write_bytes(msgspec.json.encode(document))
         (tmp_path / "schemathesis.toml").write_text(CONFIGURATION)
         command = [SCHEMATHESIS, "run", "openapi.json", "--url", process.url, "--checks", "all"]
-        command += ["--max-time", str(SECONDS), "--continue-on-failure"]
+        command += ["--max-examples", str(EXAMPLES), "--continue-on-failure"]
         command += ["--report", "json", "--report-json-path", "report.json"]
         environ = os.environ | {"NO_COLOR": "1", "COLUMNS": "120"}
-        run = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=10 * SECONDS)
+        run = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=600)
     assert run.returncode == 0, run.stdout + run.stderr
     report = msgspec.json.decode((tmp_path / "report.json").read_bytes())
     operations = [f"{method.upper()} {path}" for path, item in document["paths"].items() for method in item]

@@ -38,9 +38,10 @@ _INSTRUCTIONS = (
     "one from memory that may be gone. Names are searched, not descriptions: for a topic, look into its category."
 )
 _FIRST_CATALOGUE = timedelta(seconds=10)
-"""How long the upstream may take before the starter catalogue has to do; those who start a server wait longer than probes."""
+"""How long to wait for the upstream before the starter catalogue is used; people wait longer than probes."""
 
 _READS_ONLY = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
+_ABOUT_QUERY = "A part of the name, such as `open weather`; empty for every API that the filters accept"
 _ABOUT_ENTRY = "Each with API (its name), Description, Auth (empty for none), HTTPS, Cors, Link and Category"
 
 
@@ -50,11 +51,11 @@ def run(options: Namespace, settings: Settings) -> int:
     logs.configure(settings.log_format, settings.log_level, settings.served_by, stream=sys.stderr)
     if url is not None:
         _check(url)
-    # A thread waits for input, and nothing but input wakes it. Ctrl-C ends the process itself: there is nothing to put away.
+    # A thread waits for input, and nothing but input wakes it. Ctrl-C ends the process itself: there is nothing to clean up.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     async def main() -> None:
-        async with _asking(settings, url) as client:
+        async with _client(settings, url) as client:
             await mcp_server(Tools(client)).run_stdio_async()
 
     event_loop.run(main)
@@ -63,7 +64,7 @@ def run(options: Namespace, settings: Settings) -> int:
 
 def _check(url: str) -> None:
     try:
-        parts, _ = urlsplit(url), httpx.URL(url)  # what the one overlooks, the other does not
+        parts, _ = urlsplit(url), httpx.URL(url)  # each finds errors that the other overlooks
         usable = parts.scheme in ("http", "https") and bool(parts.hostname)
     except (ValueError, httpx.InvalidURL):
         usable = False
@@ -73,7 +74,7 @@ def _check(url: str) -> None:
 
 
 @asynccontextmanager
-async def _asking(settings: Settings, url: str | None) -> AsyncIterator[httpx.AsyncClient]:
+async def _client(settings: Settings, url: str | None) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the service at *url*, or of a replica in this process that does not listen on a port."""
     if url is not None:
         async with httpx.AsyncClient(base_url=url, timeout=10) as client:
@@ -129,13 +130,7 @@ class Tools:
 
     async def search(
         self,
-        query: Annotated[
-            str,
-            Field(
-                description="A part of the name, such as `open weather`; empty for every API that the filters let through",
-                max_length=NAME_LIMIT,
-            ),
-        ] = "",
+        query: Annotated[str, Field(description=_ABOUT_QUERY, max_length=NAME_LIMIT)] = "",
         limit: Annotated[int, Field(description="The most APIs to answer at once", ge=1, le=100)] = 20,
         offset: Annotated[int, Field(description="How many to leave out before the first", ge=0, le=10**9)] = 0,
         **filters: Any,  # noqa: ANN401 - declared in search.filters; see below
@@ -145,9 +140,12 @@ class Tools:
         Every filter must be met; several values of one filter are alternatives. For a topic rather than a name, leave the query
         empty and choose a category.
         """
-        given = {name: str(value).lower() if isinstance(value, bool) else value for name, value in filters.items()}
-        given = {name: value for name, value in given.items() if value}
-        view, version = await self._ask("/v1/search", q=query, limit=limit, offset=offset, **given)
+        given = {
+            name: str(value).lower() if isinstance(value, bool) else value
+            for name, value in filters.items()
+            if value not in (None, [])
+        }
+        view, version = await self._get("/v1/search", q=query, limit=limit, offset=offset, **given)
         following = offset + len(view["hits"])
         meant = view["did_you_mean"]
         return {
@@ -162,41 +160,39 @@ class Tools:
         self, name: Annotated[str, Field(description="The name of the API", min_length=1, max_length=NAME_LIMIT)]
     ) -> Apis:
         """Look up an API by its whole name; case and spaces do not matter. Several APIs may have the same name."""
-        view, _ = await self._ask("/v1/search", q=name, limit=100)
+        view, _ = await self._get("/v1/search", q=name, limit=100)
         same = [hit["entry"] for hit in view["hits"] if hit["rank"] == "exact"]
         if not same:
             near = _entries(view) or _entries(view["did_you_mean"] or {"hits": []})
             names = ", ".join(dict.fromkeys(entry["API"] for entry in near[:5]))
-            hint = (
-                f"Near it are: {names}."
-                if names
-                else "Use the tool `search` with a part of the name, or with a category."
-            )
+            hint = f"Near it are: {names}." if names else "Use the tool `search` with a part of the name or a category."
             raise ToolError(f"No API is called {name!r}. {hint}")
         return {"apis": [entry for entry in same if entry["API"] == name] or same}
 
     async def categories(self) -> Categories:
         """List the categories of the catalogue, with the number of APIs in each: what `search` takes as `category`."""
-        view, _ = await self._ask("/v1/categories")
+        view, _ = await self._get("/v1/categories")
         return {"categories": view["categories"]}
 
-    async def _ask(self, path: str, **parameters: Any) -> tuple[Any, str]:  # noqa: ANN401 - as many kinds as there are
-        """The answer of the service, and the version of the catalogue that it is from."""
+    async def _get(self, path: str, **parameters: Any) -> tuple[Any, str]:  # noqa: ANN401 - as many kinds as there are
+        """Return the service's answer, and the version of its catalogue. Raises ToolError."""
         try:
             response = await self._client.get(path, params=parameters)
         except httpx.HTTPError as error:
-            raise ToolError(
-                f"The service at {self._where} gave no answer: {str(error) or type(error).__name__}"
-            ) from None
+            reason = str(error) or type(error).__name__
+            raise ToolError(f"The service at {self._where} gave no answer: {reason}") from None
         try:
             answer = response.json()
             if response.is_error:
                 raise ToolError(answer["detail"])
             version = response.headers["catalogue-version"]
         except (ValueError, KeyError, TypeError):
-            raise ToolError(f"What answers at {self._where} is no Apidex.") from None
+            raise ToolError(f"The service at {self._where} is not Apidex.") from None
         bundled = "detail=bundled" in response.headers.get("cache-status", "")
-        return answer, f"{version} (only the starter catalogue; the whole one could not be had)" if bundled else version
+        return (
+            answer,
+            f"{version} (only the starter catalogue; the upstream's could not be fetched)" if bundled else version,
+        )
 
 
 def _filter_parameter(declared: Filter) -> inspect.Parameter:
@@ -226,13 +222,7 @@ def _entries(view: dict[str, Any]) -> list[dict[str, Any]]:
 def mcp_server(tools: Tools) -> MCPServer:
     """A server that offers *tools*."""
     offered = [_Tool.of(function) for function in (tools.search, tools.get, tools.categories)]
-    return MCPServer(
-        "apidex",
-        title="Apidex",
-        version=__version__,
-        instructions=_INSTRUCTIONS,
-        tools=offered,
-    )
+    return MCPServer("apidex", title="Apidex", version=__version__, instructions=_INSTRUCTIONS, tools=offered)
 
 
 class _Tool(Tool):
