@@ -51,18 +51,17 @@ class Transport(asyncio.Transport):
         return self.closed
 
 
+async def asgi(scope, receive, send) -> None: ...
+
+
 class Client:
     """One end of a connection; the other is *connection*."""
 
     def __init__(self, loop: Loop, **limits: float) -> None:
         defaults = {"drain": 0, "keep_alive": 60, "max_age": 0, "request_timeout": 60}
         seconds = {name: timedelta(seconds=value) for name, value in (defaults | limits).items()}
-
-        async def asgi(scope, receive, send) -> None: ...
-
-        options = ServerOptions(
-            asgi, ConnectionLimits(**seconds), respond_sync=lambda *_: (200, b"content-length: 0\r\n", b"")
-        )
+        response = (200, b"content-length: 0\r\n", b"")
+        options = ServerOptions(asgi, ConnectionLimits(**seconds), respond_sync=lambda *_: response)
         self.loop, self.transport = loop, Transport()
         self.connection = Connection(ServerConfig(options), ServerState(), {}, loop)
         self.connection.connection_made(self.transport)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import httpx
@@ -69,18 +70,6 @@ def receive(connection: socket.socket) -> bytes:
 def receive_all(connection: socket.socket) -> bytes:
     """All that comes until it is closed."""
     return b"".join(iter(lambda: connection.recv(65_536), b""))
-
-
-def ask(connection: socket.socket, path: str = "/Cat") -> bytes:
-    """Send a request and receive the whole response."""
-    connection.sendall(request(path))
-    response = b""
-    while b"\r\n\r\n" not in response:
-        response += receive(connection)
-    length = int(re.search(rb"content-length: (\d+)", response)[1])
-    while len(response.split(b"\r\n\r\n", 1)[1]) < length:
-        response += receive(connection)
-    return response
 
 
 def test_a_request_that_does_not_arrive_in_time_is_closed(upstream):
@@ -149,13 +138,14 @@ def test_a_search_with_a_body_or_an_upgrade_is_answered_all_the_same(shared, lin
         while not response.endswith(b"]"):
             response += receive(connection)
         assert response.count(b"HTTP/1.1 200 OK") == 1
-        assert ask(connection, "/Cat").startswith(b"HTTP/1.1 200 OK")
+        connection.sendall(request("/Cat"))
+        assert receive(connection).startswith(b"HTTP/1.1 200 OK")
 
 
 def test_responses_to_a_client_that_does_not_read_are_not_kept_in_memory(tmp_path):
     wide = source(tmp_path, *(f"Wide {number}" for number in range(1900)))
     with serving(wide) as process, connect(process) as connection:
-        ask(connection, "/Wide")
+        httpx.get(f"{process.url}/Wide", timeout=60)
         before = resident_megabytes(process)
         connection.sendall(request("/Wide") * 1000)
         assert len(httpx.get(f"{process.url}/Wide 1", timeout=60).json()) == 1011
@@ -180,7 +170,8 @@ def rush(process: Process, paths: list[str]) -> list[bytes]:
     with ExitStack() as stack:
         connections = [stack.enter_context(connect(process)) for _ in paths]
         for connection in connections:
-            ask(connection, "/nothing")  # all of them are accepted
+            connection.sendall(request("/nothing"))
+            receive(connection)  # now it is accepted
         process.popen.send_signal(signal.SIGSTOP)
         for path, connection in zip(paths, connections, strict=True):
             connection.sendall(request(path))
@@ -232,23 +223,24 @@ class Client(threading.Thread):
         self.refused_at: float | None = None
 
     def run(self) -> None:
-        connection: socket.socket | None = None
+        connection = HTTPConnection("127.0.0.1", self.process.port, timeout=60)
         while not self.stopped.is_set():
-            if connection is None:
-                try:
-                    connection, opened = connect(self.process), time.monotonic()
-                except OSError:
-                    self.refused_at = time.monotonic()
-                    return
             try:
-                response = ask(connection)
+                if connection.sock is None:
+                    connection.connect()
+                    opened = time.monotonic()
+            except OSError:
+                self.refused_at = time.monotonic()
+                return
+            try:
+                connection.request("GET", "/Cat")
+                connection.getresponse().read()  # and close it if the response says so
                 self.answered += 1
-            except OSError as error:
+            except (OSError, HTTPException) as error:
                 self.lost.append((opened, repr(error)))
-                response = b"connection: close"
-            if not self.kept or b"connection: close" in response:
                 connection.close()
-                connection = None
+            if not self.kept:
+                connection.close()
 
 
 @contextmanager
