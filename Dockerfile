@@ -65,7 +65,7 @@ WORKDIR /checkout
 COPY . .
 ENV HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis
 HEALTHCHECK NONE
-CMD ["pytest", "-p", "no:cacheprovider", "--ignore=tests/deploy", "--ignore=tests/instrument"]
+CMD ["pytest", "-p", "no:cacheprovider", "--numprocesses", "logical", "--ignore=tests/deploy", "--ignore=tests/instrument"]
 
 
 FROM runtime AS loadtest

@@ -97,9 +97,10 @@ class Process:
 
 @contextmanager
 def replica(*arguments: str, **environ: str) -> Iterator[Process]:
-    """A Process that is killed at the end."""
+    """A Process that is ended at the end, and killed where it does not end."""
     process = Process(*arguments, **environ)
     try:
         yield process
+        process.ends()
     finally:
         process.is_killed()
