@@ -23,7 +23,15 @@ async def test_who_likes_html_best_gets_the_page(client, accept):
 
 @pytest.mark.parametrize(
     "accept",
-    ["*/*", "application/json", "application/json, text/html", "text/html;q=0.1, application/json", "nonsense", ""],
+    [
+        "*/*",
+        "application/json",
+        "application/json, text/html",
+        "text/html;q=0.1, application/json",
+        "nonsense",
+        "a/b;q=inf",
+        "",
+    ],
 )
 async def test_the_rest_get_the_index(client, accept):
     response = await client.get("/", headers={"accept": accept})

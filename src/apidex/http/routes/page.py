@@ -15,12 +15,11 @@ from typing import Any
 
 import msgspec
 from litestar import Response, get
-from litestar.datastructures.headers import Accept
 from litestar.openapi import ResponseSpec
 
 from apidex import __version__
 from apidex.http.context import ReplicaContext
-from apidex.http.headers import header_value
+from apidex.http.routes.accept import preferred
 from apidex.http.routes.conditional import (
     UNCHANGED,
     HttpRequest,
@@ -57,8 +56,7 @@ class IndexView(msgspec.Struct, frozen=True):
 )
 async def index(request: HttpRequest, replica: ReplicaDependency) -> Response[Any]:
     """Answer with the page, or with the index."""
-    accept = Accept(header_value(request.scope["headers"], b"accept").decode("latin-1"))
-    if accept.best_match(["application/json", "text/html"], default="application/json") == "text/html":
+    if preferred(request.scope["headers"], ["application/json", "text/html"]) == "text/html":
         page = render_page()
         headers = [(b"content-security-policy", page.policy.encode())]
         return static_response(request, page.document, b"text/html; charset=utf-8", headers)

@@ -13,7 +13,6 @@ from urllib.parse import urlencode
 
 import msgspec
 from litestar import Response, get
-from litestar.datastructures.headers import Accept
 from litestar.openapi import ResponseSpec
 from litestar.openapi.spec import Example, OpenAPIType
 from litestar.params import ParameterKwarg, QueryParameter
@@ -22,8 +21,8 @@ from apidex.catalogue.diff import Change, changes
 from apidex.catalogue.entry import NAME_LIMIT, Entry
 from apidex.http.asgi import Headers
 from apidex.http.context import ReplicaContext
-from apidex.http.headers import header_value
 from apidex.http.problem_details import Problem
+from apidex.http.routes.accept import preferred
 from apidex.http.routes.conditional import UNCHANGED, HttpRequest, ReplicaDependency, also_as, versioned_response
 from apidex.http.routes.parameters import NO_CONTROLS, RequestedFilters, strict_query, whole_number
 from apidex.http.routes.problems import problem_spec
@@ -234,7 +233,8 @@ async def entries(
     snapshot = replica.refresher.current
     accepted = snapshot.search.facets.parse(filters)
     if "format" not in request.query_params:
-        format = _preferred(header_value(request.scope["headers"], b"accept"))  # noqa: A001
+        media_type = preferred(request.scope["headers"], [*_MEDIA_TYPES.values()])
+        format = next(name for name in _WRITERS if _MEDIA_TYPES[name] == media_type)  # noqa: A001
 
     def body() -> bytes:
         return _WRITERS[format](snapshot, snapshot.search.facets.positions(accepted))
@@ -297,15 +297,6 @@ def _links(request: SearchRequest, version: str, total: int) -> Headers:
         for rel, to in pages.items()
     ]
     return [(b"link", ", ".join(links).encode())]
-
-
-def _preferred(accept: bytes) -> Literal["json", "ndjson", "csv"]:
-    """The format that an Accept header prefers (RFC 9110, section 12.5.1); JSON if it accepts none of them."""
-    try:
-        best = Accept(accept.decode("latin-1")).best_match([*_MEDIA_TYPES.values()], default=_MEDIA_TYPES["json"])
-    except OverflowError:  # Litestar takes any number for a weight, and cannot sort by `q=inf`
-        return "json"
-    return next(name for name in _WRITERS if _MEDIA_TYPES[name] == best)
 
 
 def _as_json(snapshot: Snapshot, positions: Sequence[int]) -> bytes:
