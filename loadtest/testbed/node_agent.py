@@ -12,6 +12,7 @@ import os
 import socket
 import struct
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 # rtnetlink(7), tc(8): a queue in place of the interface's own, which drops all
@@ -54,7 +55,8 @@ def main(verb: str, container: str, number: str = "") -> None:
     there = processes(container)
     if verb == "signal":
         for process in there:
-            os.kill(process, int(number))
+            with suppress(ProcessLookupError):  # it has just ended: a probe, or the child of one that was killed
+                os.kill(process, int(number))
         return
     with Path(f"/proc/{there[0]}/ns/net").open() as network:
         os.setns(network.fileno(), os.CLONE_NEWNET)  # type: ignore[attr-defined, unused-ignore] # Python 3.12
