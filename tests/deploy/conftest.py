@@ -1,36 +1,24 @@
-"""What the stories need: the image as the checkout makes it."""
+"""The image as the checkout makes it."""
 
 import os
 import shlex
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
 from apidex import __version__
 from conftest import ROOT
-from deploy import testdata
 from deploy.rendering import output_of
 
 
 @pytest.fixture(scope="session")
-def docker() -> None:
+def image() -> str:
+    """The image of this checkout. TEST_APIDEX_DOCKER_BUILD holds what this machine's `docker build` needs beside that."""
     if not shutil.which("docker"):
         pytest.skip("docker is not installed")
     if subprocess.run(["docker", "info"], capture_output=True).returncode:
         pytest.skip("docker is installed, and its engine does not answer")
-
-
-@pytest.fixture(scope="session")
-def image(docker) -> str:
-    """The image of this checkout. TEST_APIDEX_DOCKER_BUILD holds what this machine's `docker build` needs beside that."""
     name = f"apidex:{__version__}"
     output_of("docker", "build", *shlex.split(os.environ.get("TEST_APIDEX_DOCKER_BUILD", "")), "--tag", name, str(ROOT))
     return name
-
-
-@pytest.fixture(scope="session")
-def catalogue(tmp_path_factory) -> Path:
-    """The file that the stories' upstream gives."""
-    return testdata.write_into(tmp_path_factory.mktemp("upstream"))

@@ -1,83 +1,45 @@
-"""The catalogue that the stories' upstream gives, and what is searched in it."""
+"""The scenarios of both targets as they are played here, and what replicas answer from without an upstream."""
 
 import json
-import random
 import time
-from collections import defaultdict
 from pathlib import Path
-from urllib.parse import quote
 
 import httpx
-import msgspec
+from loadtest.load_generator import Load
+from loadtest.run import run
+from loadtest.scenarios.scenario import Scenario
+from loadtest.targets.target import Target
+from loadtest.verdict import Verdict
 
 from conftest import ROOT
-from deploy.traffic import check_that_it_is_this_machine
 
 STARTER = json.loads((ROOT / "src/apidex/catalogue/starter.json").read_text())["entries"]
 
-# The starter catalogue several times over, under other names, so that the one is never taken for the other.
-ENTRIES = [entry | {"API": f"{entry['API']} / {number}"} for number in range(1, 6) for entry in STARTER]
+SECONDS = 25.0
+LOAD = Load(users=40, timeout=10.0)
 
 
-def write_into(folder: Path) -> Path:
-    """Write the catalogue as an upstream gives it, readable for all. Gives the file."""
-    folder.chmod(0o755)
-    path = folder / "entries.json"
-    path.write_text(json.dumps({"count": len(ENTRIES), "entries": ENTRIES}))
-    return path
+def play(scenario: Scenario, target: Target, folder: Path, *, seconds: float = SECONDS, load: Load = LOAD) -> Verdict:
+    """Run *scenario* and show its figures; a failed check is named."""
+    verdict = run(scenario, target, folder, seconds=seconds, load=load, tell=lambda _: None)
+    print(f"\n{scenario.name} on {target.name}: {verdict.summary}")
+    for check in verdict.checks:
+        print(f"  {check.name}: {check.figure} (allowed: {check.bound}). {check.sentence}")
+    return verdict
 
 
-def names(count: int) -> list[str]:
-    """Parts of names from anywhere in the catalogue, some of one character, some that no name has."""
-    chosen = random.Random(7)
-    found = [""] * count
-    for place in range(count):
-        whole = chosen.choice(ENTRIES)["API"]
-        first = chosen.randrange(len(whole))
-        found[place] = whole[first : first + chosen.randint(1, 12)].strip(" ") or "/"
-    found[:3] = ["no name has this", "é", "/"]
-    return found
-
-
-def answer_to(name: str) -> bytes:
-    """What every replica must answer to a search for *name*."""
-    return msgspec.json.encode([entry for entry in ENTRIES if name in entry["API"]])
-
-
-def path_to(name: str) -> str:
-    return "/" + quote(name, safe="")
-
-
-def answers_of_all(
-    url: str, name: str, replicas: int, *, host: str = "apidex", patience: float = 15
-) -> dict[str, bytes]:
-    """Ask on new connections until each of the replicas has answered; the body that each of them gave."""
-    check_that_it_is_this_machine(httpx.URL(url).host)
-    given, until = {}, time.monotonic() + patience
-    with httpx.Client(base_url=url, headers={"connection": "close", "host": host}, timeout=5) as client:
-        while len(given) < replicas and time.monotonic() < until:
-            answer = client.get(path_to(name)).raise_for_status()
-            given.setdefault(answer.headers["x-served-by"], answer.content)
-    assert len(given) == replicas, f"{len(given)} of {replicas} replicas answered within {patience} s"
-    return given
-
-
-def spread(url: str, requests: int) -> dict[str, float]:
-    """The part of *requests*, each on a connection of its own, that each replica answered."""
-    check_that_it_is_this_machine(httpx.URL(url).host)
-    counts = defaultdict(int)
-    with httpx.Client(base_url=url, headers={"connection": "close"}, timeout=5) as client:
-        for _ in range(requests):
-            counts[client.get("/Cat").raise_for_status().headers["x-served-by"]] += 1
-    return {name: count / requests for name, count in counts.items()}
-
-
-def state_of_all(url: str, replicas: int) -> dict[str, dict]:
+def states_of_all(url: str, replicas: int) -> dict[str, dict]:
     """/v1/catalogue of every replica."""
-    given, until = {}, time.monotonic() + 15
+    states, until = {}, time.monotonic() + 15
     with httpx.Client(base_url=url, headers={"connection": "close"}, timeout=5) as client:
-        while len(given) < replicas and time.monotonic() < until:
-            answer = client.get("/v1/catalogue").raise_for_status()
-            given.setdefault(answer.headers["x-served-by"], answer.json())
-    assert len(given) == replicas, f"{len(given)} of {replicas} replicas answered"
-    return given
+        while len(states) < replicas and time.monotonic() < until:
+            response = client.get("/v1/catalogue").raise_for_status()
+            states.setdefault(response.headers["x-served-by"], response.json())
+    assert len(states) == replicas, f"{len(states)} of {replicas} replicas answered"
+    return states
+
+
+def check_that_all_answer_from_the_starter_catalogue(url: str) -> None:
+    assert {state["state"] for state in states_of_all(url, 4).values()} == {"bundled"}
+    found = httpx.get(f"{url}/Cat", timeout=5).raise_for_status().json()
+    assert found == [entry for entry in STARTER if "Cat" in entry["API"]]
