@@ -32,7 +32,7 @@ from apidex.search.results import SearchRequest, SearchView, answer
 
 # --- query parameters
 
-_VERSION = "^[0-9]{1,20}-[0-9a-f]{12}$"
+_VERSION = r"^[0-9]{1,20}-[0-9a-f]{12}$(?!\n)"
 _A_VERSION = "a version as the header Catalogue-Version names it, such as 1800000000000-64bd81190d7b"
 _MEDIA_TYPES = {"json": "application/json", "ndjson": "application/x-ndjson", "csv": "text/csv"}
 
