@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
@@ -15,8 +14,6 @@ from loadtest.targets.target import Replica, Target, TargetOptions
 NAMESPACE, ASIDE = "apidex", "apidex-loadtest"
 TESTBED = Path(__file__).parents[1] / "testbed"
 NODE_AGENT = TESTBED / "node_agent.py"
-_STOPPED, _PARTITIONED = (("signal", "19"), ("signal", "18")), (("partition",), ("heal",))
-"""What `node_agent.py` is told, first to break something and then to repair it."""
 
 _PODS = "app.kubernetes.io/name in (apidex, redis, edge)"
 _PERMISSIONS = {
@@ -32,11 +29,18 @@ class Kubernetes(Target):
     name = "kubernetes"
 
     def __init__(self, host: str = "", node: str = "", node_down: str = "", node_up: str = "") -> None:
-        self._require(_PERMISSIONS)
+        _require(_PERMISSIONS)
         self._node, self._down, self._up = node, shlex.split(node_down), shlex.split(node_up)
-        self.by_request = bool(self._listed("deployments", "app.kubernetes.io/name=edge"))
-        self.host = host or self._address()
-        self._wanted = self._number("apidex")
+        deployments = _listed("deployments", "apidex")
+        if not deployments:
+            start = "`kubectl apply -k deploy/k8s`, or `--up`"
+            raise UnsupportedError(f"the namespace {NAMESPACE} has no deployment apidex: {start}")
+        self._wanted = int(deployments[0]["spec"]["replicas"])
+        self._image = str(deployments[0]["spec"]["template"]["spec"]["containers"][0]["image"])
+        self.by_request = bool(_listed("deployments", "edge"))
+        self.host = host or _address()
+        if not self.host:
+            raise UnsupportedError("the Service apidex has no address; --host says where it can be reached")
 
     @classmethod
     @contextmanager
@@ -60,40 +64,47 @@ class Kubernetes(Target):
                 sum(status["restartCount"] for status in pod["status"].get("containerStatuses", ())),
                 pod["spec"].get("nodeName", ""),
             )
-            for pod in self._listed("pods", "app.kubernetes.io/name=apidex")
+            for pod in _listed("pods", "apidex")
             if _is_ready(pod)
         ]
 
     def kill(self, replica: str) -> None:
         """As `Target.kill`: from its node, since a container's first process takes no SIGKILL from within."""
-        self._act_on(self._pod(replica), "signal", "9")
+        _act_on(_named("pod", replica), "signal", "9")
 
     def delete(self, replica: str) -> None:
-        self._kubectl("delete", "pod", replica, "--wait=false")
-        wait_for(60, "as many pods as before, all ready", self._is_whole)
+        _kubectl("delete", "pod", replica, "--wait=false")
+        self._wait_until_whole()
 
     def roll_out(self) -> None:
-        self._kubectl("rollout", "restart", "deployment/apidex")
-        self._kubectl("rollout", "status", "deployment/apidex", "--timeout=180s")
-        wait_for(120, "only new replicas", self._is_whole)
+        _kubectl("rollout", "restart", "deployment/apidex")
+        _kubectl("rollout", "status", "deployment/apidex", "--timeout=180s")
+        self._wait_until_whole()
 
     def scale(self, replicas: int) -> None:
         self._wanted = replicas
-        self._kubectl("scale", "deployment/apidex", f"--replicas={replicas}")
-        wait_for(120, f"{replicas} replicas", self._is_whole)
+        _kubectl("scale", "deployment/apidex", f"--replicas={replicas}")
+        self._wait_until_whole()
+
+    def _wait_until_whole(self) -> None:
+        def is_whole() -> bool:
+            pods = _listed("pods", "apidex")
+            return len(pods) == self._wanted and all(map(_is_ready, pods))
+
+        wait_for(120, f"{self._wanted} pods, all ready", is_whole)
 
     def paused(self, replica: str) -> AbstractContextManager[None]:
-        return self._acted_on(self._pod(replica), _STOPPED)
+        return _stopped(_named("pod", replica))
 
     def node_drained(self) -> AbstractContextManager[None]:
-        self._require(_DRAIN_PERMISSIONS)
-        if len(self._workers()) < 2:
+        _require(_DRAIN_PERMISSIONS)
+        if len(_workers()) < 2:
             raise UnsupportedError("this cluster has one node that takes pods: there is nowhere to move to")
         node = self._node or max(replica.node for replica in self.replicas())
-        return between(lambda: self._drain(node), lambda: self._kubectl("uncordon", node))
+        return between(lambda: self._drain(node), lambda: _kubectl("uncordon", node))
 
     def _drain(self, node: str) -> None:
-        self._kubectl("drain", node, "--ignore-daemonsets", "--timeout=180s", "--pod-selector", _PODS)
+        _kubectl("drain", node, "--ignore-daemonsets", "--timeout=180s", "--pod-selector", _PODS)
         wait_for(30, f"no replica on {node}", lambda: all(each.node != node for each in self.replicas()))
 
     def node_lost(self) -> AbstractContextManager[None]:
@@ -103,141 +114,133 @@ class Kubernetes(Target):
 
     def _reconnect(self) -> None:
         output_of(*self._up)
-        wait_for(90, "the node to be ready", lambda: self._node in self._workers())
+        wait_for(90, "the node to be ready", lambda: self._node in _workers())
 
     def redis_stopped(self) -> AbstractContextManager[None]:
-        return between(lambda: self._kubectl("scale", "deployment/redis", "--replicas=0"), self._restart_redis)
+        return between(lambda: _kubectl("scale", "deployment/redis", "--replicas=0"), self._restart_redis)
 
     def _restart_redis(self) -> None:
-        self._kubectl("scale", "deployment/redis", "--replicas=1")
-        self._kubectl("rollout", "status", "deployment/redis", "--timeout=60s")
+        _kubectl("scale", "deployment/redis", "--replicas=1")
+        _kubectl("rollout", "status", "deployment/redis", "--timeout=60s")
 
     def redis_paused(self) -> AbstractContextManager[None]:
-        (pod,) = self._listed("pods", "app.kubernetes.io/name=redis")
-        return self._acted_on(pod, _STOPPED)
+        (pod,) = _listed("pods", "redis")
+        return _stopped(pod)
 
     def redis_partitioned(self) -> AbstractContextManager[None]:
-        (pod,) = self._listed("pods", "app.kubernetes.io/name=redis")
-        return self._acted_on(pod, _PARTITIONED)
+        (pod,) = _listed("pods", "redis")
+        return _partitioned(pod)
 
     def upstream_partitioned(self) -> AbstractContextManager[None]:
-        self._require_testbed()
-        return self._acted_on(self._pod("upstream", ASIDE), _PARTITIONED)
+        return _partitioned(_upstream())
 
     def flush_redis(self) -> None:
-        self._kubectl("exec", "deployment/redis", "--", "redis-cli", "flushall")
+        _kubectl("exec", "deployment/redis", "--", "redis-cli", "flushall")
 
     def command_upstream(self, *words: str) -> str:
-        self._require_testbed()
-        return self._kubectl("exec", "upstream", "--", "python3", "/testbed/upstream.py", *words, namespace=ASIDE)
-
-    def _is_whole(self) -> bool:
-        pods = self._listed("pods", "app.kubernetes.io/name=apidex")
-        return len(pods) == self._wanted and all(map(_is_ready, pods))
-
-    def _require_testbed(self) -> None:
-        if not self._listed("pods", "app.kubernetes.io/name=upstream", ASIDE):
-            raise UnsupportedError("this cluster has an upstream of its own; `--up` starts one that can misbehave")
-
-    def _acted_on(
-        self, pod: dict[str, Any], verbs: tuple[tuple[str, ...], tuple[str, ...]]
-    ) -> AbstractContextManager[None]:
-        begin, end = verbs
-        return between(lambda: self._act_on(pod, *begin), lambda: self._act_on(pod, *end))
+        pod = _upstream()["metadata"]["name"]
+        return _kubectl("exec", pod, "--", "python3", "/testbed/upstream.py", *words, namespace=ASIDE)
 
     def prepare(self) -> None:
         """As `Target.prepare`: a pod on each node, through which `node_agent.py` acts."""
-        there = {pod["metadata"]["name"] for pod in self._listed("pods", "", ASIDE)}
-        for node in self._workers():
+        there = {pod["metadata"]["name"] for pod in _listed("pods", namespace=ASIDE)}
+        for node in _workers():
             if f"node-agent-{node}" not in there:
-                self._start_node_agent(node)
-
-    def _act_on(self, pod: dict[str, Any], verb: str, *more: str) -> None:
-        """Run `node_agent.py` on the pod's container, through the agent on its node."""
-        container = pod["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2]
-        script = ("python3", "-c", NODE_AGENT.read_text(), verb, container, *more)
-        self._kubectl("exec", f"node-agent-{pod['spec']['nodeName']}", "--", *script, namespace=ASIDE)
-
-    def _pod(self, name: str, namespace: str = NAMESPACE) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self._kubectl("get", "pod", name, "--output", "json", namespace=namespace))
-        return found
-
-    def _start_node_agent(self, node: str) -> None:
-        security = {"privileged": True, "runAsUser": 0}
-        container = {"name": "node-agent", "image": self._image(), "command": ["sleep", "infinity"]}
-        spec = {
-            "nodeName": node,
-            "hostPID": True,
-            "terminationGracePeriodSeconds": 0,
-            "tolerations": [{"operator": "Exists"}],
-            "containers": [container | {"securityContext": security}],
-        }
-        metadata = {"name": f"node-agent-{node}", "namespace": ASIDE}
-        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
-        # Left as it is where the testbed runs: applied again it would lose the labels that let replicas reach the upstream.
-        if not output_of("kubectl", "get", "namespace", ASIDE, "--ignore-not-found", "--output", "name"):
-            output_of("kubectl", "create", "namespace", ASIDE)
-        output_of("kubectl", "apply", "--server-side", "--filename", "-", stdin=json.dumps(pod))
-        self._kubectl("wait", "--for=condition=Ready", f"pod/node-agent-{node}", "--timeout=60s", namespace=ASIDE)
-
-    def _image(self) -> str:
-        (deployment,) = self._listed("deployments", "app.kubernetes.io/name=apidex")
-        return str(deployment["spec"]["template"]["spec"]["containers"][0]["image"])
+                _start_node_agent(node, self._image)
 
     def close(self) -> None:
         """Delete the node agents."""
-        for found in self._listed("pods", "", ASIDE):
+        for found in _listed("pods", namespace=ASIDE):
             if found["metadata"]["name"].startswith("node-agent-"):
-                self._kubectl("delete", "pod", found["metadata"]["name"], "--now", namespace=ASIDE)
+                _kubectl("delete", "pod", found["metadata"]["name"], "--now", namespace=ASIDE)
 
-    def _workers(self) -> list[str]:
-        nodes = json.loads(output_of("kubectl", "get", "nodes", "--output", "json"))["items"]
-        return [node["metadata"]["name"] for node in nodes if not node["spec"].get("taints")]
 
-    def _number(self, deployment: str) -> int:
-        found = self._listed("deployments", f"app.kubernetes.io/name={deployment}")
-        if not found:
-            raise UnsupportedError(
-                f"no Apidex runs in the namespace {NAMESPACE}: `kubectl apply -k deploy/k8s`, or `--up`"
-            )
-        return int(found[0]["spec"]["replicas"])
+def _kubectl(*arguments: str, namespace: str = NAMESPACE) -> str:
+    return output_of("kubectl", "--namespace", namespace, *arguments)
 
-    def _address(self) -> str:
-        self._number("apidex")
-        service = json.loads(self._kubectl("get", "service", "apidex", "--output", "json"))
-        given = service["status"].get("loadBalancer", {}).get("ingress") or [{}]
-        address = given[0].get("ip") or given[0].get("hostname")
-        if not address:
-            raise UnsupportedError("the Service apidex has no address; --host says where it can be reached")
-        return f"http://{address}:{service['spec']['ports'][0]['port']}"
 
-    def _require(self, permissions: Mapping[str, Iterable[str]]) -> None:
-        for namespace, actions in permissions.items():
-            for action in actions:
-                if self._allowed(namespace, action) != "yes":
-                    raise UnsupportedError(f"this user of the cluster may not {action} in the namespace {namespace}")
+def _named(kind: str, name: str) -> Any:  # noqa: ANN401 - an object of the cluster
+    return json.loads(_kubectl("get", kind, name, "--output", "json"))
 
-    def _allowed(self, namespace: str, action: str) -> str:
-        try:
-            return self._kubectl("auth", "can-i", *action.split(), namespace=namespace).strip()
-        except UnsupportedError as error:
-            if str(error).endswith("no"):
-                return "no"
-            raise UnsupportedError(f"no cluster answers behind kubectl's context: {error}") from None
 
-    def _listed(self, kind: str, selector: str, namespace: str = NAMESPACE) -> list[dict[str, Any]]:
-        found = self._kubectl("get", kind, "--selector", selector, "--output", "json", namespace=namespace)
-        items: list[dict[str, Any]] = json.loads(found)["items"]
-        return items
-
-    @staticmethod
-    def _kubectl(*arguments: str, namespace: str = NAMESPACE) -> str:
-        return output_of("kubectl", "--namespace", namespace, *arguments)
+def _listed(kind: str, name: str = "", namespace: str = NAMESPACE) -> list[dict[str, Any]]:
+    """The objects of a kind, those of one application if *name* is given."""
+    selector = f"app.kubernetes.io/name={name}" if name else ""
+    found = _kubectl("get", kind, "--selector", selector, "--output", "json", namespace=namespace)
+    items: list[dict[str, Any]] = json.loads(found)["items"]
+    return items
 
 
 def _is_ready(pod: dict[str, Any]) -> bool:
     conditions = {item["type"]: item["status"] for item in pod["status"].get("conditions", [])}
     return conditions.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]
+
+
+def _workers() -> list[str]:
+    return [node["metadata"]["name"] for node in _listed("nodes") if not node["spec"].get("taints")]
+
+
+def _address() -> str:
+    """That of the Service, or nothing."""
+    service = _named("service", "apidex")
+    given = service["status"].get("loadBalancer", {}).get("ingress") or [{}]
+    address = given[0].get("ip") or given[0].get("hostname")
+    return f"http://{address}:{service['spec']['ports'][0]['port']}" if address else ""
+
+
+def _upstream() -> dict[str, Any]:
+    if pods := _listed("pods", "upstream", ASIDE):
+        return pods[0]
+    raise UnsupportedError("this cluster has an upstream of its own; `--up` starts one that can misbehave")
+
+
+def _stopped(pod: dict[str, Any]) -> AbstractContextManager[None]:
+    return between(lambda: _act_on(pod, "signal", "19"), lambda: _act_on(pod, "signal", "18"))
+
+
+def _partitioned(pod: dict[str, Any]) -> AbstractContextManager[None]:
+    return between(lambda: _act_on(pod, "partition"), lambda: _act_on(pod, "heal"))
+
+
+def _act_on(pod: dict[str, Any], verb: str, *more: str) -> None:
+    """Run `node_agent.py` on the pod's container, through the agent on its node."""
+    container = pod["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2]
+    script = ("python3", "-c", NODE_AGENT.read_text(), verb, container, *more)
+    _kubectl("exec", f"node-agent-{pod['spec']['nodeName']}", "--", *script, namespace=ASIDE)
+
+
+def _start_node_agent(node: str, image: str) -> None:
+    container = {"name": "node-agent", "image": image, "command": ["sleep", "infinity"]}
+    spec = {
+        "nodeName": node,
+        "hostPID": True,
+        "terminationGracePeriodSeconds": 0,
+        "tolerations": [{"operator": "Exists"}],
+        "containers": [container | {"securityContext": {"privileged": True, "runAsUser": 0}}],
+    }
+    metadata = {"name": f"node-agent-{node}", "namespace": ASIDE}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+    # Left as it is where the testbed runs: applied again it would lose the labels that let replicas reach the upstream.
+    if not output_of("kubectl", "get", "namespace", ASIDE, "--ignore-not-found", "--output", "name"):
+        output_of("kubectl", "create", "namespace", ASIDE)
+    output_of("kubectl", "apply", "--server-side", "--filename", "-", stdin=json.dumps(pod))
+    _kubectl("wait", "--for=condition=Ready", f"pod/node-agent-{node}", "--timeout=60s", namespace=ASIDE)
+
+
+def _require(permissions: Mapping[str, Iterable[str]]) -> None:
+    for namespace, actions in permissions.items():
+        for action in actions:
+            if _allowed(namespace, action) != "yes":
+                raise UnsupportedError(f"this user of the cluster may not {action} in the namespace {namespace}")
+
+
+def _allowed(namespace: str, action: str) -> str:
+    try:
+        return _kubectl("auth", "can-i", *action.split(), namespace=namespace).strip()
+    except UnsupportedError as error:
+        if str(error).endswith("no"):
+            return "no"
+        raise UnsupportedError(f"no cluster answers behind kubectl's context: {error}") from None
 
 
 @contextmanager
@@ -247,34 +250,20 @@ def provisioned(edge: bool = False, **how: str) -> Iterator[Kubernetes]:
     Raises UnsupportedError where the namespace is in use already.
     """
     _refuse_others()
-    folder = TESTBED.parent / "edge" if edge else TESTBED
     try:
-        output_of("kubectl", "apply", "--kustomize", str(folder))
-        ready = ("wait", "--for=condition=Ready", "pod/upstream", "--timeout=60s")
-        output_of("kubectl", "--namespace", ASIDE, *ready)
-        for deployment in ("redis", "apidex", *(["edge"] if edge else [])):
-            rollout = ("rollout", "status", f"deployment/{deployment}", "--timeout=120s")
-            output_of("kubectl", "--namespace", NAMESPACE, *rollout)
-        target = _with_an_address(how)
+        output_of("kubectl", "apply", "--kustomize", str(TESTBED.parent / "edge" if edge else TESTBED))
+        _kubectl("wait", "--for=condition=Ready", "pod/upstream", "--timeout=60s", namespace=ASIDE)
+        for deployment in ("redis", "apidex", *["edge"] * edge):
+            _kubectl("rollout", "status", f"deployment/{deployment}", "--timeout=120s")
+        wait_for(30, "an address of the Service apidex", lambda: bool(how.get("host") or _address()))
+        target = Kubernetes(**how)
         wait_for(30, f"an answer from {target.host}", lambda: is_ready(target.host))
         yield target
     finally:
         output_of("kubectl", "delete", "namespace", NAMESPACE, ASIDE, "--ignore-not-found", "--timeout=120s")
 
 
-def _with_an_address(how: dict[str, str]) -> Kubernetes:
-    until = time.monotonic() + 30
-    while True:
-        try:
-            return Kubernetes(**how)
-        except UnsupportedError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.5)
-
-
 def _refuse_others() -> None:
-    spaces = json.loads(output_of("kubectl", "get", "namespaces", "--output", "json"))["items"]
-    for space in spaces:
+    for space in _listed("namespaces"):
         if space["metadata"]["name"] == NAMESPACE and space["metadata"]["labels"].get("apidex-loadtest") != "true":
             raise UnsupportedError(f"the namespace {NAMESPACE} is in use; without --up the run uses what is there")

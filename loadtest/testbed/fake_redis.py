@@ -8,7 +8,7 @@ from fakeredis import TcpFakeServer
 from fakeredis._clients._tcp_server import TCPFakeRequestHandler
 
 
-class Handler(TCPFakeRequestHandler):
+class PersistentHandler(TCPFakeRequestHandler):
     """One that goes on after an error. fakeredis's own closes the connection, and it is by an error, NOSCRIPT, that a client
     learns that it has to send a script.
     """
@@ -29,5 +29,5 @@ class Handler(TCPFakeRequestHandler):
 
 if __name__ == "__main__":
     server = TcpFakeServer(("127.0.0.1", int(sys.argv[1])), server_type="redis")
-    server.RequestHandlerClass = Handler
+    server.RequestHandlerClass = PersistentHandler
     server.serve_forever()

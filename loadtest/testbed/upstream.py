@@ -89,7 +89,7 @@ class ScriptedUpstream:
         return json.dumps({"mode": self.mode, "given": given}).encode()
 
 
-class Handler(BaseHTTPRequestHandler):
+class UpstreamHandler(BaseHTTPRequestHandler):
     """How replicas are answered, and, under /log and /mode, whoever controls the run."""
 
     headers: Message
@@ -147,7 +147,7 @@ class Handler(BaseHTTPRequestHandler):
 def serve(host: str, port: int, every: float) -> None:
     """Until it is ended."""
     edition(0)
-    ThreadingHTTPServer((host, port), partial(Handler, ScriptedUpstream(every))).serve_forever()
+    ThreadingHTTPServer((host, port), partial(UpstreamHandler, ScriptedUpstream(every))).serve_forever()
 
 
 def ask(method: str, url: str) -> str:
