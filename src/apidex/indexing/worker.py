@@ -64,14 +64,13 @@ class BuildError(msgspec.Struct, frozen=True, tag=True):
 
 
 def build(kind: str, argument: object, source: SharedBuffer, output: SharedBuffer) -> BuildResult | BuildError:
-    """Read *source*, which is closed, and leave the arrays of the result in *output*."""
-    sink, data = IndexingSink(output), source.getvalue()
-    source.close()
+    """Read *source*, and leave the arrays of the result in *output*."""
+    sink = IndexingSink(output)
     try:
-        parsed = READERS[kind](data, argument, sink)
+        parsed = READERS[kind](source.getvalue(), argument, sink)
     except (CatalogueError, CodecError) as error:
         return BuildError(error.reason, str(error))
-    del data  # frees the memory of the source
+    source.close()  # so that its memory is released after reading
     catalogue = parsed.catalogue
     names, folded, facets = sink.names.finish(), sink.folded_names.finish(), sink.facets.finish()
     arrays: dict[str, ByteBuffer | IntArray] = {
