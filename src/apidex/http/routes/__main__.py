@@ -7,4 +7,4 @@ from apidex.http.context import ReplicaContext
 from apidex.http.routes import litestar_app
 
 app = litestar_app(cast(ReplicaContext, None))  # it answers no request
-print(json.dumps(app.openapi_schema.to_schema(), indent=1, ensure_ascii=False))
+print(json.dumps(app.openapi_schema.to_schema(), indent=1, sort_keys=True, ensure_ascii=False))
