@@ -113,6 +113,12 @@ def target(tmp_path_factory, request) -> Iterator[Kubernetes]:
         if not is_this_machine(host):
             pytest.skip(f"the Service's address is {host}: load is sent to this machine only")
         assert seconds < 60
+        if NODE:  # the upstream must stay when that node is lost: its log tells right from wrong
+            with cordoned([NODE]):
+                kubectl("delete", "pod", "upstream", namespace=ASIDE)
+                apply(TESTBED)
+                kubectl("wait", "--for=condition=Ready", "pod/upstream", "--timeout=60s", namespace=ASIDE)
+            wait_for(60, "a fetch from the upstream", lambda: bool(target.upstream_log().given))
         yield target
 
 
