@@ -32,19 +32,24 @@ SLACK = 1.5
 
 
 class Fleet:
-    """Replicas as processes, on one Redis and one upstream."""
+    """Replicas as processes, on one Redis and one upstream.
 
-    def __init__(self, redis_url: str, upstream: UpstreamServer, refresh: float, size: int = 4) -> None:
+    On a busy machine the lease may end after a usual poll, and a usual time-out of Redis may pass, though nothing is wrong.
+    *patient* replicas are for counting requests to the upstream; without a catalogue they poll as often as others.
+    """
+
+    def __init__(self, redis_url: str, upstream: UpstreamServer, refresh: float, size: int, patient: bool) -> None:
         self.redis_url, self.upstream, self.refresh = redis_url, upstream, refresh
+        self.poll, self.redis_timeout = (HANG, HANG) if patient else (POLL, 0.25)
         with ThreadPoolExecutor(size) as pool:
             self.replicas = list(pool.map(self.start, range(size)))
 
     def start(self, number: int, **environ: str) -> Process:
         return Process(
             *("--upstream", self.upstream.url(f"replica-{number}"), "--redis-url", self.redis_url),
-            *("--poll-seconds", str(POLL), "--refresh-seconds", str(self.refresh)),
+            *("--poll-seconds", str(self.poll), "--refresh-seconds", str(self.refresh)),
             APIDEX_SERVED_BY=f"replica-{number}",
-            APIDEX_REDIS_TIMEOUT_SECONDS="0.25",
+            APIDEX_REDIS_TIMEOUT_SECONDS=str(self.redis_timeout),
             **environ,
         )
 
@@ -66,10 +71,10 @@ class Fleet:
 
 
 @contextlib.contextmanager
-def fleet_of(redis_url: str, refresh: float, size: int = 4) -> Iterator[Fleet]:
+def fleet_of(redis_url: str, refresh: float, size: int = 4, patient: bool = False) -> Iterator[Fleet]:
     with upstream_server() as upstream:
         upstream.has("name 1")
-        fleet = Fleet(redis_url, upstream, refresh, size)
+        fleet = Fleet(redis_url, upstream, refresh, size, patient)
         try:
             yield fleet
         finally:
@@ -127,13 +132,14 @@ class Searchers:
 
 
 def test_four_cold_replicas_that_start_at_once_ask_the_upstream_once_and_answer_alike(redis_server):
-    with fleet_of(redis_server.url, refresh=3600) as fleet:
+    with fleet_of(redis_server.url, refresh=3600, patient=True) as fleet:
         wait_until(lambda: len(fleet.versions()) == 1 and "bundled" not in states(fleet), "agreement", 5 + SLACK)
         assert len(fleet.upstream.asked) == 1
         names = [f"Cat {number}" for number in range(98)] + ["name", "nothing"]
-        for name in names:
-            answers = [httpx.get(f"{replica.url}/{name}", timeout=HANG) for replica in fleet.replicas]
-            assert len({(answer.headers["etag"], answer.content) for answer in answers}) == 1, name
+        with httpx.Client(timeout=HANG) as client:
+            for name in names:
+                answers = [client.get(f"{replica.url}/{name}") for replica in fleet.replicas]
+                assert len({(answer.headers["etag"], answer.content) for answer in answers}) == 1, name
 
 
 def states(fleet: Fleet) -> set[str]:

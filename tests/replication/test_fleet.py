@@ -225,22 +225,6 @@ async def test_both_are_down_at_the_start_and_the_real_one_comes_when_either_is_
         assert fleet.names == {"Real"}, comes_back
 
 
-async def test_a_cold_replica_that_took_half_a_catalogue_does_not_infect_the_others(fleet):
-    before = fleet.versions
-    fleet.redis.flush()
-    fleet.upstream.has("half", "of")
-    cold = refresher_of(fleet.upstream, fleet.clock, fleet.redis)
-    await cold.turn()
-    assert fleet.redis.stored.entries == 2
-    await fleet.polls(2)
-    await cold.turn()
-    names = {replica.current.catalogue.names()[0] for replica in [*fleet.replicas, cold]}
-    assert names == {"Cat Facts"}
-    assert {version.partition("-")[2] for version in fleet.versions} == {
-        version.partition("-")[2] for version in before
-    }
-
-
 async def test_a_redis_whose_clock_was_set_back_makes_no_age_negative_and_stops_no_refresh(fleet, monkeypatch):
     now = fleet.redis.now
     monkeypatch.setattr(fleet.redis, "now", lambda: now() - HOUR)

@@ -69,6 +69,9 @@ class SimulatedClock(FakeClock):
     def wall(self) -> float:
         return self._wall + self.loop.time() + self.skew
 
+    def is_off_by(self, skew: float) -> None:
+        self.skew = skew
+
 
 class WatchedRedis(FakeRedis):
     """Fails the moment that it holds an older catalogue than before: the fence must not let one pass."""
@@ -87,6 +90,9 @@ class WatchedRedis(FakeRedis):
         if stored and before and (stored.stamp < before.stamp or stored.validated_at < before.validated_at):
             self.world.broken.append(f"Redis: {before} became {stored}")
         self._watched = stored
+
+    def loses_bytes(self) -> None:
+        self.payload = self.payload and self.payload[:-3]
 
 
 class World:
@@ -120,20 +126,16 @@ class World:
         spell = random.uniform(0.5, 20)
         faults = {
             "upstream changes": self.changes,
-            "upstream fails": lambda: setattr(
-                self, "upstream_is", random.choice(["well", "well", "down", "hanging", "garbage", "half"])
+            "upstream fails": lambda: self.becomes(
+                random.choice(["well", "well", "down", "hanging", "garbage", "half"])
             ),
             "redis goes": lambda: self.redis.goes_down(random.choice(["connect", "timeout", "oom"])),
             "redis is back": self.redis.comes_back,
             "redis is back, empty": lambda: (self.redis.flush(), self.redis.comes_back()),
-            "payload is damaged": lambda: setattr(
-                self.redis, "payload", self.redis.payload and self.redis.payload[:-3]
-            ),
+            "payload is damaged": self.redis.loses_bytes,
             f"{replica} is paused for {spell:.1f}": lambda: replica.pauses(spell),
             f"{replica} dies": replica.dies,
-            f"{replica} has another calendar": lambda: setattr(
-                replica.clock, "skew", random.choice([0.0, 3_600.0, -3_600.0])
-            ),
+            f"{replica} has another calendar": lambda: replica.clock.is_off_by(random.choice([0.0, 3_600.0, -3_600.0])),
         }
         what = random.choice(list(faults))
         self.tells(what)
@@ -141,6 +143,9 @@ class World:
 
     def changes(self) -> None:
         self.upstream_version += 1
+
+    def becomes(self, mood: str) -> None:
+        self.upstream_is = mood
 
     def recovers(self) -> None:
         self.tells("all is well")

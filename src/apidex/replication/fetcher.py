@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from apidex.errors import CatalogueError, UpstreamError
 from apidex.indexing.builder import IndexedCatalogue
@@ -65,9 +65,11 @@ class Fetcher:
             with contextlib.suppress(asyncio.CancelledError):
                 await fetching
 
-    async def _fetch(self, *known: Any) -> Snapshot | FetchFailure:  # noqa: ANN401 - as `_fetch_checked` takes it
+    async def _fetch(
+        self, current: Snapshot, newest_stamp: int, entries_before: Callable[[], int]
+    ) -> Snapshot | FetchFailure:
         try:
-            outcome, found = await self._fetch_checked(*known)
+            outcome, found = await self._fetch_checked(current, newest_stamp, entries_before)
         except UpstreamError as error:
             return FetchFailure("failed", error.reason, str(error), error.retry_after)
         except CatalogueError as error:
