@@ -38,7 +38,7 @@ class Process:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("APIDEX_")}
         self.popen = subprocess.Popen(
             [sys.executable, "-m", "apidex", "serve", "--port", "0", "--log-format", "json", *arguments],
-            env=clean | {"APIDEX_DRAIN_SECONDS": "0"} | environ,
+            env=clean | {"APIDEX_DRAIN_SECONDS": "0", "APIDEX_STARTUP_TIMEOUT_SECONDS": str(HANG)} | environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -295,7 +295,7 @@ def test_a_request_is_sent_once():
             "try: NoRetryPool().get_client(url).request('GET', '/x')\n"
             "except BaseException as error: print(failure_of(error)[0])\n"
         )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=30)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
         server.shutdown(socket.SHUT_RDWR)
     assert done.stdout.strip() in ("closed unanswered", "reset"), done.stderr
     assert len(asked) == 1

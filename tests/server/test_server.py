@@ -49,7 +49,7 @@ def large(tmp_path_factory) -> str:
 
 def serving(upstream: str, **environ: str) -> AbstractContextManager[Process]:
     """A replica that answers from *upstream*, however slow the machine is."""
-    return replica("--upstream", upstream, **{"APIDEX_STARTUP_TIMEOUT_SECONDS": "100"} | environ)
+    return replica("--upstream", upstream, **environ)
 
 
 def connect(process: Process) -> socket.socket:
