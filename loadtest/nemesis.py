@@ -42,8 +42,8 @@ class ScenarioRun:
         return time.monotonic() - self._epoch
 
     def continues(self) -> bool:
-        """Whether there is time for one more fault, or there were too few requests so far."""
-        return self.now() < self.seconds - self.recovery or not self._enough()
+        """Whether there is time for one more fault, or there was none yet, or there were too few requests so far."""
+        return self.now() < self.seconds - self.recovery or not self.faults or not self._enough()
 
     def wait(self, seconds: float) -> None:
         """Let *seconds* pass. Raises what `fail` was given."""
