@@ -29,7 +29,8 @@ from apidex.http.fast_path import FastPath
 from apidex.http.metrics import Metrics
 from apidex.replication.freshness import FreshnessPolicy
 from apidex.replication.refresher import Refresher
-from apidex.server.connection import Connection, ServerConfig
+from apidex.server.config import ServerConfig
+from apidex.server.connection import Connection
 from apidex.server.options import ConnectionLimits, ServerOptions
 
 COUNT = 1000
@@ -60,7 +61,7 @@ async def _asgi(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: AR
     raise AssertionError("a request left the fast path")
 
 
-def _connection() -> Connection:
+def _connection(loop: asyncio.AbstractEventLoop) -> Connection:
     """A connection of a client to a replica that answers from the starter catalogue."""
     clock, week = _FrozenClock(), timedelta(days=7)
     policy = FreshnessPolicy(timedelta(hours=1), timedelta(seconds=5), week, week)
@@ -68,9 +69,10 @@ def _connection() -> Connection:
     refresher = cast(Refresher, state)
     fast_path = FastPath(_asgi, ReplicaContext(refresher, Metrics(refresher), "replica"), 2**20)
     limits = ConnectionLimits(week, week, week, week)
-    config = ServerConfig(ServerOptions(fast_path, limits, respond_sync=fast_path.respond_sync, shed=fast_path.shed))
+    options = ServerOptions(fast_path, limits, respond_sync=fast_path.respond_sync, shed=fast_path.shed)
+    config = ServerConfig(options, Connection)
     config.load()
-    connection = Connection(config, ServerState(), {})
+    connection = Connection(config, ServerState(), {}, loop)
     connection.connection_made(_Sink())
     return connection
 
@@ -124,10 +126,10 @@ def _send_all(connection: Connection, requests: list[bytes]) -> None:
 
 def main() -> None:
     """Send all requests twice: to warm up, then between the two marks."""
-    asyncio.set_event_loop(uvloop.new_event_loop())
+    loop = uvloop.new_event_loop()
     requests = _requests()
-    _send_all(_connection(), requests)
-    connection = _connection()
+    _send_all(_connection(loop), requests)
+    connection = _connection(loop)
     if "opcodes" not in sys.argv:
         os.getppid()
         _send_all(connection, requests)

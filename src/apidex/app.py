@@ -93,6 +93,8 @@ async def create_app(
             respond_sync=fast_path.respond_sync,
             probe=Probes(replica).respond_sync,
             shed=fast_path.shed,
+            refuse=fast_path.refuse,
+            stats=metrics.connections,
         )
         yield App(fast_path, without_fast_path, replica, options)
 
@@ -104,8 +106,10 @@ def connection_limits(settings: Settings) -> ConnectionLimits:
         keep_alive=settings.keep_alive,
         max_age=settings.max_connection_age,
         request_timeout=settings.request_timeout,
+        send_timeout=settings.send_timeout,
         queue_delay_target=settings.queue_delay_target,
         max_in_flight=settings.max_in_flight,
+        max_connections=settings.max_connections,
     )
 
 

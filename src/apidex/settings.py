@@ -199,9 +199,11 @@ class Settings:
     queue_delay_target: timedelta = _seconds(
         0.05, 0, 60, "Queueing delay that, exceeded for ten times as long, gets other requests a 503; 0 for no limit."
     )
-    max_in_flight: int = _integer(
-        1000, 1, 10**6, "Requests in flight, large responses to slow clients too, above which others get a 503."
+    send_timeout: timedelta = _seconds(
+        20, 1, 3600, "How long a client may take nothing of a response, or less than 1 KiB a second on average."
     )
+    max_in_flight: int = _integer(1000, 1, 10**6, "Requests being answered above which others get a 503.")
+    max_connections: int = _integer(8192, 16, 10**6, "Connections above which an idle one is closed for each new one.")
 
     upstream: str = _text(
         DEFAULT_UPSTREAM, *_URL, "Where the catalogue comes from.", secret=True, commands=_ALL_COMMANDS

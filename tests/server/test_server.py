@@ -75,6 +75,7 @@ def receive_all(connection: socket.socket) -> bytes:
 def test_a_request_that_does_not_arrive_in_time_is_closed(upstream):
     with serving(upstream, APIDEX_REQUEST_TIMEOUT_SECONDS="1") as process, connect(process) as connection:
         began = time.monotonic()
+        connection.sendall(b"GET /Cat HTTP/1.1\r\n")
         assert receive_all(connection).startswith(b"HTTP/1.1 408 ")
     assert time.monotonic() - began > 0.9
 

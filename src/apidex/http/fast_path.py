@@ -87,7 +87,8 @@ class FastPath:
         self._headers = self._headers_of(self._refresher.current)
         self._overloaded = Problem(503, _OVERLOADED).response([(b"retry-after", b"1"), *self._common])
         self._observe = replica.metrics.route("/{name}").observe
-        self._observe_shed = replica.metrics.route("none").observe
+        self._observe_unrouted = replica.metrics.route("none").observe
+        self._stats = replica.metrics.connections
         replica.metrics.watch_cache(self._cache)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -127,8 +128,14 @@ class FastPath:
 
     def shed(self) -> SyncResponse:
         """The response to a request that is shed."""
-        self._observe_shed(503, 0.0)
+        self._stats.shed["overload"] += 1
+        self._observe_unrouted(503, 0.0)
         return self._overloaded
+
+    def refuse(self, problem: Problem) -> SyncResponse:
+        """The response to a request that the server cannot read."""
+        self._observe_unrouted(problem.status, 0.0)
+        return problem.response(self._common)
 
     async def _stream(self, scope: Scope, send: Send) -> None:
         """Send a long response in chunks: other requests are answered in between, and a slow client is waited for."""
@@ -163,6 +170,7 @@ class FastPath:
         cached = self._cache.get((raw_path, encoding))
         if cached is None:
             if is_overloaded and headers.is_large:
+                self._stats.shed["overload"] += 1
                 return self._overloaded
             cached = self._search(raw_path, encoding, headers)
             if cached is None:

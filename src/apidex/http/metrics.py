@@ -21,6 +21,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from apidex import __version__
+from apidex.http.connection_stats import ConnectionStats
 from apidex.http.response_cache import ResponseCache
 from apidex.replication.freshness import State
 from apidex.replication.refresher import Refresher
@@ -50,6 +51,7 @@ class Metrics(Collector):
         self._refresher = refresher
         self._routes: dict[str, RouteMetrics] = {}
         self._cache: ResponseCache[Any, Any] | None = None
+        self.connections = ConnectionStats()
         self.registry = prometheus.CollectorRegistry()
         self.registry.register(self)
         for collector in (prometheus.ProcessCollector, prometheus.GCCollector):
@@ -70,6 +72,7 @@ class Metrics(Collector):
         """All metrics except those of the process, at this moment."""
         yield from self._requests()
         yield from self._replica()
+        yield from self._connections()
         if self._cache is not None:
             lookups = Counter({"hit": self._cache.hits, "miss": self._cache.misses})
             yield _counter(
@@ -94,6 +97,18 @@ class Metrics(Collector):
             seconds.add_metric([name], list(zip(bounds, accumulate(route.by_bucket), strict=True)), route.seconds)
         yield requests
         yield seconds
+
+    def _connections(self) -> Iterator[Metric]:
+        stats = self.connections
+        yield GaugeMetricFamily("apidex_connections", "Open connections", stats.open)
+        yield GaugeMetricFamily(
+            "apidex_requests_in_flight", "Requests that are being answered by ASGI", stats.in_flight
+        )
+        yield GaugeMetricFamily(
+            "apidex_event_loop_lag_seconds", "Last measured iteration of the event loop", stats.loop_lag
+        )
+        yield _counter("apidex_connections_timed_out", "Connections closed by a timer", "timer", stats.closed)
+        yield _counter("apidex_shed", "Requests and connections shed", "reason", stats.shed)
 
     def _replica(self) -> Iterator[Metric]:
         refresher, current, stats = self._refresher, self._refresher.current, self._refresher.stats

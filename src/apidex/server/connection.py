@@ -1,204 +1,442 @@
-"""uvicorn's connection as Apidex runs it: it answers without ASGI where it can, sheds load, times out and retires."""
+"""One client's connection: bytes in, requests one after the other, responses in the same order.
+
+llhttp parses heads (httptools); `framing` checks what it does not. The parser is given one request at a time. What comes
+behind it is held unparsed, and nothing more is read, until the response is complete and the client takes what was written.
+So a connection holds at most one response, one head and one read of further input. `timers` says when it ends.
+
+A plain search and a probe are answered while the head is parsed (decision 5); everything else is an ASGI exchange.
+"""
 
 import asyncio
-from random import uniform
+import fcntl
+import re
+import struct
+import termios
+from functools import lru_cache
+from typing import Any, cast
+from urllib.parse import unquote
 
-import uvicorn
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+import httptools
 from uvicorn.server import ServerState
 
-from apidex.http.asgi import Headers, SyncResponse
-from apidex.http.headers import encode_headers
+from apidex.http.asgi import Headers, Scope, SyncResponse
 from apidex.http.paths import is_single_segment
-from apidex.http.problem_details import PROBLEM_JSON, Problem
-from apidex.server.options import ServerOptions
-from apidex.server.overload import OPERATIONS, LoopLagDetector
+from apidex.http.problem_details import Problem
+from apidex.server.config import ServerConfig
+from apidex.server.exchange import STATUS_LINES, Exchange
+from apidex.server.framing import check_head, is_host, target_of
+from apidex.server.overload import OPERATIONS
+from apidex.server.timers import SendWindow, ConnectionState
 
-MAX_HEAD_BYTES = 64 * 2**10
+HEAD_LIMIT = 64 * 2**10
+"""The longest head of a request, in bytes."""
+
+BURST = 32
+"""Pipelined requests that are answered in one turn of the event loop, so that other connections have their turn."""
+
+_HEAD_END = b"\r\n\r\n"
+_EMPTY_LINES = re.compile(rb"[\r\n]*")
+_COPY_BELOW = 16 * 2**10
+"""Bodies of fewer bytes are copied behind their head: one write is cheaper than two."""
 
 _FIRST_REQUEST_SECONDS = 2.0
-"""For a client that has just connected, once the listener is closed."""
+"""How long a client that has just connected may take for its first request once the listener is closed."""
 
-_COPY_BELOW_BYTES = 16 * 2**10
-"""Smaller bodies are copied behind their head: one write is cheaper than two."""
+_SPECIAL = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
+"""Headers that decide how a request is framed or routed."""
 
-_ASGI_HEADERS = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
-"""A request with one of these has a body or changes the protocol, and is left to ASGI."""
-
-
-class ServerConfig(uvicorn.Config):
-    """What all connections of a server share."""
-
-    def __init__(self, options: ServerOptions) -> None:
-        limits = options.limits
-        super().__init__(
-            options.asgi,
-            http=Connection,
-            ws="none",
-            lifespan="off",
-            loop="none",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=max(1, round(limits.keep_alive.total_seconds())),
-            timeout_graceful_shutdown=max(1, round(limits.request_timeout.total_seconds())),
-        )
-        self.options, self.limits, self.draining = options, limits, False
-        self.loop_lag = LoopLagDetector(limits.queue_delay_target.total_seconds())
-        self._default_headers: Headers | None = None
-        self._default_lines = b""
-
-    def connection_lifetime(self) -> float:
-        """Seconds until a new connection is retired. Random, so that those opened together do not close together."""
-        age = self.limits.max_age.total_seconds()
-        return age * uniform(0.5, 1.5) if age else float("inf")  # noqa: S311 - spreads connections in time, guards nothing
-
-    def default_lines(self, state: ServerState) -> bytes:
-        """The header lines that uvicorn adds to every response, encoded once a second."""
-        if self._default_headers is not state.default_headers:
-            self._default_headers = state.default_headers
-            self._default_lines = encode_headers(state.default_headers)
-        return self._default_lines
+_is_host = lru_cache(maxsize=256)(is_host)
 
 
-class Connection(HttpToolsProtocol):
-    """uvicorn's connection with a fast path before ASGI. Its own errors are problem documents."""
+class Connection(asyncio.Protocol):
+    """The protocol that uvicorn makes for each connection."""
 
-    config: ServerConfig
+    def __init__(
+        self,
+        config: ServerConfig,
+        server_state: ServerState,
+        app_state: dict[str, Any],  # noqa: ARG002 - uvicorn's lifespan, which is off
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self.loop = _loop or asyncio.get_running_loop()
+        self._config = config
+        self._server_state = server_state
+        self._connections = cast("set[Connection]", server_state.connections)  # they are all ours
+        self._parser = httptools.HttpRequestParser(self)
+        self._state, self._since = ConnectionState.NEW, self.loop.time()
+        self._request_since = self._since
+        self._retires_at = self._since + self._config.connection_lifetime()
+        # input: bytes behind the present request, where in them the next one begins, and what the parser has seen of it
+        self._held, self._held_from = b"", 0
+        self._head_size, self._tail, self._body_left = 0, b"", 0
+        self._is_at_end = self._is_reading_paused = False
+        # the present request
+        self._url = b""
+        self._headers: Headers = []
+        self._hosts, self._is_special, self._is_chunked = 0, False, False
+        self._task: asyncio.Task[None] | None = None
+        # output
+        self._written = 0
+        self._is_writing_paused = self._is_ending = False
+        self._writable: asyncio.Future[None] | None = None
+        self._window: SendWindow | None = None
+
+    # --- the transport's calls
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the timer of the first request."""
-        super().connection_made(transport)
-        self._request_began: float | None = self.loop.time()
-        self._retires_at = self._request_began + self.config.connection_lifetime()
-        self._head_size = 0
-        self._had_request = self._needs_asgi = self._responded = False
+        """Accept a client, unless there are too many."""
+        self.transport = transport
+        self._connections.add(self)
+        self._config.stats.open += 1
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """Close an idle connection when there are too many; without one, this one."""
+        if len(self._connections) <= self._config.limits.max_connections:
+            return
+        self._config.stats.shed["connections"] += 1
+        idle = (connection for connection in self._connections if connection is not self and connection.is_idle)
+        next(idle, self).transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """Let go of everything; an exchange in progress is told."""
+        self._connections.discard(self)
+        self._config.stats.open -= 1
+        self._config.slow_clients.remove(self)
+        self._held = b""
+        if self._task is not None:
+            self._task.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Parse, and bound the head."""
-        self._head_size += len(data)
-        super().data_received(data)
-        if self._head_size > MAX_HEAD_BYTES:
-            self._send_error(431, f"The head of the request is longer than {MAX_HEAD_BYTES} bytes.")
+        """Parse the present request; hold what comes behind it."""
+        if self._state is ConnectionState.LINGER:
+            return
+        if self._held:
+            self._held, self._held_from = self._held[self._held_from :] + data, 0
+        elif self._must_wait():
+            self._hold(data, 0)
+        else:
+            self._parse(data, 0)
 
-    def on_message_begin(self) -> None:
-        """Start the timer of a request, at its first byte."""
-        super().on_message_begin()
-        self._needs_asgi = self._responded = False
-        if self._request_began is None:
-            self._request_began = self.loop.time()
+    def eof_received(self) -> bool:
+        """The client sends nothing more. What it has asked for is answered first."""
+        self._is_at_end = True
+        return self._state is ConnectionState.ANSWER or bool(self._held)
+
+    def pause_writing(self) -> None:
+        """The client does not take what was written as fast as it is made."""
+        self._is_writing_paused = True
+        self._config.slow_clients.add(self, self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        """The client has taken most of it."""
+        self._is_writing_paused = False
+        self._config.slow_clients.remove(self)
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+        self._go_on()
+
+    # --- input
+
+    def _must_wait(self) -> bool:
+        """Whether the next request has to wait for the present answer, or for the client to take it."""
+        return self._state is ConnectionState.ANSWER or self._is_writing_paused or self._is_ending
+
+    def _hold(self, data: bytes, start: int) -> None:
+        self._held, self._held_from = data, start
+        if not self._is_reading_paused:
+            self._is_reading_paused = True
+            self.transport.pause_reading()
+
+    def _go_on(self) -> None:
+        """Parse what was held, and read on when all of it is parsed."""
+        if self._must_wait() or self.transport.is_closing():
+            return
+        held, start, self._held, self._held_from = self._held, self._held_from, b"", 0
+        self._parse(held, start)
+        if self._is_reading_paused and not self._held and not self._is_ending:
+            self._is_reading_paused = False
+            self.transport.resume_reading()
+        if self._is_at_end and not self._held and self._state is not ConnectionState.ANSWER:
+            self.transport.close()
+
+    def _parse(self, data: bytes, start: int) -> None:
+        for _ in range(BURST):
+            if start == len(data) or self._must_wait():
+                break
+            start = self._parse_some(data, start)
+        if start < len(data) and not self._is_ending:
+            self._hold(data, start)
+            if not self._must_wait():
+                self.loop.call_soon(self._go_on)
+
+    def _parse_some(self, data: bytes, start: int) -> int:
+        """Give the parser what belongs to the present request, and no more. Return where that ends."""
+        if self._body_left:
+            end = min(len(data), start + self._body_left)
+            self._body_left -= end - start
+            self._feed(data[start:end])
+            if not self._body_left and self._state is ConnectionState.BODY:
+                self._idle()
+            return end
+        if self._state is not ConnectionState.HEAD:
+            if data[start] in b"\r\n":  # an empty line begins no request (RFC 9112, section 2.2)
+                start = _EMPTY_LINES.match(data, start).end()  # type: ignore[union-attr] # it matches nothing, too
+                if start == len(data):
+                    return start
+            self._begin()
+        end = self._end_of_head(data, start)
+        self._head_size += end - start
+        if self._head_size > HEAD_LIMIT:
+            self._refuse(Problem(431, f"The request head is too long. At most {HEAD_LIMIT} bytes are allowed."))
+            return len(data)
+        self._feed(data[start:end])
+        return end
+
+    def _begin(self) -> None:
+        """The first byte of a request."""
+        self._state, self._request_since = ConnectionState.HEAD, self.loop.time()
+        self._since = self._request_since
+        self._head_size, self._tail = 0, b""
+        self._url, self._headers = b"", []
+        self._hosts, self._is_special, self._is_chunked = 0, False, False
+
+    def _end_of_head(self, data: bytes, start: int) -> int:
+        """Where the head ends, or the data."""
+        if self._tail:
+            spanning = (self._tail + data[start : start + 3]).find(_HEAD_END)
+            if spanning >= 0:
+                return start + spanning + len(_HEAD_END) - len(self._tail)
+        found = data.find(_HEAD_END, start)
+        if found >= 0:
+            return found + len(_HEAD_END)
+        self._tail = (self._tail + data[start:])[-3:]
+        return len(data)
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass  # answered like any request, and then closed: the parser takes the rest for another protocol
+        except httptools.HttpParserError:
+            if not self._is_ending:
+                text = "Malformed HTTP/1.1 request. Percent-encode characters beyond ASCII, as in /Pok%C3%A9."
+                self._refuse(Problem(400, text))
+
+    # --- the parser's calls
+
+    def on_url(self, url: bytes) -> None:
+        """Some of the request target."""
+        self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Collect one header."""
+        """One line of the head."""
         name = name.lower()
-        if name in _ASGI_HEADERS:
-            self._needs_asgi = True
-            super().on_header(name, value)
-        else:
-            self.headers.append((name, value))
+        if name in _SPECIAL:
+            self._note(name, value)
+        self._headers.append((name, value))
+
+    def _note(self, name: bytes, value: bytes) -> None:
+        if name == b"host":
+            self._hosts += 1
+            self._is_special |= not _is_host(value)
+            return
+        self._is_special = True
+        if name == b"content-length":
+            self._body_left = int(value)
+        elif name == b"transfer-encoding":
+            self._is_chunked = True
 
     def on_headers_complete(self) -> None:
-        """Respond if no waiting is needed, else leave the request to ASGI; decide whether the connection closes after it."""
-        self._head_size = 0
-        self._had_request = True
-        is_last = self.config.draining or self.loop.time() > self._retires_at
-        response = self._respond_sync()
-        if response is not None:
-            self._send(response, is_last=is_last or self._needs_asgi or not self.parser.should_keep_alive())
-            return
-        super().on_headers_complete()
-        if is_last:
-            self.cycle.keep_alive = False
+        """The head is complete: respond at once if that needs no waiting, else begin an exchange."""
+        config = self._config
+        method = self._parser.get_method()
+        is_overloaded = config.is_overloaded(self.loop)
+        is_last = config.draining or self.loop.time() > self._retires_at
+        if method == b"GET" and self._is_plain():
+            response = self._respond_sync(is_overloaded)
+            if response is not None:
+                self._respond(response, is_last=is_last or not self._parser.should_keep_alive())
+                return
+        self._exchange(method, is_overloaded=is_overloaded, is_last=is_last)
 
-    def _respond_sync(self) -> SyncResponse | None:
-        """The response to a search or a probe, or to a request that is shed; None for what is left to ASGI."""
-        config, options, response = self.config, self.config.options, None
-        is_overloaded = (
-            config.loop_lag.is_overloaded(self.loop) or len(self.server_state.tasks) >= config.limits.max_in_flight
-        )
-        if options.respond_sync is not None and is_single_segment(self.url) and self._is_simple_get():
-            response = options.respond_sync(self.url, self.headers, is_overloaded)
-        elif options.probe is not None and self.url.startswith(OPERATIONS) and self._is_simple_get():
-            response = options.probe(self.url)
-        if response is None and is_overloaded and options.shed is not None and self._may_be_shed():
-            return options.shed()
-        return response
+    def _respond_sync(self, is_overloaded: bool) -> SyncResponse | None:
+        """The response to a search or a probe; None for what is left to ASGI."""
+        options = self._config.options
+        if options.respond_sync is not None and is_single_segment(self._url):
+            return options.respond_sync(self._url, self._headers, is_overloaded)
+        if options.probe is not None and self._url.startswith(OPERATIONS):
+            return options.probe(self._url)
+        return None
 
-    def _may_be_shed(self) -> bool:
-        return not self.url.startswith(OPERATIONS) and not self._asgi_is_busy() and not self.transport.is_closing()
-
-    def _is_simple_get(self) -> bool:
-        """Whether this is a GET without query or body, and no earlier response of the connection is incomplete or unread."""
+    def _is_plain(self) -> bool:
+        """Whether the head has nothing that needs a closer look, and the target is just a path."""
         return (
-            not self._needs_asgi
-            and b"?" not in self.url
-            and b"#" not in self.url
-            and self.parser.get_method() == b"GET"
-            and self.parser.get_http_version() == "1.1"
-            and not self._asgi_is_busy()
-            and not self.flow.write_paused
-            and not self.transport.is_closing()
+            not self._is_special
+            and self._hosts == 1
+            and self._parser.get_http_version() == "1.1"
+            and b"?" not in self._url
+            and b"#" not in self._url
         )
 
-    def _asgi_is_busy(self) -> bool:
-        cycle: RequestResponseCycle | None = self.cycle  # None until ASGI gets its first request
-        return cycle is not None and not cycle.response_complete
+    def _exchange(self, method: bytes, *, is_overloaded: bool, is_last: bool) -> None:
+        """Check the head, then shed the request or start its ASGI exchange."""
+        version = self._parser.get_http_version()
+        try:
+            target = target_of(method, self._url)
+            check_head(method, version, target, self._headers)
+        except Problem as problem:
+            self._refuse(problem)
+            return
+        is_last |= self._is_chunked or self._parser.should_upgrade() or not self._parser.should_keep_alive()
+        options = self._config.options
+        if is_overloaded and options.shed is not None and not target.origin.startswith(OPERATIONS):
+            self._respond(options.shed(), is_last=is_last)
+            return
+        self._state = ConnectionState.ANSWER
+        self._config.stats.in_flight += 1
+        scope = self._scope(method, version, target.origin)
+        exchange = Exchange(self, scope, self._config.default_lines(self._server_state), is_last=is_last)
+        self._task = self.loop.create_task(exchange.run(options.asgi))
+        self._server_state.tasks.add(self._task)
+        self._task.add_done_callback(self._ended)
 
-    def _send(self, response: SyncResponse, *, is_last: bool) -> None:
-        """Write a response as uvicorn's task for ASGI does."""
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._config.stats.in_flight -= 1
+        self._server_state.tasks.discard(task)
+
+    def _scope(self, method: bytes, version: str, origin: bytes) -> Scope:
+        raw_path, _, query = (b"/" if origin == b"*" else origin).partition(b"?")
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": version,
+            "method": method.decode(),
+            "scheme": "http",
+            "root_path": "",
+            "path": unquote(raw_path.decode("ascii")),
+            "raw_path": raw_path,
+            "query_string": query,
+            "headers": self._headers,
+            "server": self.transport.get_extra_info("sockname")[:2],
+            "client": self.transport.get_extra_info("peername")[:2],
+            "state": {},
+        }
+
+    # --- output
+
+    def _respond(self, response: SyncResponse, *, is_last: bool) -> None:
+        """Write a whole response in one go."""
         status, lines, body = response
         last = b"connection: close\r\n" if is_last else b""
-        head = b"".join((STATUS_LINE[status], self.config.default_lines(self.server_state), lines, last, b"\r\n"))
-        self._responded = True
-        if len(body) < _COPY_BELOW_BYTES:
-            self.transport.write(head + body)
+        head = b"".join((STATUS_LINES[status], self._config.default_lines(self._server_state), lines, last, b"\r\n"))
+        if len(body) < _COPY_BELOW:
+            self.write(head + body)
         else:
+            self._written += len(head) + len(body)
             self.transport.writelines((head, body))
+        self.finish(is_last=is_last)
+
+    def _refuse(self, problem: Problem) -> None:
+        """Answer a request that cannot be read, and close: what follows it has no known beginning."""
+        self._is_chunked = True  # so that the rest is discarded
+        refuse = self._config.options.refuse
+        self._respond(problem.response([]) if refuse is None else refuse(problem), is_last=True)
+
+    def write(self, data: bytes) -> None:
+        """Write bytes of a response."""
+        self._written += len(data)
+        self.transport.write(data)
+
+    async def drained(self) -> None:
+        """Wait until the client has taken most of what was written. Cancelled when it is gone."""
+        if self._is_writing_paused:
+            self._writable = self.loop.create_future()
+            with self._config.waiting_for_client():
+                await self._writable
+
+    def finish(self, *, is_last: bool) -> None:
+        """The answer is complete: close, or go on with the next request."""
+        self._server_state.total_requests += 1
+        was_exchange, self._task = self._task is not None, None
         if is_last:
-            self.transport.close()
-        self.on_response_complete()
-
-    def on_body(self, body: bytes) -> None:
-        """Take a part of a body, which does not count as head."""
-        self._head_size = 0
-        if not self._responded:
-            super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        """Stop the timer of the request."""
-        self._head_size = 0
-        self._request_began = None
-        if not self._responded:
-            super().on_message_complete()
-
-    def enforce_request_timeout(self, now: float) -> None:
-        """Close if a request is taking too long to arrive. Called once a second."""
-        timeout = self.config.limits.request_timeout.total_seconds()
-        if self._request_began is None or now - self._request_began < timeout or self.transport.is_closing():
+            self._end()
             return
-        if self._asgi_is_busy() and self.cycle.response_started:
+        if self._body_left:
+            self._state, self._since = ConnectionState.BODY, self._request_since
+        else:
+            self._idle()
+        if was_exchange:
+            self._go_on()
+
+    def _idle(self) -> None:
+        self._state, self._since = ConnectionState.IDLE, self.loop.time()
+
+    def _end(self) -> None:
+        """Close behind the last answer; where the client may be sending, not before it has had the time to read it."""
+        self._is_ending = True
+        self._state, self._since = ConnectionState.LINGER, self.loop.time()
+        if not (self._body_left or self._is_chunked or self._held or self._is_reading_paused):
             self.transport.close()
-        else:
-            self._send_error(408, f"The request did not arrive within {timeout:g} seconds.")
-
-    def shutdown(self) -> None:
-        """Close, as the listener is closed; a client that has just connected gets time for one request."""
-        if self._had_request:
-            super().shutdown()
-        else:
-            self.loop.call_later(_FIRST_REQUEST_SECONDS, super().shutdown)
-
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words, which do not name the cause
-        """Answer what cannot be parsed, and close."""
-        self._send_error(
-            400, "Malformed HTTP/1.1 request. Characters beyond ASCII are percent-encoded, as in /Pok%C3%A9."
-        )
-
-    def _send_error(self, status: int, detail: str) -> None:
         if self.transport.is_closing():
             return
-        body = Problem(status, detail).body()
-        fields = b"content-type: %b\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % (PROBLEM_JSON, len(body))
-        self.transport.write(STATUS_LINE[status] + fields + body)
-        self.transport.close()
+        self._held = b""
+        if self._is_reading_paused:
+            self._is_reading_paused = False
+            self.transport.resume_reading()
+        if self._is_at_end:
+            self.transport.close()
+        else:
+            self.transport.write_eof()
+
+    def abort(self) -> None:
+        """Close at once; what was written may be lost."""
+        self._is_ending = True
+        self.transport.abort()
+
+    # --- the server's calls
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is in progress, so that closing the connection loses nothing."""
+        return self._state in (ConnectionState.IDLE, ConnectionState.NEW)
+
+    def close_if_overdue(self, now: float) -> None:
+        """Close if a timer has run out. Called once a second, with the time of the event loop."""
+        timers = self._config.timers
+        if unsent := self.transport.get_write_buffer_size():
+            taken = self._written - unsent - self._unacknowledged()
+            if self._window is None:
+                self._window = SendWindow(now, taken)
+            elif self._window.is_stalled(now, taken, timers.send):
+                self._config.stats.closed["send"] += 1
+                self.transport.abort()
+            self._since = now if self._state in (ConnectionState.IDLE, ConnectionState.LINGER) else self._since
+            return
+        self._window = None
+        if now - self._since < timers.limit(self._state) or self.transport.is_closing():
+            return
+        self._config.stats.closed[timers.name(self._state)] += 1
+        if self._state is ConnectionState.HEAD:
+            self._refuse(Problem(408, f"The request was not complete within {timers.request:g} seconds."))
+        else:
+            self.transport.close()
+
+    def _unacknowledged(self) -> int:
+        """Bytes that the kernel has not got rid of yet."""
+        connection = self.transport.get_extra_info("socket")
+        try:
+            return int(struct.unpack("i", fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, b"\0\0\0\0"))[0])
+        except (AttributeError, OSError, ValueError):
+            return 0
+
+    def shutdown(self) -> None:
+        """The listener is closed: close as soon as nothing is in progress. Who has just connected has one request."""
+        if self._state is ConnectionState.NEW:
+            self.loop.call_later(_FIRST_REQUEST_SECONDS, self._close_if_idle)
+        elif self.is_idle:
+            self.transport.close()
+
+    def _close_if_idle(self) -> None:
+        if self.is_idle:
+            self.transport.close()

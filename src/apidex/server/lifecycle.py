@@ -19,7 +19,8 @@ from typing import Any
 import uvicorn
 
 from apidex.errors import SettingsError
-from apidex.server.connection import Connection, ServerConfig
+from apidex.server.config import ServerConfig
+from apidex.server.connection import Connection
 from apidex.server.options import ServerOptions
 
 _TICKS_PER_SECOND = 10
@@ -38,7 +39,7 @@ class Server(uvicorn.Server):
         on_listening: Callable[[], None] = lambda: None,
         on_draining: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(ServerConfig(options))
+        super().__init__(ServerConfig(options, Connection))
         self._on_listening, self._on_draining = on_listening, on_draining
         self._skip_drain = False
 
@@ -65,11 +66,11 @@ class Server(uvicorn.Server):
         self._on_listening()
 
     async def on_tick(self, counter: int) -> bool:
-        """Enforce the request timeout once a second."""
+        """Look at the timers of all connections once a second."""
         if counter % _TICKS_PER_SECOND == 0:
             now = asyncio.get_running_loop().time()
             for connection in list(self.server_state.connections):
-                connection.enforce_request_timeout(now)  # type: ignore[union-attr] # they are all ours
+                connection.close_if_overdue(now)  # type: ignore[union-attr] # they are all ours
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -1,10 +1,12 @@
 """What a server is handed: who answers requests, and how long connections may take."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from apidex.http.asgi import ASGIApp, Headers, SyncResponse
+from apidex.http.connection_stats import ConnectionStats
+from apidex.http.problem_details import Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,15 +16,20 @@ class ConnectionLimits:
     *drain*: from SIGTERM to the closing of the listener. *keep_alive*: between two requests. *max_age*: until a connection is
     retired, plus or minus half; 0 for never. *request_timeout*: from the first byte of a request, or from the connection, to
     the end of the request. *queue_delay_target*: how long requests may wait for the event loop before others are shed; 0 for
-    no such bound. *max_in_flight*: requests in ASGI above which others are shed.
+    no such bound. *send_timeout*: how long a client may take nothing, or less than 1 KiB a second on average. *max_in_flight*:
+    requests in ASGI above which others are shed, without those that wait for their client. *max_connections*: above it, an idle
+    connection is closed for each new one. *max_unsent_bytes*: what slow clients have not taken, of all connections together.
     """
 
     drain: timedelta
     keep_alive: timedelta
     max_age: timedelta
     request_timeout: timedelta
+    send_timeout: timedelta = timedelta(seconds=20)
     queue_delay_target: timedelta = timedelta(0)
     max_in_flight: int = 1000
+    max_connections: int = 8192
+    max_unsent_bytes: int = 32 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +38,8 @@ class ServerOptions:
 
     *respond_sync* is given the raw path of one segment and the headers of a GET, and whether the replica is overloaded.
     *probe* is given the raw path of a GET below `/-/`. Both return None for what is left to *asgi*. *shed* is the response to
-    any other request while the replica is overloaded; without it, none is shed.
+    any other request while the replica is overloaded; without it, none is shed. *refuse* is the
+    response to a request that cannot be read. *stats* counts what happens to connections.
     """
 
     asgi: ASGIApp
@@ -39,3 +47,5 @@ class ServerOptions:
     respond_sync: Callable[[bytes, Headers, bool], SyncResponse | None] | None = None
     probe: Callable[[bytes], SyncResponse | None] | None = None
     shed: Callable[[], SyncResponse] | None = None
+    refuse: Callable[[Problem], SyncResponse] | None = None
+    stats: ConnectionStats = field(default_factory=ConnectionStats)

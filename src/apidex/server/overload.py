@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable
 from time import monotonic
 
+from apidex.http.connection_stats import ConnectionStats
+
 OPERATIONS = b"/-/"
 """Paths below it are never shed: a replica that does not answer its probes is ended, which makes the load on others worse."""
 
@@ -19,8 +21,9 @@ class LoopLagDetector:
 
     _INTERVAL = 0.01
 
-    def __init__(self, target: float, *, clock: Callable[[], float] = monotonic) -> None:
-        self._target, self._clock = target or float("inf"), clock
+    def __init__(self, target: float, stats: ConnectionStats, *, clock: Callable[[], float] = monotonic) -> None:
+        self._stats, self._clock = stats, clock
+        self._target = target or float("inf")
         self._patience = 10 * self._target
         self._scheduled_at: float | None = None
         self._ran_at = self._short_at = float("-inf")
@@ -39,5 +42,6 @@ class LoopLagDetector:
 
     def _run(self, scheduled_at: float) -> None:
         self._scheduled_at, self._ran_at = None, self._clock()
-        if self._ran_at - scheduled_at <= self._target:
+        self._stats.loop_lag = self._ran_at - scheduled_at
+        if self._stats.loop_lag <= self._target:
             self._short_at = self._ran_at

@@ -1,0 +1,110 @@
+"""One request and its response by ASGI: what the application sends becomes bytes in the HTTP version of the client."""
+
+import asyncio
+from collections.abc import Awaitable
+from http import HTTPStatus
+from typing import Protocol
+
+from apidex.http.asgi import ASGIApp, Headers, Message, Scope
+from apidex.http.headers import encode_headers
+from apidex.logs import get_logger
+
+log = get_logger()
+
+STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
+
+
+class Wire(Protocol):
+    """What an exchange writes to: a connection."""
+
+    def write(self, data: bytes, /) -> None:
+        """Write bytes of the response."""
+
+    def drained(self) -> Awaitable[None]:
+        """Wait until the client has taken most of what was written. Cancelled when it is gone."""
+
+    def finish(self, *, is_last: bool) -> None:
+        """Note that the response is complete; *is_last* closes the connection."""
+
+    def abort(self) -> None:
+        """Close at once, because the response cannot be completed."""
+
+
+class Exchange:
+    """ASGI's receive and send for one request. The task is cancelled when the client is gone.
+
+    The body of the request is not handed over: no route reads one.
+    """
+
+    def __init__(self, wire: Wire, scope: Scope, common: bytes, *, is_last: bool) -> None:
+        self._wire, self._scope, self._common, self._is_last = wire, scope, common, is_last
+        self._is_received = self._is_started = self._is_complete = self._is_chunked = False
+        self._head = b""
+        self._left: int | None = None  # bytes of the body that the response still owes; None when it is not said
+
+    async def run(self, app: ASGIApp) -> None:
+        """Have *app* answer. A fault in it is a 500 when nothing was sent yet, and ends the connection otherwise."""
+        try:
+            await app(self._scope, self._receive, self._send)
+        except Exception as error:
+            log.error("request.broken", path=self._scope["path"], exc_info=error)
+        if not self._is_complete:
+            self._fail()
+
+    def _fail(self) -> None:
+        if self._is_started and not self._head:
+            self._wire.abort()
+            return
+        body = b"Internal Server Error"
+        length = b"content-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+        self._is_complete = True
+        self._wire.write(b"".join((STATUS_LINES[500], self._common, length, body)))
+        self._wire.finish(is_last=True)
+
+    async def _receive(self) -> Message:
+        if not self._is_received:
+            self._is_received = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        if not self._is_complete:
+            await asyncio.get_running_loop().create_future()  # until the task is cancelled
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Message) -> None:
+        await self._wire.drained()
+        if message["type"] == "http.response.start":
+            self._start(message["status"], message["headers"])
+        else:
+            self._body(message.get("body", b""), is_end=not message.get("more_body", False))
+
+    def _start(self, status: int, headers: Headers) -> None:
+        """Keep the head until the first part of the body, so that both are one write."""
+        self._is_started = True
+        for name, value in headers:
+            if name.lower() == b"content-length":
+                self._left = int(value)
+            elif name.lower() == b"connection" and value.lower() == b"close":
+                self._is_last = True
+        has_body = self._scope["method"] != "HEAD" and status not in (204, 304)
+        lines = [STATUS_LINES[status], self._common, encode_headers(headers)]
+        if has_body and self._left is None:
+            # RFC 9112, section 6.1: no chunks to a client of HTTP/1.0; the end of the connection ends the body
+            self._is_chunked = self._scope["http_version"] == "1.1"
+            self._is_last |= not self._is_chunked
+            lines.append(b"transfer-encoding: chunked\r\n" if self._is_chunked else b"")
+        if not has_body:
+            self._left = 0
+        if self._is_last and (b"connection", b"close") not in headers:
+            lines.append(b"connection: close\r\n")
+        self._head = b"".join((*lines, b"\r\n"))
+
+    def _body(self, body: bytes, *, is_end: bool) -> None:
+        if self._left is not None:
+            body = body[: self._left]
+            self._left -= len(body)
+        if self._is_chunked:
+            body = (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + (b"0\r\n\r\n" if is_end else b"")
+        self._wire.write(self._head + body if self._head else body)
+        self._head = b""
+        if is_end:
+            self._is_complete = True
+            self._wire.finish(is_last=self._is_last or bool(self._left))

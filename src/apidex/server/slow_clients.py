@@ -1,0 +1,37 @@
+"""The answers that clients have not taken, of all connections together: their memory has one bound."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+
+class SlowClient(Protocol):
+    """A connection whose client does not take what was written."""
+
+    def abort(self) -> None:
+        """Close at once."""
+
+
+class SlowClients:
+    """Connections that wait for their clients, the one that waits longest first. They hold at most *limit* bytes together."""
+
+    def __init__(self, limit: int, on_close: Callable[[], None]) -> None:
+        self._limit, self._on_close, self._held = limit, on_close, 0
+        self._sizes: dict[SlowClient, int] = {}
+
+    def add(self, client: SlowClient, size: int) -> None:
+        """Note that *client* has not taken *size* bytes.
+
+        Above the limit, those that have waited longest are closed, until one is left.
+        """
+        self.remove(client)
+        self._sizes[client] = size
+        self._held += size
+        while self._held > self._limit and len(self._sizes) > 1:
+            oldest = next(iter(self._sizes))
+            self.remove(oldest)
+            self._on_close()
+            oldest.abort()
+
+    def remove(self, client: SlowClient) -> None:
+        """*client* has taken it, or is gone."""
+        self._held -= self._sizes.pop(client, 0)
