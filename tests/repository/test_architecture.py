@@ -108,10 +108,7 @@ def words_of(name: str) -> set[str]:
 
 def test_no_name_has_a_banned_word():
     banned = {
-        f"{path.relative_to(ROOT)}: {name}"
-        for path in CODE
-        for name in names_of(path)
-        if words_of(name) & BANNED_NAMES
+        f"{path.relative_to(ROOT)}: {name}" for path in CODE for name in names_of(path) if words_of(name) & BANNED_NAMES
     }
     assert banned == set()
 

@@ -26,7 +26,7 @@ from apidex.server.config import ServerConfig
 from apidex.server.exchange import STATUS_LINES, Exchange
 from apidex.server.framing import check_head, is_host, target_of
 from apidex.server.overload import OPERATIONS
-from apidex.server.timers import SendWindow, ConnectionState
+from apidex.server.timers import ConnectionState, SendWindow
 
 HEAD_LIMIT = 64 * 2**10
 """The longest head of a request, in bytes."""

@@ -54,7 +54,7 @@ class Timers:
 
     def name(self, state: ConnectionState) -> str:
         """The word that the timer of *state* is counted under."""
-        return {ConnectionState.NEW: "new", ConnectionState.HEAD: "head", ConnectionState.BODY: "body", ConnectionState.IDLE: "idle"}.get(state, "linger")
+        return state.name.lower()
 
 
 class SendWindow:
