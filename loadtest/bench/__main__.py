@@ -1,6 +1,6 @@
 """All benchmarks, or some of them: figures and ratios, losses included. No figure fails a run.
 
-    python -m loadtest.bench [--short] [--write] [--upstream FILE] [contenders] [start] [scaling] [overload] [fleet]
+    python -m loadtest.bench [--short] [--write] [--upstream FILE] [contenders] [start] [scaling] [overload] [fleet] [hostile]
 
 It takes the list of public APIs from the tests' data, unless --upstream names another file.
 """
@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from loadtest.bench import compare, fleet, overload, scaling, start
+from loadtest.bench import compare, fleet, hostile, overload, scaling, start
 from loadtest.bench.process import MissingToolError, on_the_client_core
 
 _ROOT = Path(__file__).parents[2]
@@ -37,6 +37,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], str]] = {
     "scaling": _scaling,
     "overload": lambda options: overload.measure(short=options.short),
     "fleet": lambda options: fleet.measure(10_000 if options.short else 1_000_000),
+    "hostile": lambda options: hostile.measure(options.upstream.resolve(), short=options.short),
 }
 
 

@@ -106,6 +106,11 @@ def resident_mb(pid: int, line: str = "VmRSS") -> float:
     return int(next(row for row in status.splitlines() if row.startswith(f"{line}:")).split()[1]) * 1024 / 1e6
 
 
+def descriptors(pid: int) -> int:
+    """How many file descriptors a process has open."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
 def memory_mb(pid: int) -> float:
     """Memory of a process and its children: the private part of each, and once each memfd that they share."""
     own, shared = 0.0, dict[int, int]()

@@ -152,10 +152,11 @@ def test_all_contenders_give_the_same_answers_and_are_put_side_by_side(data):
         ("scaling", "others beside it, p99 ms"),
         ("overload", "shed, a second"),
         ("fleet", "payload read by each, times"),
+        ("hostile", "closed again after, s"),
     ],
 )
 def test_each_part_measures(part, said):
-    need("wrk", "redis-server")
+    need("wrk", "redis-server", "nginx")
     done = bench("--short", part)
     assert (done.returncode, done.stderr) == (0, "")
     assert said in done.stdout

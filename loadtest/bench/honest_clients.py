@@ -1,0 +1,112 @@
+"""Clients that send requests at a fixed rate on kept-alive connections: how many fail, and how long the others take.
+
+    python -m loadtest.bench.honest_clients PORT SECONDS PATH…
+
+A request is sent when it is due, or after the response before it; its latency counts from when it was due.
+"""
+
+import asyncio
+import gc
+import subprocess
+import sys
+from itertools import cycle
+from statistics import quantiles
+
+import msgspec
+import uvloop
+
+from loadtest.bench.process import CLIENT_CORE, pinned
+
+CLIENTS = 16
+
+_INTERVAL = 0.1
+"""Seconds between two requests of a client."""
+
+_PATIENCE = 5.0
+"""Seconds after which a request has failed."""
+
+
+class Honest(msgspec.Struct):
+    """How many requests were sent, those that *failed* by reason, and the p99 and the longest latency in milliseconds."""
+
+    sent: int
+    failed: dict[str, int]
+    p99: float
+    longest: float
+
+
+def ask(port: int, seconds: float, *paths: str) -> Honest:
+    """Have the clients request *paths* in turn for so long, in a process of their own."""
+    command = pinned(CLIENT_CORE, [sys.executable, "-m", __name__, str(port), str(seconds), *paths])
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)  # noqa: S603 - this interpreter
+    return msgspec.json.decode(done.stdout, type=Honest)
+
+
+class _Client:
+    """One client, with its latencies in seconds, and the reasons of what failed."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self.latencies: list[float] = []
+        self.failed: list[str] = []
+
+    async def run(self, first: float, until: float, paths: tuple[str, ...]) -> None:
+        """Send a request every interval."""
+        loop, due = asyncio.get_running_loop(), first
+        for path in cycle(paths):
+            if due > until:
+                break
+            await asyncio.sleep(max(0, due - loop.time()))
+            try:
+                status = await asyncio.wait_for(self._request(path), _PATIENCE)
+                self.latencies.append(loop.time() - due)
+                if status != b"200":
+                    self.failed.append(status.decode())
+            except (OSError, asyncio.IncompleteReadError) as error:
+                self.failed.append(type(error).__name__)
+                self._close()
+            due += _INTERVAL
+        self._close()
+
+    async def _request(self, path: str) -> bytes:
+        """The status of the response, once all of it was read."""
+        if self._reader is None or self._writer is None or self._reader.at_eof():
+            self._close()
+            self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        self._writer.write(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
+        await self._reader.readexactly(int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0]))
+        if b"connection: close" in head:
+            self._close()
+        return head[9:12]
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        self._reader = self._writer = None
+
+
+async def _ask(port: int, seconds: float, paths: tuple[str, ...]) -> Honest:
+    clients, now = [_Client(port) for _ in range(CLIENTS)], asyncio.get_running_loop().time()
+    firsts = (now + number * _INTERVAL / CLIENTS for number in range(CLIENTS))
+    await asyncio.gather(
+        *(client.run(first, now + seconds, paths) for client, first in zip(clients, firsts, strict=True))
+    )
+    latencies = [took * 1000 for client in clients for took in client.latencies] or [0.0, 0.0]
+    failed = [reason for client in clients for reason in client.failed]
+    reasons = {reason: failed.count(reason) for reason in set(failed)}
+    sent = sum(len(client.latencies) for client in clients) + len(failed)
+    return Honest(sent, reasons, quantiles(latencies, n=100)[-1], max(latencies))
+
+
+def main() -> None:
+    """Print the figures as JSON."""
+    port, seconds, *paths = sys.argv[1:]
+    gc.disable()
+    print(msgspec.json.encode(uvloop.run(_ask(int(port), float(seconds), tuple(paths)))).decode())
+
+
+if __name__ == "__main__":
+    main()

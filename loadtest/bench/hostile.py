@@ -1,0 +1,173 @@
+"""A thousand hostile clients of each kind beside sixteen honest ones: what the honest ones notice, and what the server holds.
+
+The clients use one core, the server the other. After the attack the hostile clients are stopped, with all their connections
+open: what the server gives back then, it gives back by its own timers.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Event
+
+from loadtest.bench import honest_clients
+from loadtest.bench.hostile_clients import KINDS, SMALL, WIDE
+from loadtest.bench.process import (
+    CLIENT_CORE,
+    ServerProcess,
+    descriptors,
+    get,
+    in_background,
+    pinned,
+    resident_mb,
+    running,
+    tool,
+    wait_for,
+)
+from loadtest.bench.table import Cell, formatted
+from loadtest.system import free_port
+
+SEARCH = "/v1/search?q=weather"
+
+_COLUMNS = {
+    "hostile clients": "",
+    "server": "",
+    "honest, failed": ",.0f",
+    "p99 quiet, ms": ".2f",
+    "p99, ms": ".2f",
+    "times quiet": ".1f",
+    "longest, ms": ".0f",
+    "memory more, MB": ".0f",
+    "descriptors, most": ",.0f",
+    "closed again after, s": ".0f",
+}
+
+_NGINX = """
+daemon off; worker_processes 1; worker_rlimit_nofile 16384; pid {folder}/nginx.pid;
+events {{ worker_connections 16384; }}
+http {{
+  access_log off; default_type application/json;
+  client_body_temp_path {folder}/nginx; proxy_temp_path {folder}/nginx; fastcgi_temp_path {folder}/nginx;
+  uwsgi_temp_path {folder}/nginx; scgi_temp_path {folder}/nginx;
+  server {{ listen 127.0.0.1:{port} backlog=4096; root {folder}/files; }}
+}}
+"""
+
+
+class _Peak:
+    """The most memory and descriptors that a server has used."""
+
+    def __init__(self, server: ServerProcess) -> None:
+        self._pid = server.pid
+        self.memory, self.descriptors = resident_mb(server.pid), descriptors(server.pid)
+
+    def look(self) -> None:
+        """Compare with what it uses now."""
+        self.memory = max(self.memory, resident_mb(self._pid))
+        self.descriptors = max(self.descriptors, descriptors(self._pid))
+
+
+def measure(upstream: Path, *, short: bool) -> str:
+    """The table: every kind against every server. Raises MissingToolError."""
+    kinds, seconds, patience = (["empty lines after an answer"], 2.0, 6.0) if short else (list(KINDS), 60.0, 30.0)
+    return shown([row for kind in kinds for row in rows(upstream, kind, seconds, patience)])
+
+
+def shown(figures: list[tuple[Cell, ...]]) -> str:
+    """The table of rows."""
+    return formatted(_COLUMNS, figures)
+
+
+def rows(upstream: Path, kind: str, seconds: float, patience: float) -> Iterator[tuple[Cell, ...]]:
+    """A row for each server under clients of one kind for so long. It has *patience* seconds to close all descriptors."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        with _replica(upstream, free_port()) as server:
+            _write_files(folder / "files", server.port)
+            yield kind, "Apidex", *_figures(server, kind, seconds, patience, SMALL, SEARCH)
+        with _nginx(folder, free_port()) as server:
+            yield kind, "nginx, files", *_figures(server, kind, seconds, patience, SMALL)
+
+
+def _write_files(folder: Path, port: int) -> None:
+    """Keep the replica's answers for nginx."""
+    folder.parent.chmod(0o755)  # nginx gives up root
+    for path in (SMALL, WIDE):
+        file = folder / path[1:]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(get(port, path).body)
+
+
+@contextmanager
+def _replica(upstream: Path, port: int) -> Iterator[ServerProcess]:
+    environ = {"APIDEX_PORT": str(port), "APIDEX_UPSTREAM": upstream.as_uri(), "APIDEX_LOG_LEVEL": "error"}
+    with running([sys.executable, "-m", "apidex", "serve"], environ) as pid:
+        wait_for(port, "/-/readyz")
+        yield ServerProcess(pid, port)
+
+
+@contextmanager
+def _nginx(folder: Path, port: int) -> Iterator[ServerProcess]:
+    configuration = folder / "nginx.conf"
+    configuration.write_text(_NGINX.format(folder=folder, port=port))
+    with running([tool("nginx"), "-e", "stderr", "-c", str(configuration), "-p", str(folder)]) as master:
+        wait_for(port, SMALL)
+        worker = int(Path(f"/proc/{master}/task/{master}/children").read_text().split()[0])
+        yield ServerProcess(worker, port)
+
+
+def _figures(server: ServerProcess, kind: str, seconds: float, patience: float, *paths: str) -> tuple[Cell, ...]:
+    """The figures of one server under clients of one kind."""
+    get(server.port, WIDE)
+    quiet = honest_clients.ask(server.port, max(1.0, seconds / 4), *paths)
+    time.sleep(0.2)  # until the honest clients' connections are closed
+    before = _Peak(server)
+    with _attackers(kind, server.port) as attackers:
+        with _watched(server) as peak:
+            busy = honest_clients.ask(server.port, seconds, *paths)
+        os.kill(attackers, signal.SIGSTOP)
+        closed_after = _seconds_until_closed(server, before.descriptors, patience)
+    failed: Cell = ", ".join(f"{count} {reason}" for reason, count in busy.failed.items()) or 0
+    latencies = (quiet.p99, busy.p99, busy.p99 / quiet.p99, busy.longest)
+    return failed, *latencies, peak.memory - before.memory, peak.descriptors, closed_after
+
+
+@contextmanager
+def _attackers(kind: str, port: int) -> Iterator[int]:
+    command = [sys.executable, "-m", "loadtest.bench.hostile_clients", kind, str(KINDS[kind].number), str(port)]
+    with subprocess.Popen(pinned(CLIENT_CORE, command)) as process:  # noqa: S603 - this interpreter
+        try:
+            time.sleep(1)
+            yield process.pid
+        finally:
+            process.kill()
+
+
+@contextmanager
+def _watched(server: ServerProcess) -> Iterator[_Peak]:
+    peak, ended = _Peak(server), Event()
+
+    def watch() -> None:
+        while not ended.wait(0.25):
+            peak.look()
+
+    with in_background(watch):
+        try:
+            yield peak
+        finally:
+            ended.set()
+
+
+def _seconds_until_closed(server: ServerProcess, count: int, patience: float) -> Cell:
+    """Seconds until the server has no more descriptors than *count*."""
+    began = time.monotonic()
+    while (took := time.monotonic() - began) < patience:
+        if descriptors(server.pid) <= count:
+            return took
+        time.sleep(0.2)
+    return f"{descriptors(server.pid) - count:,} left"

@@ -1,0 +1,168 @@
+"""Many clients that cost a server as much as they can, each of one kind. One process, ended by its parent.
+
+    python -m loadtest.bench.hostile_clients KIND COUNT PORT
+
+A client whose connection ends opens another, a second after it opened the last one. Source addresses are 127.0.0.2 and the
+following, so that there are ports enough.
+"""
+
+import asyncio
+import os
+import random
+import resource
+import socket
+import struct
+import sys
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+import uvloop
+
+SMALL, WIDE = "/Cat", "/v1/entries"
+"""A short answer and the longest one. Other servers in the table have files of these names."""
+
+_PAUSE = 1.0
+"""Seconds between two bytes, and from one connection of a client to its next one at least."""
+
+_ADDRESSES = 16
+_RECEIVE_BUFFER = 4096
+_GARBAGE_BYTES = 4096
+_PIPELINE = 500
+
+
+class HostileClient(NamedTuple):
+    """What a client does on a connection, until it is over or the server closes it, and how many such clients there are."""
+
+    act: Callable[[socket.socket], Awaitable[None]]
+    number: int = 1000
+    is_reading: bool = True
+
+
+def _request(path: str, more: str = "") -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: a\r\n{more}\r\n".encode()
+
+
+async def _read(connection: socket.socket) -> None:
+    """Read all until the server closes."""
+    while await asyncio.get_running_loop().sock_recv(connection, 2**16):
+        pass
+
+
+async def _send(connection: socket.socket, data: bytes) -> None:
+    await asyncio.get_running_loop().sock_sendall(connection, data)
+
+
+def _dripping(first: bytes, byte: bytes) -> Callable[[socket.socket], Awaitable[None]]:
+    """Send *first*, and then *byte* again and again, and read meanwhile."""
+
+    async def act(connection: socket.socket) -> None:
+        await _send(connection, first)
+        reading = asyncio.create_task(_read(connection))
+        try:
+            while not reading.done():
+                await asyncio.sleep(_PAUSE)
+                await _send(connection, byte)
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+    return act
+
+
+def _idle(first: bytes) -> Callable[[socket.socket], Awaitable[None]]:
+    async def act(connection: socket.socket) -> None:
+        await _send(connection, first)
+        await _read(connection)
+
+    return act
+
+
+async def _never_read(connection: socket.socket) -> None:
+    """Ask, and find out that the connection is closed by sending a byte a second."""
+    await _send(connection, _request(WIDE))
+    while True:
+        await asyncio.sleep(_PAUSE)
+        await _send(connection, b"\r\n")
+
+
+async def _read_a_byte(connection: socket.socket) -> None:
+    await _send(connection, _request(WIDE))
+    while await asyncio.get_running_loop().sock_recv(connection, 1):  # noqa: ASYNC110 - it waits for the server
+        await asyncio.sleep(_PAUSE)
+
+
+async def _pipeline(connection: socket.socket) -> None:
+    while True:
+        await _send(connection, _request(WIDE) + _request(SMALL) * _PIPELINE)
+
+
+async def _reset(connection: socket.socket) -> None:
+    await _send(connection, _request(WIDE))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+async def _half_close(connection: socket.socket) -> None:
+    """Send nothing more, and never close."""
+    await _send(connection, _request(WIDE))
+    connection.shutdown(socket.SHUT_WR)
+    await asyncio.get_running_loop().create_future()
+
+
+async def _send_garbage(connection: socket.socket) -> None:
+    await _send(connection, random.randbytes(_GARBAGE_BYTES))
+    await _read(connection)
+
+
+KINDS = {
+    "silent": HostileClient(_idle(b"")),
+    "head, a byte a second": HostileClient(_dripping(_request(SMALL)[:-2] + b"X: ", b"x")),
+    "body, a byte a second": HostileClient(_dripping(_request(SMALL, "Content-Length: 100000\r\n"), b"x")),
+    "empty lines after an answer": HostileClient(_dripping(_request(SMALL), b"\r\n")),
+    "never reading": HostileClient(_never_read, is_reading=False),
+    "reading a byte a second": HostileClient(_read_a_byte, is_reading=False),
+    "pipelining, not reading": HostileClient(_pipeline, is_reading=False),
+    "resets": HostileClient(_reset),
+    "half-closed, not reading": HostileClient(_half_close, is_reading=False),
+    "idle": HostileClient(_idle(_request(SMALL)), number=4000),
+    "garbage": HostileClient(_send_garbage),
+}
+
+
+async def _connect(client: HostileClient, number: int, port: int) -> None:
+    """One connection of a client."""
+    with socket.socket() as connection:
+        connection.setblocking(False)
+        if not client.is_reading:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        connection.bind((f"127.0.0.{2 + number % _ADDRESSES}", 0))
+        try:
+            await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
+            await client.act(connection)
+        except OSError:
+            pass  # closed by the server
+
+
+async def _stay(client: HostileClient, number: int, port: int) -> None:
+    loop = asyncio.get_running_loop()
+    await asyncio.sleep(random.uniform(0, _PAUSE))
+    while True:
+        began = loop.time()
+        await _connect(client, number, port)
+        await asyncio.sleep(max(0, began + _PAUSE - loop.time()))
+
+
+async def _attack(client: HostileClient, count: int, port: int) -> None:
+    await asyncio.gather(*(_stay(client, number, port) for number in range(count)))
+
+
+def main() -> None:
+    """Attack until the process is ended."""
+    kind, count, port = sys.argv[1:]
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    os.nice(19)  # honest clients on the same core are measured, and are not to wait for this
+    uvloop.run(_attack(KINDS[kind], int(count), int(port)))
+
+
+if __name__ == "__main__":
+    main()
