@@ -1,8 +1,18 @@
-"""Which events are logged, and where: one line each on a stream, JSON for machines or text for a terminal."""
+"""Which events are logged, and where: one line each on a stream, JSON for machines or text for a terminal.
 
+Logging never raises and never waits: a log that cannot be written must not stop what it reports on.
+"""
+
+import atexit
+import contextlib
 import logging
+import os
+import select
 import sys
-from typing import Literal, Protocol, TextIO
+from queue import Full, Queue
+from threading import Event as Signal
+from threading import Lock, Thread
+from typing import Any, Literal, Protocol, TextIO
 
 import structlog
 from structlog.typing import Processor
@@ -36,17 +46,112 @@ def get_logger() -> Log:
     return log
 
 
+class LineSink:
+    """Writes lines to a descriptor, in a thread, since a pipe whose reader stalls blocks a write. Counts lines that are *lost*.
+
+    A QueueListener of `logging` would do, but for its `stop`, which waits without a limit for a reader that has stalled.
+    """
+
+    CAPACITY = 1024
+    """Lines that wait for a slow reader. Further ones are lost."""
+
+    PATIENCE = 1.0
+    """Seconds that a descriptor in non-blocking mode may be full, and that `flush` waits."""
+
+    def __init__(self) -> None:
+        self.lost = 0
+        self._lock = Lock()
+        self._queue: Queue[tuple[int | None, bytes] | Signal] = Queue(self.CAPACITY)
+        self._thread: Thread | None = None
+        self._descriptor: int | None = None
+        self._torn = False  # the last line was written in part
+
+    def open(self, stream: TextIO | None) -> None:
+        """Write to *stream* from now on. Where it is missing, closed or not a file, every line is lost."""
+        self._descriptor = None
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            self._descriptor = os.dup(stream.fileno())  # type: ignore[union-attr] # a copy stays open
+
+    def write(self, text: str) -> None:
+        """Queue *text* and a line break, or count it as lost."""
+        try:
+            self._queue.put_nowait((self._descriptor, text.encode(errors="backslashreplace") + b"\n"))
+            if self._thread is None:
+                self._start()
+        except (Full, RuntimeError):  # RuntimeError: no thread can be started
+            self.lose()
+
+    msg = debug = info = warning = warn = error = critical = exception = fatal = log = write
+    """The methods that structlog calls, each by its level."""
+
+    def lose(self) -> None:
+        """Count a line as lost."""
+        with self._lock:
+            self.lost += 1
+
+    def flush(self) -> None:
+        """Wait until what was queued is written, but not longer than PATIENCE."""
+        written = Signal()
+        with contextlib.suppress(Full):
+            self._queue.put(written, timeout=self.PATIENCE)
+            if self._thread is not None:
+                written.wait(self.PATIENCE)
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = Thread(target=self._run, name="log", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            item = self._queue.get()
+            if isinstance(item, Signal):
+                item.set()
+                continue
+            try:
+                self._write(*item)
+            except Exception:  # no space, no reader, no descriptor: the next line may succeed
+                self.lose()
+
+    def _write(self, descriptor: int | None, line: bytes) -> None:
+        """Write *line* whole. Raises OSError."""
+        if descriptor is None:
+            raise OSError
+        left = memoryview(b"\n" + line if self._torn else line)
+        while left:
+            try:
+                left = left[os.write(descriptor, left) :]
+            except BlockingIOError:
+                if not select.select([], [descriptor], [], self.PATIENCE)[1]:
+                    raise
+            finally:
+                self._torn = bool(left) and (self._torn or len(left) < len(line))
+
+
+sink = LineSink()
+"""The sink of the process. Its lines are written before the process ends, as far as they can be."""
+
+atexit.register(sink.flush)
+
+
 def is_text(log_format: str, stream: TextIO | None = None) -> bool:
     """Whether *log_format* means text on *stream*: `text` always does, `auto` on a terminal, `json` never."""
-    return log_format == "text" or (log_format == "auto" and (stream or sys.stdout).isatty())
+    return log_format == "text" or (log_format == "auto" and _is_terminal(stream or sys.stdout))
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    """Whether *stream* is a terminal; one that is missing or closed is not."""
+    return stream is not None and not stream.closed and stream.isatty()
 
 
 def configure(log_format: str, level: str, served_by: str, stream: TextIO | None = None) -> None:
     """Set up logging for the process, on *stream* or else on standard output, as `is_text` says or as JSON."""
     text = is_text(log_format, stream)
+    sink.open(stream or sys.stdout)
     for_people: list[Processor] = [
         structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-        structlog.dev.ConsoleRenderer(colors=(stream or sys.stdout).isatty()),
+        structlog.dev.ConsoleRenderer(colors=_is_terminal(stream or sys.stdout)),
     ]
     for_machines: list[Processor] = [
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -59,13 +164,26 @@ def configure(log_format: str, level: str, served_by: str, stream: TextIO | None
             structlog.processors.add_log_level,
             *(for_people if text else for_machines),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        wrapper_class=_never_raising(structlog.make_filtering_bound_logger(level)),
+        logger_factory=lambda *_: sink,
         cache_logger_on_first_use=True,
     )
     if not text:
         structlog.contextvars.bind_contextvars(served_by=served_by)
     logging.basicConfig(level=logging.WARNING, handlers=[_ToStructlog()], force=True)
+
+
+def _never_raising(wrapper: type[Any]) -> type[Any]:
+    """*wrapper*, for which an event that cannot be rendered is a lost line."""
+
+    class Guarded(wrapper):  # type: ignore[misc]
+        def _proxy_to_logger(self, *given: Any, **facts: Any) -> None:  # noqa: ANN401 - structlog's
+            try:
+                super()._proxy_to_logger(*given, **facts)
+            except Exception:  # such as the repr of a fact that raises
+                sink.lose()
+
+    return Guarded
 
 
 class _ToStructlog(logging.Handler):

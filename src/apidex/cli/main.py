@@ -10,7 +10,7 @@ import os
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from textwrap import indent
 from typing import Any
@@ -102,6 +102,7 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0 for success, 1 for a failure, 2 for a wrong setting or option."""
+    _open_missing_streams()
     options = _parse(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names have characters that not every terminal has
@@ -118,8 +119,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _open_missing_streams() -> None:
+    """Open standard descriptors that are closed, or a socket would take their number, and output meant for them."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
 def _report(error: Exception, status: int) -> int:
-    print(f"apidex: {error}", file=sys.stderr)
+    if sys.stderr is not None:
+        with suppress(OSError):  # the status says it too
+            print(f"apidex: {error}", file=sys.stderr)
     return status
 
 

@@ -48,6 +48,6 @@ def _end(app: App) -> None:
 def _say(settings: Settings, people: str, event: logs.Event, **facts: object) -> None:
     """Tell people on a terminal, and machines in the log."""
     if logs.is_text(settings.log_format):
-        print(people, flush=True)
+        logs.sink.write(people)
     else:
         log.info(event, **facts)

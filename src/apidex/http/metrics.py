@@ -20,7 +20,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from apidex import __version__
+from apidex import __version__, logs
 from apidex.http.connection_stats import ConnectionStats
 from apidex.http.response_cache import ResponseCache
 from apidex.replication.freshness import State
@@ -114,6 +114,7 @@ class Metrics(Collector):
         refresher, current, stats = self._refresher, self._refresher.current, self._refresher.stats
         info = {"version": __version__, "python": platform.python_version()}
         yield InfoMetricFamily("apidex_build", "This release", info)
+        yield CounterMetricFamily("apidex_log_lines_lost", "Log lines that could not be written", logs.sink.lost)
         for name, about, value in (
             ("apidex_catalogue_age_seconds", "Time since the upstream validated the catalogue", refresher.age()),
             ("apidex_catalogue_entries", "Entries of the catalogue", len(current.catalogue)),

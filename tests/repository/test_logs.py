@@ -1,0 +1,133 @@
+"""A log that cannot be written stops nothing: its lines are lost and counted, and it recovers."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import httpx
+import pytest
+import structlog
+
+from apidex import logs
+from fakes import publicapis
+from processes import HANG, wait_until
+
+LINE = "a line of the log"
+
+
+@pytest.fixture
+def pipe():
+    """A pipe, and a sink that writes to it."""
+    reader, writer = os.pipe()
+    sink = logs.LineSink()
+    with os.fdopen(writer, "w") as stream:
+        sink.open(stream)
+    return reader, sink
+
+
+def test_a_stalled_reader_blocks_nothing_and_gets_what_waited(pipe):
+    reader, sink = pipe
+    began = time.monotonic()
+    for _ in range(5000):
+        sink.write("x" * 1000)
+    assert time.monotonic() - began < HANG / 4
+    assert 5000 - sink.CAPACITY - 200 <= sink.lost < 5000, "a pipe holds 64 KiB, the queue CAPACITY lines"
+    text = b""
+    while text.count(b"\n") < 5000 - sink.lost:
+        text += os.read(reader, 65_536)
+    assert {*text.splitlines()} == {b"x" * 1000}
+
+
+def test_a_reader_that_returns_gets_the_next_line(tmp_path):
+    fifo, sink = tmp_path / "log", logs.LineSink()
+    os.mkfifo(fifo)
+    first = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    with fifo.open("w") as stream:
+        sink.open(stream)
+    os.close(first)
+    sink.write(LINE)
+    sink.flush()
+    assert sink.lost == 1
+    second = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    sink.write(LINE)
+    sink.flush()
+    assert (os.read(second, 100), sink.lost) == (f"{LINE}\n".encode(), 1)
+
+
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "missing"])
+def test_a_stream_that_is_missing_or_closed_loses_lines(tmp_path, closed):
+    stream = None
+    if closed:
+        stream = (tmp_path / "log").open("w")
+        stream.close()
+    assert not logs.is_text("auto", stream) or stream is None
+    sink = logs.LineSink()
+    sink.open(stream)
+    sink.write(LINE)
+    sink.flush()
+    assert sink.lost == 1
+
+
+def test_an_event_that_cannot_be_rendered_is_a_lost_line(tmp_path, monkeypatch):
+    class Unprintable:
+        def __repr__(self) -> str:
+            raise ZeroDivisionError
+
+    before = structlog.get_config()
+    monkeypatch.setattr(logs, "sink", logs.LineSink())
+    with (tmp_path / "log").open("w") as stream:
+        logs.configure("json", "info", "replica-1", stream)
+        try:
+            logs.get_logger().info("serve.ending", fact=Unprintable())
+            logs.get_logger().info("serve.ending", fact="\udcff")
+        finally:
+            structlog.configure(**before)
+            structlog.contextvars.clear_contextvars()
+    logs.sink.flush()
+    assert logs.sink.lost == 1
+    assert '"serve.ending"' in (tmp_path / "log").read_text()
+
+
+REDIRECTIONS = {
+    "no space": ">/dev/full",
+    "standard output closed": ">&-",
+    "all standard streams closed": "<&- >&- 2>&-",
+    "no reader": "",
+}
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+@pytest.mark.parametrize("redirection", REDIRECTIONS.values(), ids=REDIRECTIONS)
+def test_serve_starts_refreshes_and_ends_without_a_log(tmp_path, redirection, log_format):
+    file = tmp_path / "entries.json"
+    file.write_bytes(publicapis("Cat"))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    url, options = f"http://127.0.0.1:{port}", f"--log-format {log_format} --poll-seconds 0.05 --refresh-seconds 1"
+    environ = {"APIDEX_UPSTREAM": file.as_uri(), "APIDEX_PORT": str(port), "APIDEX_DRAIN_SECONDS": "0"}
+    reader, writer = os.pipe()
+    process = subprocess.Popen(
+        ["sh", "-c", f'exec "{sys.executable}" -m apidex serve {options} {redirection}'],
+        env=os.environ | environ,
+        stdout=writer,
+    )
+    os.close(writer)
+    os.close(reader)
+
+    def refreshes() -> int:
+        try:
+            return httpx.get(f"{url}/v1/catalogue").json()["upstream"]["refreshes"].get("not_modified", 0)
+        except httpx.HTTPError:
+            return 0
+
+    with process:
+        try:
+            wait_until(lambda: refreshes() > 1, "the replica goes on refreshing")
+            wait_until(lambda: "lines_lost_total 0.0" not in httpx.get(f"{url}/-/metrics").text, "a lost line")
+            assert httpx.get(f"{url}/Cat").json()
+            process.terminate()
+            assert process.wait(HANG) == 0
+        finally:
+            process.kill()
