@@ -1,10 +1,12 @@
 """The HTTP interface as a client meets it."""
 
 import re
+from datetime import datetime
 
 import pytest
 
 from apidex.catalogue.entry import NAME_LIMIT
+from apidex.http.probes import Probes
 from apidex.search.filters import FILTERS
 from conftest import client_of, refreshed, running_app
 
@@ -162,6 +164,23 @@ async def test_a_draining_replica_is_alive_but_not_ready(client, app):
     assert (response.status_code, response.json()["status"]) == (503, 503)
     assert (await client.get("/-/livez")).status_code == 200
     assert (await client.get("/Cat")).status_code == 200
+
+
+async def test_a_replica_whose_refresh_task_has_stopped_shows_it_and_is_not_alive(client, app, clock):
+    probe, stopped_at = Probes(app.replica), (await client.get("/v1/catalogue")).json()["last_turn_at"]
+    for hours, status in ((1, 200), (39, 503), (40, 503)):  # a poll takes an hour here
+        clock.passes(hours * 3600)
+        live = await client.get("/-/livez")
+        fast_status, headers, body = probe.respond_sync(b"/-/livez")
+        assert (live.status_code, live.content) == (fast_status, body) == (status, live.content)
+        assert f"content-type: {live.headers['content-type']}\r\n".encode() in headers
+        assert (await client.get("/-/readyz")).status_code == 200
+        assert (await client.get("/v1/catalogue")).json()["last_turn_at"] == stopped_at
+    metric = r"^apidex_refresh_last_turn_timestamp_seconds (\S+)$"
+    shown = re.search(metric, (await client.get("/-/metrics")).text, re.MULTILINE)[1]
+    assert float(shown) == datetime.fromisoformat(stopped_at).timestamp()
+    await app.replica.refresher.turn()
+    assert (await client.get("/-/livez")).status_code == 200
 
 
 async def test_probes_do_not_fetch(client, upstream):

@@ -249,3 +249,53 @@ async def test_while_the_upstream_hangs_a_replica_takes_what_another_has(clock, 
             hangs, serves = app.replica.refresher, other.replica.refresher
             await until(lambda: hangs.current.version == serves.current.version)
         assert hangs.state() is State.FRESH
+
+
+async def test_only_cancellation_ends_the_task_that_refreshes(upstream, clock, redis, monkeypatch):
+    """Not a fault, not a fault in its handling, not a CancelledError that did not come from outside."""
+    refresher, faults = refresher_of(upstream, clock, redis, poll=0.05), []
+
+    def read():
+        faults.append([ZeroDivisionError, asyncio.CancelledError][len(faults) % 2])
+        raise faults[-1]
+
+    def fails(*_):
+        raise OSError("no space left for the log")
+
+    monkeypatch.setattr(refresher.store, "read", read)
+    monkeypatch.setattr(refresher.stats, "fetch_failed", fails)
+    async with HANG_GUARD():
+        task = asyncio.create_task(refresher.run())
+        await until(lambda: len(faults) > 4)
+        monkeypatch.undo()
+        await until(lambda: refresher.state() is State.FRESH)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+@pytest.mark.parametrize("redis_is_there", [True, False])
+async def test_an_upstream_that_hangs_does_not_stall_a_replica(clock, redis_is_there):
+    redis, hanging = FakeRedis(clock), FakeUpstream()
+    hanging.hangs()
+    if not redis_is_there:
+        redis.goes_down()
+    late = {"poll": timedelta(seconds=0.05), "startup_timeout": timedelta(0)}
+    async with HANG_GUARD(), running_app(hanging, clock, redis, **late) as app:
+        refresher = app.replica.refresher
+        await until(lambda: hanging.asked)
+        clock.passes(HOUR)
+        await until(lambda: refresher.since_last_turn() == 0)
+        assert not refresher.is_stalled()
+
+
+async def test_replicas_that_stall_together_are_not_restarted_together(upstream, clock, redis):
+    fleet = [refresher_of(upstream, clock, redis, seed=seed) for seed in range(8)]
+    clock.passes(600)
+    assert not any(replica.is_stalled() for replica in fleet)
+    stalled = []
+    for _ in range(10):
+        clock.passes(60)
+        stalled.append(sum(replica.is_stalled() for replica in fleet))
+    assert stalled[-1] == 8
+    assert len(set(stalled)) >= 4

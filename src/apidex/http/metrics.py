@@ -120,6 +120,11 @@ class Metrics(Collector):
             ("apidex_catalogue_entries", "Entries of the catalogue", len(current.catalogue)),
             ("apidex_catalogue_stamp", "Order of the catalogue, in milliseconds", current.stamp),
             ("apidex_catalogue_shared", "1 if the catalogue is the fleet's copy", current.shared),
+            (
+                "apidex_refresh_last_turn_timestamp_seconds",
+                "When the refresh task last took a turn, in seconds since 1970",
+                refresher.clock.wall() - refresher.since_last_turn(),
+            ),
             ("apidex_redis_reachable", "1 if Redis answered the last poll", stats.redis_reachable),
         ):
             yield GaugeMetricFamily(name, about, value)

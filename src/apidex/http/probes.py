@@ -29,6 +29,11 @@ def shutting_down() -> Problem:
     return Problem(503, "Replica is shutting down.")
 
 
+def stalled() -> Problem:
+    """The response to the liveness probe when the refresh task has stopped: a restart helps, and nothing else."""
+    return Problem(503, "Refresh task has stopped.")
+
+
 class Probes:
     """Responses to the probes of *replica*."""
 
@@ -42,13 +47,17 @@ class Probes:
             return 200, encode_headers([(b"cache-control", b"no-store"), *entity, *common]), body
 
         self._responses = {LIVEZ: response(ALIVE), READYZ: response(READY)}
-        self._shutting_down = shutting_down().response(common)
+        self._shutting_down, self._stalled = shutting_down().response(common), stalled().response(common)
 
     def respond_sync(self, raw_path: bytes) -> SyncResponse | None:
         """The response to a GET; None for a path that is not a probe's."""
         route = _ROUTES.get(raw_path)
         if route is None:
             return None
-        response = self._shutting_down if route == READYZ and self._replica.draining else self._responses[route]
+        response = self._responses[route]
+        if route == READYZ and self._replica.draining:
+            response = self._shutting_down
+        elif route == LIVEZ and self._replica.refresher.is_stalled():
+            response = self._stalled
         self._replica.metrics.route(route).observe(response[0], 0.0)
         return response

@@ -33,6 +33,10 @@ from apidex.replication.status import FetchFailure, Origin, RefreshStats, broken
 from apidex.replication.store import RedisStore
 from apidex.replication.upstream import Upstream
 
+_STALLED_AFTER = 600.0
+_STALLED_AFTER_POLLS = 20
+"""Seconds and polls without a turn after which the refresh task counts as stalled: the longer of the two, up to twice that."""
+
 
 class Refresher:
     """Keeps *current* as fresh as the upstream allows, and the same as everywhere in the fleet.
@@ -63,6 +67,10 @@ class Refresher:
         self._random = random
         self._dropped = ""  # the stored version that was dropped last as unreadable
         self._redis_failures = 0  # consecutive turns
+        self._last_turn = clock.steady()
+        # spread, so that replicas which stall in the same moment are not restarted in the same moment
+        shortest = max(_STALLED_AFTER, _STALLED_AFTER_POLLS * policy.poll.total_seconds())
+        self._stalled_after = shortest * (1 + random.random())
         self._first_load_done = asyncio.Event()
 
     def age(self) -> float:
@@ -81,11 +89,31 @@ class Refresher:
         """Return the seconds until this replica may ask the upstream, as things stand."""
         return self._schedule.next_refresh_in(self.current)
 
+    def since_last_turn(self) -> float:
+        """Return the seconds since the refresh task last showed that it goes on: at each turn, and at each poll inside one."""
+        return self.clock.steady() - self._last_turn
+
+    def is_stalled(self) -> bool:
+        """Return whether the refresh task has not gone on for so long that only a restart of this process helps.
+
+        Neither Redis nor the upstream can cause it: each wait for them has a limit.
+        """
+        return self.since_last_turn() > self._stalled_after
+
     async def run(self) -> None:
-        """Take turns until cancelled."""
+        """Take turns until cancelled, whatever a turn raises."""
         while not is_cancelled():
-            await self.turn()
-            await asyncio.sleep(self._pause())
+            pause = self.policy.poll.total_seconds()
+            try:
+                await self.turn()
+                pause = self._pause()
+            except asyncio.CancelledError:
+                if is_cancelled():
+                    raise
+            except Exception as error:  # the handling of a failure failed
+                with contextlib.suppress(Exception):
+                    broken(error)
+            await asyncio.sleep(pause)
 
     def _pause(self) -> float:
         return self._schedule.pause(self.current)
@@ -98,6 +126,7 @@ class Refresher:
 
     async def turn(self) -> None:
         """Read, reconcile, and refresh what is old. Raises only CancelledError."""
+        self._last_turn = self.clock.steady()
         try:
             await self._turn()
         except Exception as error:  # a fault of Apidex must not end the task that keeps the catalogue fresh
@@ -251,8 +280,14 @@ class Refresher:
     # --- with both
 
     async def _fetch(self, poll: Callable[[], Awaitable[bool]]) -> Snapshot | FetchFailure | None:
+        async def counted_poll() -> bool:
+            self._last_turn = self.clock.steady()
+            return await poll()
+
         newest = self._shared.newest_stamp
-        return await self._fetcher.fetch(self.current, newest, self._entries_before, poll=poll, pause=self._pause)
+        return await self._fetcher.fetch(
+            self.current, newest, self._entries_before, poll=counted_poll, pause=self._pause
+        )
 
     def _entries_before(self) -> int:
         """Return how many entries the upstream had: by the current catalogue, else by the one stored last; 0 if unknown."""

@@ -59,6 +59,10 @@ class CatalogueView(msgspec.Struct, frozen=True):
     checked_at: str
     max_age: float
     poll: Annotated[float, msgspec.Meta(description="Time between two polls of Redis")]
+    last_turn_at: Annotated[
+        str,
+        msgspec.Meta(description="When the refresh task last took a turn; it has stopped if that is several polls ago"),
+    ]
     source: str
     format: str
     entries: int
@@ -97,6 +101,7 @@ def _catalogue_view(replica: ReplicaContext) -> CatalogueView:
         checked_at=iso(refresher.clock.wall() - age),
         max_age=refresher.policy.max_age.total_seconds(),
         poll=refresher.policy.poll.total_seconds(),
+        last_turn_at=iso(refresher.clock.wall() - refresher.since_last_turn()),
         source=current.source,
         format=report.format,
         entries=len(current.catalogue),

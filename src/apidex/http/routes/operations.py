@@ -7,14 +7,21 @@ from litestar import Request, Response, get
 from litestar.enums import MediaType
 from prometheus_client.exposition import choose_encoder
 
-from apidex.http.probes import ALIVE, LIVEZ, READY, READYZ, StatusView, shutting_down
+from apidex.http.probes import ALIVE, LIVEZ, READY, READYZ, StatusView, shutting_down, stalled
 from apidex.http.routes.conditional import ReplicaDependency
 from apidex.http.routes.problems import problem_spec
 
 
-@get(LIVEZ, summary="Whether the event loop turns", tags=["operations"])
-async def livez() -> Response[StatusView]:
-    """Answer: an answer is all that this probe wants."""
+@get(
+    LIVEZ,
+    summary="Whether the event loop and the refresh task go on",
+    tags=["operations"],
+    responses=problem_spec(HTTPStatus.SERVICE_UNAVAILABLE, "The refresh task has stopped"),
+)
+async def livez(replica: ReplicaDependency) -> Response[StatusView]:
+    """Answer by the state of this process alone, as `readyz` does."""
+    if replica.refresher.is_stalled():
+        raise stalled()
     return Response(ALIVE, headers={"cache-control": "no-store"})
 
 
