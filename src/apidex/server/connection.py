@@ -21,12 +21,15 @@ from uvicorn.server import ServerState
 
 from apidex.http.asgi import Headers, Scope, SyncResponse
 from apidex.http.paths import is_single_segment
-from apidex.http.problem_details import Problem
+from apidex.http.problem_details import FAULT, Problem
+from apidex.logs import get_logger
 from apidex.server.config import ServerConfig
 from apidex.server.exchange import STATUS_LINES, Exchange
-from apidex.server.framing import check_head, is_host, target_of
+from apidex.server.framing import HOST_LIMIT, check_head, is_host, target_of
 from apidex.server.overload import OPERATIONS
 from apidex.server.timers import ConnectionState, SendWindow
+
+log = get_logger()
 
 HEAD_LIMIT = 64 * 2**10
 """The longest head of a request, in bytes."""
@@ -48,6 +51,11 @@ _SPECIAL = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect
 _is_host = lru_cache(maxsize=256)(is_host)
 
 
+def _address(name: tuple[str, int] | None) -> tuple[str, int] | None:
+    """Host and port of a socket's *name*; None for a client that has reset the connection meanwhile."""
+    return name and name[:2]
+
+
 class Connection(asyncio.Protocol):
     """The protocol that uvicorn makes for each connection."""
 
@@ -65,6 +73,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._state, self._since = ConnectionState.NEW, self.loop.time()
         self._request_since = self._since
+        self._first_request_until = float("inf")
         self._retires_at = self._since + self._config.connection_lifetime()
         # input: bytes behind the present request, where in them the next one begins, and what the parser has seen of it
         self._held, self._held_from = b"", 0
@@ -103,7 +112,8 @@ class Connection(asyncio.Protocol):
         self._connections.discard(self)
         self._config.stats.open -= 1
         self._config.slow_clients.remove(self)
-        self._held = b""
+        self._held, self._headers = b"", []
+        del self._parser  # it refers to this connection: both would wait for the garbage collector
         if self._task is not None:
             self._task.cancel()
 
@@ -198,7 +208,6 @@ class Connection(asyncio.Protocol):
         self._state, self._request_since = ConnectionState.HEAD, self.loop.time()
         self._since = self._request_since
         self._head_size, self._tail = 0, b""
-        self._url, self._headers = b"", []
         self._hosts, self._is_special, self._is_chunked = 0, False, False
 
     def _end_of_head(self, data: bytes, start: int) -> int:
@@ -218,6 +227,10 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             pass  # answered like any request, and then closed: the parser takes the rest for another protocol
+        except httptools.HttpParserCallbackError as error:
+            log.error("request.broken", path=self._url.decode("latin-1"), exc_info=error.__context__)
+            if not self._is_ending:
+                self._refuse(Problem(500, FAULT))
         except httptools.HttpParserError:
             if not self._is_ending:
                 text = "Malformed HTTP/1.1 request. Percent-encode characters beyond ASCII, as in /Pok%C3%A9."
@@ -239,7 +252,7 @@ class Connection(asyncio.Protocol):
     def _note(self, name: bytes, value: bytes) -> None:
         if name == b"host":
             self._hosts += 1
-            self._is_special |= not _is_host(value)
+            self._is_special |= len(value) > HOST_LIMIT or not _is_host(value)
             return
         self._is_special = True
         if name == b"content-length":
@@ -288,14 +301,21 @@ class Connection(asyncio.Protocol):
         except Problem as problem:
             self._refuse(problem)
             return
-        is_last |= self._is_chunked or self._parser.should_upgrade() or not self._parser.should_keep_alive()
+        if target.authority is not None:  # it overrides Host (RFC 9112, section 3.2.2)
+            self._headers = [(b"host", target.authority), *[pair for pair in self._headers if pair[0] != b"host"]]
+        is_last |= (
+            version == "1.0"
+            or self._is_chunked
+            or self._parser.should_upgrade()
+            or not self._parser.should_keep_alive()
+        )
         options = self._config.options
         if is_overloaded and options.shed is not None and not target.origin.startswith(OPERATIONS):
-            self._respond(options.shed(), is_last=is_last)
+            self._respond(self._without_body_for_head(options.shed()), is_last=is_last)
             return
+        scope = self._scope(method, version, target.origin)
         self._state = ConnectionState.ANSWER
         self._config.stats.in_flight += 1
-        scope = self._scope(method, version, target.origin)
         exchange = Exchange(self, scope, self._config.default_lines(self._server_state), is_last=is_last)
         self._task = self.loop.create_task(exchange.run(options.asgi))
         self._server_state.tasks.add(self._task)
@@ -318,8 +338,8 @@ class Connection(asyncio.Protocol):
             "raw_path": raw_path,
             "query_string": query,
             "headers": self._headers,
-            "server": self.transport.get_extra_info("sockname")[:2],
-            "client": self.transport.get_extra_info("peername")[:2],
+            "server": _address(self.transport.get_extra_info("sockname")),
+            "client": _address(self.transport.get_extra_info("peername")),
             "state": {},
         }
 
@@ -341,7 +361,13 @@ class Connection(asyncio.Protocol):
         """Answer a request that cannot be read, and close: what follows it has no known beginning."""
         self._is_chunked = True  # so that the rest is discarded
         refuse = self._config.options.refuse
-        self._respond(problem.response([]) if refuse is None else refuse(problem), is_last=True)
+        response = problem.response([]) if refuse is None else refuse(problem)
+        self._respond(self._without_body_for_head(response), is_last=True)
+
+    def _without_body_for_head(self, response: SyncResponse) -> SyncResponse:
+        """*response* as HEAD gets it (RFC 9110, section 9.3.2). The method is known once the target is."""
+        is_head = self._url and self._parser.get_method() == b"HEAD"
+        return (*response[:2], b"") if is_head else response
 
     def write(self, data: bytes) -> None:
         """Write bytes of a response."""
@@ -359,6 +385,7 @@ class Connection(asyncio.Protocol):
         """The answer is complete: close, or go on with the next request."""
         self._server_state.total_requests += 1
         was_exchange, self._task = self._task is not None, None
+        self._url, self._headers = b"", []
         if is_last:
             self._end()
             return
@@ -399,7 +426,7 @@ class Connection(asyncio.Protocol):
     @property
     def is_idle(self) -> bool:
         """Whether no request is in progress, so that closing the connection loses nothing."""
-        return self._state in (ConnectionState.IDLE, ConnectionState.NEW)
+        return self._state in (ConnectionState.IDLE, ConnectionState.NEW) and not self._held
 
     def close_if_overdue(self, now: float) -> None:
         """Close if a timer has run out. Called once a second, with the time of the event loop."""
@@ -433,10 +460,10 @@ class Connection(asyncio.Protocol):
     def shutdown(self) -> None:
         """The listener is closed: close as soon as nothing is in progress. Who has just connected has one request."""
         if self._state is ConnectionState.NEW:
-            self.loop.call_later(_FIRST_REQUEST_SECONDS, self._close_if_idle)
-        elif self.is_idle:
-            self.transport.close()
+            self._first_request_until = self.loop.time() + _FIRST_REQUEST_SECONDS
+        self.close_if_waiting()
 
-    def _close_if_idle(self) -> None:
-        if self.is_idle:
+    def close_if_waiting(self) -> None:
+        """Close if nothing is in progress."""
+        if self.is_idle and (self._state is ConnectionState.IDLE or self.loop.time() > self._first_request_until):
             self.transport.close()

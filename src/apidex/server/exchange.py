@@ -58,6 +58,7 @@ class Exchange:
         body = b"Internal Server Error"
         length = b"content-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
         self._is_complete = True
+        body = b"" if self._scope["method"] == "HEAD" else body
         self._wire.write(b"".join((STATUS_LINES[500], self._common, length, body)))
         self._wire.finish(is_last=True)
 
@@ -70,6 +71,8 @@ class Exchange:
         return {"type": "http.disconnect"}
 
     async def _send(self, message: Message) -> None:
+        if self._is_complete:
+            return  # as after a disconnect (ASGI): the next response may have begun
         await self._wire.drained()
         if message["type"] == "http.response.start":
             self._start(message["status"], message["headers"])

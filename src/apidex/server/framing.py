@@ -6,6 +6,9 @@ from typing import NamedTuple
 from apidex.http.asgi import Headers
 from apidex.http.problem_details import Problem
 
+HOST_LIMIT = 261
+"""The longest Host, in bytes: a name has at most 255 (RFC 1034, section 3.1), and a port five digits."""
+
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})*)(?::\d{0,5})?")
 """uri-host with an optional port (RFC 9110, section 7.2; RFC 3986, section 3.2.2)."""
 
@@ -34,7 +37,7 @@ def target_of(method: bytes, url: bytes) -> RequestTarget:
 
 def is_host(value: bytes) -> bool:
     """Whether *value* is a host with an optional port. It may be empty."""
-    return _HOST.fullmatch(value) is not None
+    return len(value) <= HOST_LIMIT and _HOST.fullmatch(value) is not None
 
 
 def check_head(method: bytes, version: str, target: RequestTarget, headers: Headers) -> None:

@@ -14,6 +14,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import uvicorn
@@ -22,6 +23,9 @@ from apidex.errors import SettingsError
 from apidex.server.config import ServerConfig
 from apidex.server.connection import Connection
 from apidex.server.options import ServerOptions
+
+BACKLOG = 2048
+"""Connections that the kernel holds until they are accepted."""
 
 _TICKS_PER_SECOND = 10
 """uvicorn's own rhythm."""
@@ -81,19 +85,29 @@ class Server(uvicorn.Server):
         # Closing a listener resets the connections in its backlog. A second handle keeps it open until they are accepted.
         spare = [listener.dup() for listener in sockets or []]
         closing = asyncio.create_task(super().shutdown(sockets))
+        timers = asyncio.create_task(self._keep_timers())
         await asyncio.sleep(0)
         for listener in spare:
             await self._accept_backlog(listener)
         await closing
+        timers.cancel()
+
+    async def _keep_timers(self) -> None:
+        """Go on closing connections: those whose timers run out, and those that have become idle."""
+        for tick in count(1):
+            await asyncio.sleep(1 / _TICKS_PER_SECOND)
+            await self.on_tick(tick)
+            for connection in list(self.server_state.connections):
+                connection.close_if_waiting()  # type: ignore[union-attr] # they are all ours
 
     async def _accept_backlog(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         with listener:
             listener.setblocking(False)
-            while True:
+            for _ in range(BACKLOG):  # as many as the kernel held; others go on coming while the listener is open
                 try:
                     accepted, _ = listener.accept()
-                except (BlockingIOError, ConnectionError):
+                except OSError:  # there is none; it is gone; or there are too many open files
                     return
                 _, connection = await loop.connect_accepted_socket(self._connection, accepted)
                 connection.shutdown()
@@ -119,7 +133,7 @@ def listen(host: str, port: int) -> socket.socket:
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
-            listener.listen(2048)
+            listener.listen(BACKLOG)
         except BaseException:
             listener.close()
             raise

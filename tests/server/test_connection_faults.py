@@ -1,0 +1,127 @@
+"""What a connection once did wrong: each test is named by what is right."""
+
+import gc
+import weakref
+
+import pytest
+from structlog.testing import capture_logs
+
+from apidex.server.connection import Connection
+from apidex.server.exchange import Exchange
+from wire import FakeClient, FakeTransport, VirtualLoop, server_of
+
+ROUTED = b"GET /v1/categories HTTP/1.1\r\nHost: a\r\n\r\n"
+HOT = b"GET /Cat HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+async def test_a_client_that_is_gone_before_its_request_is_read_leaves_nothing_in_flight(app, monkeypatch):
+    monkeypatch.setattr(FakeTransport, "get_extra_info", lambda *_: None)
+    config, state = server_of(app)
+    client = FakeClient(config, state, VirtualLoop())
+    await client.sends(ROUTED)
+    assert client.statuses() == [200]
+    assert config.stats.in_flight == 0
+
+
+async def test_shedding_a_head_sends_no_body(app, monkeypatch):
+    config, state = server_of(app)
+    monkeypatch.setattr(config, "is_overloaded", lambda _: True)
+    client = FakeClient(config, state, VirtualLoop())
+    await client.sends(b"HEAD /v1/categories HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert client.transport.taken.endswith(b"\r\n\r\n")
+    assert client.statuses() == [503]
+
+
+@pytest.mark.parametrize("rest", [b"\r\n", b"Host: a\r\nHost: b\r\n\r\n", b"Host: a\r\nX\r\n\r\n"])
+async def test_refusing_a_head_sends_no_body(app, rest):
+    client = FakeClient(*server_of(app), VirtualLoop())
+    await client.sends(b"HEAD /v1/categories HTTP/1.1\r\n" + rest)
+    assert client.transport.taken.endswith(b"\r\n\r\n")
+    assert client.statuses() == [400]
+
+
+async def test_a_replica_that_ends_answers_what_it_has_read(app):
+    client = FakeClient(*server_of(app), VirtualLoop())
+    client.connection.data_received(HOT * 100)  # more than are answered in one turn
+    assert not client.connection.is_idle
+    client.connection.shutdown()
+    await client.settles()
+    client.connection.close_if_waiting()
+    assert client.statuses() == [200] * 100
+    assert client.transport.is_closing()
+
+
+async def test_a_replica_that_ends_closes_a_connection_as_soon_as_it_is_idle(app):
+    client = FakeClient(*server_of(app), VirtualLoop())
+    await client.sends(b"POST /Cat HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")
+    client.connection.shutdown()
+    await client.sends(b"12345")
+    assert not client.transport.is_closing()
+    client.connection.close_if_waiting()
+    assert client.transport.is_closing()
+
+
+async def test_a_client_that_has_just_connected_has_one_request_when_a_replica_ends(app):
+    client = FakeClient(*server_of(app), VirtualLoop())
+    client.connection.shutdown()
+    client.connection.close_if_waiting()
+    assert not client.transport.is_closing()
+    client.loop.now += 3
+    client.connection.close_if_waiting()
+    assert client.transport.is_closing()
+
+
+async def test_a_fault_of_ours_is_logged_and_is_not_the_clients(app, monkeypatch):
+    monkeypatch.setattr(Connection, "_scope", lambda *_: 1 / 0)
+    config, state = server_of(app)
+    client = FakeClient(config, state, VirtualLoop())
+    with capture_logs() as logs:
+        await client.sends(ROUTED)
+    assert client.statuses() == [500]
+    assert config.stats.in_flight == 0
+    assert [entry["event"] for entry in logs] == ["request.broken"]
+
+
+async def test_the_absolute_form_overrides_host(app):
+    client = FakeClient(*server_of(app), VirtualLoop())
+    await client.sends(b"GET http://right.example/ HTTP/1.1\r\nHost: wrong.example\r\n\r\n")
+    assert b"http://right.example/v1/catalogue" in client.transport.taken
+    assert b"wrong" not in client.transport.taken
+
+
+async def test_a_connection_that_has_ended_waits_for_no_garbage_collector(app):
+    client = FakeClient(*server_of(app), VirtualLoop())
+    await client.sends(HOT + ROUTED)
+    connection = weakref.ref(client.connection)
+    gc.disable()
+    try:
+        client.transport.abort()
+        await client.settles()
+        client.transport.protocol = None  # as asyncio and uvloop do
+        del client
+        assert connection() is None
+    finally:
+        gc.enable()
+
+
+async def test_nothing_is_written_behind_a_complete_response():
+    class Wire:
+        def __init__(self) -> None:
+            self.calls = []
+
+        def write(self, data: bytes) -> None:
+            self.calls.append(data)
+
+        async def drained(self) -> None: ...
+
+        def finish(self, *, is_last: bool) -> None:
+            self.calls.append(is_last)
+
+    async def app(_scope, _receive, send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1")]})
+        await send({"type": "http.response.body", "body": b"x"})
+        await send({"type": "http.response.body", "body": b"y"})
+
+    wire = Wire()
+    await Exchange(wire, {"method": "GET", "http_version": "1.1", "path": "/"}, b"", is_last=False).run(app)
+    assert wire.calls == [b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx", False]
