@@ -7,7 +7,9 @@ test compares the two.
 from collections.abc import Sequence
 from typing import Generic, Literal, TypeVar
 
-UpstreamReason = Literal["connect", "timeout", "broken", "status", "redirect", "too_large", "encoding", "file"]
+UpstreamReason = Literal[
+    "environment", "connect", "timeout", "broken", "status", "redirect", "too_large", "encoding", "file"
+]
 CatalogueReason = Literal["format", "empty", "unreadable", "shrunk", "internal"]
 CodecReason = Literal["missing", "damaged", "version", "digest", "too_large"]
 StoreReason = Literal["connect", "timeout", "auth", "oom", "readonly", "loading", "response", "type", CodecReason]

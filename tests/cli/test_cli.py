@@ -9,6 +9,7 @@ import sys
 import msgspec
 import pytest
 
+from apidex import logs
 from apidex.cli import source
 from apidex.cli.main import COMMANDS, main
 from apidex.errors import UpstreamError
@@ -201,6 +202,20 @@ def test_an_error_is_one_sentence(file, run, arguments, status, text):
     done, _, err = run(*arguments)
     assert done == status
     assert text in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("NO_PROXY", "fd00::/8"), ("ALL_PROXY", "socks5://127.0.0.1:1"), ("SSL_CERT_FILE", "/nowhere.pem")],
+)
+@pytest.mark.parametrize("command", ["search x --url", "search x --upstream", "catalogue --upstream", "mcp --url"])
+def test_a_proxy_or_certificate_that_cannot_be_used_is_one_sentence(file, run, monkeypatch, command, variable, value):
+    monkeypatch.setenv(variable, value)
+    monkeypatch.setattr(logs, "configure", lambda *_, **__: None)
+    status, _, err = run(*command.split(), "http://127.0.0.1:1/")
+    assert status in (1, 2)
+    assert err.startswith(f"apidex: {variable} ")
     assert err.count("\n") == 1
 
 

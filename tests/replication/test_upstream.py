@@ -172,10 +172,48 @@ async def test_a_hop_over_http_is_refused_wherever_it_ends():
         return httpx.Response(302, headers={"location": target}) if target else httpx.Response(200, content=b"x")
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(hop), follow_redirects=True) as client:
-        upstream = HttpUpstream(client, "https://upstream.example/a", timedelta(seconds=5), LIMIT)
+        upstream = HttpUpstream(lambda: client, "https://upstream.example/a", timedelta(seconds=5), LIMIT)
         with pytest.raises(UpstreamError, match="from https to http"):
             await upstream.fetch(NO_VALIDATORS)
 
 
 def test_a_key_in_the_query_is_not_shown():
     assert "SECRET" not in without_password("https://example.org/entries?token=SECRET")
+
+
+UNUSABLE = {
+    "NO_PROXY": "10.0.0.0/8,fd00::/8",
+    "ALL_PROXY": "socks5://user:secret@127.0.0.1:1",
+    "HTTP_PROXY": "http://user:secret@p:abc",
+    "HTTPS_PROXY": "ftp://user:secret@127.0.0.1:1",
+    "SSL_CERT_FILE": "/nowhere.pem",
+}
+
+
+@pytest.mark.parametrize("variable", UNUSABLE)
+async def test_a_variable_that_cannot_be_used_is_a_failed_fetch_that_names_it(monkeypatch, variable):
+    async with wire_server() as wire, open_upstream(wire.url, timedelta(seconds=60), LIMIT) as upstream:
+        wire.behaves = answers(b"x")
+        monkeypatch.setenv(variable, UNUSABLE[variable])
+        with pytest.raises(UpstreamError, match=f"^{variable} ") as error:
+            await upstream.fetch(NO_VALIDATORS)
+        assert error.value.reason == "environment"
+        assert "secret" not in str(error.value)
+        assert wire.heads == []
+        monkeypatch.delenv(variable)
+        assert (await upstream.fetch(NO_VALIDATORS)).body == b"x", "it is tried again"
+
+
+async def test_whatever_a_library_raises_is_a_failed_fetch():
+    def breaks(request):
+        raise KeyError("unforeseen")
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(breaks)) as client:
+        upstream = HttpUpstream(lambda: client, "https://upstream.example/", timedelta(seconds=5), LIMIT)
+        with pytest.raises(UpstreamError, match="unforeseen"):
+            await upstream.fetch(NO_VALIDATORS)
+
+
+async def test_a_file_url_may_name_this_machine(tmp_path):
+    (tmp_path / "list.md").write_bytes(b"here")
+    assert (await fetch((tmp_path / "list.md").as_uri().replace("file://", "file://localhost"))).body == b"here"

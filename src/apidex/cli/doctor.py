@@ -15,6 +15,7 @@ from apidex import event_loop
 from apidex.app import store_of
 from apidex.cli.source import fetch, progress, read
 from apidex.errors import ApidexError, SettingsError, StoreError
+from apidex.http_client import new_client
 from apidex.replication.metadata import StoredState
 from apidex.server import lifecycle
 from apidex.settings import Settings, unknown_variables
@@ -115,9 +116,11 @@ def _clock(settings: Settings) -> Finding:
         return Finding("ok", "nothing to compare it with: the upstream is a file")
     try:
         with progress("Comparing clocks"):
-            response = httpx.head(settings.upstream, timeout=settings.upstream_timeout.total_seconds())
+            timeout = settings.upstream_timeout.total_seconds()
+            with new_client(httpx.Client, timeout=timeout) as client:
+                response = client.head(settings.upstream)
         upstream = email.utils.parsedate_to_datetime(response.headers.get("date", "")).timestamp()
-    except (httpx.HTTPError, ValueError):
+    except (SettingsError, httpx.HTTPError, httpx.InvalidURL, ValueError):
         return Finding("ok", "nothing to compare it with: the upstream sent no valid Date")
     clock_error = upstream - time.time()
     if abs(clock_error) > _CLOCK_TOLERANCE:

@@ -28,6 +28,7 @@ from apidex import __version__, event_loop, logs
 from apidex.app import create_app
 from apidex.catalogue.entry import NAME_LIMIT
 from apidex.errors import SettingsError
+from apidex.http_client import new_client
 from apidex.search.filters import FILTERS, Filter
 from apidex.settings import Settings
 from apidex.urls import without_password
@@ -77,7 +78,7 @@ def _check(url: str) -> None:
 async def _client(settings: Settings, url: str | None) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the service at *url*, or of a replica in this process that does not listen on a port."""
     if url is not None:
-        async with httpx.AsyncClient(base_url=url, timeout=10) as client:
+        async with new_client(httpx.AsyncClient, base_url=url, timeout=10) as client:
             yield client
         return
     alone = replace(settings, redis_url="", startup_timeout=_FIRST_CATALOGUE)

@@ -16,6 +16,7 @@ from apidex.cli.source import load_catalogue, progress
 from apidex.errors import ServiceError, SettingsError
 from apidex.http.paths import name_from_path
 from apidex.http.problem_details import Problem
+from apidex.http_client import new_client
 from apidex.search.filters import FILTERS
 from apidex.search.index import SearchIndex
 from apidex.search.names import NameIndex
@@ -91,8 +92,8 @@ def _path(text: str, filters: Filters, options: Namespace) -> str:
 def _get(url: str, path: str) -> bytes:
     """Return a service's answer. Raises SettingsError, with the service's own words, for a bad request."""
     try:
-        with progress(f"Asking {url}"):
-            response = httpx.get(f"{url.rstrip('/')}/{path}", timeout=10)
+        with progress(f"Asking {url}"), new_client(httpx.Client, timeout=10) as client:
+            response = client.get(f"{url.rstrip('/')}/{path}")
             if response.status_code == httpx.codes.BAD_REQUEST:
                 raise SettingsError(_detail(response))
             response.raise_for_status()

@@ -4,7 +4,7 @@ import asyncio
 import email.utils
 import stat
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 import httpx
 
 from apidex.errors import SettingsError, UpstreamError
+from apidex.http_client import new_client
 from apidex.replication.inflate import Inflater
 from apidex.replication.validators import NO_VALIDATORS, Validators
 from apidex.urls import without_password
@@ -57,26 +58,43 @@ async def open_upstream(url: str, timeout: timedelta, limit: int) -> AsyncIterat
     if urlsplit(url).scheme == "file":
         yield FileUpstream(url, limit)
         return
-    async with httpx.AsyncClient(
-        follow_redirects=True,
-        max_redirects=_REDIRECTS,
-        timeout=timeout.total_seconds(),
-        headers={"user-agent": "apidex", "accept-encoding": "gzip"},
-    ) as client:
-        yield HttpUpstream(client, url, timeout, limit)
+    options = {
+        "follow_redirects": True,
+        "max_redirects": _REDIRECTS,
+        "timeout": timeout.total_seconds(),
+        "headers": {"user-agent": "apidex", "accept-encoding": "gzip"},
+    }
+    upstream = HttpUpstream(lambda: new_client(httpx.AsyncClient, **options), url, timeout, limit)
+    try:
+        yield upstream
+    finally:
+        await upstream.aclose()
 
 
 class HttpUpstream(Upstream):
-    """An upstream behind HTTP, asked with the validators that it gave."""
+    """An upstream behind HTTP, asked with the validators that it gave.
 
-    def __init__(self, client: httpx.AsyncClient, url: str, timeout: timedelta, limit: int) -> None:
+    *connect* makes a client at the first fetch, since the environment can be unusable, and usable later. It raises SettingsError.
+    """
+
+    def __init__(self, connect: Callable[[], httpx.AsyncClient], url: str, timeout: timedelta, limit: int) -> None:
         self.source = without_password(url)
-        self._client, self._url, self._timeout, self._limit = client, url, timeout, limit
+        self._connect, self._url, self._timeout, self._limit = connect, url, timeout, limit
+        self._client: httpx.AsyncClient | None = None
+
+    async def aclose(self) -> None:
+        """Close its connections."""
+        if self._client is not None:
+            await self._client.aclose()
 
     async def fetch(self, validators: Validators) -> Fetched | NotModified:
         try:
             async with asyncio.timeout(self._timeout.total_seconds()):
                 return await self._fetch(validators)
+        except UpstreamError:
+            raise
+        except SettingsError as error:
+            raise UpstreamError("environment", str(error)) from None
         except (TimeoutError, httpx.TimeoutException):
             seconds = f"{self._timeout.total_seconds():g}"
             raise UpstreamError("timeout", f"the upstream did not answer completely within {seconds} s") from None
@@ -84,10 +102,11 @@ class HttpUpstream(Upstream):
             raise UpstreamError("redirect", f"the upstream redirected more than {_REDIRECTS} times") from None
         except httpx.ConnectError as error:
             raise UpstreamError("connect", f"the upstream cannot be reached: {_reason(error)}") from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except Exception as error:  # whatever else a library raises, there is no answer
             raise UpstreamError("broken", f"the upstream's answer broke off: {_reason(error)}") from None
 
     async def _fetch(self, validators: Validators) -> Fetched | NotModified:
+        self._client = self._client or self._connect()
         async with self._client.stream("GET", self._url, headers=_conditions(validators)) as response:
             hops = [hop.url.scheme for hop in (*response.history, response)]
             if ("https", "http") in pairwise(hops):
@@ -117,7 +136,8 @@ class FileUpstream(Upstream):
     def __init__(self, url: str, limit: int) -> None:
         parts = urlsplit(url)
         self.source, self._limit = url, limit
-        self._path = Path(unquote(parts.netloc + parts.path))
+        host = "" if parts.netloc == "localhost" else parts.netloc  # RFC 8089, section 2
+        self._path = Path(unquote(host + parts.path))
         try:
             with self._path.open("rb"):
                 regular = stat.S_ISREG(self._path.stat().st_mode)
