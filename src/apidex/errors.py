@@ -51,11 +51,14 @@ class CatalogueError(_CountedError[CatalogueReason]):
 
 
 class UpstreamError(_CountedError[UpstreamReason]):
-    """The upstream could not be read. *retry_after* is its `Retry-After`, in seconds."""
+    """The upstream could not be read. *retry_after* is its `Retry-After`, in seconds.
 
-    def __init__(self, reason: UpstreamReason, text: str, retry_after: float | None = None) -> None:
+    *public* is what anybody may be told; without it, the text is.
+    """
+
+    def __init__(self, reason: UpstreamReason, text: str, retry_after: float | None = None, public: str = "") -> None:
         super().__init__(reason, text)
-        self.retry_after = retry_after
+        self.retry_after, self.public = retry_after, public or text
 
 
 class CodecError(_CountedError[CodecReason]):

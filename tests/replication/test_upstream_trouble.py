@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
+import structlog
 
 import fakes
 from apidex.app import create_app
@@ -97,3 +98,27 @@ async def test_a_bomb_is_refused_before_it_fills_the_memory(clock):
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert peak < 2**23
+
+
+TARGETS = {
+    "status": answers(b"", "418 Internal Secret", retry_after="7000"),
+    "reset": fakes.resets,
+    "encoding": answers(b"x", content_encoding="internal-secret"),
+}
+
+
+@pytest.mark.parametrize("behaves", TARGETS.values(), ids=TARGETS)
+async def test_what_a_redirect_leads_to_is_told_to_operators_only(clock, behaves):
+    """Or an upstream could look into our network through /v1/catalogue, by redirecting there."""
+    async with wire_server() as internal, replica(clock, answers(GOOD)) as (app, client, becomes):
+        internal.behaves = behaves
+        becomes(answers(b"", "302 Found", location=internal.url))
+        with structlog.testing.capture_logs() as logs:
+            await refreshed(app)
+        upstream = (await client.get("/v1/catalogue")).json()["upstream"]
+    failure = upstream["last_failure"]
+    assert (failure["reason"], upstream["failures"]) == ("redirect", {"redirect": 1})
+    assert failure["detail"] == "the upstream redirected, and the target gave no usable answer"
+    [event] = [event for event in logs if event["event"] == "upstream.failed"]
+    assert internal.url in event["detail"]
+    assert any(text in event["detail"] for text in ("418 Internal Secret", "broke off", "'internal-secret'"))

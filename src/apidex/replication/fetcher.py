@@ -71,7 +71,7 @@ class Fetcher:
         try:
             outcome, found = await self._fetch_checked(current, newest_stamp, entries_before)
         except UpstreamError as error:
-            return FetchFailure("failed", error.reason, str(error), error.retry_after)
+            return FetchFailure("failed", error.reason, str(error), error.retry_after, error.public)
         except CatalogueError as error:
             return FetchFailure("refused", error.reason, str(error))
         except Exception as error:

@@ -27,12 +27,16 @@ UsualStoreReason = Literal["connect", "timeout", "oom"]
 
 @dataclass(frozen=True, slots=True)
 class FetchFailure:
-    """The upstream could not be read (*failed*), or what it sent is not used (*refused*). *retry_after* is in seconds."""
+    """The upstream could not be read (*failed*), or what it sent is not used (*refused*). *retry_after* is in seconds.
+
+    *public* is what anybody may be told; without it, *text* is.
+    """
 
     outcome: FailureOutcome
     reason: UpstreamReason | CatalogueReason
     text: str
     retry_after: float | None = None
+    public: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +122,7 @@ class RefreshStats:
         self.refreshes[failure.outcome] += 1
         self.failures[failure.reason] += 1
         self.failed_in_a_row = failures or self.failed_in_a_row + 1
-        self.last_failure = Failure(failure.reason, failure.text, self._clock.wall())
+        self.last_failure = Failure(failure.reason, failure.public or failure.text, self._clock.wall())
         facts = {"reason": failure.reason, "detail": failure.text, "state": state}
         event: Literal["upstream.failed", "upstream.refused"]
         event = "upstream.failed" if failure.outcome == "failed" else "upstream.refused"

@@ -4,11 +4,10 @@ import asyncio
 import email.utils
 import stat
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
@@ -59,8 +58,6 @@ async def open_upstream(url: str, timeout: timedelta, limit: int) -> AsyncIterat
         yield FileUpstream(url, limit)
         return
     options = {
-        "follow_redirects": True,
-        "max_redirects": _REDIRECTS,
         "timeout": timeout.total_seconds(),
         "headers": {"user-agent": "apidex", "accept-encoding": "gzip"},
     }
@@ -88,35 +85,47 @@ class HttpUpstream(Upstream):
             await self._client.aclose()
 
     async def fetch(self, validators: Validators) -> Fetched | NotModified:
+        hops: list[httpx.Request] = []
         try:
             async with asyncio.timeout(self._timeout.total_seconds()):
-                return await self._fetch(validators)
-        except UpstreamError:
-            raise
-        except SettingsError as error:
-            raise UpstreamError("environment", str(error)) from None
-        except (TimeoutError, httpx.TimeoutException):
-            seconds = f"{self._timeout.total_seconds():g}"
-            raise UpstreamError("timeout", f"the upstream did not answer completely within {seconds} s") from None
-        except httpx.TooManyRedirects:
-            raise UpstreamError("redirect", f"the upstream redirected more than {_REDIRECTS} times") from None
-        except httpx.ConnectError as error:
-            raise UpstreamError("connect", f"the upstream cannot be reached: {_reason(error)}") from None
-        except Exception as error:  # whatever else a library raises, there is no answer
-            raise UpstreamError("broken", f"the upstream's answer broke off: {_reason(error)}") from None
+                return await self._fetch(validators, hops)
+        except Exception as error:  # whatever a library raises, there is no answer
+            failure = self._failure(error)
+            raise (_after_redirect(failure, hops[-1]) if len(hops) > 1 else failure) from None
 
-    async def _fetch(self, validators: Validators) -> Fetched | NotModified:
+    def _failure(self, error: Exception) -> UpstreamError:
+        """What *error* means to an operator."""
+        match error:
+            case UpstreamError():
+                return error
+            case SettingsError():
+                return UpstreamError("environment", str(error))
+            case TimeoutError() | httpx.TimeoutException():
+                seconds = f"{self._timeout.total_seconds():g}"
+                return UpstreamError("timeout", f"the upstream did not answer completely within {seconds} s")
+            case httpx.ConnectError():
+                return UpstreamError("connect", f"the upstream cannot be reached: {_reason(error)}")
+        return UpstreamError("broken", f"the upstream's answer broke off: {_reason(error)}")
+
+    async def _fetch(self, validators: Validators, hops: list[httpx.Request]) -> Fetched | NotModified:
+        """Ask, and follow redirects; *hops* gets every request before it is sent."""
         self._client = self._client or self._connect()
-        async with self._client.stream("GET", self._url, headers=_conditions(validators)) as response:
-            hops = [hop.url.scheme for hop in (*response.history, response)]
-            if ("https", "http") in pairwise(hops):
-                raise UpstreamError("redirect", "the upstream redirected from https to http")
-            if response.status_code == httpx.codes.NOT_MODIFIED and validators != NO_VALIDATORS:
-                return NotModified(validators)
-            if response.status_code != httpx.codes.OK:
-                raise UpstreamError("status", _status_text(response), _retry_after(response))
-            given = Validators(response.headers.get("etag", ""), response.headers.get("last-modified", ""))
-            return Fetched(await self._body(response), given)
+        following = self._client.build_request("GET", self._url, headers=_conditions(validators))
+        while True:
+            hops.append(following)
+            async with aclosing(await self._client.send(following, stream=True, follow_redirects=False)) as response:
+                if response.next_request is None:
+                    return await self._read(response, validators)
+                following = response.next_request
+            _check_redirect(hops, following.url.scheme)
+
+    async def _read(self, response: httpx.Response, validators: Validators) -> Fetched | NotModified:
+        if response.status_code == httpx.codes.NOT_MODIFIED and validators != NO_VALIDATORS:
+            return NotModified(validators)
+        if response.status_code != httpx.codes.OK:
+            raise UpstreamError("status", _status_text(response), _retry_after(response))
+        given = Validators(response.headers.get("etag", ""), response.headers.get("last-modified", ""))
+        return Fetched(await self._body(response), given)
 
     async def _body(self, response: httpx.Response) -> bytes:
         inflater = Inflater(response.headers.get("content-encoding", "").strip().lower())
@@ -165,6 +174,23 @@ class FileUpstream(Upstream):
         if len(body) > self._limit:
             raise _too_large(self._limit)
         return Fetched(body, given)
+
+
+def _check_redirect(hops: Sequence[httpx.Request], scheme: str) -> None:
+    """Raise UpstreamError where a redirect behind *hops* to a URL of *scheme* is not followed."""
+    if scheme not in ("https", "http"):
+        raise UpstreamError("redirect", f"the upstream redirected to {scheme}:; allowed are https: and http:")
+    if (hops[-1].url.scheme, scheme) == ("https", "http"):
+        raise UpstreamError("redirect", "the upstream redirected from https to http")
+    if len(hops) > _REDIRECTS:
+        raise UpstreamError("redirect", f"the upstream redirected more than {_REDIRECTS} times")
+
+
+def _after_redirect(failure: UpstreamError, asked: httpx.Request) -> UpstreamError:
+    """*failure* of a target that the upstream chose: it may be in our own network, so only operators are told more."""
+    text = f"the upstream redirected to {without_password(str(asked.url))}, and then: {failure}"
+    public = "the upstream redirected, and the target gave no usable answer"
+    return UpstreamError("redirect", text, failure.retry_after, public)
 
 
 def _conditions(validators: Validators) -> dict[str, str]:
