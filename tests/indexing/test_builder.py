@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -99,6 +100,33 @@ def test_the_subprocess_yields_to_requests_and_does_not_receive_ctrl_c(in_subpro
     [(session, nice, group)] = seen
     assert (session, nice) == (os.getsid(0), 19)
     assert group != os.getpgid(0)
+
+
+def test_the_subprocess_runs_no_code_of_a_folder_and_gets_no_secret(in_subprocess, monkeypatch, tmp_path):
+    environment, ran = [], tmp_path / "ran"
+
+    class Watched(subprocess.Popen):
+        def communicate(self, *given, **named):
+            environment.append(Path(f"/proc/{self.pid}/environ").read_bytes())
+            return super().communicate(*given, **named)
+
+    (tmp_path / "apidex").mkdir()
+    for name in ("sitecustomize", "usercustomize", "msgspec", "mmap", "apidex/__init__"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(ran)!r}, 'a').write({name!r})")
+    monkeypatch.chdir(tmp_path)
+    for name in ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "APIDEX_REDIS_PASSWORD", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setattr(subprocess, "Popen", Watched)
+    assert builder.from_upstream(publicapis("Cat")).parsed.catalogue.names() == ["Cat"]
+    assert not ran.exists()
+    assert [str(tmp_path).encode() in text for text in environment] == [False]
+
+
+def test_a_subprocess_that_does_not_end_is_ended(in_subprocess, monkeypatch):
+    monkeypatch.setattr(builder, "_PROGRAM", "import time; time.sleep(600)")
+    monkeypatch.setattr(builder, "_TIMEOUT", 0.2)
+    with pytest.raises(RuntimeError, match=r"did not end within 0\.2 s"):
+        builder.from_upstream(publicapis("Cat"))
 
 
 async def test_a_replica_answers_from_a_catalogue_built_by_a_subprocess(in_subprocess):

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 from stringzilla import Str
@@ -26,6 +27,17 @@ SUBPROCESS_THRESHOLD = 2**20
 
 _NICE = 19
 """Priority of the subprocess: requests go first. Between sessions it has no effect on Linux (sched(7), autogroup)."""
+
+_TIMEOUT = 900.0
+"""Seconds after which the subprocess is ended. A million entries take five."""
+
+_ENVIRONMENT = ("LD_LIBRARY_PATH", "SYSTEMROOT", "COVERAGE_PROCESS_CONFIG")
+"""The variables that the subprocess gets: none that holds a secret, and none that says which modules are imported."""
+
+# Isolated (-I), Python imports nothing from the working directory or PYTHONPATH. The packages of this process are found all the
+# same where they are not installed in the place that Python looks at: in a checkout, or in a user's own packages.
+_PACKAGES = list(dict.fromkeys([str(Path(__file__).parents[2]), str(Path(str(msgspec.__file__)).parents[1])]))
+_PROGRAM = f"import sys; sys.path[:0] = {_PACKAGES!r}; from apidex.indexing.worker import main; main()"
 
 _decode_result = msgspec.json.Decoder(BuildResult | BuildError).decode
 
@@ -64,7 +76,8 @@ def _build_in_subprocess(kind: str, argument: object, data: bytes | SharedBuffer
     descriptors = (source.descriptor, output.descriptor)
     arguments = [*map(str, descriptors), kind, msgspec.json.encode(argument).decode()]
     process = subprocess.Popen(  # noqa: S603 - our own module
-        [sys.executable, "-m", "apidex.indexing.worker", *arguments],
+        [sys.executable, "-I", "-c", _PROGRAM, *arguments],
+        env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
         pass_fds=descriptors,
         stdout=subprocess.PIPE,
         process_group=0,  # Ctrl-C is for the replica; a session of its own would make _NICE ineffective
@@ -72,7 +85,11 @@ def _build_in_subprocess(kind: str, argument: object, data: bytes | SharedBuffer
     with process:
         os.setpriority(os.PRIO_PROCESS, process.pid, _NICE)
         source.close()  # so that its memory is released once the worker has read it
-        printed, _ = process.communicate()
+        try:
+            printed, _ = process.communicate(timeout=_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise RuntimeError(f"the subprocess that builds a catalogue did not end within {_TIMEOUT:g} s") from None
     if process.returncode:
         raise RuntimeError(f"the subprocess that builds a catalogue ended with exit status {process.returncode}")
     result = _decode_result(printed)

@@ -1,4 +1,4 @@
-"""Builds a large catalogue in a subprocess: `python -m apidex.indexing.worker INPUT OUTPUT KIND ARGUMENT`.
+"""Builds a large catalogue in a subprocess, whose arguments are INPUT OUTPUT KIND ARGUMENT.
 
 INPUT and OUTPUT are descriptors of shared buffers, KIND one of READERS, and ARGUMENT the JSON of its second argument. The worker
 reads INPUT, appends every array of the result to OUTPUT, and prints as JSON where each array lies.
@@ -90,11 +90,7 @@ def build(kind: str, argument: object, source: SharedBuffer, output: SharedBuffe
 
 
 def main() -> None:
-    """Build what the command line says."""
+    """Build what the command line says. `builder` runs this in an isolated Python."""
     source, output, kind, argument = sys.argv[1:]
     result = build(kind, msgspec.json.decode(argument), SharedBuffer(int(source)), SharedBuffer(int(output)))
     sys.stdout.buffer.write(msgspec.json.encode(result))
-
-
-if __name__ == "__main__":
-    main()
