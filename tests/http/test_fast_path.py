@@ -42,6 +42,7 @@ headers = st.fixed_dictionaries(
     optional={
         "accept-encoding": st.sampled_from(["gzip", "zstd", "gzip, zstd;q=0.5", "identity", "*", "br", "zstd;q=0, *"]),
         "if-none-match": st.sampled_from(["*", '"x"', "ETAG", 'W/ETAG, "y"']),
+        "if-match": st.sampled_from(["*", '"x"', "ETAG", 'W/ETAG, "y"', '"y", ETAG', "ETAG-gzip"]),
     },
 )
 
@@ -52,9 +53,9 @@ async def responses(method: str, path: str, headers: dict) -> list:
     async with running_app(FakeUpstream(*NAMES), FakeClock()) as app:
         for asgi in (app.asgi, app.asgi, app.without_fast_path):
             async with client_of(asgi) as client:
-                if "ETAG" in headers.get("if-none-match", ""):
-                    etag = (await client.get("/Cat", headers=headers)).headers["etag"]
-                    headers["if-none-match"] = headers["if-none-match"].replace("ETAG", etag)
+                unconditional = {name: value for name, value in headers.items() if not name.startswith("if-")}
+                etag = (await client.get("/Cat", headers=unconditional)).headers["etag"]
+                headers = {name: value.replace("ETAG", etag) for name, value in headers.items()}
                 async with client.stream(method, path, headers=headers) as response:
                     raw = b"".join([chunk async for chunk in response.aiter_raw()])
                 found.append((response.status_code, sorted(response.headers.multi_items()), raw))

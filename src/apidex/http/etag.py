@@ -1,12 +1,14 @@
-"""Entity tags, and which of them a conditional request names (RFC 9110, sections 8.8.3 and 13.1.2)."""
+"""Entity tags, and which of them a conditional request names (RFC 9110, sections 8.8.3, 13.1.1 and 13.1.2)."""
 
 import re
 from collections.abc import Sequence
 
 from apidex.http.content_encoding import Encoding
+from apidex.http.problem_details import Problem
 from apidex.replication.snapshot import Snapshot
 
 _ETAG = re.compile(rb'(?:W/)?("[^"]*")')
+_ANY_ETAG = re.compile(rb'(?:W/)?"[^"]*"')
 
 
 def entity_tag(snapshot: Snapshot, encoding: Encoding) -> bytes:
@@ -22,3 +24,11 @@ def matching_etag(if_none_match: bytes, etags: Sequence[bytes]) -> bytes | None:
         return etags[0]
     named = set(_ETAG.findall(if_none_match))
     return next((etag for etag in etags if etag in named), None)
+
+
+def check_if_match(if_match: bytes, etags: Sequence[bytes]) -> None:
+    """Raise Problem if an If-Match header names none of *etags*. A weak tag matches nothing."""
+    if if_match.strip() != b"*" and not set(_ANY_ETAG.findall(if_match)).intersection(etags):
+        raise Problem(
+            412, "If-Match does not name the current entity tag. Send the ETag of the current response, or *."
+        )

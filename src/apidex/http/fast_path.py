@@ -13,7 +13,7 @@ from apidex import logs
 from apidex.http.asgi import ASGIApp, Headers, Receive, Scope, Send, SyncResponse
 from apidex.http.content_encoding import COMPRESS_FROM, IDENTITY, Encoding, negotiate
 from apidex.http.context import ReplicaContext
-from apidex.http.etag import entity_tag, matching_etag
+from apidex.http.etag import check_if_match, entity_tag, matching_etag
 from apidex.http.headers import (
     JSON,
     age_headers,
@@ -154,18 +154,23 @@ class FastPath:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _find(self, raw_path: bytes, request_headers: Headers, is_overloaded: bool) -> SyncResponse | None:
-        accept_encoding = if_none_match = b""
+        accept_encoding = if_none_match = if_match = b""
         for name, value in request_headers:
             if name == b"accept-encoding":
                 accept_encoding = b"%b,%b" % (accept_encoding, value) if accept_encoding else value
             elif name == b"if-none-match":
                 if_none_match = b"%b,%b" % (if_none_match, value) if if_none_match else value
+            elif name == b"if-match":
+                if_match = b"%b,%b" % (if_match, value) if if_match else value
         headers = self._current_headers()
         encoding = negotiate(accept_encoding)
-        if if_none_match:
-            etag = matching_etag(if_none_match, (headers.etag(encoding), headers.etag(IDENTITY)))
+        if if_match or if_none_match:
+            name_from_path(raw_path)  # a condition does not matter where the name is wrong (RFC 9110, section 13.2.1)
+            etags = (headers.etag(encoding), headers.etag(IDENTITY))
+            if if_match:
+                check_if_match(if_match, etags)
+            etag = matching_etag(if_none_match, etags) if if_none_match else None
             if etag is not None:
-                name_from_path(raw_path)
                 return 304, b"etag: %b\r\n%b%b" % (etag, headers.lines, headers.age_lines), b""
         cached = self._cache.get((raw_path, encoding))
         if cached is None:

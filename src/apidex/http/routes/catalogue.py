@@ -7,7 +7,7 @@ from litestar import Response, get
 
 from apidex.catalogue.formats.report import RowIssues
 from apidex.http.context import ReplicaContext
-from apidex.http.routes.conditional import UNCHANGED, HttpRequest, ReplicaDependency, live_response
+from apidex.http.routes.conditional import CONDITIONAL, HttpRequest, ReplicaDependency, live_response
 from apidex.replication.clock import iso
 from apidex.replication.freshness import State
 from apidex.replication.refresher import Refresher
@@ -82,7 +82,7 @@ class CatalogueView(msgspec.Struct, frozen=True):
     "/v1/catalogue",
     summary="The catalogue that answers come from: its age, its origin, and what was refused or repaired",
     tags=["catalogue"],
-    responses=UNCHANGED,
+    responses=CONDITIONAL,
 )
 async def catalogue(request: HttpRequest, replica: ReplicaDependency) -> Response[CatalogueView]:
     """Answer with the state of the current catalogue."""

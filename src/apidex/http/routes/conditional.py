@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from typing import Any, cast
 
 import msgspec
@@ -17,14 +18,18 @@ from litestar.params import SkipValidation
 from apidex.http.asgi import Headers
 from apidex.http.content_encoding import COMPRESS_FROM, IDENTITY, Encoding, negotiate
 from apidex.http.context import ReplicaContext
-from apidex.http.etag import entity_tag, matching_etag
+from apidex.http.etag import check_if_match, entity_tag, matching_etag
 from apidex.http.headers import JSON, age_headers, header_value, version_headers
+from apidex.http.routes.problems import problem_spec
 from apidex.replication.snapshot import Snapshot
 
 HttpRequest = Request[Any, Any, Any]
 ReplicaDependency = SkipValidation[NamedDependency[ReplicaContext]]
 
-UNCHANGED = {304: ResponseSpec(None, description="The client holds this answer already", generate_examples=False)}
+CONDITIONAL = {
+    304: ResponseSpec(None, description="The client holds this answer already", generate_examples=False),
+    **problem_spec(HTTPStatus.PRECONDITION_FAILED, "`If-Match` does not name the current entity tag"),
+}
 
 
 _NO_CACHE = {b"cache-control": b"no-cache"}
@@ -91,9 +96,16 @@ def _conditional(
     content_type: bytes = JSON,
     further: Callable[[], Headers] = list,
 ) -> Response[bytes]:
-    """The body in the encoding that the client prefers, or a 304 where it has that or the unencoded one."""
-    encoding = negotiate(header_value(request.scope["headers"], b"accept-encoding"))
-    matching = matching_etag(header_value(request.scope["headers"], b"if-none-match"), (tag(encoding), tag(IDENTITY)))
+    """The body in the encoding that the client prefers, or a 304 where it has that or the unencoded one.
+
+    Raises Problem where If-Match names neither.
+    """
+    sent = request.scope["headers"]
+    encoding = negotiate(header_value(sent, b"accept-encoding"))
+    etags = (tag(encoding), tag(IDENTITY))
+    if if_match := header_value(sent, b"if-match"):
+        check_if_match(if_match, etags)
+    matching = matching_etag(header_value(sent, b"if-none-match"), etags)
     if matching is not None:
         return Response(b"", status_code=304, headers=_text({b"etag": matching} | headers))
     body = make()

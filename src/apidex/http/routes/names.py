@@ -11,7 +11,7 @@ from litestar.params import Parameter
 
 from apidex.catalogue.entry import NAME_LIMIT, Entry
 from apidex.http.paths import is_single_segment, name_from_path
-from apidex.http.routes.conditional import UNCHANGED, HttpRequest, ReplicaDependency, catalogue_response
+from apidex.http.routes.conditional import CONDITIONAL, HttpRequest, ReplicaDependency, catalogue_response
 from apidex.http.routes.parameters import NO_CONTROLS
 from apidex.http.routes.problems import problem_spec
 
@@ -32,7 +32,7 @@ NAME = Parameter(
     operation_id="search_by_name",
     responses={
         200: ResponseSpec(list[Entry], description="The entries", generate_examples=False),
-        **UNCHANGED,
+        **CONDITIONAL,
         **problem_spec(
             HTTPStatus.BAD_REQUEST, "A name that no API can have: too long, with control characters, or not UTF-8"
         ),

@@ -21,7 +21,7 @@ from apidex import __version__
 from apidex.http.context import ReplicaContext
 from apidex.http.routes.accept import preferred
 from apidex.http.routes.conditional import (
-    UNCHANGED,
+    CONDITIONAL,
     HttpRequest,
     ReplicaDependency,
     also_as,
@@ -52,7 +52,7 @@ class IndexView(msgspec.Struct, frozen=True):
     description="A page to search in where `Accept` likes `text/html` best, as browsers do.",
     tags=["catalogue"],
     operation_class=also_as("text/html"),
-    responses={200: ResponseSpec(IndexView, description="The addresses", generate_examples=False), **UNCHANGED},
+    responses={200: ResponseSpec(IndexView, description="The addresses", generate_examples=False), **CONDITIONAL},
 )
 async def index(request: HttpRequest, replica: ReplicaDependency) -> Response[Any]:
     """Answer with the page, or with the index."""

@@ -18,7 +18,7 @@ from apidex.catalogue.catalogue import Catalogue
 from apidex.catalogue.entry import NAME_LIMIT, Entry
 from apidex.http.headers import JSON, version_headers
 from apidex.http.problem_details import Problem
-from apidex.http.routes.conditional import UNCHANGED, HttpRequest, ReplicaDependency, catalogue_response
+from apidex.http.routes.conditional import CONDITIONAL, HttpRequest, ReplicaDependency, catalogue_response
 from apidex.http.routes.parameters import strict_query
 from apidex.http.routes.problems import problem_spec
 from apidex.search.publicapis import CORS, NO, YES, PublicApisQuery, normalize_query
@@ -85,7 +85,7 @@ _NOT_ALLOWED = problem_spec(HTTPStatus.BAD_REQUEST, "An unknown parameter, or a 
     description="As `GET /entries` of api.publicapis.org. An empty parameter is as good as none.",
     tags=["publicapis"],
     before_request=_strict_query,
-    responses={**_ENTRIES, **UNCHANGED, **_NOT_ALLOWED},
+    responses={**_ENTRIES, **CONDITIONAL, **_NOT_ALLOWED},
 )
 async def entries(request: HttpRequest, replica: ReplicaDependency, requested: RequestedQuery) -> Response[bytes]:
     """Answer with the entries in the order of the catalogue."""
@@ -118,7 +118,7 @@ async def random(replica: ReplicaDependency, requested: RequestedQuery) -> Respo
     description="As `GET /categories` of api.publicapis.org.",
     tags=["publicapis"],
     before_request=_strict_query,
-    responses={**_CATEGORIES, **UNCHANGED, **_NOT_ALLOWED},
+    responses={**_CATEGORIES, **CONDITIONAL, **_NOT_ALLOWED},
 )
 async def categories(request: HttpRequest, replica: ReplicaDependency) -> Response[bytes]:
     """Answer with each name once, in the order in which the catalogue has them first."""

@@ -23,7 +23,7 @@ from apidex.http.asgi import Headers
 from apidex.http.context import ReplicaContext
 from apidex.http.problem_details import Problem
 from apidex.http.routes.accept import preferred
-from apidex.http.routes.conditional import UNCHANGED, HttpRequest, ReplicaDependency, also_as, versioned_response
+from apidex.http.routes.conditional import CONDITIONAL, HttpRequest, ReplicaDependency, also_as, versioned_response
 from apidex.http.routes.parameters import NO_CONTROLS, RequestedFilters, strict_query, whole_number
 from apidex.http.routes.problems import problem_spec
 from apidex.replication.snapshot import Snapshot
@@ -127,7 +127,7 @@ _GONE = problem_spec(HTTPStatus.GONE, "The requested version is not available he
 
 
 def _answers(shape: Any, text: str, *further: dict[int, ResponseSpec]) -> dict[int, ResponseSpec]:  # noqa: ANN401 - a type
-    specs = {200: ResponseSpec(shape, description=text, generate_examples=False), **UNCHANGED, **_WRONG}
+    specs = {200: ResponseSpec(shape, description=text, generate_examples=False), **CONDITIONAL, **_WRONG}
     for more in further:
         specs |= more
     return specs
