@@ -157,12 +157,53 @@ def test_a_password_is_not_shown():
     assert without_password("file:///a") == "file:///a"
 
 
-async def test_validators_that_no_header_can_hold_are_not_sent_again():
+INVALID_ETAGS = ['"café"', '"a\nb"', '"a\tb"', '"a b"', '"a"b"', "a", "", '"', 'w/"a"', f'"{"a" * 4096}"']
+
+
+@pytest.mark.parametrize("etag", INVALID_ETAGS)
+async def test_validators_that_a_server_may_refuse_are_not_sent_again(etag):
+    """Whoever they come from: the upstream, or whatever stands in Redis."""
     async with wire_server() as wire:
         wire.behaves = answers(b"x")
-        await fetch(wire.url, Validators('"café"', "yesterday"))
-    assert b"if-none-match" not in wire.heads[0].lower()
-    assert b"if-modified-since: yesterday" in wire.heads[0].lower()
+        await fetch(wire.url, Validators(etag, "yesterday"))
+        await fetch(wire.url, Validators('"1"', "yesterday\r\nX: 1"))
+        await fetch(wire.url, Validators('W/"1"', "y" * 65))
+        heads = [head.lower() for head in wire.heads]
+    assert [b"if-none-match" in head for head in heads] == [False, True, True]
+    assert [b"if-modified-since: yesterday\r\n" in head for head in heads] == [True, False, False]
+    assert not any(b"if-modified-since" in head for head in heads[1:])
+
+
+@pytest.mark.parametrize("etag", ['"a b"', f'"{"a" * 4096}"'])
+async def test_an_etag_that_may_be_refused_is_not_kept(etag):
+    async with wire_server() as wire:
+        wire.behaves = answers(b"x", etag=etag, last_modified="yesterday")
+        assert (await fetch(wire.url)).validators == Validators("", "yesterday")
+
+
+async def test_a_304_to_validators_that_were_not_sent_is_an_error():
+    async with wire_server() as wire:
+        wire.behaves = answers(b"", "304 Not Modified")
+        with pytest.raises(UpstreamError, match="304"):
+            await fetch(wire.url, Validators("a"))
+
+
+async def test_after_a_refused_condition_the_next_fetch_has_none():
+    async def refuses_conditions(head, *streams) -> None:
+        conditional = b"if-none-match" in head.lower()
+        refusal = answers(b"", "431 Request Header Fields Too Large")
+        await (refusal if conditional else answers(b"x", etag='"2"'))(head, *streams)
+
+    async with wire_server() as wire, open_upstream(wire.url, timedelta(seconds=60), LIMIT) as upstream:
+        wire.behaves = refuses_conditions
+        validators = Validators('"1"', "yesterday")
+        with pytest.raises(UpstreamError, match="431"):
+            await upstream.fetch(validators)
+        fetched = await upstream.fetch(validators)
+        assert fetched == Fetched(b"x", Validators('"2"'))
+        assert b"if-" not in wire.heads[1].lower()
+        wire.behaves = answers(b"", "304 Not Modified")
+        assert await upstream.fetch(fetched.validators) == NotModified(fetched.validators)
 
 
 @pytest.mark.parametrize("target", ["http://upstream.example/b", "ftp://upstream.example/b", "file:///etc/passwd"])

@@ -78,6 +78,7 @@ class HttpUpstream(Upstream):
         self.source = without_password(url)
         self._connect, self._url, self._timeout, self._limit = connect, url, timeout, limit
         self._client: httpx.AsyncClient | None = None
+        self._is_condition_refused = False  # by a 4xx, until an answer is usable
 
     async def aclose(self) -> None:
         """Close its connections."""
@@ -110,6 +111,7 @@ class HttpUpstream(Upstream):
     async def _fetch(self, validators: Validators, hops: list[httpx.Request]) -> Fetched | NotModified:
         """Ask, and follow redirects; *hops* gets every request before it is sent."""
         self._client = self._client or self._connect()
+        validators = NO_VALIDATORS if self._is_condition_refused else validators.sendable()
         following = self._client.build_request("GET", self._url, headers=_conditions(validators))
         while True:
             hops.append(following)
@@ -123,9 +125,13 @@ class HttpUpstream(Upstream):
         if response.status_code == httpx.codes.NOT_MODIFIED and validators != NO_VALIDATORS:
             return NotModified(validators)
         if response.status_code != httpx.codes.OK:
+            if response.is_client_error and validators != NO_VALIDATORS:
+                self._is_condition_refused = True
             raise UpstreamError("status", _status_text(response), _retry_after(response))
         given = Validators(response.headers.get("etag", ""), response.headers.get("last-modified", ""))
-        return Fetched(await self._body(response), given)
+        body = await self._body(response)
+        self._is_condition_refused = False
+        return Fetched(body, given.sendable())
 
     async def _body(self, response: httpx.Response) -> bytes:
         inflater = Inflater(response.headers.get("content-encoding", "").strip().lower())
@@ -195,7 +201,7 @@ def _after_redirect(failure: UpstreamError, asked: httpx.Request) -> UpstreamErr
 
 def _conditions(validators: Validators) -> dict[str, str]:
     given = {"if-none-match": validators.etag, "if-modified-since": validators.last_modified}
-    return {name: value for name, value in given.items() if value and value.isascii()}
+    return {name: value for name, value in given.items() if value}
 
 
 def _too_large(limit: int) -> UpstreamError:
