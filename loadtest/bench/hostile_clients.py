@@ -2,8 +2,9 @@
 
     python -m loadtest.bench.hostile_clients KIND COUNT PORT
 
-A client whose connection ends opens another, a second after it opened the last one. Source addresses are 127.0.0.2 and the
-following, so that there are ports enough.
+A client whose connection ends opens another, a second after it opened the last one; ten seconds after where each costs a long
+answer: a thousand of those a second are more than a replica can make, and no matter of connections. Source addresses are
+127.0.0.2 and the following, so that there are ports enough.
 """
 
 import asyncio
@@ -24,6 +25,9 @@ SMALL, WIDE = "/Cat", "/v1/entries"
 _PAUSE = 1.0
 """Seconds between two bytes, and from one connection of a client to its next one at least."""
 
+_WIDE_PAUSE = 10.0
+"""The same where a client asks for a long answer on each connection."""
+
 _ADDRESSES = 16
 _RECEIVE_BUFFER = 4096
 _GARBAGE_BYTES = 4096
@@ -36,6 +40,11 @@ class HostileClient(NamedTuple):
     act: Callable[[socket.socket], Awaitable[None]]
     number: int = 1000
     is_reading: bool = True
+
+    @property
+    def pause(self) -> float:
+        """Seconds from one connection to the next one at least."""
+        return _PAUSE if self.is_reading else _WIDE_PAUSE
 
 
 def _request(path: str, more: str = "") -> bytes:
@@ -97,7 +106,7 @@ async def _pipeline(connection: socket.socket) -> None:
 
 
 async def _reset(connection: socket.socket) -> None:
-    await _send(connection, _request(WIDE))
+    await _send(connection, _request(SMALL))
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
@@ -144,11 +153,11 @@ async def _connect(client: HostileClient, number: int, port: int) -> None:
 
 async def _stay(client: HostileClient, number: int, port: int) -> None:
     loop = asyncio.get_running_loop()
-    await asyncio.sleep(random.uniform(0, _PAUSE))
+    await asyncio.sleep(random.uniform(0, client.pause))
     while True:
         began = loop.time()
         await _connect(client, number, port)
-        await asyncio.sleep(max(0, began + _PAUSE - loop.time()))
+        await asyncio.sleep(max(0, began + client.pause - loop.time()))
 
 
 async def _attack(client: HostileClient, count: int, port: int) -> None:

@@ -1,7 +1,10 @@
 """Connections retire, and a queue before the event loop is noticed. On a clock that the tests move."""
 
+import asyncio
+from itertools import pairwise
+
 from apidex.http.connection_stats import ConnectionStats
-from apidex.server.overload import LoopLagDetector
+from apidex.server.overload import ExchangeQueue, LoopLagDetector
 from wire import FakeClient, VirtualLoop, server_of
 
 GET = b"GET /Cat HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -57,3 +60,34 @@ def test_a_loop_is_overloaded_when_one_long_iteration_follows_another():
     assert not iteration(0.3), "a short iteration has ended it"
     loop.now += 3600
     assert not iteration(0.3), "there was no request for an hour"
+
+
+async def test_one_exchange_starts_in_each_turn_of_the_loop_and_those_that_are_gone_are_skipped():
+    loop, queue, started = asyncio.get_running_loop(), ExchangeQueue(0.05), []
+
+    async def exchange(number: int) -> None:
+        await queue.turn(loop)
+        started.append(number)
+
+    tasks = [asyncio.create_task(exchange(number)) for number in range(5)]
+    counts = []
+    for _ in range(8):
+        await asyncio.sleep(0)
+        counts.append(len(started))
+        if counts[-1] == 1:
+            tasks[2].cancel()
+    assert started == [0, 1, 3, 4]
+    assert all(later - earlier <= 1 for earlier, later in pairwise(counts))
+
+
+async def test_the_queue_of_exchanges_is_overloaded_when_its_first_one_waits_too_long_for_ten_times_that():
+    loop, queue = VirtualLoop(), ExchangeQueue(0.05)
+    assert not queue.is_overloaded(loop.now)
+    tasks = [asyncio.create_task(queue.turn(loop)) for _ in range(2)]
+    await asyncio.sleep(0)
+    loop.now += 0.4
+    assert not queue.is_overloaded(loop.now)
+    loop.now += 0.2
+    assert queue.is_overloaded(loop.now)
+    await asyncio.gather(*tasks)
+    assert not queue.is_overloaded(loop.now)

@@ -7,6 +7,7 @@ from argparse import Namespace
 from apidex import __version__, event_loop, logs
 from apidex.app import App, create_app
 from apidex.server import lifecycle
+from apidex.server.connection_limit import raise_descriptor_limit
 from apidex.settings import Settings, unknown_variables
 
 log = logs.get_logger()
@@ -17,6 +18,7 @@ def run(_options: Namespace, settings: Settings) -> int:
     logs.configure(settings.log_format, settings.log_level, settings.served_by)
     for name, meant in unknown_variables(os.environ).items():
         log.warning("settings.unknown", variable=name, meant=meant)
+    raise_descriptor_limit(settings.max_connections)
     with lifecycle.listen(settings.host, settings.port) as listener:
         event_loop.run(lambda: _serve(settings, listener))
     _say(settings, "Arrive Derchi", "serve.ended", farewell="Arrive Derchi")

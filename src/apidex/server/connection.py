@@ -93,19 +93,14 @@ class Connection(asyncio.Protocol):
     # --- the transport's calls
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Accept a client, unless there are too many."""
+        """Accept a client. When there are too many, one connection is closed."""
         self.transport = transport
         self._connections.add(self)
         self._config.stats.open += 1
-        self._make_room()
-
-    def _make_room(self) -> None:
-        """Close an idle connection when there are too many; without one, this one."""
-        if len(self._connections) <= self._config.limits.max_connections:
-            return
-        self._config.stats.shed["connections"] += 1
-        idle = (connection for connection in self._connections if connection is not self and connection.is_idle)
-        next(idle, self).transport.close()
+        excess = self._config.connection_limit.to_close(self._connections, self, self.loop.time())
+        if excess is not None:
+            self._config.stats.shed["connections"] += 1
+            excess.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """Let go of everything; an exchange in progress is told."""
@@ -309,6 +304,7 @@ class Connection(asyncio.Protocol):
             or self._parser.should_upgrade()
             or not self._parser.should_keep_alive()
         )
+        is_overloaded |= self._config.exchange_queue.is_overloaded(self.loop.time())
         options = self._config.options
         if is_overloaded and options.shed is not None and not target.origin.startswith(OPERATIONS):
             self._respond(self._without_body_for_head(options.shed()), is_last=is_last)
@@ -317,9 +313,13 @@ class Connection(asyncio.Protocol):
         self._state = ConnectionState.ANSWER
         self._config.stats.in_flight += 1
         exchange = Exchange(self, scope, self._config.default_lines(self._server_state), is_last=is_last)
-        self._task = self.loop.create_task(exchange.run(options.asgi))
+        self._task = self.loop.create_task(self._answer(exchange))
         self._server_state.tasks.add(self._task)
         self._task.add_done_callback(self._ended)
+
+    async def _answer(self, exchange: Exchange) -> None:
+        await self._config.exchange_queue.turn(self.loop)
+        await exchange.run(self._config.options.asgi)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._config.stats.in_flight -= 1
@@ -419,6 +419,7 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once; what was written may be lost."""
         self._is_ending = True
+        self._connections.discard(self)  # it makes room for others that come in the same turn of the event loop
         self.transport.abort()
 
     # --- the server's calls
@@ -427,6 +428,11 @@ class Connection(asyncio.Protocol):
     def is_idle(self) -> bool:
         """Whether no request is in progress, so that closing the connection loses nothing."""
         return self._state in (ConnectionState.IDLE, ConnectionState.NEW) and not self._held
+
+    def seconds_receiving(self, now: float) -> float:
+        """How long the present request has been arriving; 0 if the connection is not receiving one."""
+        is_receiving = self._state in (ConnectionState.HEAD, ConnectionState.BODY)
+        return now - self._request_since if is_receiving else 0.0
 
     def close_if_overdue(self, now: float) -> None:
         """Close if a timer has run out. Called once a second, with the time of the event loop."""

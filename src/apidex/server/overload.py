@@ -1,6 +1,7 @@
 """When a replica has more requests than it can answer: whether the queue before the event loop stands."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from time import monotonic
 
@@ -45,3 +46,42 @@ class LoopLagDetector:
         self._stats.loop_lag = self._ran_at - scheduled_at
         if self._stats.loop_lag <= self._target:
             self._short_at = self._ran_at
+
+
+class ExchangeQueue:
+    """Starts one ASGI exchange in each turn of the event loop, so that searches and probes are answered in between.
+
+    A thousand requests that arrive together would otherwise be one turn, seconds long. The queue stands, as above, where its
+    first request has waited longer than *target* seconds for ten times that; 0 for no such bound.
+    """
+
+    def __init__(self, target: float) -> None:
+        self._target = target or float("inf")
+        self._waiting: deque[tuple[asyncio.Future[None], float]] = deque()
+        self._is_turn_taken = False
+        self._short_at = float("-inf")
+
+    def is_overloaded(self, now: float) -> bool:
+        """Whether the queue stands. To be asked for every request that could enter it."""
+        if not self._waiting or now - self._waiting[0][1] <= self._target:
+            self._short_at = now
+        return now - self._short_at > 10 * self._target
+
+    async def turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Wait until no other exchange starts in this turn, nor waits for one. May be cancelled."""
+        if self._is_turn_taken:
+            turn = loop.create_future()
+            self._waiting.append((turn, loop.time()))
+            await turn
+        else:
+            self._is_turn_taken = True
+            loop.call_soon(self._next, loop)
+
+    def _next(self, loop: asyncio.AbstractEventLoop) -> None:
+        while self._waiting:
+            turn, _ = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                loop.call_soon(self._next, loop)
+                return
+        self._is_turn_taken = False
