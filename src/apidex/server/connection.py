@@ -228,7 +228,7 @@ class Connection(asyncio.Protocol):
                 self._refuse(Problem(500, FAULT))
         except httptools.HttpParserError:
             if not self._is_ending:
-                text = "Malformed HTTP/1.1 request. Percent-encode characters beyond ASCII, as in /Pok%C3%A9."
+                text = "Malformed HTTP/1.1 request. Characters beyond ASCII are percent-encoded, as in /Pok%C3%A9."
                 self._refuse(Problem(400, text))
 
     # --- the parser's calls
