@@ -160,6 +160,20 @@ async def test_links_keep_what_was_asked(client):
     assert (await client.get(answer.links["next"]["url"])).json()["total"] == answer.json()["total"] == 3
 
 
+@pytest.mark.parametrize(
+    ("filler", "links"),
+    [("", {"first", "prev", "next", "last"}), (" " * 256, {"first", "prev", "next", "last"}),
+     ("\N{IDEOGRAPHIC SPACE}" * 140, {"prev", "next"}), ("\N{IDEOGRAPHIC SPACE}" * 200, {"next"}),
+     ("\N{MUSICAL SYMBOL NULL NOTEHEAD}" * 256, set())],
+)  # fmt: skip
+async def test_every_head_fits_into_a_proxys_buffer(client, filler, links):
+    query = {"q": filler, "limit": 1, "offset": 2}
+    response = await client.get("/v1/search", params=query)
+    assert response.status_code == 200
+    assert set(response.links) == links
+    assert sum(len(name) + len(value) + 4 for name, value in response.headers.raw) < 4000
+
+
 async def test_pages_go_on_across_a_refresh(client, upstream, app):
     first = await client.get("/v1/search?limit=4")
     sends(upstream, entry("Newcomer"), *ENTRIES[:4])

@@ -1,5 +1,6 @@
 """Operations: probes and metrics."""
 
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -10,6 +11,9 @@ from prometheus_client.exposition import choose_encoder
 from apidex.http.probes import ALIVE, LIVEZ, READY, READYZ, StatusView, shutting_down, stalled
 from apidex.http.routes.conditional import ReplicaDependency
 from apidex.http.routes.problems import problem_spec
+
+_ODD_VERSION = re.compile(r"version\s*=(?!\s*[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}\s*(?:[;,]|\Z))", re.ASCII)
+"""A version of a format that is not three numbers: prometheus_client cannot compare it, and repeats it in Content-Type."""
 
 
 @get(
@@ -46,6 +50,7 @@ async def readyz(replica: ReplicaDependency) -> Response[StatusView]:
 )
 async def metrics(request: Request[Any, Any, Any], replica: ReplicaDependency) -> Response[bytes]:
     """Answer in the format that the scraper asks for."""
-    encode, content_type = choose_encoder(request.headers.get("accept", ""))
+    accept = request.headers.get("accept", "")
+    encode, content_type = choose_encoder("" if _ODD_VERSION.search(accept) else accept)
     headers = {"cache-control": "no-store", "content-type": content_type}
     return Response(encode(replica.metrics.registry), headers=headers)

@@ -32,6 +32,9 @@ from apidex.search.results import SearchRequest, SearchView, answer
 
 # --- query parameters
 
+LINK_LIMIT = 3072
+"""The longest value of Link, in bytes. nginx allows 4 KiB for a whole head by default (`proxy_buffer_size`)."""
+
 _VERSION = r"^[0-9]{1,20}-[0-9a-f]{12}$(?!\n)"
 _A_VERSION = "a version as the header Catalogue-Version names it, such as 1800000000000-64bd81190d7b"
 _MEDIA_TYPES = {"json": "application/json", "ndjson": "application/x-ndjson", "csv": "text/csv"}
@@ -141,7 +144,8 @@ def _answers(shape: Any, text: str, *further: dict[int, ResponseSpec]) -> dict[i
     summary="Search as people type",
     description=(
         "Case, accents, width, spaces and punctuation do not matter: `open weather` finds OpenWeatherMap, `poke` finds PokéAPI. "
-        "Filters work alone, too. `Link` leads to the other pages (RFC 8288) of the same version of the catalogue."
+        "Filters work alone, too. `Link` leads to the other pages (RFC 8288) of the same version of the catalogue. "
+        "Where it would pass 3 KiB, it leaves out the last page, then the first, the previous and the next; `offset` leads there."
     ),
     tags=["search"],
     before_request=strict_query,
@@ -280,7 +284,7 @@ def _snapshot(replica: ReplicaContext, version: str | None) -> Snapshot:
 
 
 def _links(request: SearchRequest, version: str, total: int) -> Headers:
-    """The addresses of the other pages, if there are any."""
+    """The addresses of the other pages, if there are any; fewer where they are long, so that proxies take the head."""
     offset, limit = request.offset, request.limit
     last = max(0, total - 1) // limit * limit
     pages = {"first": 0, "prev": min(max(0, offset - limit), last), "next": offset + limit, "last": last}
@@ -292,11 +296,14 @@ def _links(request: SearchRequest, version: str, total: int) -> Headers:
         return []
     query = {"q": request.query, **request.filters, "sort": request.sort.value, "limit": limit}
     kept = {name: value for name, value in query.items() if value}
-    links = [
-        f'</v1/search?{urlencode(kept | {"offset": to, "version": version}, doseq=True)}>; rel="{rel}"'
+    links = {
+        rel: f'</v1/search?{urlencode(kept | {"offset": to, "version": version}, doseq=True)}>; rel="{rel}"'
         for rel, to in pages.items()
-    ]
-    return [(b"link", ", ".join(links).encode())]
+    }
+    for rel in ("last", "first", "prev", "next"):
+        if len(", ".join(links.values())) > LINK_LIMIT:
+            links.pop(rel, None)
+    return [(b"link", ", ".join(links.values()).encode())] if links else []
 
 
 def _as_json(snapshot: Snapshot, positions: Sequence[int]) -> bytes:
