@@ -1,0 +1,206 @@
+"""HAProxy 3.0 with our configuration, before two replicas that a test plays: what reaches them, how often, and what does not."""
+
+import re
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx
+import pytest
+from loadtest.system import free_port
+
+from conftest import ROOT
+from deploy.rendering import needs
+from processes import HANG, replica, wait_until
+from victims import expected_bodies, wrong_answers
+
+pytestmark = pytest.mark.real
+
+CONFIG = (ROOT / "deploy/k8s/components/edge/haproxy.cfg").read_text()
+
+Behaviour = Callable[[BaseHTTPRequestHandler], None]
+
+
+class PlayedReplica:
+    """Answers probes, and does with requests what it is told to."""
+
+    def __init__(self, behaviour: Behaviour, port: int = 0) -> None:
+        self.heads: list[str] = []
+        played = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                if self.path == "/-/readyz":
+                    respond(200)(self)
+                else:
+                    self.rfile.read(int(self.headers["content-length"] or 0))
+                    played.heads.append(f"{self.requestline}\n{self.headers}".lower())
+                    behaviour(self)
+
+            do_HEAD = do_POST = do_GET  # noqa: N815 - the library's names
+
+            def log_message(self, *_: object) -> None:
+                """Nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server.daemon_threads = True
+        self.port = self._server.server_port
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def ends(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def respond(status: int) -> Behaviour:
+    def behaviour(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(status)
+        handler.send_header("Content-Length", "2")
+        handler.end_headers()
+        if handler.command != "HEAD":
+            handler.wfile.write(b"[]")
+
+    return behaviour
+
+
+def close(handler: BaseHTTPRequestHandler) -> None:
+    handler.close_connection = True
+    handler.connection.shutdown(socket.SHUT_RDWR)
+
+
+def hang(handler: BaseHTTPRequestHandler) -> None:
+    time.sleep(3)
+    close(handler)
+
+
+@contextmanager
+def haproxy(folder: Path, *ports: int, slow: int = 15, **environ: str) -> Iterator[str]:
+    """HAProxy before replicas on *ports* of this machine; its URL. DNS is left out, and answers are waited for *slow* seconds."""
+    needs("docker")
+    port, health = free_port(), free_port()
+    servers = "\n".join(f"    server replica{number} 127.0.0.1:{number}" for number in ports)
+    text = re.sub(r"^resolvers dns\n(?:[ \t]+.*\n)+", "", CONFIG, flags=re.MULTILINE)
+    text = text.replace("resolvers dns resolve-prefer ipv4 init-addr none", "").replace(
+        "timeout server 15s", f"timeout server {slow}s"
+    )
+    text = re.sub(r"^ +server-template .*$", servers, text, flags=re.MULTILINE)
+    text = text.replace("bind :8000", f"bind 127.0.0.1:{port}").replace("bind :8001", f"bind 127.0.0.1:{health}")
+    config = folder / "haproxy.cfg"
+    config.write_text(text.replace("abns@unready", f"abns@unready{port}"))
+    config.chmod(0o644)
+    name, options = (
+        f"apidex-tests-haproxy-{port}",
+        [word for key, value in environ.items() for word in ("--env", f"{key}={value}")],
+    )
+    mount = f"{config}:/usr/local/etc/haproxy/haproxy.cfg:ro"
+    command = ["docker", "run", "--rm", "--name", name, "--network", "host", *options, "--volume", mount, "haproxy:3.0"]
+    with subprocess.Popen(command) as process:
+        try:
+            wait_until(lambda: listens(health), "HAProxy listens")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            subprocess.run(["docker", "kill", name], capture_output=True, check=False)
+            process.wait(HANG)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def played(*behaviours: Behaviour) -> Iterator[list[PlayedReplica]]:
+    replicas = [PlayedReplica(behaviour) for behaviour in behaviours]
+    try:
+        yield replicas
+    finally:
+        for one in replicas:
+            one.ends()
+
+
+def seen(replicas: list[PlayedReplica]) -> int:
+    return sum(len(one.heads) for one in replicas)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "method", "status"),
+    [
+        pytest.param(respond(503), "GET", 503, id="shed"),
+        pytest.param(hang, "GET", 504, id="slow"),
+        pytest.param(close, "POST", 502, id="unsafe"),
+    ],
+)
+def test_what_may_have_been_seen_is_not_sent_again(tmp_path, behaviour, method, status):
+    with played(behaviour, behaviour) as replicas, haproxy(tmp_path, *(one.port for one in replicas), slow=1) as url:
+        assert httpx.request(method, f"{url}/Cat", timeout=HANG).status_code == status
+        time.sleep(0.5)
+        assert seen(replicas) == 1
+
+
+def test_what_one_replica_did_not_answer_another_does(tmp_path):
+    with played(close, respond(200)) as replicas, haproxy(tmp_path, *(one.port for one in replicas)) as url:
+        assert [httpx.get(f"{url}/Cat", timeout=HANG).status_code for _ in range(10)] == [200] * 10
+        assert len(replicas[0].heads) >= 4
+        assert seen(replicas) == 10 + len(replicas[0].heads)
+
+
+def test_a_request_that_is_never_answered_is_tried_six_times(tmp_path):
+    with played(close, close) as replicas, haproxy(tmp_path, *(one.port for one in replicas)) as url:
+        assert httpx.get(f"{url}/Cat", timeout=HANG).status_code == 502
+        assert seen(replicas) == 6
+
+
+def test_a_replica_that_is_gone_is_not_noticed(tmp_path):
+    with played(respond(200)) as replicas, haproxy(tmp_path, replicas[0].port, free_port()) as url:
+        assert [httpx.get(f"{url}/Cat", timeout=HANG).status_code for _ in range(10)] == [200] * 10
+
+
+def test_where_none_is_there_a_request_is_held_until_one_is(tmp_path):
+    ports = [free_port() for _ in range(4)]
+    with haproxy(tmp_path, *ports) as url:
+        late: list[PlayedReplica] = []
+        timer = threading.Timer(4, lambda: late.append(PlayedReplica(respond(200), ports[2])))
+        timer.start()
+        began = time.monotonic()
+        status = httpx.get(f"{url}/Cat", timeout=HANG).status_code
+        print(f"\nheld for {time.monotonic() - began:.1f} s")
+        timer.join()
+        late[0].ends()
+    assert status == 200
+
+
+def test_upgrades_and_large_bodies_are_not_forwarded(tmp_path):
+    with played(respond(200)) as replicas, haproxy(tmp_path, replicas[0].port) as url:
+        upgrade = {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "http2-settings": "AAMA"}
+        assert httpx.post(f"{url}/Cat", headers=upgrade, content=b"1234", timeout=HANG).status_code == 200
+        assert "upgrade" not in replicas[0].heads[0]
+        assert "http2-settings" not in replicas[0].heads[0]
+        for method in ("GET", "HEAD", "POST"):
+            assert httpx.request(method, f"{url}/Cat", content=b"x" * 65536, timeout=HANG).status_code == 200
+            assert httpx.request(method, f"{url}/Cat", content=b"x" * 65537, timeout=HANG).status_code == 413
+            chunks = iter([b"x"])
+            assert httpx.request(method, f"{url}/Cat", content=chunks, timeout=HANG).status_code == 411
+        assert seen(replicas) == 4
+
+
+def test_a_client_may_be_limited(tmp_path):
+    with played(respond(200)) as replicas, haproxy(tmp_path, replicas[0].port, APIDEX_CLIENT_RATE="5") as url:
+        responses = [httpx.get(f"{url}/Cat", timeout=HANG) for _ in range(7)]
+    assert [response.status_code for response in responses] == [200] * 5 + [429] * 2
+    assert responses[-1].headers["retry-after"] == "10"
+
+
+def test_each_client_gets_the_answers_to_its_own_requests(tmp_path, data, real_entries):
+    upstream = ("--upstream", (data / "entries.json").as_uri())
+    with replica(*upstream) as one, replica(*upstream) as other, haproxy(tmp_path, one.port, other.port) as url:
+        for process in (one, other):
+            process.until(lambda catalogue: catalogue["state"] == "fresh")
+        expected = expected_bodies(one.url, [entry["API"] for entry in real_entries])
+        assert wrong_answers(httpx.URL(url).port, expected) == []
