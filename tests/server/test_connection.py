@@ -4,7 +4,7 @@ import asyncio
 from itertools import pairwise
 
 from apidex.http.connection_stats import ConnectionStats
-from apidex.server.overload import ExchangeQueue, LoopLagDetector
+from apidex.server.overload import LoopLagDetector, TurnQueue
 from wire import FakeClient, VirtualLoop, server_of
 
 GET = b"GET /Cat HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -62,8 +62,8 @@ def test_a_loop_is_overloaded_when_one_long_iteration_follows_another():
     assert not iteration(0.3), "there was no request for an hour"
 
 
-async def test_one_exchange_starts_in_each_turn_of_the_loop_and_those_that_are_gone_are_skipped():
-    loop, queue, started = asyncio.get_running_loop(), ExchangeQueue(0.05), []
+async def test_one_exchange_starts_in_each_turn_of_the_loop_in_order():
+    loop, queue, started = asyncio.get_running_loop(), TurnQueue(0.05), []
 
     async def exchange(number: int) -> None:
         await queue.turn(loop)
@@ -71,7 +71,7 @@ async def test_one_exchange_starts_in_each_turn_of_the_loop_and_those_that_are_g
 
     tasks = [asyncio.create_task(exchange(number)) for number in range(5)]
     counts = []
-    for _ in range(8):
+    for _ in range(12):
         await asyncio.sleep(0)
         counts.append(len(started))
         if counts[-1] == 1:
@@ -81,7 +81,7 @@ async def test_one_exchange_starts_in_each_turn_of_the_loop_and_those_that_are_g
 
 
 async def test_the_queue_of_exchanges_is_overloaded_when_its_first_one_waits_too_long_for_ten_times_that():
-    loop, queue = VirtualLoop(), ExchangeQueue(0.05)
+    loop, queue = VirtualLoop(), TurnQueue(0.05)
     assert not queue.is_overloaded(loop.now)
     tasks = [asyncio.create_task(queue.turn(loop)) for _ in range(2)]
     await asyncio.sleep(0)

@@ -1,9 +1,12 @@
 """Whatever a client does, and however slowly: as many answers as requests, in order, and an end within the timers."""
 
+import asyncio
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from apidex.server.connection import BURST
 from apidex.server.timers import LINGER_SECONDS
 from conftest import running_app
 from fakes import FakeUpstream
@@ -138,3 +141,30 @@ async def test_all_slow_clients_together_are_bounded(wide_app):
     assert held <= 2 * 2**20
     assert clients[0].transport.is_closed, "who has waited longest goes first"
     assert not clients[-1].transport.is_closed
+
+
+async def test_requests_that_clients_send_ahead_are_bounded_too(wide_app):
+    config, state = server_of(wide_app, slow_client_bytes=2 * 2**20)
+    clients = [FakeClient(config, state, VirtualLoop(), window=0) for _ in range(64)]
+    for client in clients:
+        await client.sends(b"GET /v1/entries HTTP/1.1\r\nHost: a\r\n\r\n" * 1500)
+    held = sum(len(client.transport.unsent) + len(client.connection._held) for client in clients if client.is_open)
+    assert held <= 2 * 2**20
+    assert config.stats.shed["unsent"] > 0
+
+
+async def test_who_sends_one_request_is_answered_before_the_pipelines_of_others(app):
+    config, state = server_of(app)
+    loop = VirtualLoop()
+    pipelines = [FakeClient(config, state, loop) for _ in range(50)]
+    for client in pipelines:
+        client.connection.data_received(b"GET /Cat HTTP/1.1\r\nHost: a\r\n\r\n" * 200)
+    before = sum(client.transport.taken.count(b"HTTP/1.1 200") for client in pipelines)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    answered = sum(client.transport.taken.count(b"HTTP/1.1 200") for client in pipelines) - before
+    assert 0 < answered <= 10 * BURST
+    for client in pipelines:
+        await client.settles()
+    while any(client.transport.taken.count(b"HTTP/1.1 200") < 200 for client in pipelines):
+        await asyncio.sleep(0)

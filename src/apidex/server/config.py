@@ -12,7 +12,7 @@ from apidex.http.asgi import Headers
 from apidex.http.headers import encode_headers
 from apidex.server.connection_limit import ConnectionLimit, allowed_connections
 from apidex.server.options import ServerOptions
-from apidex.server.overload import ExchangeQueue, LoopLagDetector
+from apidex.server.overload import LoopLagDetector, TurnQueue
 from apidex.server.slow_clients import SlowClients
 from apidex.server.timers import Timers
 
@@ -42,7 +42,8 @@ class ServerConfig(uvicorn.Config):
         )
         self.slow_clients = SlowClients(limits.max_unsent_bytes, self._count_slow_client)
         self.connection_limit = ConnectionLimit(allowed_connections(limits.max_connections))
-        self.exchange_queue = ExchangeQueue(limits.queue_delay_target.total_seconds())
+        self.exchange_queue = TurnQueue(limits.queue_delay_target.total_seconds())
+        self.pipeline_queue = TurnQueue()
         self.loop_lag = LoopLagDetector(limits.queue_delay_target.total_seconds(), options.stats)
         self._default_headers: Headers | None = None
         self._default_lines = b""

@@ -34,8 +34,8 @@ log = get_logger()
 HEAD_LIMIT = 64 * 2**10
 """The longest head of a request, in bytes."""
 
-BURST = 32
-"""Pipelined requests that are answered in one turn of the event loop, so that other connections have their turn."""
+BURST = 8
+"""Pipelined requests that are answered in one go. One pipeline goes on in each turn of the event loop."""
 
 _HEAD_END = b"\r\n\r\n"
 _EMPTY_LINES = re.compile(rb"[\r\n]*")
@@ -78,7 +78,7 @@ class Connection(asyncio.Protocol):
         # input: bytes behind the present request, where in them the next one begins, and what the parser has seen of it
         self._held, self._held_from = b"", 0
         self._head_size, self._tail, self._body_left = 0, b"", 0
-        self._is_at_end = self._is_reading_paused = False
+        self._is_at_end = self._is_reading_paused = self._is_queued = False
         # the present request
         self._url = b""
         self._headers: Headers = []
@@ -106,7 +106,7 @@ class Connection(asyncio.Protocol):
         """Let go of everything; an exchange in progress is told."""
         self._connections.discard(self)
         self._config.stats.open -= 1
-        self._config.slow_clients.remove(self)
+        self._config.slow_clients.hold(self, 0)
         self._held, self._headers = b"", []
         del self._parser  # it refers to this connection: both would wait for the garbage collector
         if self._task is not None:
@@ -131,12 +131,12 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client does not take what was written as fast as it is made."""
         self._is_writing_paused = True
-        self._config.slow_clients.add(self, self.transport.get_write_buffer_size())
+        self._count_held()
 
     def resume_writing(self) -> None:
         """The client has taken most of it."""
         self._is_writing_paused = False
-        self._config.slow_clients.remove(self)
+        self._count_held()
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
         self._go_on()
@@ -149,9 +149,15 @@ class Connection(asyncio.Protocol):
 
     def _hold(self, data: bytes, start: int) -> None:
         self._held, self._held_from = data, start
+        self._count_held()
         if not self._is_reading_paused:
             self._is_reading_paused = True
             self.transport.pause_reading()
+
+    def _count_held(self) -> None:
+        """Tell how many bytes this connection holds because its client sends ahead, or does not take its answers."""
+        size = len(self._held) + (self.transport.get_write_buffer_size() if self._is_writing_paused else 0)
+        self._config.slow_clients.hold(self, size)
 
     def _go_on(self) -> None:
         """Parse what was held, and read on when all of it is parsed."""
@@ -160,6 +166,7 @@ class Connection(asyncio.Protocol):
         held, start, self._held, self._held_from = self._held, self._held_from, b"", 0
         self._parse(held, start)
         if self._is_reading_paused and not self._held and not self._is_ending:
+            self._count_held()
             self._is_reading_paused = False
             self.transport.resume_reading()
         if self._is_at_end and not self._held and self._state is not ConnectionState.ANSWER:
@@ -173,7 +180,17 @@ class Connection(asyncio.Protocol):
         if start < len(data) and not self._is_ending:
             self._hold(data, start)
             if not self._must_wait():
-                self.loop.call_soon(self._go_on)
+                self._wait_for_turn()
+
+    def _wait_for_turn(self) -> None:
+        """Go on after the pipelines of others; who sends one request at a time does not wait for them."""
+        if not self._is_queued:
+            self._is_queued = True
+            self._config.pipeline_queue.enter(self._take_turn, self.loop)
+
+    def _take_turn(self) -> None:
+        self._is_queued = False
+        self._go_on()
 
     def _parse_some(self, data: bytes, start: int) -> int:
         """Give the parser what belongs to the present request, and no more. Return where that ends."""

@@ -48,16 +48,16 @@ class LoopLagDetector:
             self._short_at = self._ran_at
 
 
-class ExchangeQueue:
-    """Starts one ASGI exchange in each turn of the event loop, so that searches and probes are answered in between.
+class TurnQueue:
+    """One of those that wait in each turn of the event loop, in order: what need not wait is answered in between.
 
     A thousand requests that arrive together would otherwise be one turn, seconds long. The queue stands, as above, where its
-    first request has waited longer than *target* seconds for ten times that; 0 for no such bound.
+    first one has waited longer than *target* seconds for ten times that; 0 for no such bound.
     """
 
-    def __init__(self, target: float) -> None:
+    def __init__(self, target: float = 0.0) -> None:
         self._target = target or float("inf")
-        self._waiting: deque[tuple[asyncio.Future[None], float]] = deque()
+        self._waiting: deque[tuple[Callable[[], object], float]] = deque()
         self._is_turn_taken = False
         self._short_at = float("-inf")
 
@@ -67,21 +67,28 @@ class ExchangeQueue:
             self._short_at = now
         return now - self._short_at > 10 * self._target
 
+    def enter(self, run: Callable[[], object], loop: asyncio.AbstractEventLoop) -> None:
+        """Call *run* in a later turn, after those that entered before."""
+        self._waiting.append((run, loop.time()))
+        self._take_turn(loop)
+
     async def turn(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Wait until no other exchange starts in this turn, nor waits for one. May be cancelled."""
-        if self._is_turn_taken:
-            turn = loop.create_future()
-            self._waiting.append((turn, loop.time()))
-            await turn
-        else:
+        """Wait until it is the caller's turn: at once if there is no other. May be cancelled."""
+        if not self._is_turn_taken:
+            self._take_turn(loop)
+            return
+        turn = asyncio.Event()
+        self.enter(turn.set, loop)
+        await turn.wait()
+
+    def _take_turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._is_turn_taken:
             self._is_turn_taken = True
             loop.call_soon(self._next, loop)
 
     def _next(self, loop: asyncio.AbstractEventLoop) -> None:
-        while self._waiting:
-            turn, _ = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                loop.call_soon(self._next, loop)
-                return
         self._is_turn_taken = False
+        if self._waiting:
+            run, _ = self._waiting.popleft()
+            self._take_turn(loop)
+            run()

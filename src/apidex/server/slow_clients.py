@@ -1,11 +1,11 @@
-"""The answers that clients have not taken, of all connections together: their memory has one bound."""
+"""Answers that clients have not taken, and requests that they have sent ahead: of all connections together, one bound."""
 
 from collections.abc import Callable
 from typing import Protocol
 
 
 class SlowClient(Protocol):
-    """A connection whose client does not take what was written."""
+    """A connection whose client does not take what was written, or does not wait for it."""
 
     def abort(self) -> None:
         """Close at once."""
@@ -18,20 +18,21 @@ class SlowClients:
         self._limit, self._on_close, self._held = limit, on_close, 0
         self._sizes: dict[SlowClient, int] = {}
 
-    def add(self, client: SlowClient, size: int) -> None:
-        """Note that *client* has not taken *size* bytes.
+    def hold(self, client: SlowClient, size: int) -> None:
+        """Note that *size* bytes are held for *client* now.
 
         Above the limit, those that have waited longest are closed, until one is left.
         """
-        self.remove(client)
+        self._remove(client)
+        if not size:
+            return
         self._sizes[client] = size
         self._held += size
         while self._held > self._limit and len(self._sizes) > 1:
             oldest = next(iter(self._sizes))
-            self.remove(oldest)
+            self._remove(oldest)
             self._on_close()
             oldest.abort()
 
-    def remove(self, client: SlowClient) -> None:
-        """*client* has taken it, or is gone."""
+    def _remove(self, client: SlowClient) -> None:
         self._held -= self._sizes.pop(client, 0)
