@@ -125,9 +125,23 @@ def test_serve_starts_refreshes_and_ends_without_a_log(tmp_path, redirection, lo
     with process:
         try:
             wait_until(lambda: refreshes() > 1, "the replica goes on refreshing")
-            wait_until(lambda: "lines_lost_total 0.0" not in httpx.get(f"{url}/-/metrics").text, "a lost line")
+            if "&-" not in redirection:  # a closed stream is the null device
+                wait_until(lambda: "lines_lost_total 0.0" not in httpx.get(f"{url}/-/metrics").text, "a lost line")
             assert httpx.get(f"{url}/Cat").json()
             process.terminate()
             assert process.wait(HANG) == 0
         finally:
             process.kill()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"), [("search Cat --json", 0), ("search Cat", 0), ("search", 2), ("catalogue", 0)]
+)
+def test_a_command_without_standard_streams_has_the_same_status_and_no_traceback(tmp_path, arguments, status):
+    file = tmp_path / "entries.json"
+    file.write_bytes(publicapis("Cat"))
+    for closed in (">&-", "2>&-", "<&- >&- 2>&-"):
+        command = f'exec "{sys.executable}" -m apidex {arguments} {closed}'
+        environ = os.environ | {"APIDEX_UPSTREAM": file.as_uri()}
+        done = subprocess.run(["sh", "-c", command], env=environ, capture_output=True, text=True, timeout=HANG)
+        assert (done.returncode, "Traceback" in done.stderr) == (status, False), done.stderr

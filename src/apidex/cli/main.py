@@ -120,18 +120,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _open_missing_streams() -> None:
-    """Open standard descriptors that are closed, or a socket would take their number, and output meant for them."""
-    for descriptor in range(3):
+    """Replace closed standard streams by the null device, or a socket would take their number, and what is written there."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(descriptor)
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+            setattr(sys, name, open(descriptor, "w" if descriptor else "r", closefd=False))  # noqa: SIM115
 
 
 def _report(error: Exception, status: int) -> int:
-    if sys.stderr is not None:
-        with suppress(OSError):  # the status says it too
-            print(f"apidex: {error}", file=sys.stderr)
+    with suppress(OSError):  # the status says it too
+        print(f"apidex: {error}", file=sys.stderr)
     return status
 
 
