@@ -307,6 +307,14 @@ def test_behind_the_edge_no_request_fails_when_a_replica_is_killed(edge, tmp_pat
     assert play(SCENARIOS["crash"], edge, tmp_path).passed
 
 
+def test_behind_the_edge_a_replica_is_reached_through_it_only(edge, image):
+    address = listed("pods", "apidex")[0]["status"]["podIP"]
+    replica, service = f"{address}:8000", f"{address_of('apidex')}:8000"
+    _, printed = run_aside("stranger", image, ["python3", "-c", REACH, replica, service])
+    print(f"\na pod elsewhere, behind the edge:\n{printed}")
+    assert printed.splitlines() == [f"{replica} not reached", f"{service} reached"]
+
+
 def test_behind_the_edge_a_rollout_of_either_loses_no_request(edge, tmp_path):
     def roll_out_both(run: ScenarioRun) -> None:
         run.wait(2)

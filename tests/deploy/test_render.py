@@ -125,3 +125,23 @@ def test_haproxy_has_a_place_for_every_replica_that_may_be(tmp_path):
     surge = objects["Deployment", "apidex"]["spec"]["strategy"]["rollingUpdate"]["maxSurge"]
     # Twice: in a rollout those that drain are still counted for a while.
     assert min(places) >= 2 * most + surge
+
+
+def test_behind_the_edge_replicas_accept_the_edge_and_the_monitoring_only(tmp_path):
+    objects = kustomize(overlay(tmp_path, K8S / "overlays/local", ["edge", "monitoring"]))
+    policies = [item["spec"] for (kind, _), item in objects.items() if kind == "NetworkPolicy"]
+    allowed = [
+        rule
+        for spec in policies
+        if spec["podSelector"].get("matchLabels") == {"app.kubernetes.io/name": "apidex"}
+        for rule in spec.get("ingress", [])
+    ]
+    ports = [{"protocol": "TCP", "port": "http"}]
+    edge = {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "edge"}}}
+    monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+    assert sorted(allowed, key=str) == sorted([{"from": [who], "ports": ports} for who in (edge, monitoring)], key=str)
+
+
+def test_without_the_edge_replicas_accept_whatever_the_service_lets_in():
+    (rule,) = kustomize(K8S)["NetworkPolicy", "apidex"]["spec"]["ingress"]
+    assert rule == {"ports": [{"protocol": "TCP", "port": "http"}]}
