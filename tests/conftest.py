@@ -55,7 +55,9 @@ def data(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def real_entries(data: Path) -> list[dict]:
-    return msgspec.json.decode((data / "entries.json").read_bytes())["entries"]
+    """The entries of the real list, without the spaces that surround five of their texts."""
+    entries = msgspec.json.decode((data / "entries.json").read_bytes())["entries"]
+    return [{key: text.strip() if isinstance(text, str) else text for key, text in each.items()} for each in entries]
 
 
 @pytest.fixture

@@ -18,6 +18,16 @@ def rows_of(*lines: str):
 
 
 def test_the_real_readme_has_the_entries_that_the_old_service_had(data, real_entries):
+    """But for the spaces around five texts, which the old service kept."""
+    old = msgspec.json.decode((data / "entries.json").read_bytes())["entries"]
+    differing = [(a[key], b[key]) for a, b in zip(old, real_entries, strict=True) for key in a if a[key] != b[key]]
+    assert differing == [
+        ("https://reqres.in/ ", "https://reqres.in/"),
+        ("https://clockify.me/developers-api ", "https://clockify.me/developers-api"),
+        ("PatentsView ", "PatentsView"),
+        ("Premier League Standings ", "Premier League Standings"),
+        ("https://digitransit.fi/en/developers/ ", "https://digitransit.fi/en/developers/"),
+    ]
     parsed = parse((data / "README.md").read_bytes())
     assert [to_dict(item) for item in parsed.catalogue] == real_entries
     assert (len(parsed.catalogue), parsed.catalogue.categories) == (1695, 51)
@@ -43,6 +53,12 @@ def test_the_real_readme_has_the_entries_that_the_old_service_had(data, real_ent
         ("| [A](http://a) | d | No | Maybe | Perhaps |", ("A", "d", "", False, "unknown", "http://a"), "HTTPS 'Maybe'"),
         (r"| [A \| B](http://a) | x \| y | No | Yes | No |", ("A | B", "x | y", "", True, "no", "http://a"), None),
         ("| [A (b)](http://a/(b)) | d | No | Yes | No |", ("A (b)", "d", "", True, "no", "http://a/(b)"), None),
+        (
+            "| [A](http://a) | d |",
+            ("A", "d", "", False, "unknown", "http://a"),
+            "no Auth and no HTTPS and no CORS cell",
+        ),
+        ("| %s | d | No | Yes | No |" % ("x" * 300), ("x" * 256, "d", "", True, "no", ""), "name has 300 characters"),
         ("| A | d | No | Yes | No |", ("A", "d", "", True, "no", ""), "no link"),
         ("| [A\tB](http://a) | d | No | Yes | No |", ("A B", "d", "", True, "no", "http://a"), "control characters"),
     ],
@@ -63,13 +79,13 @@ def old_service(item: object) -> bytes:
 @pytest.mark.parametrize(
     ("body", "row", "reason"),
     [
-        (README + b"| [A](http://a) | d |", 7, "2 cells, not 5"),
         (README + b"| | d | No | Yes | No |", 7, "no name"),
-        (README + b"| %b | d | No | Yes | No |" % (b"x" * 300), 7, "300 c"),
+        (README + b"|", 7, "no name"),
         (old_service(1), 2, "a number, not an object"),
         (old_service(None), 2, "null, not an object"),
-        (old_service({"API": 7}), 2, "'API' is a number"),
-        (old_service({"API": "A", "Link": ["x"]}), 2, "'Link' is a list"),
+        (old_service({"API": None}), 2, "no name"),
+        (old_service({"API": True}), 2, "no name"),
+        (b'{"entries": [{"API": "B"}, {"API": "A", "Auth": 1e999}]}', 2, "malformed JSON"),
         (old_service({"API": ""}), 2, "no name"),
         (old_service({}), 2, "no name"),
     ],
@@ -132,6 +148,7 @@ def test_apis_guru_gives_an_entry_for_each_api():
         (b'{"count": 0, "entries": null}', "empty", "no entries"),
         (b'{"entries": [1, 2, {"API": "A", "Link": "x", "HTTPS": true}]}', "unreadable", "2 of 3 rows"),
         (b'{"a": {"versions": {}}}', "unreadable", "1 of 1 rows"),
+        (b"[]", "empty", "no entries"),
         (HEAD.encode(), "empty", "no entries"),
     ],
 )
@@ -162,7 +179,8 @@ def test_only_line_feeds_separate_rows(character):
 
 
 @pytest.mark.parametrize(
-    "line", ["|-" + " " * 10**6 + "x", "| [" + "](x" * 300_000 + " |", "|" * 10**6, "[" * 10**6, "|\\" * 10**6]
+    "line",
+    ["|-" + " " * 10**6 + "x", "| [" + "](x" * 300_000 + " |", "|" * 10**6, "[" * 10**6, "|\\" * 10**6, "|![" * 10**5],
 )
 def test_a_long_line_takes_linear_time(line):
     """Each of these took minutes or hours with a backtracking pattern."""

@@ -39,7 +39,7 @@ def contents_of(built: builder.IndexedCatalogue) -> list:
         pytest.param(builder.from_upstream, publicapis(*NAMES), None, id="upstream"),
         pytest.param(
             builder.from_upstream,
-            msgspec.json.encode({"entries": [{"API": "Cat"}, {"API": 7}, {"API": "Dog"}]}),
+            msgspec.json.encode({"entries": [{"API": "Cat"}, {"API": ""}, {"API": "Dog"}]}),
             None,
             id="repaired",
         ),

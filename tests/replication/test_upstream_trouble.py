@@ -29,7 +29,7 @@ TROUBLE = {
     "endless body": (fakes.never_ends, "too_large"),
     "gzip bomb": (answers(bomb(), content_encoding="gzip"), "too_large"),
     "a gzip stream that is none": (answers(b"no gzip at all", content_encoding="gzip"), "encoding"),
-    "wrong types": (answers(b'{"entries": [{"API": 1}, {"API": []}]}'), "unreadable"),
+    "wrong types": (answers(b'{"entries": [{"API": ""}, {"API": []}]}'), "unreadable"),
     "60 % fewer entries": (answers(publicapis("Cats", "Dogs")), "shrunk"),
     "a catalogue cut in the middle": (answers(GOOD[:-40]), "format"),
     "compressed, and good": (

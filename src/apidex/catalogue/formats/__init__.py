@@ -1,6 +1,6 @@
 """Upstream formats: from bytes to a Catalogue, with a Report of how they were read. Pure.
 
-A format is a module, registered in FORMATS. A document is a text or a JSON value. The members of a JSON object are decoded only
+A format is a module, registered in FORMATS. A document is a text or a JSON value. The members of a JSON value are decoded only
 when their rows are read, so that a large object is never in memory as a whole.
 """
 
@@ -10,13 +10,13 @@ import msgspec
 
 from apidex.catalogue.buffers import ByteBuffer
 from apidex.catalogue.catalogue import CatalogueSink
-from apidex.catalogue.formats import apis_guru, markdown, publicapis
+from apidex.catalogue.formats import apis_guru, json_list, markdown, publicapis
 from apidex.catalogue.formats.report import Format, Parsed, Report, RowIssue, read_rows
 from apidex.errors import CatalogueError
 
 __all__ = ["FORMATS", "Parsed", "Report", "RowIssue", "parse"]
 
-_REGISTERED: tuple[Format, ...] = (publicapis, markdown, apis_guru)
+_REGISTERED: tuple[Format, ...] = (publicapis, markdown, apis_guru, json_list)
 
 FORMATS = {registered.NAME: registered for registered in _REGISTERED}
 """Every format by its name. Settings, command line and error texts follow."""
@@ -24,6 +24,7 @@ FORMATS = {registered.NAME: registered for registered in _REGISTERED}
 _PIECE = 2**20
 
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def parse(body: ByteBuffer, format_name: str | None = None, sink: CatalogueSink | None = None) -> Parsed:
@@ -42,14 +43,14 @@ def parse(body: ByteBuffer, format_name: str | None = None, sink: CatalogueSink 
 
 
 def _document(body: ByteBuffer) -> object:
-    """The JSON value in *body*, with the members of an object as `msgspec.Raw`; or its text if it is not JSON."""
+    """The JSON value in *body*, with the members of an object or a list as `msgspec.Raw`; or its text if it is not JSON."""
     _check_text(body)
     body = body[len(codecs.BOM_UTF8) :] if body[:3] == codecs.BOM_UTF8 else body
     start = bytes(body[:_PIECE]).lstrip()
     try:
         if start.startswith(b"{"):
             return _decode_members(body)
-        return msgspec.json.decode(body) if start.startswith(b"[") else str(body, "utf-8")
+        return _decode_list(body) if start.startswith(b"[") else str(body, "utf-8")
     except RecursionError:
         raise CatalogueError("format", "the JSON is nested too deeply") from None
     except msgspec.DecodeError as error:
@@ -87,10 +88,10 @@ def _recognise(document: object) -> Format:
 
 def _description(document: object) -> str:
     if not isinstance(document, str):
-        return "it is other JSON"
+        return ": ".join(filter(None, ("it is other JSON", json_list.seen(document))))
     start = document.lstrip()[:20].lower()
     if not start:
         return "it is empty"
-    return (
-        "it is an HTML page" if start.startswith(("<!doctype html", "<html", "<head", "<body")) else "it is other text"
-    )
+    if start.startswith(("<!doctype html", "<html", "<head", "<body")):
+        return "it is an HTML page"
+    return ": ".join(filter(None, ("it is other text", markdown.seen(document))))

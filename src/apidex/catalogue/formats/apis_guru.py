@@ -8,41 +8,60 @@ from typing import Any, TypeGuard
 
 import msgspec
 
-from apidex.catalogue.formats.report import Report, Row
+from apidex.catalogue.formats.json_rows import decoded
+from apidex.catalogue.formats.markup import plain_text
+from apidex.catalogue.formats.report import Report
+from apidex.catalogue.formats.row import Row, kind_of
 
 NAME = "apis.guru"
 
 
+class _API(msgspec.Struct, gc=False):
+    versions: dict[str, msgspec.Raw]
+
+
+_decode_api = msgspec.json.Decoder(_API).decode
+
+
 def recognises(document: object) -> TypeGuard[dict[str, msgspec.Raw]]:
-    """Whether *document* is an object of objects that all have versions."""
-    return isinstance(document, dict) and bool(document) and all(map(_has_versions, document.values()))
+    """Whether *document* is an object of which most members are objects with versions."""
+    return isinstance(document, dict) and sum(map(_has_versions, document.values())) * 2 > len(document)
 
 
 def _has_versions(raw: msgspec.Raw) -> bool:
-    item = msgspec.json.decode(raw)
-    return isinstance(item, dict) and isinstance(item.get("versions"), dict)
+    try:
+        _decode_api(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
 
 
 def rows(document: dict[str, msgspec.Raw], report: Report) -> Iterator[Row]:  # noqa: ARG001 - one signature for every format
     """A row for each API, in document order: its preferred version, or else its last one."""
-    for place, (key, item) in enumerate(document.items(), start=1):
-        yield _row(place, key, msgspec.json.decode(item))
+    for place, (key, raw) in enumerate(document.items(), start=1):
+        yield _row(place, key, decoded(raw))
 
 
-def _row(place: int, key: str, item: dict[str, Any]) -> Row:
-    versions = item["versions"]
-    preferred = item.get("preferred")
+def auths(document: dict[str, msgspec.Raw]) -> Iterator[object]:  # noqa: ARG001 - one signature for every format
+    """Nothing: the list says nothing of authentication."""
+    return iter(())
+
+
+def _row(place: int, key: str, item: object) -> Row:
+    if not isinstance(item, dict):
+        return Row(place, key, error=f"it is {kind_of(item)}, not an object")
+    versions, preferred = item.get("versions"), item.get("preferred")
+    if not isinstance(versions, dict):
+        return Row(place, key, error="it has no 'versions' object")
     version = versions.get(preferred if isinstance(preferred, str) else "") or next(reversed(versions.values()), None)
     if not isinstance(version, dict) or not isinstance(version.get("info"), dict):
         return Row(place, key, error="its version has no 'info' object")
     info = version["info"]
-    link = _link(version, info)
-    row = Row(place, _text(info, "title"), auth="unknown", https=link.startswith("https:"), link=link)
-    if not row.name.strip():
+    row = Row(place, info.get("title"), auth="unknown", link=_link(version, info), category=_category(info))
+    if not _text(info, "title").strip():
         row.name = key
         row.repairs.append("it has no title; its key became the name")
-    row.description = next(iter(_text(info, "description").strip().splitlines()), "")
-    row.category = _category(info)
+    row.description = plain_text(_text(info, "description").strip())
     return row
 
 

@@ -5,57 +5,27 @@ from typing import TypeGuard
 
 import msgspec
 
-from apidex.catalogue.formats.report import Report, Row
+from apidex.catalogue.entry import Entry
+from apidex.catalogue.formats import json_rows
+from apidex.catalogue.formats.report import Report
+from apidex.catalogue.formats.row import Row
 
 NAME = "publicapis"
-
-_TEXTS = {
-    "API": "name",
-    "Description": "description",
-    "Auth": "auth",
-    "Cors": "cors",
-    "Link": "link",
-    "Category": "category",
-}
-
-_KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
-
-_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def recognises(document: object) -> TypeGuard[dict[str, msgspec.Raw]]:
     """Whether *document* is an object with a list of entries; the old service had null for an empty list."""
     if not isinstance(document, dict) or "entries" not in document:
         return False
-    return _first_byte(document["entries"]) in b"[n"
+    return json_rows.first_byte(document["entries"]) in b"[n"
 
 
-def rows(document: dict[str, msgspec.Raw], report: Report) -> Iterator[Row]:  # noqa: ARG001 - one signature for every format
+def rows(document: dict[str, msgspec.Raw], report: Report) -> Iterator[Row | Entry]:  # noqa: ARG001 - one signature for every format
     """The rows of the list, in order."""
-    entries = document["entries"]
-    if _first_byte(entries) == b"[":
-        for place, item in enumerate(_decode_list(entries), start=1):
-            yield _row(place, msgspec.json.decode(item))
+    for place, raw in enumerate(json_rows.items_of(document["entries"]), start=1):
+        yield json_rows.row(place, raw)
 
 
-def _first_byte(raw: msgspec.Raw) -> bytes:
-    return bytes(memoryview(raw)[:1])
-
-
-def _row(place: int, item: object) -> Row:
-    if not isinstance(item, dict):
-        return Row(place, "", error=f"it is {_KINDS.get(type(item), 'null')}, not an object")
-    name = item.get("API")
-    row = Row(place, name if isinstance(name, str) else "")
-    for key, attribute in _TEXTS.items():
-        value = item.get(key, "")
-        if isinstance(value, str):
-            setattr(row, attribute, value)
-        else:
-            row.error = f"its {key!r} is {_KINDS.get(type(value), 'null')}, not a string"
-            return row
-    row.cors = row.cors or "unknown"
-    row.https = item.get("HTTPS") is True
-    if not isinstance(item.get("HTTPS"), bool):
-        row.repairs.append("its 'HTTPS' is not a boolean; it became false")
-    return row
+def auths(document: dict[str, msgspec.Raw]) -> Iterator[object]:
+    """What each entry says of authentication."""
+    return json_rows.auths(json_rows.items_of(document["entries"]))

@@ -1,16 +1,15 @@
 """From the rows of a document to a catalogue, and the report of repaired, rejected and ignored rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
 
 from apidex.catalogue.catalogue import Catalogue, CatalogueSink
-from apidex.catalogue.entry import Entry, check, replace_controls
+from apidex.catalogue.entry import Entry
+from apidex.catalogue.formats.row import Row, Spellings, row_of, spellings
 from apidex.errors import CatalogueError, EntryError
-
-CORS_WORDS = frozenset({"yes", "no", "unknown"})
 
 MAX_ISSUES_KEPT = 200
 """A report keeps this many issues of each sort, and counts the others."""
@@ -52,39 +51,6 @@ class Report:
     ignored: RowIssues = field(default_factory=RowIssues)
 
 
-@dataclass(slots=True)
-class Row:
-    """A row before it becomes an entry: its place, its values, the repairs so far, and the error if it cannot be read."""
-
-    place: int
-    name: str
-    description: str = ""
-    auth: str = ""
-    https: bool = False
-    cors: str = "unknown"
-    link: str = ""
-    category: str = ""
-    repairs: list[str] = field(default_factory=list)
-    error: str = ""
-
-    def to_entry(self) -> Entry:
-        """Return the row's entry, repaired. Raises EntryError with the reason if it has none."""
-        if self.error:
-            raise EntryError(self.error)
-        name, cors = replace_controls(self.name), self.cors.strip().lower()
-        if name != self.name:
-            self.repairs.append("control characters in the name became spaces")
-        if not self.link:
-            self.repairs.append("it has no link")
-        if cors not in CORS_WORDS:
-            self.repairs.append(f"CORS {self.cors.strip()!r} became 'unknown'")
-            cors = "unknown"
-        description, auth, link, category = map(
-            replace_controls, (self.description, self.auth, self.link, self.category)
-        )
-        return check(Entry(name, description, auth, self.https, cors, link, category))
-
-
 class Format(Protocol):
     """A module that reads one upstream format."""
 
@@ -94,8 +60,15 @@ class Format(Protocol):
         """Whether *document* has this format."""
         ...
 
-    def rows(self, document: Any, report: Report, /) -> Iterator[Row]:  # noqa: ANN401 - what `recognises` accepts
-        """The rows of a recognised document. Rows outside the tables of entries go to the report as ignored."""
+    def rows(self, document: Any, report: Report, /) -> Iterator[Row | Entry]:  # noqa: ANN401 - what `recognises` accepts
+        """The rows of a recognised document, or entries where nothing is to be normalised but the spelling of the authentication.
+
+        Rows outside the tables of entries go to the report as ignored.
+        """
+        ...
+
+    def auths(self, document: Any, /) -> Iterable[object]:  # noqa: ANN401 - what `recognises` accepts
+        """What the rows say of authentication, in any order, as they say it."""
         ...
 
 
@@ -109,17 +82,21 @@ class Parsed:
 
 def read_rows(source: Format, document: object, sink: CatalogueSink | None = None) -> Parsed:
     """Read *document* into *sink*. Raises CatalogueError when there are no entries, or more rows are rejected than accepted."""
-    report = Report(source.NAME)
-    return Parsed(Catalogue.of(_entries(report, source.rows(document, report)), sink), report)
+    report, chosen = Report(source.NAME), spellings(source.auths(document))
+    return Parsed(Catalogue.of(_entries(report, source.rows(document, report), chosen), sink), report)
 
 
-def _entries(report: Report, rows: Iterator[Row]) -> Iterator[Entry]:
-    for row in rows:
+def _entries(report: Report, rows: Iterator[Row | Entry], chosen: Spellings) -> Iterator[Entry]:
+    for item in rows:
         report.rows += 1
+        if isinstance(item, Entry) and item.auth not in chosen:
+            yield item
+            continue
+        row = row_of(report.rows, item) if isinstance(item, Entry) else item
         try:
-            entry = row.to_entry()
+            entry = row.to_entry(chosen)
         except EntryError as error:
-            report.rejected.add(row.place, row.name, str(error))
+            report.rejected.add(row.place, row.shown_name, str(error))
             continue
         if row.repairs:
             report.repaired.add(row.place, entry.name, "; ".join(row.repairs))

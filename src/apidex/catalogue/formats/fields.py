@@ -1,0 +1,62 @@
+"""The fields of an entry by the names that lists give them, as heads of columns or keys of JSON. Pure."""
+
+import unicodedata
+from collections.abc import Iterable
+from functools import lru_cache
+
+NAMES_OF_FIELDS: dict[str, tuple[str, ...]] = {
+    "name": (
+        "API", "APIs", "Name", "API name", "Title", "Service", "Service name", "API title",
+        "이름", "API 이름", "명칭", "서비스", "名称", "名字", "API名称", "接口", "接口名称", "名稱",
+        "名前", "API名", "サービス", "サービス名",
+        "Nombre", "Nombre de la API", "Título", "Servicio", "Nome", "Nome da API", "Serviço",
+        "Bezeichnung", "Titel", "Dienst", "Nom", "Nom de l'API", "Titre",
+    ),
+    "description": (
+        "Description", "Desc", "About", "Summary", "Details",
+        "설명", "개요", "描述", "说明", "简介", "介绍", "說明", "簡介", "説明", "概要", "内容",
+        "Descripción", "Descrição", "Resumen", "Resumo", "Beschreibung", "Résumé",
+    ),
+    "auth": (
+        "Auth", "Authentication", "Authorization", "Auth type",
+        "인증", "인증 방식", "认证", "鉴权", "授权", "身份验证", "认证方式", "認證", "驗證", "認証", "認証方式",
+        "Autenticación", "Autorización", "Autenticação", "Autorização", "Authentifizierung", "Anmeldung", "Authentification",
+    ),
+    "https": ("HTTPS", "SSL", "TLS", "HTTPS support", "HTTPS 지원", "HTTPS 지원 여부", "支持HTTPS", "HTTPS支持", "HTTPS対応"),
+    "cors": ("CORS", "CORS support", "CORS 지원", "CORS 지원 여부", "支持CORS", "CORS支持", "CORS対応", "跨域", "跨域支持"),
+    "link": (
+        "Link", "URL", "Links", "Website", "Web site", "Homepage", "Home page", "Href", "Documentation", "Docs", "API URL",
+        "링크", "주소", "문서", "链接", "网址", "地址", "文档", "連結", "網址", "リンク", "サイト",
+        "ドキュメント",
+        "Enlace", "Documentación", "Sitio web", "Ligação", "Documentação", "Site", "Verweis", "Webseite", "Dokumentation", "Lien",
+    ),
+    "category": (
+        "Category", "Categories",
+        "카테고리", "분류", "분야", "分类", "类别", "分類", "類別", "カテゴリ", "カテゴリー",
+        "Categoría", "Categoria", "Kategorie", "Catégorie",
+    ),
+}  # fmt: skip
+
+
+@lru_cache(4096)
+def key_of(text: str) -> str:
+    """Return *text* in lower case, without accents, spaces and punctuation; what two spellings of one word share."""
+    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    return "".join(filter(str.isalnum, plain))
+
+
+_FIELDS = {key_of(name): field for field, names in NAMES_OF_FIELDS.items() for name in names}
+
+
+def field_of(name: str) -> str | None:
+    """Return the field that a column or a key of this *name* has, or None for another one."""
+    return _FIELDS.get(key_of(name[:64]))
+
+
+def places_of_fields(names: Iterable[str]) -> dict[str, int]:
+    """Return where each field stands among *names*; the first of several counts."""
+    places: dict[str, int] = {}
+    for place, name in enumerate(names):
+        if field := field_of(name):
+            places.setdefault(field, place)
+    return places

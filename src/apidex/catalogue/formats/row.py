@@ -1,0 +1,217 @@
+"""The normaliser behind every format: from the values of a row, whatever their types and spellings, to an entry. Pure.
+
+Only a missing name costs an entry. What is repaired is said in the row's *repairs*.
+"""
+
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import msgspec
+
+from apidex.catalogue.entry import NAME_LIMIT, TEXT_LIMIT, Entry, has_control, replace_controls
+from apidex.catalogue.formats.fields import key_of
+from apidex.errors import EntryError
+
+_WORDS = {
+    "yes": """
+        yes y true on 1 si sí sim s ja oui vrai wahr 예 네 지원 있음 是 有 支持 はい 有り あり 対応
+        ✓ ✔ ✅ ☑ 🟢 :white_check_mark: :heavy_check_mark: :ballot_box_with_check: :+1:""",
+    "no": """
+        no n false off 0 não nao nein non faux falsch 아니오 아니요 없음 미지원 否 无 無 不 没有 不支持 いいえ なし 無し 非対応
+        ✗ ✘ ✕ ✖ ❌ ❎ × 🔴 :x: :heavy_multiplication_x: :no_entry: :-1:""",
+    "none": """
+        none null nil nothing - – — 不需要 无需 無需 不要 불필요
+        ninguno ninguna nenhum nenhuma keine kein keiner aucun aucune""",
+    "unknown": "unknown ? ?? n/a na tbd 알수없음 모름 불명 未知 不明 不详 desconocido desconhecido unbekannt inconnu",
+}
+YES, NO = frozenset(_WORDS["yes"].split()), frozenset(_WORDS["no"].split())
+NONE = NO.union(_WORDS["none"].split())
+"""Words for "no authentication"."""
+
+UNKNOWN = frozenset([*_WORDS["unknown"].split(), *_WORDS["none"].split()])
+_CORS = {word: answer for answer, words in (("unknown", UNKNOWN), ("no", NO), ("yes", YES)) for word in words}
+_KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
+_CORS_VALUES = frozenset({"yes", "no", "unknown"})
+_SCRIPTS = ("javascript:", "vbscript:", "data:")
+
+Spellings = Mapping[str, str]
+"""The spelling in use for each other spelling of an authentication in the same list."""
+
+
+def kind_of(value: object) -> str:
+    """What JSON calls the type of *value*, with its article."""
+    return _KINDS.get(type(value), "null")
+
+
+@lru_cache(1024)
+def _word(text: str) -> str:
+    """*text* as the words above are spelled: in lower case, without spaces, variation selectors and a final period."""
+    plain = unicodedata.normalize("NFC", text[:64]).casefold().replace("\ufe0f", "").strip("` .!\t")
+    return plain.replace(" ", "")
+
+
+def auth_of(value: object) -> str:
+    """Return the authentication that *value* says, as it is spelled there; empty for none."""
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    return _auth_of_text(value if isinstance(value, str) else text_of(value))
+
+
+@lru_cache(1024)
+def _auth_of_text(value: str) -> str:
+    text = replace_controls(value).strip().strip("` ")
+    return "" if not text or _word(text) in NONE else text
+
+
+def spellings(values: Iterable[object]) -> Spellings:
+    """Return how to spell authentications so that each has one spelling: the one that most of *values* have."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for text, count in _counted(values).items():
+        counts[key_of(text) or text][text] += count
+    chosen = {}
+    for found in counts.values():
+        if len(found) > 1:
+            most_frequent = max(found, key=found.__getitem__)
+            chosen.update({text: most_frequent for text in found if text != most_frequent})
+    return chosen
+
+
+def _counted(values: Iterable[object]) -> Counter[str]:
+    raw = Counter(value if isinstance(value, str) else auth_of(value) for value in values)
+    counts = Counter[str]()
+    for value, count in raw.items():
+        if text := auth_of(value):
+            counts[text] += count
+    return counts
+
+
+def text_of(value: object) -> str:
+    """Return a value of JSON as text: the texts of a list with commas between; empty for null and for an object."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(filter(None, map(text_of, value)))
+    return "" if value is None or isinstance(value, dict) else str(value)
+
+
+@dataclass(slots=True)
+class Row:
+    """A row before it becomes an entry: its place, its values, the repairs so far, and the error if it cannot be read.
+
+    A value is a text without markup, or any value of JSON; None says nothing.
+    """
+
+    place: int
+    name: object
+    description: object = None
+    auth: object = None
+    https: object = None
+    cors: object = None
+    link: object = None
+    category: object = None
+    repairs: list[str] = field(default_factory=list)
+    error: str = ""
+
+    @property
+    def shown_name(self) -> str:
+        """The name for a report."""
+        return text_of(self.name)
+
+    def to_entry(self, spellings: Spellings) -> Entry:
+        """Return the row's entry, repaired. Raises EntryError with the reason if it has none."""
+        if self.error:
+            raise EntryError(self.error)
+        name = self._text("name", self.name, NAME_LIMIT)
+        if not name:
+            raise EntryError("it has no name")
+        description, category, link = (
+            self._text("description", self.description),
+            self._text("category", self.category),
+            self._link(),
+        )
+        return Entry(name, description, self._auth(spellings), self._https(link), self._cors(), link, category)
+
+    def _text(self, field: str, value: object, limit: int = TEXT_LIMIT) -> str:
+        if isinstance(value, str):
+            text = value
+        else:
+            text = "" if isinstance(value, bool) and field == "name" else text_of(value)
+            if value is not None:
+                self.repairs.append(f"its {field} is {kind_of(value)}, not a string; it became {text!r}")
+        if not text.isprintable():
+            if field == "name" and has_control(text.strip()):
+                self.repairs.append("control characters in the name became spaces")
+            text = replace_controls(text)
+        text = text.strip()
+        if len(text) > limit:
+            self.repairs.append(f"its {field} has {len(text)} characters; it was cut to {limit}")
+            text = text[:limit].rstrip()
+        return text
+
+    def _auth(self, spellings: Spellings) -> str:
+        text = auth_of(self.auth)
+        if text in spellings:
+            self.repairs.append(f"authentication {text!r} became {spellings[text]!r}, as most rows spell it")
+            text = spellings[text]
+        return text if len(text) <= TEXT_LIMIT else self._text("authentication", text)
+
+    def _https(self, link: str) -> bool:
+        value = self.https
+        if isinstance(value, bool):
+            return value
+        word = _word(text_of(value))
+        if word in YES:
+            return True
+        if word in NO:
+            return False
+        is_https = link[:6].lower() == "https:"
+        if word and word not in UNKNOWN:
+            self.repairs.append(f"HTTPS {text_of(value)!r} became {'Yes' if is_https else 'No'!r}, as its link begins")
+        return is_https
+
+    def _cors(self) -> str:
+        text = self.cors if isinstance(self.cors, str) else text_of(self.cors)
+        if not text:
+            return "unknown"
+        cors = _CORS.get(_word(text))
+        if cors is None:
+            self.repairs.append(f"CORS {text.strip()!r} became 'unknown'")
+        return cors or "unknown"
+
+    def _link(self) -> str:
+        link = self._text("link", self.link, limit=len(text_of(self.link)))
+        if len(link) > TEXT_LIMIT:
+            self.repairs.append(
+                f"its link has {len(link)} characters; at most {TEXT_LIMIT} are allowed; it was left out"
+            )
+            return ""
+        if "".join(link[:64].split()).lower().startswith(_SCRIPTS):
+            self.repairs.append(f"its link {link[:40]!r} runs a script; it was left out")
+            return ""
+        if not link:
+            self.repairs.append("it has no link")
+        return link
+
+
+def is_normal(entry: Entry) -> bool:
+    """Whether a row with the values of *entry*, which are not long, would become the same entry. Fast, and may miss some."""
+    texts = f"|{entry.name}|{entry.description}|{entry.link}|{entry.category}|"
+    return (
+        texts.isprintable()  # no spaces but those of ASCII
+        and "| " not in texts
+        and " |" not in texts
+        and 0 < len(entry.name) <= NAME_LIMIT
+        and entry.link.startswith("http")
+        and entry.cors in _CORS_VALUES
+        and _auth_of_text(entry.auth) == entry.auth
+    )
+
+
+def row_of(place: int, entry: Entry) -> Row:
+    """The row with the values of *entry*."""
+    return Row(place, *msgspec.structs.astuple(entry))

@@ -1,0 +1,283 @@
+"""Lists as their publishers write them: each file here has what a person reads from it."""
+
+from pathlib import Path
+from time import process_time
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apidex.catalogue.entry import TEXT_LIMIT, to_dict
+from apidex.catalogue.formats import parse
+from apidex.catalogue.formats.fields import NAMES_OF_FIELDS, field_of
+from apidex.catalogue.formats.markup import MARKUP_LIMIT, plain_text, read_inline
+from apidex.errors import CatalogueError
+from apidex.search.index import SearchIndex
+
+LISTS = [
+    path
+    for path in sorted(Path(__file__).parent.iterdir())
+    if path.suffix in (".md", ".json") and ".expected" not in path.name
+]
+
+
+def entries_of(body: str | bytes | object) -> list[dict]:
+    data = body.encode() if isinstance(body, str) else body if isinstance(body, bytes) else msgspec.json.encode(body)
+    return [to_dict(entry) for entry in parse(data).catalogue]
+
+
+def table(*lines: str) -> str:
+    return "\n".join(["## Index", "### Plants", *lines])
+
+
+@pytest.mark.parametrize("path", LISTS, ids=lambda path: path.name)
+def test_a_list_is_read_as_a_person_reads_it(path):
+    expected = msgspec.json.decode(path.with_name(f"{path.name}.expected").read_bytes())
+    assert [[*each.values()] for each in entries_of(path.read_bytes())] == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "auth"),
+    [
+        (None, ""),
+        (False, ""),
+        ("No", ""),
+        ("없음", ""),
+        ("-", ""),
+        (True, "yes"),
+        (7, "7"),
+        (["apiKey", "OAuth"], "apiKey, OAuth"),
+    ],
+)
+def test_authentication_of_any_type_keeps_the_entry(said, auth):
+    assert [each["Auth"] for each in entries_of([{"API": "Oak", "Auth": said}])] == [auth]
+
+
+@pytest.mark.parametrize(
+    ("said", "link", "https"),
+    [
+        ({"HTTPS": "Yes"}, "http://oak.example", True),
+        ({"HTTPS": "예"}, "", True),
+        ({"HTTPS": "✅"}, "", True),
+        ({"HTTPS": 1}, "", True),
+        ({"HTTPS": "não"}, "https://oak.example", False),
+        ({"HTTPS": "❌"}, "https://oak.example", False),
+        ({"HTTPS": None}, "https://oak.example", True),
+        ({"HTTPS": "?"}, "https://oak.example", True),
+        ({"HTTPS": ["x"]}, "https://oak.example", True),
+        ({}, "https://oak.example", True),
+        ({}, "http://oak.example", False),
+        ({}, "", False),
+    ],
+)
+def test_https_is_a_word_or_else_the_scheme_of_the_link(said, link, https):
+    assert [each["HTTPS"] for each in entries_of([{"API": "Oak", "Link": link, **said}])] == [https]
+
+
+@pytest.mark.parametrize(
+    ("said", "cors"), [(True, "yes"), ("No", "no"), ("Sí", "yes"), ("不明", "unknown"), (None, "unknown")]
+)
+def test_cors_has_three_spellings(said, cors):
+    assert [each["Cors"] for each in entries_of([{"API": "Oak", "Cors": said}])] == [cors]
+
+
+def test_authentication_is_spelled_as_most_entries_spell_it_so_that_facet_and_filter_agree():
+    said = ["apikey", "apiKey", "API Key", "`apiKey`", "OAuth", ""]
+    parsed = parse(msgspec.json.encode([{"API": f"Oak {at}", "Auth": auth} for at, auth in enumerate(said)]))
+    assert [entry.auth for entry in parsed.catalogue] == ["apiKey"] * 4 + ["OAuth", ""]
+    assert "authentication 'apikey' became 'apiKey'" in parsed.report.repaired.first[0].reason
+    search = SearchIndex.build(parsed.catalogue)
+    assert len(search.facets.positions(search.facets.parse({"auth": ["APIKEY"]}))) == 4
+    assert search.facets.values("auth") == ["apiKey", "none", "OAuth"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "name", "link"),
+    [
+        ('[Oak](https://oak.example/ "Trees")', "Oak", "https://oak.example/"),
+        ("**[Oak](https://oak.example/)**", "Oak", "https://oak.example/"),
+        ("[Oak] (https://oak.example/)", "Oak", "https://oak.example/"),
+        ("[Oak](https://oak.example/ )", "Oak", "https://oak.example/"),
+        ("[Oak](<https://oak.example/>) 🌳", "Oak", "https://oak.example/"),
+        ("[Oak](https://oak.example/) (beta)", "Oak (beta)", "https://oak.example/"),
+        ("[Oak & Elm](https://oak.example/?a=1&b=2)", "Oak & Elm", "https://oak.example/?a=1&b=2"),
+        ("[`oak_api`](https://oak.example/a_b_c)", "oak_api", "https://oak.example/a_b_c"),
+        ("![logo](https://oak.example/logo.png) [Oak](https://oak.example/)", "Oak", "https://oak.example/"),
+        ("Oak <https://oak.example/>", "Oak https://oak.example/", "https://oak.example/"),
+        ("R&amp;D <b>Oak</b>", "R&D Oak", ""),
+        ("[Oak](javascript:alert)", "Oak", ""),
+    ],
+)
+def test_a_cell_is_read_as_markdown(cell, name, link):
+    [entry] = entries_of(table("API | Description | Auth", "|---|---|---|", f"| {cell} | Trees | **No** |"))
+    assert (entry["API"], entry["Link"], entry["Auth"]) == (name, link, "")
+
+
+def test_a_link_counts_wherever_it_stands_in_the_row():
+    heads = "| API | Description | HTTPS | Link |", "|---|---|---|---|"
+    rows = (
+        "| Oak | Trees | Yes | [Go!](https://oak.example/) |",
+        "| Elm | Trees | Yes | https://elm.example/ |",
+        "| Ash | [Trees](https://ash.example/) | Yes | |",
+        "| [Fir](https://fir.example/) | Trees | Yes | |",
+        "| Yew | Trees | Yes | | https://yew.example/ |",
+    )
+    names = ("oak", "elm", "ash", "fir", "yew")
+    assert [each["Link"] for each in entries_of(table(*heads, *rows))] == [f"https://{name}.example/" for name in names]
+
+
+@pytest.mark.parametrize("place", [0, 2, 5])
+@pytest.mark.parametrize("line", ["|", "||", "| |", "|---|---|", "|\\", "[|", "| [x](", "|" * 500])
+def test_no_row_costs_more_than_itself(line, place):
+    lines = ["# Plants", "", "Name | Auth", "---|---", "| Oak | No |", "| Elm | No |"]
+    if place == 2:
+        lines[2:2] = [line, ""]
+    else:
+        lines.insert(place, line)
+    assert {"Oak", "Elm"} <= {each["API"] for each in entries_of("\n".join(lines))}
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ("Tree | Height\n---|---\nOak | 30 m", "columns Tree, Height; missing is one for names, such as API or Name"),
+        ("Name | Height\n---|---\nOak | 30 m", "columns Name, Height; missing is another one that is known"),
+        ('[{"tree": "Oak"}]', "keys 'tree'; missing is one for names"),
+        ('{"trees": 3}', "keys 'trees'; missing is a list of objects"),
+    ],
+)
+def test_a_refusal_names_what_was_seen_and_what_is_missing(body, text):
+    with pytest.raises(CatalogueError) as refusal:
+        parse(body.encode())
+    assert text in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["이름", "名称", "Nombre", "Nome", "名前", "Bezeichnung", "Titre", "api_name", "**API**"]
+)
+def test_heads_of_many_languages_are_names(name):
+    assert [
+        each["API"] for each in entries_of(table(f"| Link | {name} |", "|---|---|", "| https://oak.example | Oak |"))
+    ] == ["Oak"]
+
+
+def test_no_name_stands_for_two_fields():
+    assert {name: field_of(name) for names in NAMES_OF_FIELDS.values() for name in names} == {
+        name: field for field, names in NAMES_OF_FIELDS.items() for name in names
+    }
+
+
+def guru(**apis: object) -> bytes:
+    return msgspec.json.encode(apis)
+
+
+def version(title: str, description: str) -> dict:
+    return {"preferred": "1", "versions": {"1": {"info": {"title": title, "description": description}}}}
+
+
+def test_one_odd_api_of_apis_guru_costs_only_itself():
+    parsed = parse(
+        guru(oak=version("Oak", "x"), elm={"added": "2020"}, ash=7, fir=version("Fir", "y"), yew=version("Yew", "z"))
+    )
+    assert parsed.catalogue.names() == ["Oak", "Fir", "Yew"]
+    assert [issue.name for issue in parsed.report.rejected.first] == ["elm", "ash"]
+
+
+@pytest.mark.parametrize("length", [5_000, 50_000])
+def test_a_long_description_is_cut_and_reported(length):
+    parsed = parse(guru(oak=version("Oak", "x" * length)))
+    assert len(parsed.catalogue[0].description) == TEXT_LIMIT
+    assert f"{length} characters" in parsed.report.repaired.first[-1].reason
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("# Introduction\nTrees and *more*.\n\nSecond.", "Trees and more."),
+        ("# Trees", "Trees"),
+        ("<p>Trees &amp; <b>more</b></p>\n<p>Second</p>", "Trees & more Second"),
+        ("<script>alert(1)</script>Trees", "Trees"),
+        ("A set of <Oak> trees, a < b", "A set of <Oak> trees, a < b"),
+        ("[Trees](https://oak.example) with C# & AT&T, snake_case", "Trees with C# & AT&T, snake_case"),
+        ("Trees\nand more", "Trees and more"),
+        ("---\n```\ntrees\n```", "trees"),
+        ("", ""),
+    ],
+)
+def test_a_description_becomes_plain_text(source, text):
+    assert plain_text(source) == text
+
+
+words = st.text("aZé木 &.-'!/()1", max_size=12).map(lambda text: f"Z{text}".strip())
+facts = st.fixed_dictionaries(
+    {
+        "Auth": st.sampled_from(["", "apiKey", "OAuth"]),
+        "HTTPS": st.booleans(),
+        "Cors": st.sampled_from(["yes", "no", "unknown"]),
+    }
+)
+columns = {
+    "API": "API",
+    "Description": "설명",
+    "Auth": "Auth",
+    "HTTPS": "HTTPS",
+    "Cors": "CORS",
+    "Link": "Enlace",
+    "Category": "分类",
+}
+
+
+@given(
+    st.lists(st.tuples(words, words, facts), min_size=1, max_size=5),
+    st.permutations(list(columns)),
+    st.sets(st.sampled_from(list(columns))),
+)
+def test_any_columns_in_any_order_give_what_was_put_in(rows, order, chosen):
+    keys = [key for key in order if key in chosen | {"API"}]
+    expected = [
+        {"API": name, "Description": text, **fact, "Link": "https://oak.example/", "Category": text}
+        for name, text, fact in rows
+    ]
+    said = {True: "Yes", False: "No", "": "No"}
+    lines = [
+        [columns[key] for key in keys],
+        ["---"] * len(keys),
+        *([said.get(row[key], row[key]) for key in keys] for row in expected),
+    ]
+    read = entries_of("\n".join(f"| {' | '.join(cells)} |" for cells in lines))
+    assert [{key: row[key] for key in keys} for row in read] == [{key: row[key] for key in keys} for row in expected]
+
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**60), 2**60)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from([*columns][1:]), values), min_size=1, max_size=5))
+def test_facts_of_any_type_lose_no_named_entry(items):
+    named = [{"API": f"Oak {at}", **item} for at, item in enumerate(items)]
+    assert [each["API"] for each in entries_of({"entries": named})] == [each["API"] for each in named]
+
+
+@given(st.text("ab[]()`*_\\<>&;!~#: /.", max_size=30))
+def test_what_needs_no_parser_reads_as_the_parser_reads_it(source):
+    """A prefix with markup sends the text through the parser."""
+    source = source.strip()
+    assert read_inline(source).text == read_inline(f"{source} \\*").text.removesuffix("*").strip()
+
+
+@pytest.mark.parametrize(
+    "piece", ["[", "![", "[a](", "`a", "*a ", "_a*", "<a ", "[[]](", "a<b ", "<!--", "**a", "~~a", "&#x;"]
+)
+def test_markup_takes_bounded_time(piece):
+    start = process_time()
+    plain_text(f"<p>{piece * MARKUP_LIMIT}\n\n{piece * MARKUP_LIMIT}")
+    read_inline(piece * 10**6)
+    assert process_time() - start < 2
