@@ -46,6 +46,7 @@ class Server(uvicorn.Server):
         super().__init__(ServerConfig(options, Connection))
         self._on_listening, self._on_draining = on_listening, on_draining
         self._skip_drain = False
+        self._swept: list[asyncio.Protocol] = []
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -70,10 +71,12 @@ class Server(uvicorn.Server):
         self._on_listening()
 
     async def on_tick(self, counter: int) -> bool:
-        """Look at the timers of all connections once a second."""
-        if counter % _TICKS_PER_SECOND == 0:
-            now = asyncio.get_running_loop().time()
-            for connection in list(self.server_state.connections):
+        """Look at the timers of each connection once a second: of a tenth of them in each tick, as there may be thousands."""
+        part, now = counter % _TICKS_PER_SECOND, asyncio.get_running_loop().time()
+        if part == 0:
+            self._swept = [*self.server_state.connections]
+        for connection in self._swept[part::_TICKS_PER_SECOND]:
+            if connection in self.server_state.connections:
                 connection.close_if_overdue(now)  # type: ignore[union-attr] # they are all ours
         return await super().on_tick(counter)
 

@@ -1,0 +1,37 @@
+"""The timers of thousands of connections do not hold up the event loop."""
+
+from apidex.server.lifecycle import Server
+
+
+class Overdue:
+    """A connection whose timer is looked at."""
+
+    looks = 0
+
+    def close_if_overdue(self, now: float) -> None:
+        self.looks += 1
+
+
+async def test_each_connection_is_looked_at_once_a_second_and_a_tenth_of_them_in_each_tick(app):
+    server = Server(app.server_options)
+    server.config.load()
+    connections = [Overdue() for _ in range(1005)]
+    server.server_state.connections.update(connections)
+    for tick in range(20):
+        before = sum(each.looks for each in connections)
+        await server.on_tick(tick)
+        assert sum(each.looks for each in connections) - before in (100, 101)
+    assert {each.looks for each in connections} == {2}
+
+
+async def test_a_connection_that_is_gone_is_not_looked_at(app):
+    server = Server(app.server_options)
+    server.config.load()
+    gone, open_connection = Overdue(), Overdue()
+    server.server_state.connections.update([gone, open_connection])
+    await server.on_tick(0)
+    server.server_state.connections.discard(gone)
+    looks = gone.looks
+    for tick in range(1, 10):
+        await server.on_tick(tick)
+    assert (gone.looks, open_connection.looks) == (looks, 1)
