@@ -280,4 +280,24 @@ def test_markup_takes_bounded_time(piece):
     start = process_time()
     plain_text(f"<p>{piece * MARKUP_LIMIT}\n\n{piece * MARKUP_LIMIT}")
     read_inline(piece * 10**6)
-    assert process_time() - start < 2
+    assert process_time() - start < 10
+
+
+@pytest.mark.parametrize(
+    "crafted",
+    [
+        lambda n: "|\n" * n + table("Name | Auth", "---|---", "Oak | No"),
+        lambda n: table("Name | Auth", "---|---", *["|---|---|"] * n, "Oak | No"),
+        lambda n: table("Name | Auth", "---|---", *["| ![[[`*_<a | [No"] * (n // 20), "Oak | No"),
+        lambda n: table("Name | Auth", "---|---", *[f"Oak {at} | key {at}" for at in range(n)]),
+        lambda n: msgspec.json.encode({"apis": [{"name": "Oak", **{f"key {at}": [{}] for at in range(n)}}]}),
+        lambda n: msgspec.json.encode({f"Trees {at}": [{"name": "Oak"}] for at in range(n)}),
+    ],
+)
+def test_reading_grows_as_the_list_grows(crafted):
+    seconds = []
+    for rows in (2_000, 20_000):
+        body, start = crafted(rows), process_time()
+        entries_of(body)
+        seconds.append(process_time() - start)
+    assert seconds[1] < 40 * seconds[0] + 0.5

@@ -117,10 +117,11 @@ def _group(raw: msgspec.Raw) -> list[tuple[msgspec.Raw, str]] | None:
         item = _decode_members(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    lists = [value for key, value in item.items() if key.lower() in _LIST_KEYS and json_rows.first_byte(value) == b"["]
-    if not lists:
-        return None
-    category = text_of(
-        json_rows.fields_of({key: json_rows.decoded(item[key]) for key in item if item[key] not in lists}).get("name")
+    inner = next(
+        (raw for key, raw in item.items() if key.lower() in _LIST_KEYS and json_rows.first_byte(raw) == b"["), None
     )
-    return [(inner, category) for inner in json_rows.items_of(lists[0])]
+    if inner is None:
+        return None
+    texts = {key: json_rows.decoded(raw) for key, raw in item.items() if json_rows.first_byte(raw) not in b"[{"}
+    category = text_of(json_rows.fields_of(texts).get("name"))
+    return [(each, category) for each in json_rows.items_of(inner)]

@@ -37,6 +37,9 @@ _KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a boolean",
 _CORS_VALUES = frozenset({"yes", "no", "unknown"})
 _SCRIPTS = ("javascript:", "vbscript:", "data:")
 
+_SPELLED_LIMIT = 64
+"""The longest authentication, in characters, that is compared with others; folding can make a text 18 times as long."""
+
 Spellings = Mapping[str, str]
 """The spelling in use for each other spelling of an authentication in the same list."""
 
@@ -70,7 +73,7 @@ def spellings(values: Iterable[object]) -> Spellings:
     """Return how to spell authentications so that each has one spelling: the one that most of *values* have."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for text, count in _counted(values).items():
-        counts[key_of(text) or text][text] += count
+        counts[(key_of(text) if len(text) <= _SPELLED_LIMIT else "") or text][text] += count
     chosen = {}
     for found in counts.values():
         if len(found) > 1:
