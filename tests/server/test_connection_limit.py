@@ -18,51 +18,57 @@ class Connection:
     """A connection in some state."""
 
     is_idle: bool = False
-    receiving: float = 0.0
+    waiting_since: float | None = None
 
     def abort(self) -> None:
         raise NotImplementedError
 
-    def seconds_receiving(self, now: float) -> float:
-        return self.receiving and now - 100 + self.receiving
 
-
-IDLE, OLD, OLDER, YOUNG, BUSY = Connection(is_idle=True), *map(Connection, (0, 0, 0, 0), (2.0, 3.0, 0.5, 0.0))
-NEWEST = Connection(is_idle=True)
+NOW = 100.0
+IDLE, IDLE_LONG = Connection(True, NOW - 0.1), Connection(True, NOW - 3)
+SLOW, SLOWER, PROMPT, BUSY = (Connection(False, since) for since in (NOW - 2, NOW - 4, NOW - 0.5, None))
+NEWEST = Connection(True, NOW)
 
 
 @pytest.mark.parametrize(
     ("others", "closed"),
     [
         ([BUSY], None),
-        ([BUSY, YOUNG, IDLE, OLD], IDLE),
-        ([BUSY, YOUNG, OLD, OLDER], OLDER),
-        ([BUSY, YOUNG, BUSY, YOUNG], NEWEST),
+        ([BUSY, PROMPT, IDLE], IDLE),
+        ([BUSY, PROMPT, IDLE, IDLE_LONG, SLOW], IDLE_LONG),
+        ([BUSY, PROMPT, IDLE, IDLE_LONG, SLOW, SLOWER], SLOWER),
+        ([BUSY, PROMPT], NEWEST),
     ],
-    ids=["room", "idle first", "then the request that has been arriving longest", "nothing but answers"],
+    ids=[
+        "room",
+        "an idle one",
+        "idle longest",
+        "a request that arrives slowly",
+        "nothing but prompt requests and answers",
+    ],
 )
-def test_an_idle_connection_makes_room_and_then_one_that_sends_slowly(others, closed):
+def test_who_has_waited_longest_for_its_client_makes_room(others, closed):
     limit = ConnectionLimit(2)
-    assert limit.to_close({*others, NEWEST}, NEWEST, now=100.0) is closed
+    assert limit.to_close({*others, NEWEST}, NEWEST, NOW) is closed
 
 
 def test_thousands_of_new_connections_each_close_another_one():
-    limit, open_connections = ConnectionLimit(1000), {Connection(is_idle=True) for _ in range(1000)}
+    limit, open_connections = ConnectionLimit(1000), {Connection(True, NOW - number) for number in range(1000)}
     for _ in range(3000):
-        open_connections.add(newest := Connection())
-        closed = limit.to_close(open_connections, newest, 100.0)
+        open_connections.add(newest := Connection(False, NOW))
+        closed = limit.to_close(open_connections, newest, NOW)
         open_connections.discard(closed)
         assert len(open_connections) == 1000
     assert not any(connection.is_idle for connection in open_connections)
 
 
-def test_a_candidate_that_has_become_busy_is_left_alone():
-    limit, first, second = ConnectionLimit(1), Connection(is_idle=True), Connection(is_idle=True)
+@pytest.mark.parametrize("state", [(False, None), (True, NOW)], ids=["answering", "idle again"])
+def test_a_candidate_that_has_sent_a_request_is_left_alone(state):
+    limit, first, second = ConnectionLimit(1), Connection(True, NOW - 3), Connection(True, NOW - 2)
     open_connections = {first, second, NEWEST}
-    closed = limit.to_close(open_connections, NEWEST, 100.0)
-    other = second if closed is first else first
-    other.is_idle = False
-    assert limit.to_close(open_connections - {closed}, NEWEST, 100.0) is NEWEST
+    assert limit.to_close(open_connections, NEWEST, NOW) is first
+    second.is_idle, second.waiting_since = state
+    assert limit.to_close(open_connections - {first}, NEWEST, NOW) is NEWEST
 
 
 @pytest.fixture

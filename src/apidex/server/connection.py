@@ -446,10 +446,12 @@ class Connection(asyncio.Protocol):
         """Whether no request is in progress, so that closing the connection loses nothing."""
         return self._state in (ConnectionState.IDLE, ConnectionState.NEW) and not self._held
 
-    def seconds_receiving(self, now: float) -> float:
-        """How long the present request has been arriving; 0 if the connection is not receiving one."""
-        is_receiving = self._state in (ConnectionState.HEAD, ConnectionState.BODY)
-        return now - self._request_since if is_receiving else 0.0
+    @property
+    def waiting_since(self) -> float | None:
+        """When the connection began to wait for a request, or for the rest of one. None while it answers."""
+        if self.is_idle:
+            return self._since
+        return self._request_since if self._state in (ConnectionState.HEAD, ConnectionState.BODY) else None
 
     def close_if_overdue(self, now: float) -> None:
         """Close if a timer has run out. Called once a second, with the time of the event loop."""

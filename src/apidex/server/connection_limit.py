@@ -3,6 +3,7 @@
 import resource
 from collections.abc import Set as AbstractSet
 from heapq import nsmallest
+from operator import itemgetter
 from typing import Protocol
 
 SPARE_DESCRIPTORS = 64
@@ -25,18 +26,23 @@ class OpenConnection(Protocol):
     def is_idle(self) -> bool:
         """Whether no request is in progress."""
 
+    @property
+    def waiting_since(self) -> float | None:
+        """When the connection began to wait for a request, or for the rest of one. None while it answers."""
+
     def abort(self) -> None:
         """Close at once, and do not count among the open ones from now on."""
 
-    def seconds_receiving(self, now: float) -> float:
-        """How long the present request has been arriving; 0 if the connection is not receiving one."""
-
 
 class ConnectionLimit:
-    """At most *most* connections are open: idle ones are closed first, then those whose request has been arriving longest."""
+    """At most *most* connections are open. The one that has waited longest for its client makes room for another.
+
+    It is idle, or its request has been arriving for a second at least. So those that send whole requests and come back soon stay.
+    """
 
     def __init__(self, most: int) -> None:
-        self._most, self._candidates, self._next_look_at = most, list[OpenConnection](), float("-inf")
+        self._most, self._next_look_at = most, float("-inf")
+        self._candidates: list[tuple[float, OpenConnection]] = []
 
     def to_close(
         self, connections: AbstractSet[OpenConnection], newest: OpenConnection, now: float
@@ -45,18 +51,21 @@ class ConnectionLimit:
         if len(connections) <= self._most:
             return None
         if not self._candidates and now >= self._next_look_at:
-            closable = (each for each in connections if each is not newest and self._may_close(each, now))
-            found = nsmallest(_CANDIDATES, closable, key=lambda each: (not each.is_idle, -each.seconds_receiving(now)))
-            self._candidates, self._next_look_at = found[::-1], now + _LOOK_SECONDS * (not found)
+            waiting = ((_since(each, now), each) for each in connections if each is not newest)
+            closable = ((since, each) for since, each in waiting if since is not None)
+            self._candidates = nsmallest(_CANDIDATES, closable, key=itemgetter(0))[::-1]
+            self._next_look_at = now + _LOOK_SECONDS * (not self._candidates)
         while self._candidates:
-            candidate = self._candidates.pop()
-            if candidate in connections and self._may_close(candidate, now):
+            since, candidate = self._candidates.pop()
+            if candidate in connections and _since(candidate, now) == since:
                 return candidate
         return newest
 
-    @staticmethod
-    def _may_close(connection: OpenConnection, now: float) -> bool:
-        return connection.is_idle or connection.seconds_receiving(now) >= _REQUEST_SECONDS
+
+def _since(connection: OpenConnection, now: float) -> float | None:
+    """When a connection that may be closed began to wait. None for one that may not."""
+    since = connection.waiting_since
+    return since if since is not None and (connection.is_idle or now - since >= _REQUEST_SECONDS) else None
 
 
 def raise_descriptor_limit(connections: int) -> None:
