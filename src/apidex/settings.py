@@ -203,7 +203,7 @@ class Settings:
         20, 1, 3600, "How long a client may take nothing of a response, or less than 1 KiB a second on average."
     )
     max_in_flight: int = _integer(1000, 1, 10**6, "Requests being answered above which others get a 503.")
-    max_connections: int = _integer(8192, 16, 10**6, "Connections above which an idle one is closed for each new one.")
+    max_connections: int = _integer(8192, 16, 10**6, "Connections above which one is closed for each new one.")
 
     upstream: str = _text(
         DEFAULT_UPSTREAM, *_URL, "Where the catalogue comes from.", secret=True, commands=_ALL_COMMANDS
