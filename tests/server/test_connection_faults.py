@@ -125,3 +125,53 @@ async def test_nothing_is_written_behind_a_complete_response():
     wire = Wire()
     await Exchange(wire, {"method": "GET", "http_version": "1.1", "path": "/"}, b"", is_last=False).run(app)
     assert wire.calls == [b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx", False]
+
+
+HEAD = b"GET /Cat HTTP/1.1\r\nHost: a\r\n" + b"a:b\r\n" * 10_000
+
+
+async def test_heads_that_do_not_end_are_bounded_for_all_connections_together(app):
+    config, state = server_of(app, slow_client_bytes=20 * 2**20)
+    clients = [FakeClient(config, state, VirtualLoop()) for _ in range(40)]
+    for client in clients:
+        await client.sends(HEAD)
+    still_open = [client for client in clients if not client.transport.is_closed]
+    assert still_open == clients[-len(still_open) :], "who has waited longest goes first"
+    assert 5 < len(still_open) < 20, "10,000 headers of four bytes are 1.5 MB"
+    await still_open[0].sends(b"\r\n")
+    assert still_open[0].statuses() == [200]
+    for client in still_open:
+        await client.waits(60)
+    assert config.slow_clients._held == 0
+
+
+async def test_a_byte_more_does_not_make_a_head_younger(app):
+    config, state = server_of(app, slow_client_bytes=5 * 2**20)
+    clients = [FakeClient(config, state, VirtualLoop()) for _ in range(2)]
+    for client in clients:
+        await client.sends(HEAD)
+    await clients[0].sends(b"c")
+    for _ in range(2):
+        await FakeClient(config, state, VirtualLoop()).sends(HEAD)
+    assert [client.transport.is_closed for client in clients] == [True, False]
+
+
+async def test_answers_too_small_to_pause_are_counted_within_a_second(app):
+    config, state = server_of(app)
+    client = FakeClient(config, state, VirtualLoop(), window=0)
+    await client.sends(HOT * 3)
+    await client.waits(1)
+    assert config.slow_clients._held >= len(client.transport.unsent) > 0
+    client.transport.takes(float("inf"))
+    await client.waits(1)
+    assert config.slow_clients._held == 0
+
+
+async def test_what_is_held_behind_a_request_is_counted_until_it_is_parsed(app):
+    config, state = server_of(app)
+    client = FakeClient(config, state, VirtualLoop())
+    client.connection.data_received(ROUTED + HOT * 500)
+    assert config.slow_clients._held >= len(HOT) * 500
+    await client.settles()
+    assert client.statuses() == [200] * 501
+    assert config.slow_clients._held == 0

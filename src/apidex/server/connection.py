@@ -20,6 +20,7 @@ import httptools
 from uvicorn.server import ServerState
 
 from apidex.http.asgi import Headers, Scope, SyncResponse
+from apidex.http.headers import header_value
 from apidex.http.paths import is_single_segment
 from apidex.http.problem_details import FAULT, Problem
 from apidex.logs import get_logger
@@ -39,6 +40,9 @@ BURST = 8
 
 _HEAD_END = b"\r\n\r\n"
 _EMPTY_LINES = re.compile(rb"[\r\n]*")
+_HEADER_OVERHEAD = 160
+"""Bytes that CPython holds for each header beside its text: a tuple and two bytes objects."""
+
 _COPY_BELOW = 16 * 2**10
 """Bodies of fewer bytes are copied behind their head: one write is cheaper than two."""
 
@@ -155,8 +159,10 @@ class Connection(asyncio.Protocol):
             self.transport.pause_reading()
 
     def _count_held(self) -> None:
-        """Tell how many bytes this connection holds because its client sends ahead, or does not take its answers."""
-        size = len(self._held) + (self.transport.get_write_buffer_size() if self._is_writing_paused else 0)
+        """Tell how many bytes this connection holds while it waits for its client, or because the client sends ahead."""
+        size = len(self._held) + self.transport.get_write_buffer_size()
+        if self._state is ConnectionState.HEAD:
+            size += self._head_size + len(self._headers) * _HEADER_OVERHEAD
         self._config.slow_clients.hold(self, size)
 
     def _go_on(self) -> None:
@@ -213,6 +219,8 @@ class Connection(asyncio.Protocol):
             self._refuse(Problem(431, f"The request head is too long. At most {HEAD_LIMIT} bytes are allowed."))
             return len(data)
         self._feed(data[start:end])
+        if self._state is ConnectionState.HEAD or self._tail:  # the head came in pieces
+            self._count_held()
         return end
 
     def _begin(self) -> None:
@@ -267,10 +275,7 @@ class Connection(asyncio.Protocol):
             self._is_special |= len(value) > HOST_LIMIT or not _is_host(value)
             return
         self._is_special = True
-        if name == b"content-length":
-            self._body_left = int(value)
-        elif name == b"transfer-encoding":
-            self._is_chunked = True
+        self._is_chunked |= name == b"transfer-encoding"
 
     def on_headers_complete(self) -> None:
         """The head is complete: respond at once if that needs no waiting, else begin an exchange."""
@@ -307,6 +312,7 @@ class Connection(asyncio.Protocol):
     def _exchange(self, method: bytes, *, is_overloaded: bool, is_last: bool) -> None:
         """Check the head, then shed the request or start its ASGI exchange."""
         version = self._parser.get_http_version()
+        self._body_left = int(header_value(self._headers, b"content-length") or 0)  # not before: heads come in pieces
         try:
             target = target_of(method, self._url)
             check_head(method, version, target, self._headers)
@@ -425,6 +431,7 @@ class Connection(asyncio.Protocol):
         if self.transport.is_closing():
             return
         self._held = b""
+        self._count_held()
         if self._is_reading_paused:
             self._is_reading_paused = False
             self.transport.resume_reading()
@@ -456,6 +463,7 @@ class Connection(asyncio.Protocol):
     def close_if_overdue(self, now: float) -> None:
         """Close if a timer has run out. Called once a second, with the time of the event loop."""
         timers = self._config.timers
+        self._count_held()  # also what is too little for pause_writing
         if unsent := self.transport.get_write_buffer_size():
             taken = self._written - unsent - self._unacknowledged()
             if self._window is None:

@@ -1,11 +1,11 @@
-"""Answers that clients have not taken, and requests that they have sent ahead: of all connections together, one bound."""
+"""What connections hold while they wait for their clients, of all together: its memory has one bound."""
 
 from collections.abc import Callable
 from typing import Protocol
 
 
 class SlowClient(Protocol):
-    """A connection whose client does not take what was written, or does not wait for it."""
+    """A connection that waits for its client: to take what was written, or to complete a head."""
 
     def abort(self) -> None:
         """Close at once."""
@@ -19,15 +19,15 @@ class SlowClients:
         self._sizes: dict[SlowClient, int] = {}
 
     def hold(self, client: SlowClient, size: int) -> None:
-        """Note that *size* bytes are held for *client* now.
+        """Note that *size* bytes are held for *client* now. It keeps its place in the queue until that is 0.
 
         Above the limit, those that have waited longest are closed, until one is left.
         """
-        self._remove(client)
         if not size:
+            self._remove(client)
             return
+        self._held += size - self._sizes.get(client, 0)
         self._sizes[client] = size
-        self._held += size
         while self._held > self._limit and len(self._sizes) > 1:
             oldest = next(iter(self._sizes))
             self._remove(oldest)
