@@ -52,6 +52,9 @@ _FIRST_REQUEST_SECONDS = 2.0
 _SPECIAL = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
 """Headers that decide how a request is framed or routed."""
 
+# CPython 3.11 is slow to find a member in its enumeration
+_NEW, _HEAD, _ANSWER, _BODY, _IDLE, _LINGER = ConnectionState
+
 _is_host = lru_cache(maxsize=256)(is_host)
 
 
@@ -75,7 +78,7 @@ class Connection(asyncio.Protocol):
         self._server_state = server_state
         self._connections = cast("set[Connection]", server_state.connections)  # they are all ours
         self._parser = httptools.HttpRequestParser(self)
-        self._state, self._since = ConnectionState.NEW, self.loop.time()
+        self._state, self._since = _NEW, self.loop.time()
         self._request_since = self._since
         self._first_request_until = float("inf")
         self._retires_at = self._since + self._config.connection_lifetime()
@@ -118,7 +121,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse the present request; hold what comes behind it."""
-        if self._state is ConnectionState.LINGER:
+        if self._state is _LINGER:
             return
         if self._held:
             self._held, self._held_from = self._held[self._held_from :] + data, 0
@@ -130,7 +133,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client sends nothing more. What it has asked for is answered first."""
         self._is_at_end = True
-        return self._state is ConnectionState.ANSWER or bool(self._held)
+        return self._state is _ANSWER or bool(self._held)
 
     def pause_writing(self) -> None:
         """The client does not take what was written as fast as it is made."""
@@ -149,7 +152,7 @@ class Connection(asyncio.Protocol):
 
     def _must_wait(self) -> bool:
         """Whether the next request has to wait for the present answer, or for the client to take it."""
-        return self._state is ConnectionState.ANSWER or self._is_writing_paused or self._is_ending
+        return self._state is _ANSWER or self._is_writing_paused or self._is_ending
 
     def _hold(self, data: bytes, start: int) -> None:
         self._held, self._held_from = data, start
@@ -161,7 +164,7 @@ class Connection(asyncio.Protocol):
     def _count_held(self) -> None:
         """Tell how many bytes this connection holds while it waits for its client, or because the client sends ahead."""
         size = len(self._held) + self.transport.get_write_buffer_size()
-        if self._state is ConnectionState.HEAD:
+        if self._state is _HEAD:
             size += self._head_size + len(self._headers) * _HEADER_OVERHEAD
         self._config.slow_clients.hold(self, size)
 
@@ -175,7 +178,7 @@ class Connection(asyncio.Protocol):
             self._count_held()
             self._is_reading_paused = False
             self.transport.resume_reading()
-        if self._is_at_end and not self._held and self._state is not ConnectionState.ANSWER:
+        if self._is_at_end and not self._held and self._state is not _ANSWER:
             self.transport.close()
 
     def _parse(self, data: bytes, start: int) -> None:
@@ -204,10 +207,10 @@ class Connection(asyncio.Protocol):
             end = min(len(data), start + self._body_left)
             self._body_left -= end - start
             self._feed(data[start:end])
-            if not self._body_left and self._state is ConnectionState.BODY:
+            if not self._body_left and self._state is _BODY:
                 self._idle()
             return end
-        if self._state is not ConnectionState.HEAD:
+        if self._state is not _HEAD:
             if data[start] in b"\r\n":  # an empty line begins no request (RFC 9112, section 2.2)
                 start = _EMPTY_LINES.match(data, start).end()  # type: ignore[union-attr] # it matches nothing, too
                 if start == len(data):
@@ -219,13 +222,13 @@ class Connection(asyncio.Protocol):
             self._refuse(Problem(431, f"The request head is too long. At most {HEAD_LIMIT} bytes are allowed."))
             return len(data)
         self._feed(data[start:end])
-        if self._state is ConnectionState.HEAD or self._tail:  # the head came in pieces
+        if self._state is _HEAD or self._tail:  # the head came in pieces
             self._count_held()
         return end
 
     def _begin(self) -> None:
         """The first byte of a request."""
-        self._state, self._request_since = ConnectionState.HEAD, self.loop.time()
+        self._state, self._request_since = _HEAD, self.loop.time()
         self._since = self._request_since
         self._head_size, self._tail = 0, b""
         self._hosts, self._is_special, self._is_chunked = 0, False, False
@@ -333,7 +336,7 @@ class Connection(asyncio.Protocol):
             self._respond(self._without_body_for_head(options.shed()), is_last=is_last)
             return
         scope = self._scope(method, version, target.origin)
-        self._state = ConnectionState.ANSWER
+        self._state = _ANSWER
         self._config.stats.in_flight += 1
         exchange = Exchange(self, scope, self._config.default_lines(self._server_state), is_last=is_last)
         self._task = self.loop.create_task(self._answer(exchange))
@@ -413,19 +416,19 @@ class Connection(asyncio.Protocol):
             self._end()
             return
         if self._body_left:
-            self._state, self._since = ConnectionState.BODY, self._request_since
+            self._state, self._since = _BODY, self._request_since
         else:
             self._idle()
         if was_exchange:
             self._go_on()
 
     def _idle(self) -> None:
-        self._state, self._since = ConnectionState.IDLE, self.loop.time()
+        self._state, self._since = _IDLE, self.loop.time()
 
     def _end(self) -> None:
         """Close behind the last answer; where the client may be sending, not before it has had the time to read it."""
         self._is_ending = True
-        self._state, self._since = ConnectionState.LINGER, self.loop.time()
+        self._state, self._since = _LINGER, self.loop.time()
         if not (self._body_left or self._is_chunked or self._held or self._is_reading_paused):
             self.transport.close()
         if self.transport.is_closing():
@@ -451,14 +454,14 @@ class Connection(asyncio.Protocol):
     @property
     def is_idle(self) -> bool:
         """Whether no request is in progress, so that closing the connection loses nothing."""
-        return self._state in (ConnectionState.IDLE, ConnectionState.NEW) and not self._held
+        return self._state in (_IDLE, _NEW) and not self._held
 
     @property
     def waiting_since(self) -> float | None:
         """When the connection began to wait for a request, or for the rest of one. None while it answers."""
         if self.is_idle:
             return self._since
-        return self._request_since if self._state in (ConnectionState.HEAD, ConnectionState.BODY) else None
+        return self._request_since if self._state in (_HEAD, _BODY) else None
 
     def close_if_overdue(self, now: float) -> None:
         """Close if a timer has run out. Called once a second, with the time of the event loop."""
@@ -471,13 +474,13 @@ class Connection(asyncio.Protocol):
             elif self._window.is_stalled(now, taken, timers.send):
                 self._config.stats.closed["send"] += 1
                 self.transport.abort()
-            self._since = now if self._state in (ConnectionState.IDLE, ConnectionState.LINGER) else self._since
+            self._since = now if self._state in (_IDLE, _LINGER) else self._since
             return
         self._window = None
         if now - self._since < timers.limit(self._state) or self.transport.is_closing():
             return
         self._config.stats.closed[timers.name(self._state)] += 1
-        if self._state is ConnectionState.HEAD:
+        if self._state is _HEAD:
             self._refuse(Problem(408, f"The request was not complete within {timers.request:g} seconds."))
         else:
             self.transport.close()
@@ -492,11 +495,11 @@ class Connection(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """The listener is closed: close as soon as nothing is in progress. Who has just connected has one request."""
-        if self._state is ConnectionState.NEW:
+        if self._state is _NEW:
             self._first_request_until = self.loop.time() + _FIRST_REQUEST_SECONDS
         self.close_if_waiting()
 
     def close_if_waiting(self) -> None:
         """Close if nothing is in progress."""
-        if self.is_idle and (self._state is ConnectionState.IDLE or self.loop.time() > self._first_request_until):
+        if self.is_idle and (self._state is _IDLE or self.loop.time() > self._first_request_until):
             self.transport.close()
