@@ -255,6 +255,9 @@ class Connection(asyncio.Protocol):
             if not self._is_ending:
                 self._refuse(Problem(500, FAULT))
         except httptools.HttpParserError:
+            if self._task is not None:  # llhttp looks at Transfer-Encoding after it has said that the head is complete
+                self._task.cancel()
+                self._task = None
             if not self._is_ending:
                 text = "Malformed HTTP/1.1 request. Characters beyond ASCII are percent-encoded, as in /Pok%C3%A9."
                 self._refuse(Problem(400, text))
