@@ -111,10 +111,10 @@ async def _reset(connection: socket.socket) -> None:
 
 
 async def _half_close(connection: socket.socket) -> None:
-    """Send nothing more, and never close."""
+    """Send nothing more, and do not close, whatever the server does."""
     await _send(connection, _request(WIDE))
     connection.shutdown(socket.SHUT_WR)
-    await asyncio.get_running_loop().create_future()
+    await asyncio.sleep(_WIDE_PAUSE)
 
 
 async def _send_garbage(connection: socket.socket) -> None:
