@@ -80,7 +80,6 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._state, self._since = _NEW, self.loop.time()
         self._request_since = self._since
-        self._first_request_until = float("inf")
         self._retires_at = self._since + self._config.connection_lifetime()
         # input: bytes behind the present request, where in them the next one begins, and what the parser has seen of it
         self._held, self._held_from = b"", 0
@@ -499,10 +498,10 @@ class Connection(asyncio.Protocol):
     def shutdown(self) -> None:
         """The listener is closed: close as soon as nothing is in progress. Who has just connected has one request."""
         if self._state is _NEW:
-            self._first_request_until = self.loop.time() + _FIRST_REQUEST_SECONDS
+            self._retires_at = self.loop.time() + _FIRST_REQUEST_SECONDS
         self.close_if_waiting()
 
     def close_if_waiting(self) -> None:
         """Close if nothing is in progress."""
-        if self.is_idle and (self._state is _IDLE or self.loop.time() > self._first_request_until):
+        if self.is_idle and (self._state is _IDLE or self.loop.time() > self._retires_at):
             self.transport.close()
