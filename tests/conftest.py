@@ -1,5 +1,6 @@
 """What all tests share: the real list of public APIs, a replica in this process, and the rule about skipping."""
 
+import logging
 import os
 import tarfile
 from collections.abc import AsyncIterator, Iterator
@@ -11,6 +12,7 @@ from random import Random
 import httpx
 import msgspec
 import pytest
+import structlog
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
@@ -42,6 +44,20 @@ def pytest_runtest_makereport(item, call):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome, report.longrepr = "failed", f"skipped where nothing may be: {reason}"
     return report
+
+
+@pytest.fixture(autouse=True)
+def logging_of_its_own(monkeypatch) -> Iterator[None]:
+    """Undo what a command configures in this process, so that no test logs where an earlier one said."""
+    configure, before, handlers = structlog.configure, structlog.get_config(), logging.root.handlers[:]
+    # a logger that is cached would keep the configuration of its first use
+    monkeypatch.setattr(
+        structlog, "configure", lambda **options: configure(**options | {"cache_logger_on_first_use": False})
+    )
+    yield
+    configure(**before)
+    structlog.contextvars.clear_contextvars()
+    logging.root.handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")
