@@ -117,7 +117,8 @@ def _record(
             versions = _final_versions(target, scenario_run, facts.poll)
             ended = _ended(restarts, target.restarts())
         last, usage = scenario_run.now(), locust.usage().since(usage)
-        upstream_log, sooner = _upstream_log(target, epoch)
+    # not before Locust has ended: its last requests may get a catalogue that the upstream gave just now
+    upstream_log, sooner = _upstream_log(target, epoch)
     progress.look()
     return RunHistory(
         facts=msgspec.structs.replace(facts, seconds=round(last, 1)),
