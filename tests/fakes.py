@@ -93,7 +93,7 @@ class FakeRedis:
     def flush(self) -> None:
         self.stored: StoredCatalogue | None = None
         self.payload: bytes | None = None
-        self.failures, self.retry_at = 0, 0.0
+        self.failures, self.retry_at, self.activate_at = 0, 0.0, 0.0
         self.holder, self.held_until = "", 0.0
 
     def goes_down(self, kind: str = "connect") -> None:
@@ -106,7 +106,7 @@ class FakeRedis:
         return self.clock.wall()
 
     def state(self) -> StoredState:
-        return StoredState(self.now(), self.stored, self.failures, self.retry_at)
+        return StoredState(self.now(), self.stored, self.failures, self.retry_at, self.activate_at)
 
     def may_write(self, expected: int | None) -> bool:
         return (self.stored.stamp if self.stored else None) == expected
@@ -146,12 +146,13 @@ class FakeStore:
         async with self._trip("load") as redis:
             return redis.state(), redis.payload
 
-    async def publish(self, catalogue: StoredCatalogue, payload: bytes, expected: int | None) -> bool:
+    async def publish(self, catalogue: StoredCatalogue, payload: bytes, expected: int | None, lead: timedelta) -> bool:
         async with self._trip("publish") as redis:
             validated_at = min(catalogue.validated_at, redis.now())
             done = redis.may_write(expected) and validated_at >= redis.stored_at()
             if done:
                 redis.stored, redis.payload = replace(catalogue, validated_at=validated_at), payload
+                redis.activate_at = redis.now() + lead.total_seconds()
                 redis.failures, redis.retry_at = 0, 0.0
             return done
 

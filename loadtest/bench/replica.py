@@ -78,7 +78,8 @@ def publish(url: str, catalogue: Prepared) -> None:
             stored = StoredCatalogue(
                 *(int(state.now * 1000), catalogue.digest, catalogue.length, True, state.now, "bench", NO_VALIDATORS)
             )
-            if not await store.publish(stored, catalogue.payload, state.catalogue.stamp if state.catalogue else None):
+            expected = state.catalogue.stamp if state.catalogue else None
+            if not await store.publish(stored, catalogue.payload, expected, lead=timedelta(0)):
                 raise RuntimeError("the fence refused the catalogue")
 
     asyncio.run(put())

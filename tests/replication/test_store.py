@@ -19,6 +19,8 @@ KINDS = ["fake", "embedded", pytest.param("real", marks=pytest.mark.real)]
 LONG = timedelta(hours=1)
 """What no test waits for."""
 
+NOW = timedelta(0)
+
 PLAIN = {"password": "", "ca": "", "timeout": timedelta(minutes=1), "max_bytes": 10_000}
 
 
@@ -52,7 +54,7 @@ async def catalogue_of(store, **others) -> StoredCatalogue:
 
 async def published(store, payload: bytes = b"1", **others) -> StoredCatalogue:
     catalogue = await catalogue_of(store, **others)
-    assert await store.publish(catalogue, payload, None)
+    assert await store.publish(catalogue, payload, None, NOW)
     return catalogue
 
 
@@ -75,14 +77,38 @@ async def test_what_is_published_is_read(store):
     assert payload == b"payload"
 
 
+async def test_a_publication_says_when_all_activate_it(store):
+    catalogue = await published(store)
+    state = await store.read()
+    assert state.now - 60 < state.activate_at <= state.now
+    assert await store.publish(
+        replace(catalogue, stamp=catalogue.stamp + 1), b"2", catalogue.stamp, timedelta(minutes=5)
+    )
+    assert 240 < (await store.read()).activate_at - state.now < 360
+    await store.confirm(catalogue.stamp + 1, state.now, Validators())
+    assert (await store.read()).activate_at > state.now + 240
+
+
+@pytest.mark.parametrize(
+    "moment", ["", "9999999999999999"], ids=["none, as 0.1 writes", "beyond what a replica writes"]
+)
+async def test_a_publication_without_a_moment_is_activated_at_once(redis_store, moment):
+    await published(redis_store)
+    await redis_store._client.hset(redis_store._hash, "activate_at", moment or "0")
+    if not moment:
+        await redis_store._client.hdel(redis_store._hash, "activate_at")
+    state = await redis_store.read()
+    assert (state.catalogue is not None, state.activate_at) == (True, 0)
+
+
 async def test_the_fence_lets_only_a_replica_pass_that_read_what_is_stored(store):
     first = await published(store)
     later = replace(first, stamp=first.stamp + 1)
-    assert not await store.publish(later, b"2", None)
-    assert not await store.publish(later, b"2", first.stamp - 1)
+    assert not await store.publish(later, b"2", None, NOW)
+    assert not await store.publish(later, b"2", first.stamp - 1, NOW)
     assert (await store.load())[1] == b"1"
-    assert await store.publish(later, b"2", first.stamp)
-    assert not await store.publish(replace(first, stamp=first.stamp + 2), b"3", first.stamp)
+    assert await store.publish(later, b"2", first.stamp, NOW)
+    assert not await store.publish(replace(first, stamp=first.stamp + 2), b"3", first.stamp, NOW)
     assert (await store.load())[1] == b"2"
 
 
@@ -91,7 +117,7 @@ async def test_the_second_fence_refuses_what_was_fetched_before_the_stored_catal
     first = await published(store)
     assert await store.confirm(first.stamp, first.validated_at + 4, Validators())
     late = replace(first, stamp=first.stamp + 1, validated_at=first.validated_at + 2)
-    assert not await store.publish(late, b"2", first.stamp)
+    assert not await store.publish(late, b"2", first.stamp, NOW)
 
 
 async def test_no_validation_is_in_the_future(store):
@@ -129,7 +155,7 @@ async def test_a_catalogue_is_dropped_only_if_it_is_still_that_one(store):
     assert not await store.drop(catalogue.stamp + 1)
     assert await store.drop(catalogue.stamp)
     assert (await store.load())[1] is None
-    assert await store.publish(catalogue, b"1", None)
+    assert await store.publish(catalogue, b"1", None, NOW)
 
 
 async def test_the_lease_has_one_holder_and_an_end(store):
@@ -156,7 +182,7 @@ async def test_a_hash_of_another_type_is_no_catalogue_and_is_replaced(redis_stor
     assert (await redis_store.read()).failures == 1
 
 
-@pytest.mark.parametrize("field", ["stamp", "checked_at", "entries", "digest", "failures"])
+@pytest.mark.parametrize("field", ["stamp", "checked_at", "entries", "digest", "failures", "activate_at"])
 async def test_a_hash_that_makes_no_sense_is_no_catalogue(redis_store, field):
     await published(redis_store)
     await redis_store._client.hset(redis_store._hash, field, b"\xff\xfe")
@@ -169,7 +195,7 @@ async def test_a_payload_of_another_type_does_not_exist_and_is_replaced(redis_st
     await redis_store._client.delete(redis_store._payload)
     await redis_store._client.rpush(redis_store._payload, "x")
     assert (await redis_store.load())[1] is None
-    assert await redis_store.publish(replace(catalogue, stamp=catalogue.stamp + 1), b"2", catalogue.stamp)
+    assert await redis_store.publish(replace(catalogue, stamp=catalogue.stamp + 1), b"2", catalogue.stamp, NOW)
     assert (await redis_store.load())[1] == b"2"
 
 
@@ -202,7 +228,7 @@ async def test_parts_of_two_payloads_are_never_put_together(redis_store, in_part
         asked.append(start)
         part = await getrange(key, start, end)
         if len(asked) == 2:
-            await redis_store.publish(replace(first, stamp=first.stamp + 1), b"new " * 5, first.stamp)
+            await redis_store.publish(replace(first, stamp=first.stamp + 1), b"new " * 5, first.stamp, NOW)
         return part
 
     monkeypatch.setattr(redis_store._client, "getrange", and_another_publishes)

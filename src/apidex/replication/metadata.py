@@ -12,6 +12,9 @@ from apidex.replication.validators import Validators
 
 _LONGEST_BACK_OFF = 86_400.0
 
+LONGEST_LEAD = 600.0
+"""Seconds at most between a publication and its activation. A moment further ahead is not one that a replica wrote."""
+
 _MAX_DIGITS = 16
 """No number that a replica writes has more."""
 
@@ -43,14 +46,16 @@ class StoredState:
     """All that a replica learns at a poll.
 
     *now* is Redis's clock, in seconds. *failures* is the number of consecutive failed fetches of the whole fleet, which does not
-    ask the upstream before *retry_at*, a day ahead at most. *malformed*: no replica has written the hash. *unreadable*: why the
-    payload, once it was loaded, could not be read.
+    ask the upstream before *retry_at*, a day ahead at most. All replicas answer from the stored catalogue from *activate_at* on,
+    0 for at once. *malformed*: no replica has written the hash. *unreadable*: why the payload, once it was loaded, could not be
+    read.
     """
 
     now: float
     catalogue: StoredCatalogue | None
     failures: int = 0
     retry_at: float = 0.0
+    activate_at: float = 0.0
     malformed: bool = False
     unreadable: CodecReason | None = None
 
@@ -65,7 +70,14 @@ def decode_state(now: float, fields: Mapping[bytes, bytes]) -> StoredState:
     try:
         text = {name.decode(): value.decode() for name, value in fields.items()}
         failures, retry_at = _number(text.get("failures", "0")), _number(text.get("retry_at", "0")) / 1000
-        return StoredState(now, _decode_catalogue(text), failures, min(retry_at, now + _LONGEST_BACK_OFF))
+        activate_at = _number(text.get("activate_at", "0")) / 1000
+        return StoredState(
+            now,
+            _decode_catalogue(text),
+            failures,
+            min(retry_at, now + _LONGEST_BACK_OFF),
+            activate_at if activate_at <= now + LONGEST_LEAD else 0.0,
+        )
     except (ValueError, KeyError):
         return StoredState(now, None, malformed=True)
 

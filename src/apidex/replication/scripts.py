@@ -30,9 +30,10 @@ PUBLISH = f"""
 {_NOW} {_FENCE} {_VALIDATED_AT}
 if stored_at > validated_at then return 0 end
 validated_at = string.format('%.0f', validated_at)
-redis.call('SET', KEYS[2], ARGV[10])
+redis.call('SET', KEYS[2], ARGV[11])
 redis.call('HSET', KEYS[1], 'checked_at', validated_at, 'stamp', ARGV[3], 'digest', ARGV[4], 'entries', ARGV[5],
-           'vetted', ARGV[6], 'source', ARGV[7], 'etag', ARGV[8], 'last_modified', ARGV[9])
+           'vetted', ARGV[6], 'source', ARGV[7], 'etag', ARGV[8], 'last_modified', ARGV[9],
+           'activate_at', string.format('%.0f', now + ARGV[10]))
 redis.call('HDEL', KEYS[1], 'failures', 'retry_at')
 return 1
 """

@@ -1,6 +1,7 @@
 """The fleet's catalogue as a replica sees it: snapshots and its own steady clock, where Redis has bytes and another clock."""
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from apidex.catalogue import codec
 from apidex.errors import CodecError, StoreError
@@ -80,7 +81,7 @@ class SharedCatalogue:
         """Publish *snapshot* in place of the catalogue with the stamp *expected*; return whether the fence let it pass."""
         payload = await self.offload(codec.to_bytes, snapshot.parsed)
         try:
-            done = await self.store.publish(self.describe(snapshot), payload, expected)
+            done = await self.store.publish(self.describe(snapshot), payload, expected, timedelta(0))
         except StoreError:
             self.stats.publish_tried("failed")
             raise

@@ -86,12 +86,13 @@ class RedisStore:
             return state, parts
         return await self.load()  # another replica has published in between, which is rare
 
-    async def publish(self, catalogue: StoredCatalogue, payload: bytes, expected: int | None) -> bool:
-        """Store a catalogue, if the stored stamp is still *expected*; return whether it was.
+    async def publish(self, catalogue: StoredCatalogue, payload: bytes, expected: int | None, lead: timedelta) -> bool:
+        """Store a catalogue, to be activated in *lead*, if the stored stamp is still *expected*; return whether it was.
 
         Refused too when the upstream validated the stored catalogue later than this one. Clears the fleet's failures.
         """
-        arguments = ["" if expected is None else expected, *encode_catalogue(catalogue), payload]
+        head = ["" if expected is None else expected, *encode_catalogue(catalogue), milliseconds(lead.total_seconds())]
+        arguments = [*head, payload]
         return await self._run(scripts.PUBLISH, arguments, patience=_PAYLOAD_PATIENCE)
 
     async def confirm(self, stamp: int, validated_at: float, validators: Validators) -> bool:
