@@ -25,12 +25,15 @@ from fakes import entry
 # --- relevance, on the real catalogue
 
 
+PLACES = re.compile(r"(all|one) in the first (\d+):")
+
+
 def cases():
     for path in sorted(Path(__file__).parent.glob("*.txt")):
         text = "".join(line for line in path.read_text().splitlines(keepends=True) if not line.startswith("#"))
         for case in re.split(r"\n\s*\n", text.strip()):
             title, typed, *expected = case.splitlines()
-            yield pytest.param(typed, expected, id=f"{path.stem}: {title}")
+            yield pytest.param(path.stem, typed, expected, id=f"{path.stem}: {title}")
 
 
 @pytest.fixture(scope="session")
@@ -38,8 +41,10 @@ def real(data) -> SearchIndex:
     return SearchIndex.build(formats.parse((data / "README.md").read_bytes()).catalogue)
 
 
-@pytest.mark.parametrize(("typed", "expected"), list(cases()))
-def test_a_query_finds_what_people_mean(real, typed, expected):
+@pytest.mark.parametrize(("room", "typed", "expected"), list(cases()))
+def test_a_query_finds_what_people_mean(real, request, room, typed, expected):
+    if room == "about":
+        request.applymarker(pytest.mark.xfail(reason="descriptions are not searched yet", strict=False))
     query, _, asked = typed.partition("?")
     filters = real.facets.parse(parse_qs(asked))
     found = real.search(query, filters)
@@ -48,6 +53,10 @@ def test_a_query_finds_what_people_mean(real, typed, expected):
         said = [f"did you mean {meant}"]
         found = real.search(meant, filters)
     said += [name_of(real, hit).rstrip() for hit in found.hits] or ["(nothing)"]
+    if places := PLACES.fullmatch(expected[0]):
+        among, first = {"all": all, "one": any}[places[1]], said[: int(places[2])]
+        assert among(name in first for name in expected[1:]), first
+        return
     if expected[-1] == "…":
         expected = expected[:-1]
         assert len(said) > len(expected)
