@@ -6,4 +6,4 @@ from apidex.catalogue.entry import Entry
 
 texts = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=40)
 names = texts.filter(str.strip)
-entries = st.builds(Entry, names, texts, texts, st.booleans(), st.sampled_from(["yes", "no", "unknown"]), texts, texts)
+entries = st.builds(Entry, names, texts, texts, st.booleans(), st.sampled_from(["yes", "no", "unknown"]), *[texts] * 3)

@@ -111,7 +111,12 @@ def test_apis_guru_gives_an_entry_for_each_api():
             "versions": {
                 "1": {"info": {"title": "Old"}},
                 "2": {
-                    "info": {"title": "A", "description": "First.\n\nSecond.", "x-apisguru-categories": ["media", "x"]},
+                    "info": {
+                        "title": "A",
+                        "description": "First.\n\nSecond.",
+                        "x-apisguru-categories": ["media", "x"],
+                        "x-providerName": "A Ltd",
+                    },
                     "externalDocs": {"url": "https://a.example/docs"},
                     "swaggerUrl": "https://api.example/a.json",
                 },
@@ -124,6 +129,7 @@ def test_apis_guru_gives_an_entry_for_each_api():
     first, second = parsed.catalogue
     assert (first.name, first.description, first.category) == ("A", "First.", "media")
     assert (first.link, first.auth, first.https, first.cors) == ("https://a.example/docs", "unknown", True, "unknown")
+    assert [each.provider for each in parsed.catalogue] == ["A Ltd", "b.example"]
     assert (second.name, second.link, second.https, second.category) == (
         "b.example:c",
         "http://b.example",

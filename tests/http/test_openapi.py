@@ -26,7 +26,7 @@ SCHEMATHESIS = Path(sysconfig.get_path("scripts")) / "schemathesis"
 
 
 NAMES = ["Cat Facts", "Songlink / Odesli", "Pokéapi", "<script>alert(1)</script>", "100% & more?#", "İBB 🎉"]
-VALUES = {"category": ["Animals", "Science & Math"], "auth": ["none", "apiKey"]}
+VALUES = {"category": ["Animals", "Science & Math"], "auth": ["none", "apiKey"], "provider": ["Oak Ltd"]}
 """What filters may say is known where the catalogue is, as its version is; the document cannot know it, and is told here."""
 
 
@@ -34,7 +34,9 @@ VALUES = {"category": ["Animals", "Science & Math"], "auth": ["none", "apiKey"]}
 def catalogue(tmp_path) -> str:
     """A file with entries of all VALUES, and with names that hold what breaks links, pages and queries."""
     kinds = [(category, auth) for category in VALUES["category"] for auth in ("", "apiKey")]
-    entries = [entry(name, category=category, auth=auth) for name in NAMES for category, auth in kinds]
+    entries = [
+        entry(name, category=category, auth=auth, provider="Oak Ltd") for name in NAMES for category, auth in kinds
+    ]
     path = tmp_path / "entries.json"
     path.write_bytes(b'{"count":%d,"entries":%b}' % (len(entries), Catalogue.of(entries).canonical))
     return path.as_uri()

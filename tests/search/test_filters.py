@@ -54,11 +54,23 @@ def test_an_error_lists_a_hundred_values_and_how_many_more_there_are(index):
 @pytest.mark.parametrize("declared", FILTERS.values(), ids=FILTERS)
 def test_each_filter_reads_an_entry_and_labels_values_that_exist(declared):
     found = {
-        declared.read(getattr(each, declared.attribute)) for each in (entry("a"), entry("b", https=False, auth="x"))
-    }
-    assert all(found)
+        declared.read(getattr(each, declared.attribute))
+        for each in (entry("a"), entry("b", https=False, auth="x", provider="p"))
+    } - {""}
+    assert found
     assert not declared.values or found <= set(declared.values)
     assert not declared.values or set(declared.value_labels) <= set(declared.values)
+
+
+def test_an_entry_without_provider_has_no_value_in_that_facet():
+    index = index_of([entry("a"), entry("b", provider="Oak Ltd")])
+    assert index.facets({0: 1, 1: 1}, {})["provider"] == [filters.Facet("Oak Ltd", 1)]
+    assert list(index.positions(index.parse({"provider": ["oak ltd"]}))) == [1]
+
+
+def test_an_error_says_where_no_value_is_allowed(index):
+    with pytest.raises(filters.QueryError, match="provider: 'x' is not allowed; no API of this catalogue has any"):
+        index.parse({"provider": ["x"]})
 
 
 def test_an_entry_without_authentication_is_found_by_none():

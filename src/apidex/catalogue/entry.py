@@ -20,6 +20,7 @@ class Entry(
     msgspec.Struct,
     frozen=True,
     gc=False,
+    omit_defaults=True,  # lists without providers keep the bytes and the digest that they had before there was this field
     rename={
         "name": "API",
         "description": "Description",
@@ -28,6 +29,7 @@ class Entry(
         "cors": "Cors",
         "link": "Link",
         "category": "Category",
+        "provider": "Provider",
     },
 ):
     """One public API, with the keys that api.publicapis.org gave it."""
@@ -39,6 +41,7 @@ class Entry(
     cors: Annotated[str, msgspec.Meta(description="yes, no or unknown")]
     link: Annotated[str, msgspec.Meta(description="Where its documentation is")]
     category: Annotated[str, msgspec.Meta(description="The category that the upstream lists it under")]
+    provider: Annotated[str, msgspec.Meta(description="Who offers it, if the upstream says so; otherwise absent")] = ""
 
 
 def has_control(text: str) -> bool:
@@ -59,7 +62,7 @@ def check(entry: Entry) -> Entry:
         raise EntryError(f"its name has {len(entry.name)} characters; at most {NAME_LIMIT} are allowed")
     if has_control(entry.name):
         raise EntryError("its name has control characters")
-    for text in (entry.description, entry.auth, entry.cors, entry.link, entry.category):
+    for text in (entry.description, entry.auth, entry.cors, entry.link, entry.category, entry.provider):
         if len(text) > TEXT_LIMIT:
             raise EntryError(f"one of its cells has {len(text)} characters; at most {TEXT_LIMIT} are allowed")
     return entry

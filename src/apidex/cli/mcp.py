@@ -43,7 +43,9 @@ _FIRST_CATALOGUE = timedelta(seconds=10)
 
 _READS_ONLY = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
 _ABOUT_QUERY = "A part of the name, such as `open weather`; empty for every API that the filters accept"
-_ABOUT_ENTRY = "Each with API (its name), Description, Auth (empty for none), HTTPS, Cors, Link and Category"
+_ABOUT_ENTRY = (
+    "Each with API (its name), Description, Auth (empty for none), HTTPS, Cors, Link, Category and, if known, Provider"
+)
 
 
 def run(options: Namespace, settings: Settings) -> int:

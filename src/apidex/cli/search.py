@@ -152,7 +152,12 @@ def _print_table(hits: Sequence[HitView], total: int, suffix: str = "") -> None:
     )
     for hit in hits:
         entry, about = hit.entry, Text(hit.entry.description).append(f"\n{hit.entry.link}", style="dim")
-        facts = [entry.category, entry.auth or "none", "yes" if entry.https else "no", entry.cors]
+        facts = [
+            " · ".join(filter(None, (entry.provider, entry.category))),
+            entry.auth or "none",
+            "yes" if entry.https else "no",
+            entry.cors,
+        ]
         table.add_row(_name(hit), about, *map(Text, facts))
     console.print(table)
     shown = f"; the first {len(hits)} are shown (--limit)" if len(hits) < total else ""

@@ -88,6 +88,12 @@ _DECLARED = (
         values=("yes", "no", "unknown"),
         value_labels={"yes": "CORS", "no": "No CORS", "unknown": "CORS unknown"},
     ),
+    Filter(
+        name="provider",
+        attribute="provider",
+        description="Only APIs of this provider, such as amazonaws.com, where the upstream names providers.",
+        label="Provider",
+    ),
 )
 FILTERS = {each.name: each for each in _DECLARED}
 _PLACES = {name: place for place, name in enumerate(FILTERS)}
@@ -206,8 +212,8 @@ class FacetIndex:
         for number, count in counts.items():
             rejecting = self.rejecting_filters(filters, number)
             for name in (rejecting or FILTERS) if len(rejecting) < 2 else ():
-                value = self.keys[number][_PLACES[name]]
-                found[name][value] = found[name].get(value, 0) + count
+                if value := self.keys[number][_PLACES[name]]:
+                    found[name][value] = found[name].get(value, 0) + count
         return {name: _most_frequent(values, filters.get(name, ())) for name, values in found.items()}
 
 

@@ -1,6 +1,7 @@
 """The format `apis.guru`: its `list.json`, `{"provider:service": {"preferred": "1.0", "versions": {"1.0": {"info": …}}}}`.
 
-It has neither authentication nor CORS, which are "unknown" here. The category is the first of its list.
+It has neither authentication nor CORS, which are "unknown" here. The category is the first of its list, and
+the provider is named by the list, or else is the first part of the key.
 """
 
 from collections.abc import Iterator
@@ -58,6 +59,7 @@ def _row(place: int, key: str, item: object) -> Row:
         return Row(place, key, error="its version has no 'info' object")
     info = version["info"]
     row = Row(place, info.get("title"), auth="unknown", link=_link(version, info), category=_category(info))
+    row.provider = _text(info, "x-providerName") or key.partition(":")[0]
     if not _text(info, "title").strip():
         row.name = key
         row.repairs.append("it has no title; its key became the name")

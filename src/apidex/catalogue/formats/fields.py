@@ -35,6 +35,11 @@ NAMES_OF_FIELDS: dict[str, tuple[str, ...]] = {
         "카테고리", "분류", "분야", "分类", "类别", "分類", "類別", "カテゴリ", "カテゴリー",
         "Categoría", "Categoria", "Kategorie", "Catégorie",
     ),
+    "provider": (
+        "Provider", "Vendor", "Publisher", "Company", "Provider name",
+        "제공", "제공자", "제공 기관", "제공처", "提供商", "提供者", "提供方", "厂商", "提供元",
+        "Proveedor", "Provedor", "Fornecedor", "Anbieter", "Fournisseur",
+    ),
 }  # fmt: skip
 
 

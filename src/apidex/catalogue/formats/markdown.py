@@ -157,6 +157,7 @@ def _row(number: int, cells: list[str], table: _Table) -> Row:
         _read_word(said.get("cors", "")),
         link,
         _read_word(said.get("category", "")) or table.category,
+        _read(said.get("provider", "")).text,
     )
     if len(cells) != len(table.heads):
         row.repairs.append(_other_width(cells, table.heads))

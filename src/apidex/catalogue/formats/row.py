@@ -117,6 +117,7 @@ class Row:
     cors: object = None
     link: object = None
     category: object = None
+    provider: object = None
     repairs: list[str] = field(default_factory=list)
     error: str = ""
 
@@ -132,12 +133,14 @@ class Row:
         name = self._text("name", self.name, NAME_LIMIT)
         if not name:
             raise EntryError("it has no name")
-        description, category, link = (
+        description, category, link, provider = (
             self._text("description", self.description),
             self._text("category", self.category),
             self._link(),
+            self._text("provider", self.provider),
         )
-        return Entry(name, description, self._auth(spellings), self._https(link), self._cors(), link, category)
+        auth, https, cors = self._auth(spellings), self._https(link), self._cors()
+        return Entry(name, description, auth, https, cors, link, category, provider)
 
     def _text(self, field: str, value: object, limit: int = TEXT_LIMIT) -> str:
         if isinstance(value, str):
@@ -203,7 +206,7 @@ class Row:
 
 def is_normal(entry: Entry) -> bool:
     """Whether a row with the values of *entry*, which are not long, would become the same entry. Fast, and may miss some."""
-    texts = f"|{entry.name}|{entry.description}|{entry.link}|{entry.category}|"
+    texts = f"|{entry.name}|{entry.description}|{entry.link}|{entry.category}|{entry.provider}|"
     return (
         texts.isprintable()  # no spaces but those of ASCII
         and "| " not in texts

@@ -261,8 +261,10 @@ function hitItem({ entry, highlights }) {
   const facts = { auth: entry.Auth || "none", https: String(entry.HTTPS), cors: entry.Cors };
   const category = button(entry.Category, () => toggle("category", entry.Category, true));
   category.ariaLabel = `Only ${entry.Category}`;
+  const provider = entry.Provider ? [button(entry.Provider, () => toggle("provider", entry.Provider, true))] : [];
   item.querySelector(".facts").append(
     category,
+    ...provider,
     ...Object.entries(facts).map(([filter, value]) => fact(word(filter, value))),
     element("span", { class: "host" }, host(entry.Link)),
   );
