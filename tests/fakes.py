@@ -11,7 +11,7 @@ import msgspec
 
 from apidex.catalogue.entry import Entry
 from apidex.errors import StoreError, UpstreamError
-from apidex.replication.metadata import StoredCatalogue, StoredState
+from apidex.replication.metadata import ACCEPT, REJECT, StoredCatalogue, StoredState
 from apidex.replication.upstream import Fetched, NotModified
 from apidex.replication.validators import Validators
 
@@ -93,6 +93,9 @@ class FakeRedis:
     def flush(self) -> None:
         self.stored: StoredCatalogue | None = None
         self.payload: bytes | None = None
+        self.stored_before: StoredCatalogue | None = None
+        self.payload_before: bytes | None = None
+        self.override = ""
         self.failures, self.retry_at, self.activate_at = 0, 0.0, 0.0
         self.holder, self.held_until = "", 0.0
 
@@ -106,7 +109,7 @@ class FakeRedis:
         return self.clock.wall()
 
     def state(self) -> StoredState:
-        return StoredState(self.now(), self.stored, self.failures, self.retry_at, self.activate_at)
+        return StoredState(self.now(), self.stored, self.failures, self.retry_at, self.activate_at, self.override)
 
     def may_write(self, expected: int | None) -> bool:
         return (self.stored.stamp if self.stored else None) == expected
@@ -151,10 +154,33 @@ class FakeStore:
             validated_at = min(catalogue.validated_at, redis.now())
             done = redis.may_write(expected) and validated_at >= redis.stored_at()
             if done:
+                if redis.payload is not None and redis.stored.digest != catalogue.digest:
+                    redis.stored_before, redis.payload_before = redis.stored, redis.payload
                 redis.stored, redis.payload = replace(catalogue, validated_at=validated_at), payload
+                redis.override = "" if redis.override == ACCEPT else redis.override
                 redis.activate_at = redis.now() + lead.total_seconds()
                 redis.failures, redis.retry_at = 0, 0.0
             return done
+
+    async def load_before(self) -> tuple[StoredState, bytes | None]:
+        async with self._trip("load") as redis:
+            return replace(redis.state(), catalogue=redis.stored_before), redis.payload_before
+
+    async def roll_back(self, lead: timedelta) -> bool:
+        async with self._trip("publish") as redis:
+            bad, good = redis.stored, redis.stored_before
+            if bad is None or good is None:
+                return False
+            stamp, now = max(int(redis.now() * 1000), bad.stamp + 1), redis.now()
+            redis.stored = replace(good, stamp=stamp, validated_at=now, size_checked=True, validators=Validators())
+            redis.payload, redis.stored_before, redis.payload_before = redis.payload_before, None, None
+            redis.failures, redis.retry_at, redis.activate_at = 0, 0.0, now + lead.total_seconds()
+            redis.override = REJECT + bad.digest
+            return True
+
+    async def accept(self) -> None:
+        async with self._trip("publish") as redis:
+            redis.override, redis.failures, redis.retry_at = ACCEPT, 0, 0.0
 
     async def confirm(self, stamp: int, validated_at: float, validators: Validators) -> bool:
         async with self._trip("confirm") as redis:

@@ -10,7 +10,7 @@ import pytest
 
 from apidex.errors import StoreError
 from apidex.replication.clock import SystemClock
-from apidex.replication.metadata import StoredCatalogue
+from apidex.replication.metadata import ACCEPT, StoredCatalogue
 from apidex.replication.store import open_store
 from apidex.replication.validators import Validators
 from fakes import FakeRedis, FakeStore
@@ -99,6 +99,58 @@ async def test_a_publication_without_a_moment_is_activated_at_once(redis_store, 
         await redis_store._client.hdel(redis_store._hash, "activate_at")
     state = await redis_store.read()
     assert (state.catalogue is not None, state.activate_at) == (True, 0)
+
+
+async def test_the_catalogue_before_is_kept_until_another_content_is_published(store):
+    first = await published(store, b"first")
+    again = replace(first, stamp=first.stamp + 1)
+    assert await store.publish(again, b"again", first.stamp, NOW)
+    assert (await store.load_before())[1] is None
+    assert await store.publish(replace(again, stamp=again.stamp + 1, digest="cd" * 32), b"second", again.stamp, NOW)
+    state, payload = await store.load_before()
+    assert (same(state.catalogue, again), payload) == (True, b"again")
+
+
+async def test_an_operator_takes_a_catalogue_back(store):
+    assert not await store.roll_back(NOW)
+    first = await published(store, b"good")
+    assert not await store.roll_back(NOW), "there is none before"
+    await store.publish(replace(first, stamp=first.stamp + 1, digest="cd" * 32), b"bad", first.stamp, NOW)
+    await store.back_off(3, LONG)
+    assert await store.roll_back(timedelta(minutes=5))
+    state, payload = await store.load()
+    assert (payload, state.catalogue.digest, state.failures) == (b"good", first.digest, 0)
+    assert (state.catalogue.stamp > first.stamp + 1, state.catalogue.size_checked) == (True, True)
+    assert state.catalogue.validators == Validators(), "the upstream is asked what it has, not whether it has another"
+    assert state.catalogue.validated_at > first.validated_at + 4
+    assert state.activate_at > state.now + 240
+    assert (await store.read()).rejected == "cd" * 32
+    assert not await store.roll_back(NOW), "it takes back one catalogue, not the one that it brought back"
+
+
+async def test_an_operator_lets_one_catalogue_in(store):
+    first = await published(store)
+    await store.back_off(3, LONG)
+    await store.accept()
+    state = await store.read()
+    assert (state.override, state.rejected, state.failures, state.retry_at) == (ACCEPT, "", 0, 0)
+    await store.confirm(first.stamp, state.now, Validators())
+    assert (await store.read()).override == ACCEPT
+    await store.publish(replace(first, stamp=first.stamp + 1, validated_at=4e9), b"2", first.stamp, NOW)
+    assert (await store.read()).override == ""
+
+
+async def test_an_override_ends_by_itself_and_one_of_another_type_is_none(redis_store):
+    first = await published(redis_store)
+    await redis_store.accept()
+    assert 0 < await redis_store._client.pttl(redis_store._override) <= 86_400_000
+    await redis_store.publish(replace(first, stamp=first.stamp + 1, digest="cd" * 32), b"2", first.stamp, NOW)
+    await redis_store.roll_back(NOW)
+    assert 0 < await redis_store._client.pttl(redis_store._override) <= 86_400_000
+    await redis_store._client.delete(redis_store._override)
+    await redis_store._client.rpush(redis_store._override, "x")
+    stored = (await redis_store.read()).catalogue
+    assert await redis_store.publish(replace(stored, stamp=stored.stamp + 1), b"3", stored.stamp, NOW)
 
 
 async def test_the_fence_lets_only_a_replica_pass_that_read_what_is_stored(store):

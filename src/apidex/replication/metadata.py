@@ -6,6 +6,7 @@ validated_at and `vetted` is size_checked. Times in the hash are in milliseconds
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from apidex.errors import CodecReason
 from apidex.replication.validators import Validators
@@ -14,6 +15,12 @@ _LONGEST_BACK_OFF = 86_400.0
 
 LONGEST_LEAD = 600.0
 """Seconds at most between a publication and its activation. A moment further ahead is not one that a replica wrote."""
+
+ACCEPT, REJECT = "accept", "reject:"
+"""What an operator may demand of all replicas: accept what a guard would refuse; reject the catalogue whose digest follows."""
+
+OVERRIDE_FOR = timedelta(days=1)
+"""How long that holds; `accept` also ends with the next catalogue that is published."""
 
 _MAX_DIGITS = 16
 """No number that a replica writes has more."""
@@ -47,8 +54,8 @@ class StoredState:
 
     *now* is Redis's clock, in seconds. *failures* is the number of consecutive failed fetches of the whole fleet, which does not
     ask the upstream before *retry_at*, a day ahead at most. All replicas answer from the stored catalogue from *activate_at* on,
-    0 for at once. *malformed*: no replica has written the hash. *unreadable*: why the payload, once it was loaded, could not be
-    read.
+    0 for at once. *override* is what an operator demands, `ACCEPT` or `REJECT` and a digest. *malformed*: no replica has written
+    the hash. *unreadable*: why the payload, once it was loaded, could not be read.
     """
 
     now: float
@@ -56,8 +63,14 @@ class StoredState:
     failures: int = 0
     retry_at: float = 0.0
     activate_at: float = 0.0
+    override: str = ""
     malformed: bool = False
     unreadable: CodecReason | None = None
+
+    @property
+    def rejected(self) -> str:
+        """The digest that an operator rejects; empty for none."""
+        return self.override.removeprefix(REJECT) if self.override.startswith(REJECT) else ""
 
     @property
     def version(self) -> str:

@@ -1,6 +1,7 @@
 """The Lua scripts that Redis runs, each in one step. The fence that protects the stored catalogue is here.
 
-KEYS are the metadata hash and the payload; for the last three, the lease. Where a script has a fence, ARGV begins with the stamp
+KEYS are the metadata hash and the payload; those of the catalogue before, for PUBLISH and ROLLBACK; the operator's override. For
+the last three, the lease. Where a script has a fence, ARGV begins with the stamp
 that the caller expects, empty for no catalogue. Moments are in milliseconds of Redis's clock.
 """
 
@@ -30,11 +31,18 @@ PUBLISH = f"""
 {_NOW} {_FENCE} {_VALIDATED_AT}
 if stored_at > validated_at then return 0 end
 validated_at = string.format('%.0f', validated_at)
+if redis.call('HEXISTS', KEYS[1], 'digest') == 1 and redis.call('HGET', KEYS[1], 'digest') ~= ARGV[4] then
+  if redis.call('EXISTS', KEYS[2]) == 1 then
+    redis.call('RENAME', KEYS[1], KEYS[3])
+    redis.call('RENAME', KEYS[2], KEYS[4])
+  end
+end
 redis.call('SET', KEYS[2], ARGV[11])
 redis.call('HSET', KEYS[1], 'checked_at', validated_at, 'stamp', ARGV[3], 'digest', ARGV[4], 'entries', ARGV[5],
            'vetted', ARGV[6], 'source', ARGV[7], 'etag', ARGV[8], 'last_modified', ARGV[9],
            'activate_at', string.format('%.0f', now + ARGV[10]))
 redis.call('HDEL', KEYS[1], 'failures', 'retry_at')
+if redis.pcall('GET', KEYS[5]) == 'accept' then redis.call('DEL', KEYS[5]) end
 return 1
 """
 
@@ -50,6 +58,27 @@ return 1
 BACK_OFF = f"""
 {_NOW} {_ONLY_HASH}
 redis.call('HSET', KEYS[1], 'failures', ARGV[1], 'retry_at', string.format('%.0f', now + ARGV[2]))
+return 1
+"""
+
+# As validated now: the operator's word counts like the upstream's. Without validators, so that the upstream sends what it has.
+ROLLBACK = f"""
+{_NOW}
+local digest, stamp = redis.call('HGET', KEYS[1], 'digest'), tonumber(redis.call('HGET', KEYS[1], 'stamp') or '')
+if not digest or not stamp or redis.call('EXISTS', KEYS[3], KEYS[4]) < 2 then return 0 end
+redis.call('RENAME', KEYS[3], KEYS[1])
+redis.call('RENAME', KEYS[4], KEYS[2])
+redis.call('HSET', KEYS[1], 'stamp', string.format('%.0f', math.max(now, stamp + 1)), 'vetted', '1', 'etag', '',
+           'last_modified', '', 'checked_at', string.format('%.0f', now), 'activate_at', string.format('%.0f', now + ARGV[1]))
+redis.call('HDEL', KEYS[1], 'failures', 'retry_at')
+redis.call('SET', KEYS[5], 'reject:' .. digest, 'PX', ARGV[2])
+return 1
+"""
+
+ACCEPT = f"""
+{_ONLY_HASH}
+redis.call('SET', KEYS[5], 'accept', 'PX', ARGV[1])
+redis.call('HDEL', KEYS[1], 'failures', 'retry_at')
 return 1
 """
 

@@ -8,6 +8,7 @@ compares and writes in one step.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -20,7 +21,14 @@ from apidex.catalogue.codec import CODEC_VERSION
 from apidex.errors import SettingsError, StoreError, StoreReason
 from apidex.indexing.shared_buffer import SharedBuffer
 from apidex.replication import scripts
-from apidex.replication.metadata import StoredCatalogue, StoredState, decode_state, encode_catalogue, milliseconds
+from apidex.replication.metadata import (
+    OVERRIDE_FOR,
+    StoredCatalogue,
+    StoredState,
+    decode_state,
+    encode_catalogue,
+    milliseconds,
+)
 from apidex.replication.validators import Validators
 from apidex.urls import without_password
 
@@ -28,6 +36,9 @@ T = TypeVar("T")
 
 _PAYLOAD_PATIENCE = 10
 """A payload may take this many times as long as everything else."""
+
+_LONGEST_OVERRIDE = 80
+"""The last byte that is read of an operator's override."""
 
 _WHOLE, _PART = 2**20, 2**18
 """Payloads of more bytes than the first are read in parts of the second."""
@@ -48,43 +59,54 @@ class RedisStore:
         self.url = url
         self._client, self._timeout, self._max_bytes = client, timeout.total_seconds(), max_bytes
         # the braces keep all keys of a fleet in one slot of a cluster
-        keys = [f"{{{prefix}:{CODEC_VERSION}}}:{name}" for name in ("head", "payload", "lease")]
-        self._hash, self._payload, self._lease = keys
+        names = ("head", "payload", "head-before", "payload-before", "override", "lease")
+        *self._keys, self._lease = (f"{{{prefix}:{CODEC_VERSION}}}:{name}" for name in names)
+        self._hash, self._payload, _, _, self._override = self._keys
 
     async def read(self) -> StoredState:
         """Return what is stored, without the payload."""
+        return await self._read_state(self._hash)
+
+    async def _read_state(self, head: str) -> StoredState:
         pipeline = self._client.pipeline(transaction=False)
         pipeline.time()
-        pipeline.hgetall(self._hash)
-        time, fields = await self._execute(pipeline.execute(raise_on_error=False))
-        return _state(time, fields)
+        pipeline.hgetall(head)
+        pipeline.getrange(self._override, 0, _LONGEST_OVERRIDE)
+        return _state(*await self._execute(pipeline.execute(raise_on_error=False)))
+
+    async def load_before(self) -> tuple[StoredState, Payload | None]:
+        """As `load`, but for the catalogue that was stored before this one."""
+        return await self._load(*self._keys[2:4])
 
     async def load(self) -> tuple[StoredState, Payload | None]:
         """Return what is stored with its payload, both of one moment; None for one that does not exist, or has another type."""
-        length = await self._execute(self._client.strlen(self._payload), missing=("type",))
+        return await self._load(self._hash, self._payload)
+
+    async def _load(self, head: str, name: str) -> tuple[StoredState, Payload | None]:
+        length = await self._execute(self._client.strlen(name), missing=("type",))
         if length is not None and length > self._max_bytes:
             text = f"the payload in Redis has {length} bytes; at most {self._max_bytes} are loaded"
             raise StoreError("too_large", text)
         if length is not None and length > _WHOLE:
-            return await self._load_in_parts(length)
+            return await self._load_in_parts(head, name, length)
         pipeline = self._client.pipeline(transaction=True)
         pipeline.time()
-        pipeline.hgetall(self._hash)
-        pipeline.get(self._payload)
+        pipeline.hgetall(head)
+        pipeline.get(name)
         time, fields, payload = await self._execute(pipeline.execute(raise_on_error=False), patience=_PAYLOAD_PATIENCE)
         return _state(time, fields), payload if isinstance(payload, bytes) else None
 
-    async def _load_in_parts(self, length: int) -> tuple[StoredState, Payload | None]:
+    async def _load_in_parts(self, head: str, name: str, length: int) -> tuple[StoredState, Payload | None]:
         """As `load`, but so that a large payload blocks neither Redis nor this event loop."""
-        before = await self.read()
+        before = await self._read_state(head)
         parts = SharedBuffer()
         for start in range(0, length, _PART):
-            part = self._client.getrange(self._payload, start, start + _PART - 1)
+            part = self._client.getrange(name, start, start + _PART - 1)
             parts.write(await self._execute(part, patience=_PAYLOAD_PATIENCE))
-        state = await self.read()
+        state = await self._read_state(head)
         if state.version == before.version:
             return state, parts
-        return await self.load()  # another replica has published in between, which is rare
+        return await self._load(head, name)  # another replica has published in between, which is rare
 
     async def publish(self, catalogue: StoredCatalogue, payload: bytes, expected: int | None, lead: timedelta) -> bool:
         """Store a catalogue, to be activated in *lead*, if the stored stamp is still *expected*; return whether it was.
@@ -99,6 +121,15 @@ class RedisStore:
         """Record that the upstream validated the catalogue with this *stamp* again; return whether it is still stored."""
         arguments = [stamp, milliseconds(validated_at), validators.etag, validators.last_modified]
         return await self._run(scripts.CONFIRM, arguments)
+
+    async def roll_back(self, lead: timedelta) -> bool:
+        """Store the catalogue before again, to be activated in *lead*, and reject this one; return whether there was one."""
+        spans = [milliseconds(span.total_seconds()) for span in (lead, OVERRIDE_FOR)]
+        return await self._run(scripts.ROLLBACK, spans)
+
+    async def accept(self) -> None:
+        """Let replicas publish what a guard would refuse, and end the fleet's back-off."""
+        await self._run(scripts.ACCEPT, [milliseconds(OVERRIDE_FOR.total_seconds())])
 
     async def back_off(self, failures: int, wait: timedelta) -> None:
         """Keep the fleet from asking the upstream for as long as *wait*, after so many consecutive failures."""
@@ -129,7 +160,7 @@ class RedisStore:
     ) -> bool:
         """Run one of `scripts`, by default on the keys of the catalogue; return whether it did what it is for."""
         registered = self._client.register_script(script)
-        running = registered(keys=keys or [self._hash, self._payload], args=list(arguments))
+        running = registered(keys=keys or self._keys, args=list(arguments))
         return bool(await self._execute(running, patience=patience))
 
     async def _execute(self, command: Awaitable[T], *, patience: int = 1, missing: tuple[StoreReason, ...] = ()) -> Any:  # noqa: ANN401
@@ -194,7 +225,7 @@ def _shown(url: str) -> str:
     return without_password(url) if url else "embedded"
 
 
-def _state(time: Any, fields: Any) -> StoredState:  # noqa: ANN401 - whatever Redis said
+def _state(time: Any, fields: Any, override: Any = b"") -> StoredState:  # noqa: ANN401 - whatever Redis said
     """Raises StoreError when Redis did not tell the time; a key of another type than a hash is malformed."""
     if isinstance(time, exceptions.RedisError):
         raise _classify(time)
@@ -203,7 +234,8 @@ def _state(time: Any, fields: Any) -> StoredState:  # noqa: ANN401 - whatever Re
         if _classify(fields).reason != "type":
             raise _classify(fields)
         return StoredState(now, None, malformed=True)
-    return decode_state(now, fields)
+    text = override.decode("ascii", "replace") if isinstance(override, bytes) else ""
+    return replace(decode_state(now, fields), override=text)
 
 
 _KINDS: list[tuple[tuple[type[Exception], ...], StoreReason]] = [
