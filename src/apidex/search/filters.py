@@ -151,10 +151,15 @@ class FacetIndex:
     key_numbers: IntArray
 
     @cached_property
+    def key_counts(self) -> Mapping[int, int]:
+        """How many entries have the key of each number."""
+        return Counter(self.key_numbers)
+
+    @cached_property
     def categories(self) -> dict[str, int]:
         """Every category, in alphabetical order, and how many entries it has."""
         counts, place = Counter[str](), _PLACES["category"]
-        for number, count in Counter(self.key_numbers).items():
+        for number, count in self.key_counts.items():
             counts[self.keys[number][place]] += count
         return {category: counts[category] for category in sorted(counts, key=_alphabetical)}
 

@@ -1,16 +1,12 @@
 """The searchable index of a catalogue: ranked hits, filters, facets, suggestions and corrections. Pure, and without an await."""
 
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
 
 from apidex.catalogue.catalogue import Catalogue
 from apidex.search import corrections
 from apidex.search.corrections import VOCABULARY_LIMIT, Vocabulary, vocabulary_of
 from apidex.search.filters import Facet, FacetIndex, FacetIndexBuilder, Filters
-from apidex.search.ranking import POSITION_MASK, FoldedNames, FoldedNamesBuilder, Hit, Sort
-from apidex.search.text import fold
+from apidex.search.ranking import FoldedNames, FoldedNamesBuilder, Hit, Rank, Sort
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,35 +51,23 @@ class SearchIndex:
         self, query: str, filters: Filters, *, sort: Sort = Sort.RELEVANCE, offset: int = 0, limit: int | None = None
     ) -> SearchResult:
         """The hits for *query* that *filters* accept, from *offset* on, at most *limit*; all entries if it is blank."""
-        matches, numbers = self.names.matches(query), self.facets.key_numbers
-        counts = Counter(
-            numbers if isinstance(matches, range) else [numbers[match & POSITION_MASK] for match in matches]
-        )
+        matches = self.names.matches(query)
+        counts = matches.key_counts(self.facets)
         if filters:
-            accepted = self.facets.accepted_keys(filters, counts)
-            matches = [match for match in matches if numbers[match & POSITION_MASK] in accepted]
-        page = islice(self.names.ordered(matches, sort), offset, None if limit is None else offset + limit)
-        return SearchResult(len(matches), self._hits(query, page), self.facets.facets(counts, filters))
+            matches = matches.accepted(self.facets, filters)
+        hits = self._hits(query, matches.page(sort, offset, limit))
+        return SearchResult(len(matches), hits, self.facets.facets(counts, filters))
 
     def suggest(self, query: str, limit: int) -> list[Hit]:
         """The best hits with distinct names; none for a blank query."""
-        if not fold(query):
-            return []
-        best: dict[str, int] = {}
-        for match in self.names.ordered(self.names.matches(query), Sort.RELEVANCE):
-            best.setdefault(self._name(match), match)
-            if len(best) == limit:
-                break
-        return self._hits(query, best.values())
+        return self._hits(query, self.names.matches(query).best(limit, self._name))
 
     def correct(self, query: str) -> str | None:
         """Return a query near *query*, which finds nothing, that finds something; None if there is none."""
         return corrections.correct(query, self.vocabulary, lambda corrected: len(self.names.matches(corrected)))
 
-    def _name(self, match: int) -> str:
-        return self.catalogue[match & POSITION_MASK].name
+    def _name(self, position: int) -> str:
+        return self.catalogue[position].name
 
-    def _hits(self, query: str, matches: Iterable[int]) -> list[Hit]:
-        if not fold(query):
-            return [Hit(position, None, []) for position in matches]
-        return [self.names.hit(query, match, self._name(match)) for match in matches]
+    def _hits(self, query: str, page: list[tuple[int, Rank | None]]) -> list[Hit]:
+        return [self.names.hit(query, position, rank, self._name(position)) for position, rank in page]

@@ -6,14 +6,17 @@ that begins a word. Nothing here is a Python object for each name.
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from itertools import accumulate, chain, groupby
+from itertools import accumulate, chain, groupby, islice
+from typing import Protocol
 
 from stringzilla import Str
 
 from apidex.catalogue.buffers import ByteBuffer, IntArray
+from apidex.search.filters import FacetIndex, Filters
 from apidex.search.text import fold, fold_batch, highlighted, query_terms, to_ranges
 
 
@@ -44,12 +47,32 @@ class Hit:
     highlights: list[tuple[int, int]]
 
 
+class Matches(Protocol):
+    """The entries that match a query, each with its rank. Immutable."""
+
+    def __len__(self) -> int: ...
+
+    def key_counts(self, facets: FacetIndex) -> Mapping[int, int]:
+        """How many have the facet key of each number, for the numbers that occur."""
+        ...
+
+    def accepted(self, facets: FacetIndex, filters: Filters) -> "Matches":
+        """Those that *filters* accept."""
+        ...
+
+    def page(self, sort: Sort, offset: int, limit: int | None) -> list[tuple[int, Rank | None]]:
+        """Position and rank of at most *limit* in the order of *sort*, from *offset* on. No rank for a blank query."""
+        ...
+
+    def best(self, limit: int, spelling: Callable[[int], str]) -> list[tuple[int, Rank | None]]:
+        """As a `page` by relevance, but only the first of each *spelling*, which is that of the name at a position."""
+        ...
+
+
 _RANKS = list(Rank)
 _EXACT, _PREFIX, _WORD, _INSIDE, _WORDS = range(len(Rank))
 _POSITION_BITS, _LENGTH_BITS = 40, 20
-
-POSITION_MASK = (1 << _POSITION_BITS) - 1
-"""A match is one number that sorts by relevance: rank, length of the folded name in bytes, position."""
+_POSITION_MASK = (1 << _POSITION_BITS) - 1
 
 
 class FoldedNamesBuilder:
@@ -86,17 +109,17 @@ class FoldedNames:
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    def matches(self, query: str) -> Sequence[int]:
-        """A number for each name that matches *query*; for a blank query every position, as a range."""
+    def matches(self, query: str) -> Matches:
+        """Every name that matches *query*; all for a blank one."""
         needle = fold(query).encode()
         if not needle:
-            return [] if query.strip() else range(len(self))
+            return EveryName(self, range(0 if query.strip() else len(self)))
         keys = {position: self._sort_key(rank, position) for position, rank in self._ranked(needle)}
         terms = query_terms(query)
         if len(terms) > 1 or fold(query) != terms[0]:
             for position in self._with_all_terms(terms):
                 keys.setdefault(position, self._sort_key(_WORDS, position))
-        return list(keys.values())
+        return _ScannedMatches(self, list(keys.values()))
 
     def _ranked(self, needle: bytes) -> Iterator[tuple[int, int]]:
         """Every position whose folded name contains *needle*, with its rank's number."""
@@ -135,29 +158,20 @@ class FoldedNames:
         length = self.starts[position + 1] - self.starts[position]
         return (rank << _LENGTH_BITS | length) << _POSITION_BITS | position
 
-    def ordered(self, matches: Sequence[int], sort: Sort) -> Iterator[int]:
-        """The *matches* in the order of *sort*."""
-        if isinstance(matches, range) and sort is not Sort.NAME:
-            return iter(matches)
-        if sort is Sort.RELEVANCE:
-            groups = groupby(sorted(matches), key=lambda key: key >> _POSITION_BITS)
-            return chain.from_iterable(sorted(group, key=self._folded) if rank else group for rank, group in groups)
-        in_catalogue_order = sorted(matches, key=POSITION_MASK.__and__)
-        return iter(in_catalogue_order if sort is Sort.CATALOGUE else sorted(in_catalogue_order, key=self._folded))
-
-    def _folded(self, match: int) -> bytes:
-        position = match & POSITION_MASK
+    def folded(self, position: int) -> bytes:
+        """The folded name at *position*."""
         return bytes(self.text[self.starts[position] + 1 : self.starts[position + 1]])
 
-    def hit(self, query: str, match: int, name: str) -> Hit:
-        """Return the hit of *query* on a matching *name*, as it is spelled."""
-        rank = _RANKS[match >> _POSITION_BITS + _LENGTH_BITS]
+    def hit(self, query: str, position: int, rank: Rank | None, name: str) -> Hit:
+        """Return the hit of *query* on the *name* at *position*, as it is spelled."""
+        if rank is None:
+            return Hit(position, None, [])
         needles = query_terms(query) if rank is Rank.WORDS else [fold(query)]
-        return Hit(match & POSITION_MASK, rank, self._highlights(match, name, needles))
+        return Hit(position, rank, self._highlights(position, name, needles))
 
-    def _highlights(self, match: int, name: str, needles: Iterable[str]) -> list[tuple[int, int]]:
+    def _highlights(self, position: int, name: str, needles: Iterable[str]) -> list[tuple[int, int]]:
         """The best places of *needles* in *name*, as ranges of its code points."""
-        position, folded = match & POSITION_MASK, self._folded(match)
+        folded = self.folded(position)
         start, end = self.starts[position] + 1, self.starts[position + 1]
         marked: set[int] = set()
         for needle in needles:
@@ -165,3 +179,87 @@ class FoldedNames:
             before = len(folded[: place - start].decode())
             marked.update(highlighted(name, before, before + len(needle)))
         return to_ranges(sorted(marked))
+
+    def by_name(self, positions: Sequence[int]) -> Sequence[int]:
+        """The *positions*, which are in catalogue order, in the order of their folded names."""
+        return sorted(positions, key=self.folded)
+
+
+@dataclass(frozen=True, slots=True)
+class EveryName:
+    """The matches of a blank query: the entries at *positions*, without ranks."""
+
+    names: FoldedNames
+    positions: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def key_counts(self, facets: FacetIndex) -> Mapping[int, int]:
+        """As `Matches.key_counts`."""
+        return facets.key_counts if self.positions else {}
+
+    def accepted(self, facets: FacetIndex, filters: Filters) -> "EveryName":
+        """As `Matches.accepted`."""
+        return replace(self, positions=facets.positions(filters) if self.positions else ())
+
+    def page(self, sort: Sort, offset: int, limit: int | None) -> list[tuple[int, Rank | None]]:
+        """As `Matches.page`."""
+        ordered = self.names.by_name(self.positions) if sort is Sort.NAME else self.positions
+        return [(position, None) for position in ordered[offset : _end(offset, limit)]]
+
+    def best(self, limit: int, spelling: Callable[[int], str]) -> list[tuple[int, Rank | None]]:  # noqa: ARG002
+        """None: nothing was typed."""
+        return []
+
+
+@dataclass(frozen=True, slots=True)
+class _ScannedMatches:
+    """Matches as numbers that sort by relevance: rank, length of the folded name in bytes, position."""
+
+    names: FoldedNames
+    numbers: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def key_counts(self, facets: FacetIndex) -> Mapping[int, int]:
+        """As `Matches.key_counts`."""
+        keys = facets.key_numbers
+        return Counter([keys[number & _POSITION_MASK] for number in self.numbers])
+
+    def accepted(self, facets: FacetIndex, filters: Filters) -> "_ScannedMatches":
+        """As `Matches.accepted`."""
+        keys, accepted = facets.key_numbers, facets.accepted_keys(filters, self.key_counts(facets))
+        return replace(self, numbers=[each for each in self.numbers if keys[each & _POSITION_MASK] in accepted])
+
+    def page(self, sort: Sort, offset: int, limit: int | None) -> list[tuple[int, Rank | None]]:
+        """As `Matches.page`."""
+        return [_with_rank(number) for number in islice(self._ordered(sort), offset, _end(offset, limit))]
+
+    def _ordered(self, sort: Sort) -> Iterator[int]:
+        if sort is Sort.RELEVANCE:
+            groups = groupby(sorted(self.numbers), key=lambda number: number >> _POSITION_BITS)
+            return chain.from_iterable(sorted(group, key=self._folded) for _, group in groups)
+        in_catalogue_order = sorted(self.numbers, key=_POSITION_MASK.__and__)
+        return iter(in_catalogue_order if sort is Sort.CATALOGUE else sorted(in_catalogue_order, key=self._folded))
+
+    def _folded(self, number: int) -> bytes:
+        return self.names.folded(number & _POSITION_MASK)
+
+    def best(self, limit: int, spelling: Callable[[int], str]) -> list[tuple[int, Rank | None]]:
+        """As `Matches.best`."""
+        best: dict[str, int] = {}
+        for number in self._ordered(Sort.RELEVANCE):
+            best.setdefault(spelling(number & _POSITION_MASK), number)
+            if len(best) == limit:
+                break
+        return [_with_rank(number) for number in best.values()]
+
+
+def _with_rank(number: int) -> tuple[int, Rank | None]:
+    return number & _POSITION_MASK, _RANKS[number >> _POSITION_BITS + _LENGTH_BITS]
+
+
+def _end(offset: int, limit: int | None) -> int | None:
+    return None if limit is None else offset + limit
