@@ -43,6 +43,9 @@ ENV PYTHONDONTWRITEBYTECODE=1
 
 # A container's loopback address is reached by nobody else.
 ENV APIDEX_HOST=0.0.0.0
+
+# The root is read-only: a directory for the last good copy must be mounted, and named here.
+ENV APIDEX_STATE_DIR=none
 EXPOSE 8000
 
 # A number, so that Kubernetes can see that it is not root.

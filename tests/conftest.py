@@ -1,5 +1,6 @@
 """What all tests share: the real list of public APIs, a replica in this process, and the rule about skipping."""
 
+import itertools
 import logging
 import os
 import tarfile
@@ -60,6 +61,17 @@ def logging_of_its_own(monkeypatch) -> Iterator[None]:
     logging.root.handlers[:] = handlers
 
 
+_caches = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def user_cache(monkeypatch, tmp_path_factory) -> Path:
+    """The directory that commands of this test use for caches; it does not exist yet."""
+    folder = tmp_path_factory.getbasetemp() / f"cache-{next(_caches)}"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder / "apidex"
+
+
 @pytest.fixture(scope="session")
 def data(tmp_path_factory) -> Path:
     """A folder with `README.md` and `entries.json` of the real list."""
@@ -89,7 +101,12 @@ def upstream() -> FakeUpstream:
 @asynccontextmanager
 async def running_app(upstream, clock, redis=None, **settings) -> AsyncIterator[App]:
     """A replica on a fake upstream, a fake clock and a fake Redis, whose refresh task does nothing after its first turn."""
-    defaults = {"served_by": "replica-1", "startup_timeout": timedelta(minutes=1), "poll": timedelta(hours=1)}
+    defaults = {
+        "served_by": "replica-1",
+        "startup_timeout": timedelta(minutes=1),
+        "poll": timedelta(hours=1),
+        "state_dir": None,
+    }
     store = FakeStore(redis or FakeRedis(clock))
     parts = {"upstream": upstream, "store": store, "clock": clock, "random": Random(1)}
     async with create_app(Settings(**(defaults | settings)), **parts) as app:

@@ -14,6 +14,12 @@ import msgspec
 HANG = 60
 """Seconds after which something hangs, however busy the machine is. No verdict rests on less."""
 
+DEFAULTS = {
+    "APIDEX_DRAIN_SECONDS": "0",
+    "APIDEX_STARTUP_TIMEOUT_SECONDS": str(HANG),
+    "APIDEX_STATE_DIR": "none",
+}
+
 LOOK = 0.02
 """Seconds between two looks at something that is waited for."""
 
@@ -38,7 +44,7 @@ class Process:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("APIDEX_")}
         self.popen = subprocess.Popen(
             [sys.executable, "-m", "apidex", "serve", "--port", "0", "--log-format", "json", *arguments],
-            env=clean | {"APIDEX_DRAIN_SECONDS": "0", "APIDEX_STARTUP_TIMEOUT_SECONDS": str(HANG)} | environ,
+            env=clean | DEFAULTS | environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -13,7 +13,7 @@ HOUR = 3600
 
 
 def refresher_of(
-    upstream, clock, redis, build=from_upstream, seed=3, store=None, poll=5.0, min_entries_ratio=0.5
+    upstream, clock, redis, build=from_upstream, seed=3, store=None, poll=5.0, min_entries_ratio=0.5, **more
 ) -> Refresher:
     policy = FreshnessPolicy(timedelta(seconds=HOUR), timedelta(seconds=poll), timedelta(0), timedelta(0))
     options = {
@@ -24,4 +24,4 @@ def refresher_of(
         "clock": clock,
         "random": Random(seed),
     }
-    return Refresher(store or FakeStore(redis), upstream, starter_snapshot(clock), **options)
+    return Refresher(store or FakeStore(redis), upstream, starter_snapshot(clock), **options, **more)

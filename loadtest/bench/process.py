@@ -76,6 +76,7 @@ def in_background(act: Callable[[], object]) -> Iterator[Thread]:
 def running(command: Sequence[str], environ: dict[str, str] | None = None, core: int = SERVER_CORE) -> Iterator[int]:
     """A process on one core, with *environ* added to a clean environment; its number."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("APIDEX_")}
+    clean["APIDEX_STATE_DIR"] = "none"  # each start is the first one
     with subprocess.Popen(  # noqa: S603 - commands of ours
         pinned(core, command), env=clean | (environ or {}), stdout=subprocess.DEVNULL
     ) as process:

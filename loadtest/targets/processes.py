@@ -169,6 +169,7 @@ class Processes(Target):
     def _daemon(self, name: str, command: Sequence[str], **more: str) -> Daemon:
         clean = {key: value for key, value in os.environ.items() if not key.startswith("APIDEX_")}
         addresses = {
+            "APIDEX_STATE_DIR": "none",
             "APIDEX_UPSTREAM": f"http://127.0.0.1:{self._upstream_port}/entries.json",
             "APIDEX_REDIS_URL": f"redis://127.0.0.1:{self._redis_port}/0",
         }

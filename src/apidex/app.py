@@ -19,6 +19,7 @@ from apidex.http.probes import Probes
 from apidex.indexing.builder import from_upstream
 from apidex.replication.clock import Clock, SystemClock
 from apidex.replication.freshness import FreshnessPolicy
+from apidex.replication.last_good import open_copy
 from apidex.replication.refresher import Refresher
 from apidex.replication.snapshot import Snapshot
 from apidex.replication.store import RedisStore, open_store
@@ -80,6 +81,9 @@ async def create_app(
             max_bytes=settings.upstream_limit,
             clock=clock,
             random=random or Random(),  # noqa: S311 - spreads replicas in time, guards nothing
+            last_good=open_copy(
+                settings.state_dir, settings.upstream, settings.upstream_format, settings.upstream_limit
+            ),
         )
         metrics = Metrics(refresher)
         replica = ReplicaContext(refresher, metrics, settings.served_by)
@@ -132,7 +136,7 @@ def starter_snapshot(clock: Clock) -> Snapshot:
     validated_at = clock.steady() - max(0.0, clock.wall() - as_of)
     search = SearchIndex.build(parsed.catalogue)
     made = (parsed.catalogue, index, search, parsed.report)
-    return Snapshot(*made, int(as_of * 1000), starter.SOURCE, validated_at, bundled=True)
+    return Snapshot(*made, int(as_of * 1000), starter.SOURCE, validated_at, origin="starter")
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ UpstreamReason = Literal[
 CatalogueReason = Literal["format", "empty", "unreadable", "shrunk", "internal"]
 CodecReason = Literal["missing", "damaged", "version", "digest", "too_large"]
 StoreReason = Literal["connect", "timeout", "auth", "oom", "readonly", "loading", "response", "type", CodecReason]
+StateReason = Literal["read", "write", "damaged", "version", "digest", "too_large"]
 Reason = TypeVar("Reason", bound=str)
 
 
@@ -68,6 +69,10 @@ class CodecError(_CountedError[CodecReason]):
 
 class StoreError(_CountedError[StoreReason]):
     """Redis did not do what it was asked, or its answer was lost. What was asked may have been done all the same."""
+
+
+class StateError(_CountedError[StateReason]):
+    """The last good copy on disk cannot be read, is not a valid catalogue, or cannot be written."""
 
 
 class ServiceError(ApidexError):

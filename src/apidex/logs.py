@@ -22,8 +22,9 @@ _Catalogue = Literal[
     "catalogue.adopted", "upstream.confirmed", "upstream.fenced", "upstream.failed", "upstream.refused"
 ]
 _Redis = Literal["redis.reached", "redis.failed", "redis.published", "redis.fenced", "redis.dropped", "redis.refused"]
+_Disk = Literal["disk.failed"]
 _Defect = Literal["refresh.broken", "request.broken"]
-Event = Literal[_Process, _Catalogue, _Redis, _Defect]
+Event = Literal[_Process, _Catalogue, _Redis, _Disk, _Defect]
 """Every event. `docs/events.md` describes them; a test compares the two."""
 
 

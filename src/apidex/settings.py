@@ -163,6 +163,18 @@ def _is_redis_url(text: str) -> object:
     return not parts.fragment and (is_socket or (is_server and not parts.query))
 
 
+def _directory(text: str) -> Path | None:
+    return None if text == "none" else Path(text)
+
+
+def _user_cache() -> Path | None:
+    """The directory for caches of the user who runs this, by the platform's convention; None where there is no such directory."""
+    from platformdirs import user_cache_path  # not imported where the setting is given
+
+    path = user_cache_path("apidex", appauthor=False)
+    return path if path.is_absolute() else None
+
+
 _PRINTABLE = (_is_printable, "printable ASCII")
 _HOST = (_is_printable, "an address or a host name of this machine")
 _URL = (_is_url, "a URL that begins with https: or http: or file:")
@@ -171,6 +183,7 @@ _REDIS_URL = (
     "redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///PATH?db=DB, with USER:PASSWORD@ before HOST",
 )
 _FILE = (lambda text: Path(text).is_file(), "the path of a file that exists")
+_STATE_DIR = (lambda path: path is None or path.is_absolute(), "an absolute path, or none")
 _PREFIX = (re.compile(r"[\w.-]{1,64}", re.ASCII).fullmatch, "1 to 64 letters, digits, - _ .")
 
 _SERVE = ("serve",)
@@ -217,6 +230,13 @@ class Settings:
     )
     min_entries_ratio: float = _ratio(
         0.5, "A catalogue with fewer entries than this ratio of the previous one's is refused."
+    )
+    state_dir: Path | None = _field(
+        _user_cache,
+        _directory,
+        *_STATE_DIR,
+        "Directory for the last good copy of the catalogue, which is served after a restart until something newer is there.",
+        commands=_ALL_COMMANDS,
     )
 
     redis_url: str = _text(

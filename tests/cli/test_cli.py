@@ -1,10 +1,13 @@
 """The commands, as a person runs them."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import time
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -13,9 +16,10 @@ from apidex import logs
 from apidex.cli import source
 from apidex.cli.main import COMMANDS, main
 from apidex.errors import UpstreamError
+from apidex.replication.last_good import LastGoodCopy, open_copy
 from fakes import publicapis
-from processes import replica
-from upstream_server import http_server
+from processes import HANG, replica
+from upstream_server import http_server, upstream_server
 
 
 @pytest.fixture
@@ -152,15 +156,79 @@ def test_a_service_and_the_command_alone_find_the_same(data, file, run):
 
 
 def test_search_without_a_network_uses_the_starter_catalogue_and_says_so(file, run, monkeypatch):
-    def unreachable(settings):
+    def unreachable(*_):
         raise UpstreamError("connect", "the upstream cannot be reached")
 
-    monkeypatch.setattr(source, "fetch", unreachable)
+    monkeypatch.setattr(source, "ask", unreachable)
     status, out, err = run("search", "cat")
     assert status == 0
     assert "Cat Facts" in out
-    assert err.startswith("apidex: the upstream cannot be reached; searching the ")
+    assert err.startswith("apidex: the upstream cannot be reached; using the ")
     assert run("search", "cat", "--upstream", "http://127.0.0.1:1/entries")[0] == 1, "whoever names one means it"
+
+
+def copy_of(url: str, user_cache) -> LastGoodCopy:
+    return open_copy(user_cache, url, "auto", 2**20)
+
+
+def grows_old(copy: LastGoodCopy) -> None:
+    labels, built = copy.read()
+    copy.write(built.parsed, replace(labels, validated_at=1_700_000_000.0))
+
+
+def test_a_copy_on_disk_is_used_while_it_is_fresh_and_revalidated_afterwards(file, run, user_cache):
+    with upstream_server() as server:
+        search = ("search", "Cat 199", "--upstream", server.url())
+        for _ in range(2):
+            status, out, err = run(*search)
+            assert (status, err) == (0, "")
+            assert re.search(r"1 found, as of \d{4}-\d\d-\d\d \d\d:\d\d UTC", out)
+        assert len(server.asked) == 1
+        copy = copy_of(server.url(), user_cache)
+        grows_old(copy)
+        assert "as of 2023-11-14 22:13 UTC" in run(*search, "--offline")[1]
+        assert len(server.asked) == 1
+        assert "as of 2023" not in run(*search)[1]
+        assert [status for *_, status in server.asked] == [200, 304]
+        assert copy.read()[0].validated_at > 1_700_000_000
+        run(*search, "--refresh")
+        assert [status for *_, status in server.asked] == [200, 304, 200]
+
+
+def test_an_old_copy_stands_in_for_an_upstream_that_is_away_or_sends_garbage(file, run, user_cache):
+    with upstream_server() as server:
+        url = server.url()
+        search = ("search", "Cat 199", "--upstream", url)
+        run(*search)
+        grows_old(copy_of(url, user_cache))
+        server.serves(b"<html>")
+        for reason in ("HTML page", "cannot be reached"):
+            status, out, err = run(*search)
+            assert (status, "as of 2023-11-14 22:13 UTC" in out) == (0, True)
+            assert (reason in err, "using the 201 APIs as of 2023-11-14 22:13 UTC" in err, err.count("\n")) == (
+                True,
+                True,
+                1,
+            )
+            assert run(*search, "--refresh")[0] != 0, "whoever wants a new one is told"
+            if reason == "HTML page":
+                server.closes()
+    copy_of(url, user_cache).path.write_bytes(b"garbage")
+    status, _, err = run(*search, "--offline")
+    assert status != 0
+    assert "is not used" in err
+    assert "there is no copy of the catalogue on disk" in err
+
+
+def test_an_upstream_that_hangs_costs_a_search_its_timeout(file, run):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        for place in ("--upstream", "--url"):
+            began = time.monotonic()
+            status, _, err = run("search", "cat", place, url, "--timeout", "0.2")
+            assert status != 0
+            assert err.startswith("apidex: the ")
+            assert time.monotonic() - began < 5 + HANG / 4
 
 
 @pytest.mark.parametrize(

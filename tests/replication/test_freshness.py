@@ -53,8 +53,8 @@ def test_an_upstream_that_says_when_is_believed_up_to_a_day(asked, waited):
 
 @given(jitters)
 def test_a_standalone_replica_asks_once_in_an_interval_and_sooner_only_with_the_starter_catalogue(jitter):
-    assert HOUR <= standalone_delay(HOUR, jitter, 0, bundled=False) <= HOUR * 1.1
-    assert HOUR <= standalone_delay(HOUR, jitter, 5, bundled=False) <= HOUR * 1.1
-    assert standalone_delay(HOUR, jitter, 0, 2 * 3600, bundled=False) <= HOUR * 1.1
-    assert standalone_delay(HOUR, jitter, 1, 2 * 3600, bundled=False) == 2 * HOUR
-    assert standalone_delay(HOUR, jitter, 5, bundled=True) == backoff_delay(5, HOUR, jitter)
+    assert HOUR <= standalone_delay(HOUR, jitter, 0, provisional=False) <= HOUR * 1.1
+    assert HOUR <= standalone_delay(HOUR, jitter, 5, provisional=False) <= HOUR * 1.1
+    assert standalone_delay(HOUR, jitter, 0, 2 * 3600, provisional=False) <= HOUR * 1.1
+    assert standalone_delay(HOUR, jitter, 1, 2 * 3600, provisional=False) == 2 * HOUR
+    assert standalone_delay(HOUR, jitter, 5, provisional=True) == backoff_delay(5, HOUR, jitter)

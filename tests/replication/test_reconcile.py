@@ -17,8 +17,8 @@ OURS = StoredCatalogue(
 THEIRS = replace(OURS, stamp=60, digest="theirs", validated_at=9_500.0, validators=Validators("2"))
 PART = replace(THEIRS, entries=49, size_checked=False)
 NEWEST = 70
-HAVING = Local(OURS, bundled=False, newest_stamp=NEWEST, min_entries_ratio=0.5)
-STARTING = replace(HAVING, bundled=True)
+HAVING = Local(OURS, provisional=False, newest_stamp=NEWEST, min_entries_ratio=0.5)
+STARTING = replace(HAVING, provisional=True)
 
 MISSING = "does not exist"
 SAME = "is the local one"

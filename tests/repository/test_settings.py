@@ -97,6 +97,8 @@ def test_a_renamed_variable_is_an_error_that_names_the_new_one(old):
 def default_of(setting) -> str:
     if setting.name == "served_by":
         return "the host's name"
+    if setting.name == "state_dir":
+        return "the user's cache directory"
     value = getattr(Settings(), setting.name)
     if value == "":
         return "none"

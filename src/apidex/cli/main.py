@@ -52,8 +52,21 @@ def _add_search_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--exact", action="store_true", help="every name that contains the words just as typed, as GET /{name} answers"
     )
-    parser.add_argument("--url", help="ask the service at this URL")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--url", help="ask the service at this URL")
+    source.add_argument(
+        "--offline", action="store_true", help="use the copy of the catalogue on disk, however old it is"
+    )
+    source.add_argument("--refresh", action="store_true", help="fetch the catalogue, whatever is on disk")
+    parser.add_argument("--timeout", type=_timeout, default=5.0, metavar="SECONDS", help="how long to wait [5]")
     parser.add_argument("--json", action="store_true", help="print JSON, as the service answers it")
+
+
+def _timeout(text: str) -> float:
+    seconds = float(text)
+    if not 0.1 <= seconds <= 600:
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed; allowed is a number of seconds from 0.1 to 600")
+    return seconds
 
 
 def _add_filter(parser: ArgumentParser, declared: Filter) -> None:
@@ -136,7 +149,7 @@ def _report(error: Exception, status: int) -> int:
 
 
 def _run(options: Namespace) -> int:
-    given = {item.name: text for item in SETTINGS if (text := getattr(options, item.name, None)) is not None}
+    given = {item.name: text for item in SETTINGS if (text := getattr(options, item.variable, None)) is not None}
     settings = Settings.from_env(os.environ, given)
     try:
         with without_unused_imports() if options.command == "serve" else nullcontext():
@@ -172,7 +185,7 @@ def _parser() -> ArgumentParser:
             if name in setting.commands:
                 subparser.add_argument(
                     setting.option,
-                    dest=setting.name,
+                    dest=setting.variable,
                     metavar=setting.unit or setting.name.upper().replace("_", "-"),
                     help=f"{setting.description} [{setting.variable}]",
                 )

@@ -3,6 +3,8 @@
 import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from urllib.parse import quote, urlencode
 
 import httpx
@@ -12,14 +14,12 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from apidex.catalogue.entry import Entry
-from apidex.cli.source import load_catalogue, progress
+from apidex.cli.source import load, progress
 from apidex.errors import ServiceError, SettingsError
 from apidex.http.paths import name_from_path
 from apidex.http.problem_details import Problem
 from apidex.http_client import new_client
 from apidex.search.filters import FILTERS
-from apidex.search.index import SearchIndex
-from apidex.search.names import NameIndex
 from apidex.search.ranking import Sort
 from apidex.search.results import CorrectionView, HitView, SearchRequest, answer
 from apidex.settings import Settings
@@ -41,22 +41,24 @@ class _Results(msgspec.Struct):
 def run(options: Namespace, settings: Settings) -> int:
     """Print what was found. Return 1 if nothing was, even if there is a correction. Raises ApidexError."""
     text, filters = " ".join(options.words), _filters(options)
-    path = _path(text, filters, options)
+    path, as_of = _path(text, filters, options), ""
     if options.url is not None:
-        body = _get(options.url, path)
-    elif options.exact:
-        catalogue = load_catalogue(settings)
-        body = catalogue.select(NameIndex.build(catalogue.names()).find(text))
+        body = _get(options.url, path, options.timeout)
     else:
-        catalogue = load_catalogue(settings)
-        index = SearchIndex.build(catalogue)
-        request = SearchRequest(text, filters, Sort(options.sort), options.limit)
-        body = msgspec.json.encode(answer(index, catalogue.digest[:12], request))
+        timeout = timedelta(seconds=options.timeout)
+        loaded = load(replace(settings, upstream_timeout=timeout), offline=options.offline, refresh=options.refresh)
+        built, as_of = loaded.built, f", as of {loaded.as_of}"
+        catalogue = built.parsed.catalogue
+        if options.exact:
+            body = catalogue.select(built.index.find(text))
+        else:
+            request = SearchRequest(text, filters, Sort(options.sort), options.limit)
+            body = msgspec.json.encode(answer(built.search, catalogue.digest[:12], request))
     found = _decode(body, options.exact, options.url)
     if options.json:
         sys.stdout.write(body.decode() + "\n")
     else:
-        _print(found, text, filters, options.exact)
+        _print(found, text, filters, options.exact, as_of)
     return 0 if found.total else 1
 
 
@@ -89,10 +91,10 @@ def _path(text: str, filters: Filters, options: Namespace) -> str:
     return "v1/search?" + urlencode({"q": text, **filters, "sort": options.sort, "limit": limit}, doseq=True)
 
 
-def _get(url: str, path: str) -> bytes:
+def _get(url: str, path: str, timeout: float) -> bytes:
     """Return a service's answer. Raises SettingsError, with the service's own words, for a bad request."""
     try:
-        with progress(f"Asking {url}"), new_client(httpx.Client, timeout=10) as client:
+        with progress(f"Asking {url}"), new_client(httpx.Client, timeout=timeout) as client:
             response = client.get(f"{url.rstrip('/')}/{path}")
             if response.status_code == httpx.codes.BAD_REQUEST:
                 raise SettingsError(_detail(response))
@@ -124,9 +126,9 @@ def _decode(body: bytes, exact: bool, url: str | None) -> _Results:
         raise ServiceError(f"the service at {url} is not Apidex: its answer is not {what}") from None
 
 
-def _print(found: _Results, text: str, filters: Filters, exact: bool) -> None:
+def _print(found: _Results, text: str, filters: Filters, exact: bool, as_of: str) -> None:
     if found.total:
-        _print_table(found.hits, found.total)
+        _print_table(found.hits, found.total, as_of)
         return
     message = f"No API has {text!r} in its name" if text else "There is no API"
     message += " with these filters." if any(filters.values()) else "."
@@ -137,10 +139,10 @@ def _print(found: _Results, text: str, filters: Filters, exact: bool) -> None:
         message += f" Did you mean {correction.query!r}?"
     print(message, file=sys.stderr)
     if correction:
-        _print_table(correction.hits, correction.total, f" for {correction.query!r}")
+        _print_table(correction.hits, correction.total, as_of, f" for {correction.query!r}")
 
 
-def _print_table(hits: Sequence[HitView], total: int, suffix: str = "") -> None:
+def _print_table(hits: Sequence[HitView], total: int, as_of: str, suffix: str = "") -> None:
     console = Console(highlight=False)
     table = Table(
         "Name",
@@ -161,7 +163,7 @@ def _print_table(hits: Sequence[HitView], total: int, suffix: str = "") -> None:
         table.add_row(_name(hit), about, *map(Text, facts))
     console.print(table)
     shown = f"; the first {len(hits)} are shown (--limit)" if len(hits) < total else ""
-    console.print(Text(f"{total} found{suffix}{shown}", style="dim"))
+    console.print(Text(f"{total} found{suffix}{shown}{as_of}", style="dim"))
 
 
 def _name(hit: HitView) -> Text:

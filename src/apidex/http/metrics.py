@@ -134,6 +134,7 @@ class Metrics(Collector):
             ("apidex_redis_errors", "Operations on Redis that gave nothing usable", "kind", stats.redis_errors),
             ("apidex_leases", "Attempts to take the lease for a fetch", "outcome", stats.leases),
             ("apidex_publications", "Attempts to publish a catalogue", "outcome", stats.publications),
+            ("apidex_disk_errors", "Failures of the last good copy on disk", "kind", stats.copy_errors),
             ("apidex_adoptions", "Catalogues that replaced another", "origin", stats.adoptions),
         ):
             yield _counter(name, about, label, counts)

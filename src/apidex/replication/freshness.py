@@ -77,14 +77,14 @@ def backoff_delay(failures: int, refresh: timedelta, jitter: float, retry_after:
 
 
 def standalone_delay(
-    refresh: timedelta, jitter: float, failures: int, retry_after: float | None = None, *, bundled: bool
+    refresh: timedelta, jitter: float, failures: int, retry_after: float | None = None, *, provisional: bool
 ) -> timedelta:
     """Return how long a replica that cannot reach Redis waits between requests to the upstream, after *failures* in a row.
 
     At least *refresh*, and up to a tenth more by *jitter* in [0, 1), so that the replicas do not all ask at once; sooner, as in
-    `backoff_delay`, while there is only the *bundled* catalogue.
+    `backoff_delay`, while its catalogue is *provisional*.
     """
     backoff, interval = backoff_delay(max(failures, 1), refresh, jitter, retry_after), refresh * (1 + jitter / 10)
-    if bundled:
+    if provisional:
         return backoff
     return max(interval, backoff) if failures else interval

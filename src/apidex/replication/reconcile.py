@@ -18,11 +18,13 @@ _SLACK = 1.0
 class Local:
     """What a replica brings along: its *catalogue*, described as Redis would hold it, with its times on Redis's clock.
 
+    A *provisional* one, from the package or from disk, gives way to any that is stored, and is not published.
+
     *newest_stamp* is the newest stamp it has seen, *dropped* the stored version that it dropped last as unreadable.
     """
 
     catalogue: StoredCatalogue
-    bundled: bool
+    provisional: bool
     newest_stamp: int
     min_entries_ratio: float
     dropped: str = ""
@@ -88,13 +90,15 @@ def reconcile(local: Local, state: StoredState) -> Action:
     if state.malformed:
         return Reset()
     if stored is None:
-        return Keep() if local.bundled else Publish(ours.stamp, ours.validated_at, expected=None)
+        return Keep() if local.provisional else Publish(ours.stamp, ours.validated_at, expected=None)
     if state.unreadable:
         return Keep() if stored.version == local.dropped else Drop(stored, state.unreadable)
     if stored.digest == ours.digest:
+        if local.provisional:  # what a copy says of its validation counts less than what Redis says
+            ours = replace(ours, validated_at=stored.validated_at)
         return _same_content(ours, stored, state.now)
     adopt = Adopt(newer_stamp(stored.stamp, ours.stamp, local.newest_stamp))
-    if local.bundled or _is_partial(ours, stored, local.min_entries_ratio):
+    if local.provisional or _is_partial(ours, stored, local.min_entries_ratio):
         return adopt
     if _is_partial(stored, ours, local.min_entries_ratio):
         return Drop(stored)

@@ -23,13 +23,14 @@ from apidex.replication import reconcile as action
 from apidex.replication.clock import Clock
 from apidex.replication.fetcher import Fetcher, Offload
 from apidex.replication.freshness import FreshnessPolicy, State
+from apidex.replication.last_good import LastGood, LastGoodCopy
 from apidex.replication.lease import is_cancelled, lease
 from apidex.replication.metadata import StoredCatalogue, StoredState
 from apidex.replication.reconcile import Local, newer_stamp, reconcile
 from apidex.replication.schedule import Schedule
 from apidex.replication.shared_catalogue import SharedCatalogue
-from apidex.replication.snapshot import Snapshot, SnapshotHistory
-from apidex.replication.status import FetchFailure, Origin, RefreshStats, broken
+from apidex.replication.snapshot import Origin, Snapshot, SnapshotHistory
+from apidex.replication.status import FetchFailure, RefreshStats, broken
 from apidex.replication.store import RedisStore
 from apidex.replication.upstream import Upstream
 
@@ -41,7 +42,8 @@ _STALLED_AFTER_POLLS = 20
 class Refresher:
     """Keeps *current* as fresh as the upstream allows, and the same as everywhere in the fleet.
 
-    *build* and *min_entries_ratio* are as in `Fetcher`, *max_bytes* as in `SharedCatalogue`.
+    *build* and *min_entries_ratio* are as in `Fetcher`, *max_bytes* as in `SharedCatalogue`. *last_good* is the
+    copy on disk, if there is a place for one.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Refresher:
         clock: Clock,
         random: Random,
         offload: Offload = asyncio.to_thread,
+        last_good: LastGoodCopy | None = None,
     ) -> None:
         self.current, self.history = starter, SnapshotHistory()
         self.store, self.upstream, self.policy, self.clock = store, upstream, policy, clock
@@ -64,6 +67,7 @@ class Refresher:
         self._schedule = Schedule(policy, clock, random, self.stats)
         self._shared = SharedCatalogue(store, self.stats, self._schedule, clock, offload, max_bytes, starter.stamp)
         self._fetcher = Fetcher(upstream, build, min_entries_ratio, clock, offload, self.stats)
+        self._last_good = LastGood(last_good, clock, offload, self.stats)
         self._random = random
         self._dropped = ""  # the stored version that was dropped last as unreadable
         self._redis_failures = 0  # consecutive turns
@@ -101,7 +105,8 @@ class Refresher:
         return self.since_last_turn() > self._stalled_after
 
     async def run(self) -> None:
-        """Take turns until cancelled, whatever a turn raises."""
+        """Take turns until cancelled, whatever a turn raises, beginning with the last good copy on disk."""
+        await self.restore()
         while not is_cancelled():
             pause = self.policy.poll.total_seconds()
             try:
@@ -124,6 +129,16 @@ class Refresher:
             async with asyncio.timeout(timeout.total_seconds()):
                 await self._first_load_done.wait()
 
+    async def restore(self) -> None:
+        """Answer from the last good copy on disk, if there is one, until Redis or the upstream answers."""
+        try:
+            found = await self._last_good.restore(self.upstream.source, self.policy.max_age.total_seconds() + 1)
+            if found is not None:
+                stamp = newer_stamp(found.stamp, self.current.stamp, self._shared.newest_stamp)
+                self._accept(replace(found, stamp=stamp), shared=False, origin="disk")
+        except Exception as error:
+            broken(error)
+
     async def turn(self) -> None:
         """Read, reconcile, and refresh what is old. Raises only CancelledError."""
         self._last_turn = self.clock.steady()
@@ -131,6 +146,7 @@ class Refresher:
             await self._turn()
         except Exception as error:  # a fault of Apidex must not end the task that keeps the catalogue fresh
             self.stats.fetch_failed(broken(error), self.state())
+        self._last_good.save(self.current)
         if not self.current.bundled or self.stats.failed_in_a_row:
             self._first_load_done.set()
 
@@ -140,7 +156,9 @@ class Refresher:
         except StoreError as error:
             self._redis_failed(error)
             self._redis_failures += 1
-            if self._redis_failures > 1 or self.current.bundled:  # one lost answer does not start standalone mode
+            if (
+                self._redis_failures > 1 or self.current.is_provisional
+            ):  # one lost answer does not start standalone mode
                 await self._refresh_standalone()
         else:
             self._redis_failures = 0
@@ -182,7 +200,7 @@ class Refresher:
     def _next_action(self, state: StoredState) -> action.Action:
         ours, newest = self._shared.describe(self.current), self._shared.newest_stamp
         return reconcile(
-            Local(ours, self.current.bundled, newest, self._fetcher.min_entries_ratio, self._dropped), state
+            Local(ours, self.current.is_provisional, newest, self._fetcher.min_entries_ratio, self._dropped), state
         )
 
     def _labelled(self, stamp: int, validated_at: float) -> Snapshot:
@@ -298,7 +316,9 @@ class Refresher:
 
     def _accept(self, snapshot: Snapshot, *, shared: bool, origin: Origin) -> None:
         """Answer from *snapshot*: another one, or the current one under other labels."""
-        before, self.current = self.current, replace(snapshot, shared=shared)
+        before = self.current
+        is_known = snapshot.has_content_of(before.version) and not before.is_provisional
+        self.current = replace(snapshot, shared=shared, origin=before.origin if is_known else origin)
         if snapshot.version != before.version:
             if not snapshot.has_content_of(before.version):
                 self.history.add(before)

@@ -11,7 +11,7 @@ from apidex.replication.snapshot import Snapshot
 from apidex.replication.status import RefreshStats
 
 _STARTUP_POLL = 0.2
-"""Seconds between the polls of a replica that has only the starter catalogue, while another one fetches."""
+"""Seconds between the polls of a replica whose catalogue is provisional, while another one fetches."""
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Schedule:
     next_attempt_at: float = 0.0
 
     def _is_overdue(self, current: Snapshot) -> bool:
-        return current.bundled or current.age(self.clock.steady()) >= self.policy.refresh.total_seconds()
+        return current.is_provisional or current.age(self.clock.steady()) >= self.policy.refresh.total_seconds()
 
     def is_due(self, current: Snapshot, state: StoredState) -> bool:
         """Return whether the fleet, which stores *state*, should ask the upstream."""
@@ -43,14 +43,14 @@ class Schedule:
     def next_refresh_in(self, current: Snapshot) -> float:
         """Return the seconds until this replica may ask the upstream, as things stand."""
         now = self.clock.steady()
-        due = 0.0 if current.bundled else self.policy.refresh.total_seconds() - current.age(now)
+        due = 0.0 if current.is_provisional else self.policy.refresh.total_seconds() - current.age(now)
         not_before = max(self.retry_at, 0.0 if self.stats.redis_reachable else self.next_attempt_at)
         return max(0.0, due, not_before - now)
 
     def pause(self, current: Snapshot) -> float:
         """Return the seconds until the next turn: a poll, or less where something is due before."""
         poll = self.policy.poll.total_seconds() * (1 - self.random.random() / 10)
-        if current.bundled and not self.stats.failed_in_a_row:
+        if current.is_provisional and not self.stats.failed_in_a_row:
             return min(poll, _STARTUP_POLL)
         due = self.next_refresh_in(current)
         return min(poll, due) if due > 0 else poll
@@ -65,6 +65,6 @@ class Schedule:
         self, since: float, current: Snapshot, failures: int = 0, retry_after: float | None = None
     ) -> None:
         """Set the next attempt of a replica without Redis, whose last one began at *since*."""
-        jitter, bundled = self.random.random(), current.bundled
-        delay = standalone_delay(self.policy.refresh, jitter, failures, retry_after, bundled=bundled)
+        jitter, provisional = self.random.random(), current.is_provisional
+        delay = standalone_delay(self.policy.refresh, jitter, failures, retry_after, provisional=provisional)
         self.next_attempt_at = since + delay.total_seconds()

@@ -4,7 +4,7 @@ Its history holds the few before it, for clients that are in the middle of their
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from apidex.catalogue.catalogue import Catalogue
 from apidex.catalogue.formats import Parsed, Report
@@ -13,6 +13,9 @@ from apidex.replication.validators import NO_VALIDATORS, Validators
 from apidex.search.index import SearchIndex
 from apidex.search.names import NameIndex
 
+Origin = Literal["upstream", "redis", "disk"]
+"""Where a replica takes a catalogue from, besides the package."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
@@ -20,7 +23,8 @@ class Snapshot:
 
     *stamp* orders snapshots, in milliseconds. *validated_at* is the moment, on the steady clock, at which the upstream last
     validated the catalogue; all ages are counted from it. *size_checked* says that the replica that fetched it knew how many
-    entries there were before, and *shared* that Redis holds it, as far as this replica knows.
+    entries there were before, and *shared* that Redis holds it, as far as this replica knows. *origin* is where this
+    replica has its content from; for a copy on disk, what has validated it since.
     """
 
     catalogue: Catalogue
@@ -31,7 +35,7 @@ class Snapshot:
     source: str
     validated_at: float
     validators: Validators = NO_VALIDATORS
-    bundled: bool = False
+    origin: Origin | Literal["starter"] = "upstream"
     size_checked: bool = False
     shared: bool = False
 
@@ -40,6 +44,16 @@ class Snapshot:
         """Return the snapshot of a catalogue with its indexes. *labels* are the fields that have a default."""
         parsed = built.parsed
         return cls(parsed.catalogue, built.index, built.search, parsed.report, stamp, source, validated_at, **labels)
+
+    @property
+    def bundled(self) -> bool:
+        """Whether it is the starter catalogue."""
+        return self.origin == "starter"
+
+    @property
+    def is_provisional(self) -> bool:
+        """Whether Redis or the upstream have yet to say that it is good. It gives way to what they have, and is not published."""
+        return self.origin in ("starter", "disk")
 
     @property
     def parsed(self) -> Parsed:

@@ -7,12 +7,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from apidex.errors import CatalogueReason, CodecReason, StoreError, UpstreamReason
+from apidex.errors import CatalogueReason, CodecReason, StateError, StoreError, UpstreamReason
 from apidex.logs import get_logger
 from apidex.replication.clock import Clock
 from apidex.replication.freshness import State
 from apidex.replication.metadata import StoredCatalogue
-from apidex.replication.snapshot import Snapshot
+from apidex.replication.snapshot import Origin, Snapshot
 
 log = get_logger()
 
@@ -21,7 +21,6 @@ FailureOutcome = Literal["failed", "refused"]
 RefreshOutcome = Literal[FetchOutcome, "fenced", FailureOutcome]
 LeaseOutcome = Literal["taken", "held_by_another", "lost"]
 PublishOutcome = Literal["published", "fenced", "failed"]
-Origin = Literal["upstream", "redis"]
 UsualStoreReason = Literal["connect", "timeout", "oom"]
 
 
@@ -69,11 +68,13 @@ class RefreshStats:
         self.refreshes, self.failures = _counter(RefreshOutcome), Counter[str]()
         self.leases, self.publications = _counter(LeaseOutcome), _counter(PublishOutcome)
         self.adoptions, self.redis_errors = _counter(Origin), _counter(UsualStoreReason)
+        self.copy_errors = Counter[str]({"write": 0})
         self.last_failure: Failure | None = None
         self.last_redis_error: Failure | None = None
         self.failed_in_a_row, self.redis_reachable = 0, False
         self._clock, self._url = clock, url
         self._redis_error_logged = ""  # the kind of the last error, until a turn succeeds
+        self._copy_error_logged = ""  # the same for the last good copy, until one is written
 
     def redis_reached(self) -> None:
         """Redis answered a poll."""
@@ -94,6 +95,17 @@ class RefreshStats:
     def redis_recovered(self) -> None:
         """A turn went well: the next error is logged again, of whichever kind."""
         self._redis_error_logged = ""
+
+    def copy_failed(self, error: StateError) -> None:
+        """The last good copy could not be read or written. Logged at its beginning, not at every attempt."""
+        self.copy_errors[error.reason] += 1
+        if error.reason != self._copy_error_logged:
+            self._copy_error_logged = error.reason
+            log.warning("disk.failed", kind=error.reason, detail=str(error))
+
+    def copy_written(self) -> None:
+        """The last good copy is written: the next error is logged again."""
+        self._copy_error_logged = ""
 
     def lease_tried(self, outcome: LeaseOutcome) -> None:
         """The lease was taken or not, or lost after that."""

@@ -1,6 +1,6 @@
 """`/v1/catalogue`: the catalogue that answers come from, and the state of the upstream and of Redis for this replica."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from litestar import Response, get
@@ -64,6 +64,12 @@ class CatalogueView(msgspec.Struct, frozen=True):
         msgspec.Meta(description="When the refresh task last took a turn; it has stopped if that is several polls ago"),
     ]
     source: str
+    origin: Annotated[
+        Literal["upstream", "redis", "disk", "starter"],
+        msgspec.Meta(
+            description="Where this replica has it from; a copy on disk until Redis or the upstream validates it"
+        ),
+    ]
     format: str
     entries: int
     categories: int
@@ -103,6 +109,7 @@ def _catalogue_view(replica: ReplicaContext) -> CatalogueView:
         poll=refresher.policy.poll.total_seconds(),
         last_turn_at=iso(refresher.clock.wall() - refresher.since_last_turn()),
         source=current.source,
+        origin=current.origin,
         format=report.format,
         entries=len(current.catalogue),
         categories=current.catalogue.categories,
