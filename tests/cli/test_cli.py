@@ -1,5 +1,6 @@
 """The commands, as a person runs them."""
 
+import io
 import os
 import re
 import signal
@@ -164,7 +165,7 @@ def test_search_without_a_network_uses_the_starter_catalogue_and_says_so(file, r
     assert status == 0
     assert "Cat Facts" in out
     assert err.startswith("apidex: the upstream cannot be reached; using the ")
-    assert run("search", "cat", "--upstream", "http://127.0.0.1:1/entries")[0] == 1, "whoever names one means it"
+    assert run("search", "cat", "--upstream", "http://127.0.0.1:1/entries")[0] == 2, "whoever names one means it"
 
 
 def copy_of(url: str, user_cache) -> LastGoodCopy:
@@ -232,7 +233,7 @@ def test_an_upstream_that_hangs_costs_a_search_its_timeout(file, run):
 
 
 @pytest.mark.parametrize(
-    "command", ["search cat --nonsense", "search cat --auth", "catalogue cat", "search x --cors maybe"]
+    "command", ["search cat --nonsense", "search cat --auth", "catalogue a b", "search x --cors maybe"]
 )
 def test_an_unknown_option_or_argument_is_status_2(file, capsys, command):
     with pytest.raises(SystemExit) as end:
@@ -261,8 +262,8 @@ def test_an_unknown_filter_value_is_an_error_that_lists_the_values(file, run):
         (["serve", "--host", ".."], 2, "not a host name or address"),
         (["catalogue", "--upstream", "file:///tmp/%00"], 2, "allowed is a file that exists"),
         (["search", "x", "--url", "nonsense"], 2, "allowed is the URL of a service"),
-        (["search", "x", "--url", "http://127.0.0.1:1"], 1, "gave no answer"),
-        (["search", "x", "--upstream", "http://127.0.0.1:1/"], 1, "cannot be reached"),
+        (["search", "x", "--url", "http://127.0.0.1:1"], 2, "gave no answer"),
+        (["search", "x", "--upstream", "http://127.0.0.1:1/"], 2, "cannot be reached"),
         (["catalogue", "--upstream", "file:///nowhere"], 2, "No such file"),
     ],
 )
@@ -282,7 +283,7 @@ def test_a_proxy_or_certificate_that_cannot_be_used_is_one_sentence(file, run, m
     monkeypatch.setenv(variable, value)
     monkeypatch.setattr(logs, "configure", lambda *_, **__: None)
     status, _, err = run(*command.split(), "http://127.0.0.1:1/")
-    assert status in (1, 2)
+    assert status == 2
     assert err.startswith(f"apidex: {variable} ")
     assert err.count("\n") == 1
 
@@ -291,7 +292,7 @@ def test_a_proxy_or_certificate_that_cannot_be_used_is_one_sentence(file, run, m
 def test_a_service_that_is_not_apidex_is_an_error(file, run, exact):
     with http_server(b"<html>") as url:
         status, _, err = run("search", "x", *exact, "--url", url)
-    assert status == 1
+    assert status == 2
     assert "is not Apidex" in err
 
 
@@ -317,19 +318,73 @@ def test_catalogue_shows_the_report(data, run):
     url = (data / "README.md").as_uri()
     status, out, _ = run("catalogue", "--upstream", url)
     assert status == 0
-    for text in ("1695 entries in 51 categories", "83 rows repaired", "… and 73 more"):
-        assert text in out
-    status, out, _ = run("catalogue", "--upstream", url, "--json")
+    assert "1695 entries in 51 categories" in out
+    assert "rows: 83 repaired, 0 rejected, 11 ignored; " in out
+    assert [line for line in out.splitlines() if line != line.rstrip()] == []
+    status, out, _ = run("catalogue", str(data / "README.md"), "--json")
     assert status == 0
     report = msgspec.json.decode(out)
     assert (report["entries"], report["repaired"]["total"], len(report["ignored"]["first"])) == (1695, 83, 11)
 
 
+LIST = """\
+| API | Description | Auth | HTTPS | CORS |
+|---|---|---|---|---|
+| [Cats](https://cats.example/) | Cats | apiKey | Yes | Yes |
+| [Dogs](https://dogs.example/) | Dogs | apiKey | Yes | perhaps |
+| [cats](https://bees.example/) | Bees | apiKey | Yes | Yes |
+| | Nameless | No | Yes | Yes |
+"""
+
+
+def test_catalogue_is_a_tool_for_the_ci_of_a_list(tmp_path, run, monkeypatch):
+    path = tmp_path / "README.md"
+    path.write_text(LIST)
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        ("repaired", "4", "Dogs", "cors", "perhaps", "unknown", "CORS 'perhaps' became 'unknown'"),
+        ("rejected", "6", "it has no name"),
+        ("suspicious", "3,5", "duplicate name: Cats, cats"),
+    ]
+    for place in ("README.md", str(path), path.as_uri()):
+        status, out, err = run("catalogue", place)
+        assert (status, err) == (1, "")
+        assert [tuple(re.split("  +", line)) for line in out.splitlines()[-3:]] == rows
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(path.read_bytes())))
+    status, out, _ = run("catalogue", "-", "--json")
+    report = msgspec.json.decode(out)
+    assert (status, report["source"], report["rejected"]["total"]) == (1, "-", 1)
+    assert report["repaired"]["first"][0]["repairs"] == [
+        {"column": "cors", "before": "perhaps", "after": "unknown", "reason": "CORS 'perhaps' became 'unknown'"}
+    ]
+    assert report["suspicious"] == [{"kind": "duplicate name", "rows": [3, 5], "text": "Cats, cats"}]
+
+
+def test_catalogue_shows_the_rows_of_a_list_of_which_most_cannot_be_read(tmp_path, run):
+    path = tmp_path / "list.md"
+    path.write_text(LIST + "| | Nameless | No | Yes | Yes |\n" * 3)
+    status, out, err = run("catalogue", str(path))
+    assert (status, out.count("it has no name")) == (2, 4)
+    assert "4 of 7 rows cannot be read" in err
+
+
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [
+        ("/nowhere/list.md", "No such file"),
+        ("ftp://a/b", "FILE-OR-URL: 'ftp://a/b' is not allowed; allowed is a URL"),
+    ],
+)
+def test_catalogue_names_a_list_that_cannot_be_read(run, place, text):
+    status, _, err = run("catalogue", place)
+    assert (status, text in err) == (2, True)
+
+
 def test_catalogue_refuses_what_a_replica_refuses(tmp_path, run):
     page = tmp_path / "page.html"
     page.write_text("<!doctype html>")
-    status, _, err = run("catalogue", "--upstream", page.as_uri())
-    assert status == 1
+    status, _, err = run("catalogue", str(page))
+    assert status == 2
     assert "it is an HTML page" in err
 
 

@@ -1,51 +1,93 @@
-"""`apidex catalogue`: the upstream's catalogue, and the report of how it was read."""
+"""`apidex catalogue [FILE-OR-URL]`: how a list is read, for whoever maintains it or takes it as an upstream."""
 
 import sys
 from argparse import Namespace
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import msgspec
-from rich.console import Console
-from rich.text import Text
 
 from apidex.catalogue.formats import Parsed
+from apidex.catalogue.formats.lint import LintReport, Suspicion, suspicions
+from apidex.catalogue.formats.report import RowIssue
+from apidex.cli.output import print_table
 from apidex.cli.source import fetch, read
-from apidex.settings import Settings
+from apidex.errors import CatalogueError
+from apidex.settings import SETTINGS, Settings
 from apidex.urls import without_password
 
-_SHOWN = 10
+_UPSTREAM = next(setting for setting in SETTINGS if setting.name == "upstream")
 
 
 def run(options: Namespace, settings: Settings) -> int:
-    """Fetch, read, and print the report. Raises UpstreamError, or CatalogueError when the catalogue would be refused."""
-    fetched = fetch(settings)
-    parsed = read(settings, fetched.body)
+    """Fetch, read, and print the report. Return 1 if rows were rejected.
+
+    Raises UpstreamError, or CatalogueError when a replica would refuse the list; the rejected rows are printed before that.
+    """
+    settings = settings if options.place is None else replace(settings, upstream=_url(options.place))
+    body = sys.stdin.buffer.read() if options.place == "-" else fetch(settings).body
+    report, source = LintReport(), "-" if options.place == "-" else without_password(settings.upstream)
+    try:
+        parsed = read(settings, body, report)
+    except CatalogueError:
+        if report.rejected.total and not options.json:
+            print_table(_HEADS, _rows("rejected", report.rejected.first))
+        raise
+    found = suspicions(report, body.decode() if report.format == "markdown" else "")
     if options.json:
-        sys.stdout.write(_as_json(parsed, settings) + "\n")
+        sys.stdout.write(_as_json(parsed, source, found) + "\n")
     else:
-        _as_text(parsed, settings, len(fetched.body))
-    return 0
+        _print_report(parsed, source, len(body), found)
+    return 1 if report.rejected.total else 0
 
 
-def _as_json(parsed: Parsed, settings: Settings) -> str:
-    catalogue = parsed.catalogue
+def _url(place: str) -> str:
+    """The URL of a FILE-OR-URL. Raises SettingsError for one that cannot be an upstream."""
+    text = place if ":" in place.partition("/")[0] else Path(place).absolute().as_uri()
+    url: str = _UPSTREAM.parse(text, "FILE-OR-URL")
+    return url
+
+
+def _as_json(parsed: Parsed, source: str, found: list[Suspicion]) -> str:
+    catalogue, report = parsed.catalogue, parsed.report
     summary = {
-        "source": without_password(settings.upstream),
+        "source": source,
         "digest": catalogue.digest,
         "entries": len(catalogue),
         "categories": catalogue.categories,
+        "format": report.format,
+        "rows": report.rows,
+        "repaired": report.repaired,
+        "rejected": report.rejected,
+        "ignored": report.ignored,
+        "suspicious": found,
     }
-    return msgspec.json.encode(summary | msgspec.to_builtins(parsed.report)).decode()
+    return msgspec.json.encode(summary).decode()
 
 
-def _as_text(parsed: Parsed, settings: Settings, size: int) -> None:
-    catalogue, report, console = parsed.catalogue, parsed.report, Console(soft_wrap=True, highlight=False)
-    console.print(Text(f"{without_password(settings.upstream)} ({report.format}, {size} bytes)"))
-    console.print(
-        Text(f"{len(catalogue)} entries in {catalogue.categories} categories, digest {catalogue.digest[:12]}")
-    )
-    for what, issues in (("repaired", report.repaired), ("rejected", report.rejected), ("ignored", report.ignored)):
-        console.print(Text(f"{issues.total} rows {what}"))
-        for issue in issues.first[:_SHOWN]:
-            console.print(Text(f"  row {issue.row}: {issue.name}: {issue.reason}"))
-        if issues.total > _SHOWN:
-            console.print(Text(f"  … and {issues.total - _SHOWN} more (--json lists the first {len(issues.first)})"))
+_HEADS = ("ISSUE", "ROW", "NAME", "COLUMN", "FROM", "TO", "WHY")
+
+
+def _print_report(parsed: Parsed, source: str, size: int, found: list[Suspicion]) -> None:
+    catalogue, report = parsed.catalogue, parsed.report
+    print(f"{source} ({report.format}, {size} bytes)")
+    print(f"{len(catalogue)} entries in {catalogue.categories} categories, digest {catalogue.digest[:12]}")
+    counts = {name: getattr(report, name).total for name in ("repaired", "rejected", "ignored")}
+    print(f"rows: {', '.join(f'{count} {name}' for name, count in counts.items())}; {len(found)} suspicious")
+    rows = [row for name in counts for row in _rows(name, getattr(report, name).first)]
+    rows += [
+        ("suspicious", ",".join(map(str, each.rows)), "", "", "", "", f"{each.kind}: {each.text}") for each in found
+    ]
+    if rows:
+        print()
+        print_table(_HEADS, rows)
+
+
+def _rows(sort: str, issues: list[RowIssue]) -> Iterator[tuple[object, ...]]:
+    """A row of the table for each repair, or else for each issue."""
+    for issue in issues:
+        for each in issue.repairs:
+            yield sort, issue.row, issue.name, each.column, each.before, each.after, each.reason
+        if not issue.repairs:
+            yield sort, issue.row, issue.name, "", "", "", issue.reason

@@ -17,11 +17,11 @@ from typing import Any
 
 from apidex import __version__
 from apidex.cli.lazy_imports import without_unused_imports
-from apidex.errors import ApidexError, QueryError, SettingsError
+from apidex.errors import ApidexError, SettingsError
 from apidex.search.filters import FILTERS, Filter
 from apidex.settings import SETTINGS, Settings
 
-_EXAMPLES = "apidex serve\napidex search open weather\napidex catalogue --upstream file:///tmp/README.md\napidex doctor"
+_EXAMPLES = "apidex serve\napidex search open weather\napidex catalogue README.md\napidex doctor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,12 @@ def _add_search_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, as the service answers it")
 
 
+def _add_catalogue_arguments(parser: ArgumentParser) -> None:
+    about = "the list to read, - for standard input; without it, the upstream's"
+    parser.add_argument("place", metavar="FILE-OR-URL", nargs="?", help=about)
+    parser.add_argument("--json", action="store_true", help="print the whole report as JSON")
+
+
 def _timeout(text: str) -> float:
     seconds = float(text)
     if not 0.1 <= seconds <= 600:
@@ -95,9 +101,9 @@ COMMANDS = {
         _add_search_arguments,
     ),
     "catalogue": Command(
-        "Fetch and read the upstream's catalogue, and show what was repaired, rejected or ignored.",
-        "apidex catalogue\napidex catalogue --upstream file:///tmp/README.md\napidex catalogue --json | jq .rejected",
-        lambda parser: parser.add_argument("--json", action="store_true", help="print the whole report as JSON"),
+        "Read a list, and show what was repaired, rejected or ignored, and what is suspicious; status 1 if rows were rejected.",
+        "apidex catalogue\napidex catalogue README.md\napidex catalogue https://example.org/apis.json --json | jq .rejected",
+        _add_catalogue_arguments,
     ),
     "mcp": Command(
         "Offer search, get and categories to an AI application, by the Model Context Protocol over stdio.",
@@ -114,20 +120,18 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status: 0 for success, 1 for a failure, 2 for a wrong setting or option."""
+    """Run a command and return its exit status, as grep's: 0 for found, 1 for nothing found, 2 where it could not do its work."""
     _open_missing_streams()
     options = _parse(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names have characters that not every terminal has
     try:
         return _run(options)
-    except (SettingsError, QueryError) as error:
-        return _report(error, 2)
     except BrokenPipeError:  # the reader of our output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ApidexError, OSError) as error:
-        return _report(error, 1)
+        return _report(error)
     except KeyboardInterrupt:
         return 130
 
@@ -142,10 +146,10 @@ def _open_missing_streams() -> None:
             setattr(sys, name, open(descriptor, "w" if descriptor else "r", closefd=False))  # noqa: SIM115
 
 
-def _report(error: Exception, status: int) -> int:
+def _report(error: Exception) -> int:
     with suppress(OSError):  # the status says it too
         print(f"apidex: {error}", file=sys.stderr)
-    return status
+    return 2
 
 
 def _run(options: Namespace) -> int:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from apidex import event_loop
 from apidex.catalogue import formats, starter
-from apidex.catalogue.formats import Parsed
+from apidex.catalogue.formats import Parsed, Report
 from apidex.errors import CatalogueError, StateError, UpstreamError
 from apidex.indexing.builder import IndexedCatalogue, from_upstream
 from apidex.replication.last_good import CopyLabels, LastGoodCopy, open_copy
@@ -122,10 +122,10 @@ def fetch(settings: Settings) -> Fetched:
     return answer
 
 
-def read(settings: Settings, body: bytes) -> Parsed:
-    """Return the catalogue of an upstream's answer. Raises CatalogueError."""
+def read(settings: Settings, body: bytes, report: Report | None = None) -> Parsed:
+    """Return the catalogue of an upstream's answer, and fill in the *report*. Raises CatalogueError."""
     with progress("Reading the catalogue"):
-        return formats.parse(body, _format_name(settings))
+        return formats.parse(body, _format_name(settings), report=report)
 
 
 def _format_name(settings: Settings) -> str | None:

@@ -27,8 +27,12 @@ _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
-def parse(body: ByteBuffer, format_name: str | None = None, sink: CatalogueSink | None = None) -> Parsed:
+def parse(
+    body: ByteBuffer, format_name: str | None = None, sink: CatalogueSink | None = None, report: Report | None = None
+) -> Parsed:
     """Read an upstream's response, in the format named or recognised by content, and write the catalogue to *sink*.
+
+    The *report*, if one is given, is filled in, even where reading fails later.
 
     Raises CatalogueError with reason `format` (not the format, or none that is known), `unreadable` or `empty`.
     """
@@ -37,7 +41,7 @@ def parse(body: ByteBuffer, format_name: str | None = None, sink: CatalogueSink 
         raise CatalogueError("format", f"the format is not {format_name!r}: {_description(document)}")
     recognised = FORMATS[format_name] if format_name else _recognise(document)
     try:
-        return read_rows(recognised, document, sink)
+        return read_rows(recognised, document, sink, report)
     except msgspec.DecodeError as error:
         raise _malformed(error) from None
 

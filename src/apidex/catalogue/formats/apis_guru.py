@@ -62,7 +62,7 @@ def _row(place: int, key: str, item: object) -> Row:
     row.provider = _text(info, "x-providerName") or key.partition(":")[0]
     if not _text(info, "title").strip():
         row.name = key
-        row.repairs.append("it has no title; its key became the name")
+        row.repair("name", "", key, "it has no title; its key became the name")
     row.description = plain_text(_text(info, "description").strip())
     return row
 

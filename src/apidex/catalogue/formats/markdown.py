@@ -160,9 +160,10 @@ def _row(number: int, cells: list[str], table: _Table) -> Row:
         _read(said.get("provider", "")).text,
     )
     if len(cells) != len(table.heads):
-        row.repairs.append(_other_width(cells, table.heads))
+        row.repair("", f"{len(cells)} cells", f"{len(table.heads)} cells", _other_width(cells, table.heads))
     if any(map(has_space_in_link, cells)):
-        row.repairs.append("a space in its link was left out")
+        spaced = next(filter(has_space_in_link, cells))
+        row.repair("link", spaced, link, "a space in its link was left out")
     return row
 
 

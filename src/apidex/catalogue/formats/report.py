@@ -1,40 +1,45 @@
 """From the rows of a document to a catalogue, and the report of repaired, rejected and ignored rows."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 
 from apidex.catalogue.catalogue import Catalogue, CatalogueSink
 from apidex.catalogue.entry import Entry
-from apidex.catalogue.formats.row import Row, Spellings, row_of, spellings
+from apidex.catalogue.formats.row import Repair, Row, Spellings, row_of, spellings
 from apidex.errors import CatalogueError, EntryError
-
-MAX_ISSUES_KEPT = 200
-"""A report keeps this many issues of each sort, and counts the others."""
 
 
 class RowIssue(msgspec.Struct, frozen=True):
-    """Why a row was repaired, rejected or ignored. *row* is the line of a text, or the position in a list from 1 on."""
+    """Why a row was repaired, rejected or ignored. *row* is the line of a text, or the position in a list from 1 on.
+
+    Each of its *repairs* is a part of the *reason*.
+    """
 
     row: int
     name: str
     reason: str
+    repairs: list[Repair] = []
 
 
 @dataclass(slots=True)
 class RowIssues:
     """How many rows had an issue of one sort, and the first of these issues."""
 
+    KEPT: ClassVar = 200
+    """As many issues are kept; the others are only counted."""
+
     total: int = 0
     first: list[RowIssue] = field(default_factory=list)
 
-    def add(self, row: int, name: str, reason: str) -> None:
+    def add(self, row: int, name: str, reason: str, repairs: Sequence[Repair] = ()) -> None:
         """Count a row, and keep its issue while there is room."""
         self.total += 1
-        if len(self.first) < MAX_ISSUES_KEPT:
-            self.first.append(RowIssue(row, name[:80], reason if len(reason) <= 200 else f"{reason[:200]}…"))
+        if len(self.first) < self.KEPT:
+            shown = reason if len(reason) <= 200 else f"{reason[:200]}…"
+            self.first.append(RowIssue(row, name[:80], shown, list(repairs)))
 
 
 @dataclass(slots=True)
@@ -44,11 +49,14 @@ class Report:
     Ignored rows are outside the tables of entries, and are not among *rows*.
     """
 
-    format: str
+    format: str = ""
     rows: int = 0
     repaired: RowIssues = field(default_factory=RowIssues)
     rejected: RowIssues = field(default_factory=RowIssues)
     ignored: RowIssues = field(default_factory=RowIssues)
+
+    def accept(self, row: int, entry: Entry) -> None:
+        """Learn of each entry, and of its row. A report does not keep them."""
 
 
 class Format(Protocol):
@@ -80,9 +88,15 @@ class Parsed:
     report: Report
 
 
-def read_rows(source: Format, document: object, sink: CatalogueSink | None = None) -> Parsed:
-    """Read *document* into *sink*. Raises CatalogueError when there are no entries, or more rows are rejected than accepted."""
-    report, chosen = Report(source.NAME), spellings(source.auths(document))
+def read_rows(
+    source: Format, document: object, sink: CatalogueSink | None = None, report: Report | None = None
+) -> Parsed:
+    """Read *document* into *sink*, and fill in the *report*.
+
+    Raises CatalogueError when there are no entries, or more rows are rejected than accepted.
+    """
+    report, chosen = report or Report(), spellings(source.auths(document))
+    report.format = source.NAME
     return Parsed(Catalogue.of(_entries(report, source.rows(document, report), chosen), sink), report)
 
 
@@ -90,6 +104,7 @@ def _entries(report: Report, rows: Iterator[Row | Entry], chosen: Spellings) -> 
     for item in rows:
         report.rows += 1
         if isinstance(item, Entry) and item.auth not in chosen:
+            report.accept(report.rows, item)
             yield item
             continue
         row = row_of(report.rows, item) if isinstance(item, Entry) else item
@@ -99,7 +114,9 @@ def _entries(report: Report, rows: Iterator[Row | Entry], chosen: Spellings) -> 
             report.rejected.add(row.place, row.shown_name, str(error))
             continue
         if row.repairs:
-            report.repaired.add(row.place, entry.name, "; ".join(row.repairs))
+            reason = "; ".join([each.reason for each in row.repairs])
+            report.repaired.add(row.place, entry.name, reason, row.repairs)
+        report.accept(row.place, entry)
         yield entry
     if report.rejected.total * 2 > report.rows:
         first = report.rejected.first[0]

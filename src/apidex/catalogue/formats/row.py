@@ -37,6 +37,9 @@ _KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a boolean",
 _CORS_VALUES = frozenset({"yes", "no", "unknown"})
 _SCRIPTS = ("javascript:", "vbscript:", "data:")
 
+_SHOWN_LIMIT = 80
+"""The longest value, in characters, that a repair shows."""
+
 _SPELLED_LIMIT = 64
 """The longest authentication, in characters, that is compared with others; folding can make a text 18 times as long."""
 
@@ -102,6 +105,25 @@ def text_of(value: object) -> str:
     return "" if value is None or isinstance(value, dict) else str(value)
 
 
+class Repair(msgspec.Struct, frozen=True):
+    """What was changed in a row: its *column* (a field of an entry; empty for the row), from what to what, and why."""
+
+    column: str
+    before: str
+    after: str
+    reason: str
+
+    @classmethod
+    def of(cls, column: str, before: object, after: object, reason: str) -> "Repair":
+        """Return the repair, with values that are cut to what fits into a report."""
+        return cls(column, _shown(before), _shown(after), reason)
+
+
+def _shown(value: object) -> str:
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= _SHOWN_LIMIT else f"{text[:_SHOWN_LIMIT]}…"
+
+
 @dataclass(slots=True)
 class Row:
     """A row before it becomes an entry: its place, its values, the repairs so far, and the error if it cannot be read.
@@ -118,13 +140,17 @@ class Row:
     link: object = None
     category: object = None
     provider: object = None
-    repairs: list[str] = field(default_factory=list)
+    repairs: list[Repair] = field(default_factory=list)
     error: str = ""
 
     @property
     def shown_name(self) -> str:
         """The name for a report."""
         return text_of(self.name)
+
+    def repair(self, column: str, before: object, after: object, reason: str) -> None:
+        """Take note of a repair."""
+        self.repairs.append(Repair.of(column, before, after, reason))
 
     def to_entry(self, spellings: Spellings) -> Entry:
         """Return the row's entry, repaired. Raises EntryError with the reason if it has none."""
@@ -148,22 +174,23 @@ class Row:
         else:
             text = "" if isinstance(value, bool) and field == "name" else text_of(value)
             if value is not None:
-                self.repairs.append(f"its {field} is {kind_of(value)}, not a string; it became {text!r}")
+                self.repair(field, value, text, f"its {field} is {kind_of(value)}, not a string; it became {text!r}")
         if not text.isprintable():
+            printable = replace_controls(text)
             if field == "name" and has_control(text.strip()):
-                self.repairs.append("control characters in the name became spaces")
-            text = replace_controls(text)
+                self.repair(field, repr(text), printable, "control characters in the name became spaces")
+            text = printable
         text = text.strip()
         if len(text) > limit:
-            self.repairs.append(f"its {field} has {len(text)} characters; it was cut to {limit}")
-            text = text[:limit].rstrip()
+            before, text = text, text[:limit].rstrip()
+            self.repair(field, before, text, f"its {field} has {len(before)} characters; it was cut to {limit}")
         return text
 
     def _auth(self, spellings: Spellings) -> str:
         text = auth_of(self.auth)
         if text in spellings:
-            self.repairs.append(f"authentication {text!r} became {spellings[text]!r}, as most rows spell it")
-            text = spellings[text]
+            before, text = text, spellings[text]
+            self.repair("auth", before, text, f"authentication {before!r} became {text!r}, as most rows spell it")
         return text if len(text) <= TEXT_LIMIT else self._text("authentication", text)
 
     def _https(self, link: str) -> bool:
@@ -177,7 +204,8 @@ class Row:
             return False
         is_https = link[:6].lower() == "https:"
         if word and word not in UNKNOWN:
-            self.repairs.append(f"HTTPS {text_of(value)!r} became {'Yes' if is_https else 'No'!r}, as its link begins")
+            before, after = text_of(value), "Yes" if is_https else "No"
+            self.repair("https", before, after, f"HTTPS {before!r} became {after!r}, as its link begins")
         return is_https
 
     def _cors(self) -> str:
@@ -186,21 +214,20 @@ class Row:
             return "unknown"
         cors = _CORS.get(_word(text))
         if cors is None:
-            self.repairs.append(f"CORS {text.strip()!r} became 'unknown'")
+            self.repair("cors", text.strip(), "unknown", f"CORS {text.strip()!r} became 'unknown'")
         return cors or "unknown"
 
     def _link(self) -> str:
         link = self._text("link", self.link, limit=len(text_of(self.link)))
         if len(link) > TEXT_LIMIT:
-            self.repairs.append(
-                f"its link has {len(link)} characters; at most {TEXT_LIMIT} are allowed; it was left out"
-            )
+            allowed = f"at most {TEXT_LIMIT} are allowed"
+            self.repair("link", link, "", f"its link has {len(link)} characters; {allowed}; it was left out")
             return ""
         if "".join(link[:64].split()).lower().startswith(_SCRIPTS):
-            self.repairs.append(f"its link {link[:40]!r} runs a script; it was left out")
+            self.repair("link", link, "", f"its link {link[:40]!r} runs a script; it was left out")
             return ""
         if not link:
-            self.repairs.append("it has no link")
+            self.repair("link", "", "", "it has no link")
         return link
 
 
