@@ -13,7 +13,8 @@ indexing/       from bytes to a catalogue that can be searched, in a subprocess 
 search/         finding entries. Pure
 catalogue/      what a catalogue is, its formats and its bytes. Pure
 
-errors, logs, urls, http_client and event_loop are known to all of them and know none; settings knows the names of the formats.
+errors, logs, terminal, urls, http_client and event_loop are known to all rooms and know none of them; settings knows the names of
+the formats.
 """
 
 __version__ = "0.2.0"

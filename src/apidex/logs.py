@@ -9,13 +9,16 @@ import logging
 import os
 import select
 import sys
+import traceback
 from queue import Full, Queue
 from threading import Event as Signal
 from threading import Lock, Thread
 from typing import Any, Literal, Protocol, TextIO
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, ExcInfo, Processor
+
+from apidex.terminal import printable
 
 _Process = Literal["serve.started", "serve.ending", "serve.ended", "settings.unknown", "library"]
 _Catalogue = Literal[
@@ -152,12 +155,16 @@ def configure(log_format: str, level: str, served_by: str, stream: TextIO | None
     sink.open(stream or sys.stdout)
     for_people: list[Processor] = [
         structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-        structlog.dev.ConsoleRenderer(colors=_is_terminal(stream or sys.stdout)),
+        _printable_facts,
+        structlog.dev.ConsoleRenderer(
+            colors=_is_terminal(stream or sys.stdout), exception_formatter=_write_printable_traceback
+        ),
     ]
     for_machines: list[Processor] = [
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
         structlog.processors.JSONRenderer(ensure_ascii=False),
+        _printable_line,
     ]
     structlog.configure(
         processors=[
@@ -172,6 +179,20 @@ def configure(log_format: str, level: str, served_by: str, stream: TextIO | None
     if not text:
         structlog.contextvars.bind_contextvars(served_by=served_by)
     logging.basicConfig(level=logging.WARNING, handlers=[_ToStructlog()], force=True)
+
+
+def _printable_facts(_logger: object, _method: str, facts: EventDict) -> EventDict:
+    """Make what strangers wrote fit for a terminal."""
+    return {name: printable(fact) if isinstance(fact, str) else fact for name, fact in facts.items()}
+
+
+def _printable_line(_logger: object, _method: str, line: Any) -> str:  # noqa: ANN401 - the renderer's
+    """Escape what `ensure_ascii=False` leaves, such as bidi controls. The JSON stays the same value."""
+    return printable(line)
+
+
+def _write_printable_traceback(stream: TextIO, exception: ExcInfo) -> None:
+    stream.writelines(f"\n{printable(line)}" for line in "".join(traceback.format_exception(*exception)).splitlines())
 
 
 def _never_raising(wrapper: type[Any]) -> type[Any]:

@@ -11,7 +11,7 @@ import msgspec
 from apidex.catalogue.formats import Parsed
 from apidex.catalogue.formats.lint import LintReport, Suspicion, suspicions
 from apidex.catalogue.formats.report import RowIssue
-from apidex.cli.output import print_table
+from apidex.cli.output import print_line, print_table
 from apidex.cli.source import fetch, read
 from apidex.errors import CatalogueError
 from apidex.settings import SETTINGS, Settings
@@ -36,7 +36,7 @@ def run(options: Namespace, settings: Settings) -> int:
         raise
     found = suspicions(report, body.decode() if report.format == "markdown" else "")
     if options.json:
-        sys.stdout.write(_as_json(parsed, source, found) + "\n")
+        print_line(_as_json(parsed, source, found))
     else:
         _print_report(parsed, source, len(body), found)
     return 1 if report.rejected.total else 0
@@ -71,16 +71,16 @@ _HEADS = ("ISSUE", "ROW", "NAME", "COLUMN", "FROM", "TO", "WHY")
 
 def _print_report(parsed: Parsed, source: str, size: int, found: list[Suspicion]) -> None:
     catalogue, report = parsed.catalogue, parsed.report
-    print(f"{source} ({report.format}, {size} bytes)")
-    print(f"{len(catalogue)} entries in {catalogue.categories} categories, digest {catalogue.digest[:12]}")
+    print_line(f"{source} ({report.format}, {size} bytes)")
+    print_line(f"{len(catalogue)} entries in {catalogue.categories} categories, digest {catalogue.digest[:12]}")
     counts = {name: getattr(report, name).total for name in ("repaired", "rejected", "ignored")}
-    print(f"rows: {', '.join(f'{count} {name}' for name, count in counts.items())}; {len(found)} suspicious")
+    print_line(f"rows: {', '.join(f'{count} {name}' for name, count in counts.items())}; {len(found)} suspicious")
     rows = [row for name in counts for row in _rows(name, getattr(report, name).first)]
     rows += [
         ("suspicious", ",".join(map(str, each.rows)), "", "", "", "", f"{each.kind}: {each.text}") for each in found
     ]
     if rows:
-        print()
+        print_line()
         print_table(_HEADS, rows)
 
 

@@ -13,12 +13,14 @@ from rich.text import Text
 
 from apidex import event_loop
 from apidex.app import store_of
-from apidex.cli.source import fetch, progress, read
+from apidex.cli.output import progress
+from apidex.cli.source import fetch, read
 from apidex.errors import ApidexError, SettingsError, StoreError
 from apidex.http_client import new_client
 from apidex.replication.metadata import StoredState
 from apidex.server import lifecycle
 from apidex.settings import Settings, unknown_variables
+from apidex.terminal import printable
 from apidex.urls import without_password
 
 _CLOCK_TOLERANCE = 30.0
@@ -47,7 +49,9 @@ def run(_options: Namespace, settings: Settings) -> int:
     status = 0
     for name, check in checks.items():
         finding = check(settings)
-        console.print(Text.assemble((f"{finding.verdict:8}", _COLORS[finding.verdict]), f"{name:9} {finding.text}"))
+        console.print(
+            Text.assemble((f"{finding.verdict:8}", _COLORS[finding.verdict]), f"{name:9} {printable(finding.text)}")
+        )
         if finding.advice:
             console.print(Text(f"{'':18}{finding.advice}"))
         status |= finding.verdict == "wrong"

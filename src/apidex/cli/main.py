@@ -10,13 +10,14 @@ import os
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass
 from textwrap import indent
 from typing import Any
 
 from apidex import __version__
 from apidex.cli.lazy_imports import without_unused_imports
+from apidex.cli.output import warn
 from apidex.errors import ApidexError, SettingsError
 from apidex.search.filters import FILTERS, Filter
 from apidex.settings import SETTINGS, Settings
@@ -131,7 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ApidexError, OSError) as error:
-        return _report(error)
+        warn(error)
+        return 2
     except KeyboardInterrupt:
         return 130
 
@@ -144,12 +146,6 @@ def _open_missing_streams() -> None:
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
             setattr(sys, name, open(descriptor, "w" if descriptor else "r", closefd=False))  # noqa: SIM115
-
-
-def _report(error: Exception) -> int:
-    with suppress(OSError):  # the status says it too
-        print(f"apidex: {error}", file=sys.stderr)
-    return 2
 
 
 def _run(options: Namespace) -> int:

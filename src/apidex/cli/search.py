@@ -14,7 +14,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from apidex.catalogue.entry import Entry
-from apidex.cli.source import load, progress
+from apidex.cli.output import print_line, progress
+from apidex.cli.source import load
 from apidex.errors import ServiceError, SettingsError
 from apidex.http.paths import name_from_path
 from apidex.http.problem_details import Problem
@@ -23,6 +24,7 @@ from apidex.search.filters import FILTERS
 from apidex.search.ranking import Sort
 from apidex.search.results import CorrectionView, HitView, SearchRequest, answer
 from apidex.settings import Settings
+from apidex.terminal import printable
 
 MAX_LIMIT = 100
 """The most hits on a page, as over HTTP."""
@@ -56,7 +58,7 @@ def run(options: Namespace, settings: Settings) -> int:
             body = msgspec.json.encode(answer(built.search, catalogue.digest[:12], request))
     found = _decode(body, options.exact, options.url)
     if options.json:
-        sys.stdout.write(body.decode() + "\n")
+        print_line(body.decode())
     else:
         _print(found, text, filters, options.exact, as_of)
     return 0 if found.total else 1
@@ -98,13 +100,14 @@ def _get(url: str, path: str, timeout: float) -> bytes:
             response = client.get(f"{url.rstrip('/')}/{path}")
             if response.status_code == httpx.codes.BAD_REQUEST:
                 raise SettingsError(_detail(response))
-            response.raise_for_status()
     except (httpx.UnsupportedProtocol, httpx.InvalidURL):
         raise SettingsError(
             f"--url: {url!r} is not allowed; allowed is the URL of a service, such as http://127.0.0.1:8000"
         ) from None
     except httpx.HTTPError as error:
         raise ServiceError(f"the service at {url} gave no answer: {error}") from None
+    if not response.is_success:
+        raise ServiceError(f"the service at {url} answered {response.status_code} {response.reason_phrase}".rstrip())
     return response.content
 
 
@@ -137,7 +140,7 @@ def _print(found: _Results, text: str, filters: Filters, exact: bool, as_of: str
         message += " Upper and lower case matter."
     elif correction:
         message += f" Did you mean {correction.query!r}?"
-    print(message, file=sys.stderr)
+    print(printable(message), file=sys.stderr)
     if correction:
         _print_table(correction.hits, correction.total, as_of, f" for {correction.query!r}")
 
@@ -153,21 +156,22 @@ def _print_table(hits: Sequence[HitView], total: int, as_of: str, suffix: str = 
         pad_edge=False,
     )
     for hit in hits:
-        entry, about = hit.entry, Text(hit.entry.description).append(f"\n{hit.entry.link}", style="dim")
+        entry = hit.entry
+        about = Text(printable(entry.description)).append(f"\n{printable(entry.link)}", style="dim")
         facts = [
             " · ".join(filter(None, (entry.provider, entry.category))),
             entry.auth or "none",
             "yes" if entry.https else "no",
             entry.cors,
         ]
-        table.add_row(_name(hit), about, *map(Text, facts))
+        table.add_row(_name(hit), about, *map(Text, map(printable, facts)))
     console.print(table)
     shown = f"; the first {len(hits)} are shown (--limit)" if len(hits) < total else ""
     console.print(Text(f"{total} found{suffix}{shown}{as_of}", style="dim"))
 
 
 def _name(hit: HitView) -> Text:
-    name = Text(hit.entry.name)
-    for start, end in hit.highlights:
+    name = Text(printable(hit.entry.name))
+    for start, end in hit.highlights if len(name) == len(hit.entry.name) else ():
         name.stylize("bold", start, end)
     return name

@@ -9,6 +9,7 @@ from apidex.app import App, create_app
 from apidex.server import lifecycle
 from apidex.server.connection_limit import raise_descriptor_limit
 from apidex.settings import Settings, unknown_variables
+from apidex.terminal import printable
 
 log = logs.get_logger()
 
@@ -50,6 +51,7 @@ def _end(app: App) -> None:
 def _say(settings: Settings, people: str, event: logs.Event, **facts: object) -> None:
     """Tell people on a terminal, and machines in the log."""
     if logs.is_text(settings.log_format):
-        logs.sink.write(people)
+        for line in people.splitlines():
+            logs.sink.write(printable(line))
     else:
         log.info(event, **facts)

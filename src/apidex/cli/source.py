@@ -3,16 +3,14 @@
 The last good copy on disk is used as long as it is fresh, or where the upstream gives nothing better.
 """
 
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from apidex import event_loop
 from apidex.catalogue import formats, starter
 from apidex.catalogue.formats import Parsed, Report
+from apidex.cli.output import progress, warn
 from apidex.errors import CatalogueError, StateError, UpstreamError
 from apidex.indexing.builder import IndexedCatalogue, from_upstream
 from apidex.replication.last_good import CopyLabels, LastGoodCopy, open_copy
@@ -59,12 +57,12 @@ def load(settings: Settings, *, offline: bool = False, refresh: bool = False) ->
             raise
         if saved is not None:
             loaded = Loaded(saved[1], saved[0].validated_at)
-            _warn(f"{error}; using the {len(loaded)} APIs as of {loaded.as_of}")
+            warn(f"{error}; using the {len(loaded)} APIs as of {loaded.as_of}")
             return loaded
         if settings.upstream != DEFAULT_UPSTREAM or isinstance(error, CatalogueError):
             raise
         parsed, as_of = starter.load()
-        _warn(f"{error}; using the {len(parsed.catalogue)} APIs of the starter catalogue")
+        warn(f"{error}; using the {len(parsed.catalogue)} APIs of the starter catalogue")
         indexes = NameIndex.build(parsed.catalogue.names()), SearchIndex.build(parsed.catalogue)
         return Loaded(IndexedCatalogue(parsed, *indexes), as_of)
 
@@ -76,7 +74,7 @@ def _read(copy: LastGoodCopy | None) -> _Saved | None:
     try:
         return copy.read() if copy else None
     except StateError as error:
-        _warn(str(error))
+        warn(error)
         return None
 
 
@@ -99,7 +97,7 @@ def _refreshed(settings: Settings, copy: LastGoodCopy | None, saved: _Saved | No
         if copy:
             copy.write(built.parsed, labels)
     except StateError as error:
-        _warn(str(error))
+        warn(error)
     return Loaded(built, now)
 
 
@@ -130,19 +128,3 @@ def read(settings: Settings, body: bytes, report: Report | None = None) -> Parse
 
 def _format_name(settings: Settings) -> str | None:
     return None if settings.upstream_format == "auto" else settings.upstream_format
-
-
-def _warn(text: str) -> None:
-    print(f"apidex: {text}", file=sys.stderr)
-
-
-@contextmanager
-def progress(text: str) -> Iterator[None]:
-    """Show *text* on a terminal meanwhile, and remove it afterwards."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status(text):
-        yield

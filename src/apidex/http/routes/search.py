@@ -3,9 +3,7 @@
 Each answer names the version of the catalogue that it is from.
 """
 
-import csv
 import functools
-import io
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
@@ -19,6 +17,7 @@ from litestar.params import ParameterKwarg, QueryParameter
 
 from apidex.catalogue.diff import Change, changes
 from apidex.catalogue.entry import NAME_LIMIT, Entry
+from apidex.catalogue.spreadsheet import to_csv
 from apidex.http.asgi import Headers
 from apidex.http.context import ReplicaContext
 from apidex.http.problem_details import Problem
@@ -65,7 +64,8 @@ _SORT = QueryParameter(
     schema_extra={"default": Sort.RELEVANCE.value},
 )
 _FORMAT = QueryParameter(
-    description="json (a list), ndjson (one entry a line), csv (with a line of headings). Without it, the Accept header decides.",
+    description="json (a list), ndjson (one entry a line), csv (with a line of headings; what a spreadsheet would take for a "
+    "formula begins with an apostrophe). Without it, the Accept header decides.",
     title=f"one of {', '.join(_MEDIA_TYPES)}",
     lower_case=True,
 )
@@ -315,13 +315,7 @@ def _as_ndjson(snapshot: Snapshot, positions: Sequence[int]) -> bytes:
 
 
 def _as_csv(snapshot: Snapshot, positions: Sequence[int]) -> bytes:
-    text = io.StringIO()
-    rows = csv.writer(text)
-    rows.writerow([field.encode_name for field in msgspec.structs.fields(Entry)])
-    for position in positions:
-        cells = msgspec.structs.astuple(snapshot.catalogue[position])
-        rows.writerow(str(cell).lower() if isinstance(cell, bool) else cell for cell in cells)
-    return text.getvalue().encode()
+    return to_csv(map(snapshot.catalogue.__getitem__, positions)).encode()
 
 
 _WRITERS: dict[Literal["json", "ndjson", "csv"], Callable[[Snapshot, Sequence[int]], bytes]] = {

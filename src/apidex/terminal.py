@@ -1,0 +1,36 @@
+"""Text that is fit for a terminal. Pure.
+
+What strangers wrote (names, links, remarks, reason phrases) could otherwise move the cursor, set a title, or show one link as
+another.
+"""
+
+import unicodedata
+
+_HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Categories of characters that a terminal obeys or does not show: controls, formats such as bidi, surrogates, separators."""
+
+_JOINERS = "\u200c\u200d"
+"""They belong to words of several languages, and to emoji."""
+
+
+class _Escapes(dict[int, str]):
+    """The escape of each character that has one, as JSON writes it; other characters stay."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        is_hidden = unicodedata.category(character) in _HIDDEN and character not in _JOINERS
+        units = character.encode("utf-16-be", "surrogatepass").hex() if is_hidden else ""
+        escape = "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+        self[code] = escape or character
+        return self[code]
+
+
+_ESCAPES = _Escapes()
+
+
+def printable(text: str) -> str:
+    r"""Return *text* in one line, with an escape such as ``\u001b`` for what a terminal would obey or hide.
+
+    The value of a JSON text stays the same, unless it has line breaks between its tokens.
+    """
+    return text if text.isprintable() else text.translate(_ESCAPES)
