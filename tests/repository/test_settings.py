@@ -35,7 +35,7 @@ REFUSED = [
     ("APIDEX_POLL_SECONDS", "from 0.05", ["0"]),
     ("APIDEX_MIN_ENTRIES_RATIO", "above 0 and up to 1", ["0", "1.1"]),
     ("APIDEX_UPSTREAM", "https: or http: or file:", ["ftp://a", "README.md", "https://", "http://a:b", "file:"]),
-    ("APIDEX_UPSTREAM_FORMAT", "auto, publicapis, markdown, apis.guru", ["xml"]),
+    ("APIDEX_UPSTREAM_FORMAT", "auto, publicapis, markdown, csv, tsv, apis.guru", ["xml"]),
     ("APIDEX_UPSTREAM_LIMIT_BYTES", "a whole number from 1024", ["12"]),
     ("APIDEX_REDIS_URL", "redis://HOST:PORT/DB", ["localhost:6379", "redis://", "redis://localhost:6379/x"]),
     ("APIDEX_REDIS_URL", "unix:///PATH?db=DB", ["redis://localhost/0#x", "redis://localhost:99999", "unix://relative"]),

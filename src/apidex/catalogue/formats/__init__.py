@@ -10,13 +10,14 @@ import msgspec
 
 from apidex.catalogue.buffers import ByteBuffer
 from apidex.catalogue.catalogue import CatalogueSink
-from apidex.catalogue.formats import apis_guru, json_list, markdown, publicapis
+from apidex.catalogue.formats import apis_guru, bullets, json_list, markdown, publicapis
+from apidex.catalogue.formats.delimited import CSV, TSV
 from apidex.catalogue.formats.report import Format, Parsed, Report, RowIssue, read_rows
 from apidex.errors import CatalogueError
 
 __all__ = ["FORMATS", "Parsed", "Report", "RowIssue", "parse"]
 
-_REGISTERED: tuple[Format, ...] = (publicapis, markdown, apis_guru, json_list)
+_REGISTERED: tuple[Format, ...] = (publicapis, markdown, CSV, TSV, apis_guru, json_list, bullets)
 
 FORMATS = {registered.NAME: registered for registered in _REGISTERED}
 """Every format by its name. Settings, command line and error texts follow."""
@@ -58,10 +59,22 @@ def _document(body: ByteBuffer) -> object:
     except RecursionError:
         raise CatalogueError("format", "the JSON is nested too deeply") from None
     except msgspec.DecodeError as error:
+        if start.startswith(b"{") and (objects := _lines_of_json(body)):
+            return objects
         # a text can begin with a link, as in Markdown
         if start.startswith(b"[") and _is_recognised(text := str(body, "utf-8")):
             return text
         raise _malformed(error) from None
+
+
+def _lines_of_json(body: ByteBuffer) -> list[msgspec.Raw]:
+    """The values of a text that has an object in its first line, and one in each other (NDJSON); none for other texts."""
+    first, _, others = bytes(body).partition(b"\n")
+    try:
+        _decode_members(first)
+    except msgspec.DecodeError:
+        return []
+    return [msgspec.Raw(line) for line in (first, *others.split(b"\n")) if line.strip()]
 
 
 def _check_text(body: ByteBuffer) -> None:
@@ -98,4 +111,4 @@ def _description(document: object) -> str:
         return "it is empty"
     if start.startswith(("<!doctype html", "<html", "<head", "<body")):
         return "it is an HTML page"
-    return ": ".join(filter(None, ("it is other text", markdown.seen(document))))
+    return ": ".join(filter(None, ("it is other text", markdown.seen(document) or CSV.seen(document))))

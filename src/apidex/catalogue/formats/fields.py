@@ -6,19 +6,20 @@ from functools import lru_cache
 
 NAMES_OF_FIELDS: dict[str, tuple[str, ...]] = {
     "name": (
-        "API", "APIs", "Name", "API name", "Title", "Service", "Service name", "API title",
+        "API", "APIs", "Name", "API name", "Title", "Service", "Service name", "API title", "Project", "Resource", "Tool",
         "이름", "API 이름", "명칭", "서비스", "名称", "名字", "API名称", "接口", "接口名称", "名稱",
         "名前", "API名", "サービス", "サービス名",
         "Nombre", "Nombre de la API", "Título", "Servicio", "Nome", "Nome da API", "Serviço",
         "Bezeichnung", "Titel", "Dienst", "Nom", "Nom de l'API", "Titre",
     ),
     "description": (
-        "Description", "Desc", "About", "Summary", "Details",
+        "Description", "Desc", "Short description", "About", "Summary", "Details", "What it does", "Purpose",
+        "Overview", "Info", "Notes",
         "설명", "개요", "描述", "说明", "简介", "介绍", "說明", "簡介", "説明", "概要", "内容",
         "Descripción", "Descrição", "Resumen", "Resumo", "Beschreibung", "Résumé",
     ),
     "auth": (
-        "Auth", "Authentication", "Authorization", "Auth type",
+        "Auth", "Authentication", "Authorization", "Auth type", "Auth required", "Requires auth", "API key", "Key",
         "인증", "인증 방식", "认证", "鉴权", "授权", "身份验证", "认证方式", "認證", "驗證", "認証", "認証方式",
         "Autenticación", "Autorización", "Autenticação", "Autorização", "Authentifizierung", "Anmeldung", "Authentification",
     ),
@@ -31,7 +32,7 @@ NAMES_OF_FIELDS: dict[str, tuple[str, ...]] = {
         "Enlace", "Documentación", "Sitio web", "Ligação", "Documentação", "Site", "Verweis", "Webseite", "Dokumentation", "Lien",
     ),
     "category": (
-        "Category", "Categories",
+        "Category", "Categories", "Topic", "Topics", "Section", "Group", "Tags", "Tag",
         "카테고리", "분류", "분야", "分类", "类别", "分類", "類別", "カテゴリ", "カテゴリー",
         "Categoría", "Categoria", "Kategorie", "Catégorie",
     ),
@@ -51,17 +52,20 @@ def key_of(text: str) -> str:
 
 
 _FIELDS = {key_of(name): field for field, names in NAMES_OF_FIELDS.items() for name in names}
+_RANKS = {key: (rank, field) for rank, (key, field) in enumerate(_FIELDS.items())}
 
 
-def field_of(name: str) -> str | None:
-    """Return the field that a column or a key of this *name* has, or None for another one."""
-    return _FIELDS.get(key_of(name[:64]))
+@lru_cache(4096)
+def _rank_of(name: str) -> tuple[int, str] | None:
+    return _RANKS.get(key_of(name))
+
+
+def rank_of(name: str) -> tuple[int, str] | None:
+    """Return the field that a column or a key of this *name* has, with its rank among names; None for another one."""
+    return _rank_of(name[:64])
 
 
 def places_of_fields(names: Iterable[str]) -> dict[str, int]:
-    """Return where each field stands among *names*; the first of several counts."""
-    places: dict[str, int] = {}
-    for place, name in enumerate(names):
-        if field := field_of(name):
-            places.setdefault(field, place)
-    return places
+    """Return where each field stands among *names*: of several, at the name that comes first in NAMES_OF_FIELDS."""
+    found = [(*ranked, place) for place, name in enumerate(names) if (ranked := rank_of(name))]
+    return {field: place for _, field, place in sorted(found, reverse=True)}

@@ -4,6 +4,8 @@
 {"apis": [{"name": "Cat Facts"}]}
 {"Animals": [{"name": "Cat Facts"}], "Games": [{"name": "Chess"}]}
 {"categories": [{"name": "Animals", "apis": [{"name": "Cat Facts"}]}]}
+{"Cat Facts": {"url": "https://…"}}
+{"Animals": {"Cat Facts": {"url": "https://…"}}}
 """
 
 import re
@@ -40,8 +42,6 @@ _SAMPLE = 1000
 
 _HAS_LIST = re.compile(rb'":\s{0,8}\[\s{0,8}\{').search
 
-_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-
 Document = list[msgspec.Raw] | dict[str, msgspec.Raw]
 
 
@@ -50,8 +50,7 @@ def recognises(document: object) -> TypeGuard[Document]:
     if isinstance(document, list) and not document:
         return True
     members = _sample(document)
-    named = [member for member in members if isinstance(member, dict) and "name" in json_rows.fields_of(member)]
-    return len(named) * 2 > len(members)
+    return sum(map(_has_name, members)) * 2 > len(members)
 
 
 def seen(document: object) -> str:
@@ -71,13 +70,13 @@ def seen(document: object) -> str:
 
 def rows(document: Document, report: Report) -> Iterator[Row | Entry]:  # noqa: ARG001 - one signature for every format
     """The rows of all lists, in order."""
-    for place, (raw, category) in enumerate(_members(document), start=1):
-        yield json_rows.row(place, raw, category)
+    for place, member in enumerate(_members(document), start=1):
+        yield json_rows.row(place, *member)
 
 
 def auths(document: Document) -> Iterator[object]:
     """What each object says of authentication."""
-    return json_rows.auths(raw for raw, _ in _members(document))
+    return json_rows.auths(raw for raw, _, _ in _members(document))
 
 
 def _names(keys: dict[str, object]) -> str:
@@ -88,35 +87,58 @@ def _sample(document: object) -> list[object]:
     if not isinstance(document, list | dict):
         return []
     members = list(_members(document))
-    return [json_rows.decoded(raw) for raw, _ in members[:: len(members) // _SAMPLE + 1]]
+    return [_decoded(*member) for member in members[:: len(members) // _SAMPLE + 1]]
 
 
-def _members(document: Document) -> Iterator[tuple[msgspec.Raw, str]]:
-    """Every object of the document's lists, with the category that it stands under."""
+def _decoded(raw: msgspec.Raw, category: str, name: str) -> object:  # noqa: ARG001 - a member
+    """The value of a member. An object that has its key for a name has it, if it says what it is or where."""
+    value = json_rows.decoded(raw)
+    is_named = name and isinstance(value, dict) and not {"link", "description"}.isdisjoint(json_rows.fields_of(value))
+    return {"name": name, **value} if is_named else value  # type: ignore[dict-item] # a dict
+
+
+def _has_name(value: object) -> bool:
+    return isinstance(value, dict) and "name" in json_rows.fields_of(value)
+
+
+_Member = tuple[msgspec.Raw, str, str]
+"""A value with the category that it stands under, and the key that it stands at; empty in lists."""
+
+
+def _members(document: Document) -> Iterator[_Member]:
+    """Every value of the document's lists. Where it has none, its objects, and those in them that are not entries themselves."""
     if isinstance(document, list):
-        yield from _inner_members(document, "")
+        yield from _in_list(document, "")
+    elif any(json_rows.first_byte(raw) == b"[" for raw in document.values()):
+        for key, raw in document.items():
+            yield from _in_list(json_rows.items_of(raw), _category(key))
     else:
         for key, raw in document.items():
-            yield from _inner_members(json_rows.items_of(raw), "" if key.lower() in _LIST_KEYS else key)
+            inner = json_rows.members_of(raw)
+            if inner and all(json_rows.first_byte(each) == b"{" for each in inner.values()):
+                yield from ((each, _category(key), name) for name, each in inner.items())
+            else:
+                yield raw, "", key
 
 
-def _inner_members(raws: list[msgspec.Raw], category: str) -> Iterator[tuple[msgspec.Raw, str]]:
+def _category(key: str) -> str:
+    return "" if key.lower() in _LIST_KEYS else key
+
+
+def _in_list(raws: list[msgspec.Raw], category: str) -> Iterator[_Member]:
     for raw in raws:
         members = _group(raw)
         if members is None:
-            yield raw, category
+            yield raw, category, ""
         else:
             yield from members
 
 
-def _group(raw: msgspec.Raw) -> list[tuple[msgspec.Raw, str]] | None:
+def _group(raw: msgspec.Raw) -> list[_Member] | None:
     """The members of an object that stands for a category, `{"name": "Animals", "apis": […]}`; None for another value."""
     if not _HAS_LIST(memoryview(raw)):
         return None
-    try:
-        item = _decode_members(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+    item = json_rows.members_of(raw)
     inner = next(
         (raw for key, raw in item.items() if key.lower() in _LIST_KEYS and json_rows.first_byte(raw) == b"["), None
     )
@@ -124,4 +146,4 @@ def _group(raw: msgspec.Raw) -> list[tuple[msgspec.Raw, str]] | None:
         return None
     texts = {key: json_rows.decoded(raw) for key, raw in item.items() if json_rows.first_byte(raw) not in b"[{"}
     category = text_of(json_rows.fields_of(texts).get("name"))
-    return [(each, category) for each in json_rows.items_of(inner)]
+    return [(each, category, "") for each in json_rows.items_of(inner)]

@@ -1,13 +1,12 @@
 """Rows of JSON: objects with the keys of an entry, or with synonyms of these. Pure."""
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from apidex.catalogue.entry import TEXT_LIMIT, Entry
-from apidex.catalogue.formats.fields import field_of
+from apidex.catalogue.formats.fields import rank_of
 from apidex.catalogue.formats.markup import plain_text
 from apidex.catalogue.formats.row import Row, is_normal, kind_of, row_of, text_of
 
@@ -22,12 +21,20 @@ _decode_entry = msgspec.json.Decoder(Entry).decode
 _decode_auth = msgspec.json.Decoder(_Auth).decode
 _decode = msgspec.json.Decoder().decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_field_of = lru_cache(1024)(field_of)
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def items_of(raw: msgspec.Raw) -> list[msgspec.Raw]:
     """The members of a JSON list; none for another value."""
     return _decode_list(raw) if first_byte(raw) == b"[" else []
+
+
+def members_of(raw: msgspec.Raw) -> dict[str, msgspec.Raw]:
+    """The members of a JSON object; none for another value."""
+    try:
+        return _decode_members(raw) if first_byte(raw) == b"{" else {}
+    except _MALFORMED:
+        return {}
 
 
 def first_byte(raw: msgspec.Raw) -> bytes:
@@ -43,12 +50,12 @@ def decoded(raw: msgspec.Raw) -> object:
         return None
 
 
-def row(place: int, raw: msgspec.Raw, category: str = "") -> Row | Entry:
-    """The row that *raw* says, or its entry. *category* is that of objects which say none themselves."""
+def row(place: int, raw: msgspec.Raw, category: str = "", name: str = "") -> Row | Entry:
+    """The row that *raw* says, or its entry. *category* and *name* are those of objects which say none themselves."""
     try:
         entry = _decode_entry(raw)
     except _MALFORMED:
-        return _row_of_any(place, raw, category)
+        return _row_of_any(place, raw, category, name)
     description = plain_text(entry.description)
     is_short = len(memoryview(raw)) <= TEXT_LIMIT
     if is_short and description is entry.description and (entry.category or not category) and is_normal(entry):
@@ -58,15 +65,15 @@ def row(place: int, raw: msgspec.Raw, category: str = "") -> Row | Entry:
     return row
 
 
-def _row_of_any(place: int, raw: msgspec.Raw, category: str) -> Row:
+def _row_of_any(place: int, raw: msgspec.Raw, category: str, name: str) -> Row:
     try:
         item = _decode(raw)
     except _MALFORMED as error:
-        return Row(place, "", error=f"it is malformed JSON: {error}")
+        return Row(place, name, error=f"it is malformed JSON: {error}")
     if not isinstance(item, dict):
-        return Row(place, "", error=f"it is {kind_of(item)}, not an object")
+        return Row(place, name, error=f"it is {kind_of(item)}, not an object")
     said = fields_of(item)
-    row = Row(place, said.pop("name", None), category=category)
+    row = Row(place, said.pop("name", name or None), category=category)
     for field, value in said.items():
         setattr(row, field, value)
     if isinstance(row.description, str):
@@ -75,12 +82,14 @@ def _row_of_any(place: int, raw: msgspec.Raw, category: str) -> Row:
 
 
 def fields_of(item: dict[str, Any]) -> dict[str, Any]:
-    """The values of an object that say something, by the field of an entry. Of two synonyms, the first counts."""
-    said: dict[str, Any] = {}
+    """The values of an object that say something, by the field of an entry. Of two synonyms, the one listed first counts."""
+    said: dict[str, tuple[int, Any]] = {}
     for key, value in item.items():
-        if value is not None and value != "" and (field := _field_of(key)) and field not in said:
-            said[field] = _simple(field, value)
-    return said
+        if value is not None and value != "" and (ranked := rank_of(key)):
+            rank, field = ranked
+            if field not in said or rank < said[field][0]:
+                said[field] = rank, value
+    return {field: _simple(field, value) for field, (_, value) in said.items()}
 
 
 def _simple(field: str, value: Any) -> Any:  # noqa: ANN401 - any value of JSON
@@ -88,10 +97,8 @@ def _simple(field: str, value: Any) -> Any:  # noqa: ANN401 - any value of JSON
     if field == "category" and isinstance(value, list):
         return next(filter(None, map(text_of, value)), None)
     if isinstance(value, dict):
-        inner = [
-            each for key, each in value.items() if isinstance(each, str) and _field_of(key) in (field, "link", "name")
-        ]
-        return inner[0] if inner else value
+        inner = fields_of({key: each for key, each in value.items() if isinstance(each, str)})
+        return inner.get(field) or inner.get("name") or inner.get("link") or value
     return value
 
 
@@ -103,4 +110,4 @@ def auths(raws: Iterable[msgspec.Raw]) -> Iterator[object]:
         except _MALFORMED:
             item = decoded(raw)
             if isinstance(item, dict):
-                yield next((value for key, value in item.items() if _field_of(key) == "auth"), None)
+                yield fields_of(item).get("auth")

@@ -7,6 +7,7 @@ parsed, so that no text takes more than linear time.
 import re
 from collections.abc import Iterable, Iterator
 from functools import cache
+from html import unescape
 from typing import TYPE_CHECKING, NamedTuple
 
 from apidex.catalogue.entry import TEXT_LIMIT
@@ -24,6 +25,8 @@ _SUSPICIOUS = re.compile(r"[\\`*_\[<~&#>\r\n]").search
 _MARKUP = re.compile(r"[\\`*_\[<]|~~|&#?\w")
 _BLOCKS = re.compile(r"[\r\n]|^\s*[#<>]")
 _ONE_LINK = re.compile(r"\[((?:[^\\`*_\[\]<>&~]|&(?![#\w]))+)\]\(([^\\`\s()<>&\"']+)\)")
+URL = re.compile(r"https?://[^\s|<>]+", re.IGNORECASE)
+_HREF = re.compile(r"<a\s[^>]*?\bhref\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s>]+))", re.IGNORECASE)
 _SPACE_IN_LINK = re.compile(r"\]\s{1,8}\((?=https?://)")
 _SPACES = re.compile(r"\s+")
 _BREAKS = {"softbreak", "hardbreak"}
@@ -56,11 +59,17 @@ class Inline(NamedTuple):
 
 def read_inline(source: str) -> Inline:
     """Return what one line of markdown says, such as a cell of a table."""
-    if source.startswith("[") and (one := _ONE_LINK.fullmatch(source)):
-        return Inline(one[1].strip(), one[2], one[1].strip())
+    if one := read_link(source):
+        return one
     if not _SUSPICIOUS(source) or not _MARKUP.search(source):
         return Inline(source.strip())
     return _read_tokens(_inline(_SPACE_IN_LINK.sub("](", source[:MARKUP_LIMIT])))
+
+
+def read_link(source: str) -> Inline | None:
+    """Return what a plain link of markdown says; None for all else."""
+    one = _ONE_LINK.fullmatch(source) if source.startswith("[") else None
+    return Inline(one[1].strip(), one[2], one[1].strip()) if one else None
 
 
 def has_space_in_link(source: str) -> bool:
@@ -103,10 +112,10 @@ def _read_tokens(tokens: Iterable["Token"]) -> Inline:
             hidden = not tag[1]
         elif hidden:
             continue
-        elif token.type == "link_open":
-            links.append(str(token.attrGet("href") or "").strip())
+        elif (link := _opened_link(token)) is not None:
+            links.append(link)
             is_first = len(links) == 1
-        elif token.type == "link_close":
+        elif token.type == "link_close" or (token.type == "html_inline" and token.content.lower() == "</a>"):
             is_first = False
         elif token.type == "image":
             images.append(token.content)
@@ -120,6 +129,14 @@ def _read_tokens(tokens: Iterable["Token"]) -> Inline:
         if links
         else Inline(text or alternative)
     )
+
+
+def _opened_link(token: "Token") -> str | None:
+    """The target of the link, of Markdown or HTML, that begins with *token*."""
+    if token.type == "link_open":
+        return str(token.attrGet("href") or "").strip()
+    element = _HREF.match(token.content) if token.type == "html_inline" else None
+    return unescape(element[1] or element[2] or element[3] or "").strip() if element else None
 
 
 def _text_of(token: "Token") -> str:

@@ -1,0 +1,66 @@
+"""The format `bullets`: a Markdown document with a list of links, as awesome lists have them.
+
+    ## Animals
+    - [Cat Facts](https://…) - Daily cat facts
+
+The category is the heading above the list. Items that do not begin with a link to another site have no entry, such as those of a
+table of contents.
+"""
+
+import re
+from collections.abc import Iterator
+from itertools import chain, pairwise
+from typing import TypeGuard
+
+from apidex.catalogue.formats.blocks import Headings, lines_of, visible
+from apidex.catalogue.formats.markup import Inline, read_inline
+from apidex.catalogue.formats.report import Report
+from apidex.catalogue.formats.row import Row
+
+NAME = "bullets"
+
+_ITEM = re.compile(r"\s{0,16}(?:[-*+•]|\d{1,5}[.)])[ \t]+(\S.*)")
+_BETWEEN = " \t-–—―:|·•.,"
+"""Signs between a link and its description."""
+
+_FEWEST = 3
+"""A document with fewer entries is another text that has links."""
+
+
+def recognises(document: object) -> TypeGuard[str]:
+    """Whether *document* is a text with lists, of which most items begin with a link to another site."""
+    if not isinstance(document, str):
+        return False
+    kinds = [is_entry for _, _, is_entry, _ in _items(document)]
+    return sum(kinds) >= _FEWEST and sum(kinds) * 2 > len(kinds)
+
+
+def rows(document: str, report: Report) -> Iterator[Row]:
+    """A row for each item that begins with a link. Other items go to *report* as ignored."""
+    for number, item, is_entry, category in _items(document):
+        if is_entry:
+            after = item.text[item.text.index(item.link_text) + len(item.link_text) :]
+            yield Row(number, item.link_text, after.strip(_BETWEEN), link=item.link, category=category)
+        else:
+            report.ignored.add(number, item.text, "an item without a link to another site at its beginning")
+
+
+def auths(document: str) -> Iterator[str]:  # noqa: ARG001 - one signature for every format
+    """Nothing: the items say nothing of authentication that could be told from the rest."""
+    return iter(())
+
+
+def _items(document: str) -> Iterator[tuple[int, Inline, bool, str]]:
+    """The line number of each item, its text, whether it is an entry, and its category; not of links within the document."""
+    headings = Headings()
+    for number, (line, following) in enumerate(pairwise(chain(lines_of(visible(document)), ("",))), start=1):
+        match = _ITEM.match(line)
+        if not match:
+            headings.take(line, following)
+        elif not (item := read_inline(match[1])).link.startswith("#"):
+            yield number, item, _is_entry(item), headings.current
+
+
+def _is_entry(item: Inline) -> bool:
+    before = item.text[: item.text.index(item.link_text)]
+    return item.link.lower().startswith(("https://", "http://")) and not any(map(str.isalnum, before))

@@ -1,0 +1,123 @@
+"""The formats `csv` and `tsv`: a line of heads, and a row for each API, with commas, semicolons, pipes or tabs between cells.
+
+    name,description,auth,link
+    Cat Facts,"Facts, daily",none,https://…
+
+`table` says which heads are known. A cell may be quoted (RFC 4180); a quotation mark that is never closed costs one row.
+"""
+
+import csv
+import re
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeGuard
+
+from apidex.catalogue.formats.blocks import lines_of
+from apidex.catalogue.formats.markup import Inline, plain_text, read_link
+from apidex.catalogue.formats.report import Report
+from apidex.catalogue.formats.row import Row
+from apidex.catalogue.formats.table import Table, missing
+
+_LINES_BEFORE = 10
+"""Lines among which the heads are looked for: titles and comments may stand before them."""
+
+_MOST_LINES = 32
+"""The most lines that a row may have."""
+
+_Line = tuple[int, str]
+
+
+@dataclass(slots=True)
+class Delimited:
+    """The format *NAME*, with one of *delimiters* between cells."""
+
+    NAME: str
+    delimiters: str
+
+    def recognises(self, document: object) -> TypeGuard[str]:
+        """Whether *document* is a text that has the heads of a table of entries in one of its first lines."""
+        return isinstance(document, str) and self._head(document) is not None
+
+    def rows(self, document: str, report: Report) -> Iterator[Row]:  # noqa: ARG002 - one signature for every format
+        """A row for each record behind the heads."""
+        for number, cells, table in self._records(document):
+            row = table.row(number, cells, _read)
+            row.description = plain_text(row.description) if isinstance(row.description, str) else None
+            yield row
+
+    def auths(self, document: str) -> Iterator[str]:
+        """The cells of the column for authentication."""
+        for _, cells, table in self._records(document):
+            place = table.places.get("auth", len(cells))
+            yield from cells[place : place + 1]
+
+    def seen(self, document: str) -> str:
+        """The columns of the first line, and what is missing; empty for a text without columns."""
+        line = next(filter(str.strip, islice(lines_of(document), _LINES_BEFORE)), "")
+        heads = max((_cells(line, delimiter) for delimiter in self.delimiters), key=len)
+        return missing(heads) if len(heads) > 1 else ""
+
+    def _head(self, document: str) -> tuple[int, str, Table] | None:
+        """The line number, the delimiter and the table of the heads."""
+        for number, line in enumerate(islice(lines_of(document), _LINES_BEFORE), start=1):
+            for delimiter in self.delimiters:
+                table = Table.of(_cells(line, delimiter)) if delimiter in line else None
+                if table:
+                    return number, delimiter, table
+        return None
+
+    def _records(self, document: str) -> Iterator[tuple[int, list[str], Table]]:
+        if head := self._head(document):
+            start, delimiter, table = head
+            numbered = islice(enumerate(lines_of(document), start=1), start, None)
+            for number, cells in _split(numbered, delimiter):
+                while len(cells) > len(table.heads) and not cells[-1]:
+                    cells.pop()
+                if any(cells):
+                    yield number, cells, table
+
+
+CSV, TSV = Delimited("csv", ",;|"), Delimited("tsv", "\t")
+
+
+def _read(cell: str) -> Inline:
+    return read_link(cell) or Inline(cell)
+
+
+def _split(lines: Iterator[_Line], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """The line number and the cells of each record."""
+    is_open, ahead = _open_quotation(delimiter), deque[_Line]()
+    while line := ahead.popleft() if ahead else next(lines, None):
+        number, text = line
+        if '"' not in text:
+            yield number, [cell.strip() for cell in text.split(delimiter)]
+            continue
+        if is_open(text):
+            ahead.extend(islice(lines, _MOST_LINES - len(ahead)))
+        texts = [text, *(following for _, following in ahead)]
+        closed = (count for count in range(1, len(texts) + 1) if not is_open("\n".join(texts[:count])))
+        count = next(closed, 0)
+        yield number, _parsed(texts[:count], delimiter) if count else _cells(text, delimiter)
+        for _ in range(count - 1):
+            ahead.popleft()
+
+
+def _open_quotation(delimiter: str) -> Callable[[str], bool]:
+    """Whether a text ends within a quoted cell. Takes linear time."""
+    cell = re.compile(rf'(?:^|(?<={re.escape(delimiter)}))\s*"(?:[^"]|"")*+"(?=\s*(?:{re.escape(delimiter)}|$))')
+    opening = re.compile(rf'(?:^|{re.escape(delimiter)})\s*"')
+    return lambda text: bool(opening.search(cell.sub("", text)))
+
+
+def _parsed(record: list[str], delimiter: str) -> list[str]:
+    try:
+        return [cell.strip() for cell in next(csv.reader([f"{line}\n" for line in record], delimiter=delimiter))]
+    except csv.Error:  # such as a cell that is too long
+        return _cells("\n".join(record), delimiter)
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    """The cells of a line, without regard to quotation marks around them."""
+    return [cell.strip().strip('"').strip() for cell in line.split(delimiter)]

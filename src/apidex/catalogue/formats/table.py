@@ -1,0 +1,100 @@
+"""Rows of tables, whatever they are written in: columns are found by their heads, in any order. Pure.
+
+A table has entries when one of its columns is for names, and two others are known or all are. Where no column is for names, that
+of the providers is, or else that of the links.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from apidex.catalogue.formats.fields import places_of_fields
+from apidex.catalogue.formats.markup import URL, Inline
+from apidex.catalogue.formats.row import Row
+
+_WORD_LIMIT = 64
+"""The longest cell, in characters, of which the text is cached."""
+
+Read = Callable[[str], Inline]
+"""From a cell to what it says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The head of a table of entries: its columns, where each field stands, and the category of rows that name none."""
+
+    heads: Sequence[str]
+    places: dict[str, int]
+    category: str = ""
+
+    @classmethod
+    def of(cls, heads: Sequence[str], category: str = "") -> "Table | None":
+        """Return the table with these *heads*; None if it has no entries."""
+        places = _places(heads)
+        known = len(set(places.values()))
+        has_entries = "name" in places and (known >= 3 or known == sum(map(bool, heads)))
+        return cls(heads, places, category) if has_entries else None
+
+    @staticmethod
+    def word(cell: str, read: Read) -> str:
+        """The text of a cell, cached where many rows may share it, such as Yes."""
+        return _cached_word(cell, read) if len(cell) <= _WORD_LIMIT else read(cell).text
+
+    def row(self, number: int, cells: Sequence[str], read: Read) -> Row:
+        """Return the row with these *cells*."""
+        said = {field: cells[place] for field, place in self.places.items() if place < len(cells)}
+        name = read(said.get("name", ""))
+        link = (_url(read(said["link"])) if "link" in said else "") or name.link or _link_beside(cells, read)
+        row = Row(
+            number,
+            name.name,
+            read(said["description"]).text if "description" in said else None,
+            self.word(said.get("auth", ""), read),
+            self.word(said.get("https", ""), read),
+            self.word(said.get("cors", ""), read),
+            link,
+            self.word(said.get("category", ""), read) or self.category,
+            self.word(said.get("provider", ""), read),
+        )
+        if len(cells) != len(self.heads):
+            row.repair("", f"{len(cells)} cells", f"{len(self.heads)} cells", _other_width(cells, self.heads))
+        return row
+
+
+@lru_cache(1024)
+def _cached_word(cell: str, read: Read) -> str:
+    return read(cell).text
+
+
+def missing(heads: Sequence[str]) -> str:
+    """The columns that were seen, and what is missing for a table of entries."""
+    lacks = "another one that is known" if "name" in _places(heads) else "one for names, such as API or Name"
+    return f"its table has the columns {', '.join(text[:40] for text in heads[:20])}; missing is {lacks}"
+
+
+def _places(heads: Sequence[str]) -> dict[str, int]:
+    places = places_of_fields(heads)
+    if "name" not in places and len(places) >= 3:
+        for field in ("provider", "link"):
+            if field in places:
+                places["name"] = places[field]
+                break
+    return places
+
+
+def _other_width(cells: Sequence[str], heads: Sequence[str]) -> str:
+    if surplus := cells[len(heads) :]:
+        return f"it has {len(cells)} cells, not {len(heads)}; left out: {', '.join(map(repr, surplus))}"
+    return f"it has {len(cells)} cells, not {len(heads)}: no {' and no '.join(heads[len(cells) :])} cell"
+
+
+def _url(inline: Inline) -> str:
+    """The link in a cell for links, or else its text if that can be one."""
+    found = inline.link or ((url := URL.search(inline.text)) and url[0])
+    return found or (inline.text if "." in inline.text and " " not in inline.text else "")
+
+
+def _link_beside(cells: Sequence[str], read: Read) -> str:
+    """The first link in any cell."""
+    inlines = [read(cell) for cell in cells if "](" in cell or "http" in cell]
+    return next((inline.link or inline.text for inline in inlines if inline.link or URL.fullmatch(inline.text)), "")
