@@ -5,6 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apidex.search.names import NameIndex
+from apidex.search.ranking import FoldedNamesBuilder
+from apidex.search.suffix_array import VerifiedNames, sorted_names
 
 letters = st.text(st.sampled_from("abAé€🎉 /%\u0301"), max_size=8)
 anything = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=30)
@@ -14,26 +16,43 @@ def naive(names: list[str], wanted: str) -> list[int]:
     return [position for position, name in enumerate(names) if wanted in name]
 
 
-@given(st.lists(letters | anything, min_size=1, max_size=40), letters.filter(bool))
-def test_find_equals_the_oracle(names, wanted):
-    assert NameIndex.build(names).find(wanted) == naive(names, wanted)
+def verified(names: list[str]) -> NameIndex:
+    folded, scanned = FoldedNamesBuilder(), NameIndex.build(names)
+    folded.add(names)
+    return VerifiedNames(scanned.text, scanned.starts, sorted_names(folded.finish(), scanned, folded.word_starts))
+
+
+@pytest.fixture(scope="module", params=[NameIndex.build, verified])
+def build(request):
+    """What makes an index of each kind of some names."""
+    return request.param
+
+
+@given(
+    st.lists(letters | anything, min_size=1, max_size=40), letters.filter(bool), st.integers(0, 40), st.integers(1, 9)
+)
+def test_find_equals_the_oracle(build, names, wanted, start, limit):
+    index, expected = build(names), naive(names, wanted)
+    assert index.find(wanted) == expected
+    start %= len(names)
+    assert index.find(wanted, start, limit) == [each for each in expected if each >= start][:limit]
 
 
 @given(st.lists(anything.filter(bool), min_size=1, max_size=20), st.data())
-def test_any_piece_of_a_name_finds_it(names, data):
+def test_any_piece_of_a_name_finds_it(build, names, data):
     name = data.draw(st.sampled_from(names))
     begin = data.draw(st.integers(0, len(name) - 1))
     piece = name[begin : data.draw(st.integers(begin + 1, len(name)))]
-    assert NameIndex.build(names).find(piece) == naive(names, piece)
+    assert build(names).find(piece) == naive(names, piece)
 
 
-def test_every_real_name_and_each_of_their_characters_is_found(real_entries):
+def test_every_real_name_and_each_of_their_characters_is_found(build, real_entries):
     names = [item["API"] for item in real_entries]
-    index = NameIndex.build(names)
+    index = build(names)
     for wanted in {*names, *"".join(names), "zzz", "Cat", "API"}:
         assert index.find(wanted) == naive(names, wanted), wanted
 
 
 @pytest.mark.parametrize(("wanted", "found"), [("aa", [0]), ("a", [0, 1]), ("aaaa", []), ("é", [2]), ("\u0301", [])])
-def test_a_name_is_found_once(wanted, found):
-    assert NameIndex.build(["aaa", "a", "é"]).find(wanted) == found
+def test_a_name_is_found_once(build, wanted, found):
+    assert build(["aaa", "a", "é"]).find(wanted) == found

@@ -3,6 +3,8 @@
 import re
 import unicodedata
 from collections import Counter
+from dataclasses import replace
+from functools import cache
 from itertools import accumulate
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -10,14 +12,18 @@ from urllib.parse import parse_qs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from loadtest.bench.synthetic_catalogue import entries as synthetic_entries
 
 from apidex.catalogue import formats
 from apidex.catalogue.catalogue import Catalogue
 from apidex.catalogue.entry import Entry
 from apidex.errors import QueryError
+from apidex.search import suffix_array
 from apidex.search.corrections import VOCABULARY_LIMIT
+from apidex.search.facet_columns import FacetColumns
 from apidex.search.filters import FILTERS
 from apidex.search.index import SearchIndex
+from apidex.search.names import NameIndex
 from apidex.search.ranking import Rank, Sort
 from apidex.search.text import fold, words
 from fakes import entry
@@ -72,8 +78,31 @@ def name_of(search: SearchIndex, hit) -> str:
     return search.catalogue[hit.position].name
 
 
-def index_of(*entries: Entry) -> SearchIndex:
-    return SearchIndex.build(Catalogue.of(entries))
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(None, id="scan"),
+        pytest.param({}, id="suffix array"),
+        pytest.param({"_NARROW": 0, "_FEW": 0, "item_size": lambda starts: 8}, id="suffix array, as if larger"),
+    ],
+)
+def index_of(request):
+    """What makes an index of each kind of some entries."""
+
+    def make(*entries: Entry) -> SearchIndex:
+        scanned = SearchIndex.build(Catalogue.of(entries))
+        return scanned if request.param is None else with_suffix_array(scanned)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (request.param or {}).items():
+            patch.setattr(suffix_array, name, value)
+        yield make
+
+
+def with_suffix_array(scanned: SearchIndex) -> SearchIndex:
+    names = NameIndex.build(scanned.catalogue.names())
+    folded = suffix_array.sorted_names(scanned.names, names, scanned.names.word_starts)
+    return replace(scanned, names=folded, facets=FacetColumns(scanned.facets.keys, scanned.facets.key_numbers))
 
 
 # --- oracles: look at every entry
@@ -100,12 +129,22 @@ asked_filters = st.fixed_dictionaries(
 )
 
 
-def naive_rank(name: str, query: str) -> Rank | None:
-    folded, needle = fold(name), fold(query)
-    word_starts = list(accumulate((len(fold(word)) for word in words(name)), initial=0))[:-1]
+@cache
+def folded_with_word_starts(name: str) -> tuple[str, list[int]]:
+    return fold(name), list(accumulate((len(fold(word)) for word in words(name)), initial=0))[:-1]
+
+
+@cache
+def folded_with_terms(query: str) -> tuple[str, list[str]]:
     plain = "".join(each for each in query if not unicodedata.combining(each))
     terms = [fold(term) for term in re.split(r"[\s!-]+", plain) if fold(term)]
-    terms = [term for term in terms if term not in ("api", "apis")] or terms
+    return fold(query), [term for term in terms if term not in ("api", "apis")] or terms
+
+
+def naive_rank(name: str, query: str) -> Rank | None:
+    (needle, terms), (folded, word_starts) = folded_with_terms(query), folded_with_word_starts(name)
+    if needle not in folded and not all(term in folded for term in terms):
+        return None
 
     def begins_word(text: str) -> bool:
         return any(folded.startswith(text, at) for at in word_starts)
@@ -129,6 +168,11 @@ def naive(entries: list[Entry], query: str) -> list[tuple[Rank | None, int]]:
     return [(rank, position) for rank, position in ranked if rank]
 
 
+def relevance(entries: list[Entry], rank: Rank, position: int) -> tuple:
+    folded = fold(entries[position].name).encode()
+    return list(Rank).index(rank), len(folded), folded, position
+
+
 def values_of(each: Entry) -> dict[str, str]:
     auth, https = each.auth or "none", str(each.https).lower()
     return {"category": each.category, "auth": auth, "https": https, "cors": each.cors, "provider": each.provider}
@@ -148,7 +192,7 @@ def allowed(search: SearchIndex, asked: dict) -> dict:
 
 
 @given(catalogues, queries, asked_filters, st.sampled_from(Sort))
-def test_hits_order_and_facets_equal_the_oracle(entries, query, asked, sort):
+def test_hits_order_and_facets_equal_the_oracle(index_of, entries, query, asked, sort):
     search = index_of(*entries)
     asked = allowed(search, asked)
     found = search.search(query, search.facets.parse(asked), sort=sort)
@@ -158,10 +202,9 @@ def test_hits_order_and_facets_equal_the_oracle(entries, query, asked, sort):
 
     def order(pair):
         rank, position = pair
-        folded = fold(entries[position].name).encode()
         if by_relevance:
-            return (list(Rank).index(rank), len(folded), folded, position)
-        return (folded, position) if sort is Sort.NAME else position
+            return relevance(entries, rank, position)
+        return (fold(entries[position].name).encode(), position) if sort is Sort.NAME else position
 
     assert [(hit.rank, hit.position) for hit in found.hits] == sorted(expected, key=order)
     assert found.total == len(expected)
@@ -175,8 +218,30 @@ def test_hits_order_and_facets_equal_the_oracle(entries, query, asked, sort):
         assert {value.casefold() for value in asked.get(name, ())} <= {facet.value.casefold() for facet in facets}
 
 
+@pytest.mark.parametrize("count", [2_000, 200_000])
+def test_an_index_of_many_names_equals_the_oracle(count):
+    """Ranks, order, totals and facets of rare and frequent queries do not depend on the size of a catalogue."""
+    entries = [*synthetic_entries(count), *(entry(name) for name in ("Weather", "weather!", "WEATHER", "Weather"))]
+    search = with_suffix_array(SearchIndex.build(Catalogue.of(entries)))
+    rare = entries[count // 3].name
+    for query in (rare, rare[2:-3], "weather api", "hub open", "o", "zyx"):
+        hits = naive(entries, query)
+        asked = search.facets.parse({"auth": ["none"], "https": ["true"]})
+        for filters, expected in (
+            ({}, hits),
+            (asked, [hit for hit in hits if not entries[hit[1]].auth and entries[hit[1]].https]),
+        ):
+            ordered = sorted(expected, key=lambda hit: relevance(entries, *hit))
+            for offset in (0, len(expected) // 2):
+                found = search.search(query, filters, offset=offset, limit=30)
+                assert [(hit.rank, hit.position) for hit in found.hits] == ordered[offset : offset + 30], query
+            assert found.total == len(expected)
+            categories = Counter(entries[position].category for _, position in expected)
+            assert {facet.value: facet.count for facet in found.facets["category"] if facet.count} == categories
+
+
 @given(catalogues, queries, asked_filters, st.sampled_from(Sort), st.integers(1, 7))
-def test_pages_together_are_the_whole_result(entries, query, asked, sort, limit):
+def test_pages_together_are_the_whole_result(index_of, entries, query, asked, sort, limit):
     search = index_of(*entries)
     filters = search.facets.parse(allowed(search, asked))
     everything = search.search(query, filters, sort=sort)
@@ -190,7 +255,7 @@ def test_pages_together_are_the_whole_result(entries, query, asked, sort, limit)
 
 
 @given(catalogues, asked_filters)
-def test_filters_without_a_query_equal_the_oracle(entries, asked):
+def test_filters_without_a_query_equal_the_oracle(index_of, entries, asked):
     search = index_of(*entries)
     asked = allowed(search, asked)
     expected = [position for position, each in enumerate(entries) if passes(each, asked)]
@@ -198,7 +263,7 @@ def test_filters_without_a_query_equal_the_oracle(entries, asked):
 
 
 @given(catalogues, queries)
-def test_highlights_spell_the_query(entries, query):
+def test_highlights_spell_the_query(index_of, entries, query):
     search = index_of(*entries)
     for hit in search.search(query, {}).hits:
         spelled = fold("".join(name_of(search, hit)[start:end] for start, end in hit.highlights))
@@ -207,7 +272,7 @@ def test_highlights_spell_the_query(entries, query):
 
 
 @given(catalogues, queries, st.integers(1, 5))
-def test_suggestions_are_the_distinct_names_of_the_best_hits(entries, query, limit):
+def test_suggestions_are_the_distinct_names_of_the_best_hits(index_of, entries, query, limit):
     search = index_of(*entries)
     names = [name_of(search, hit) for hit in search.search(query, {}).hits] if fold(query) else []
     assert [name_of(search, hit) for hit in search.suggest(query, limit)] == list(dict.fromkeys(names))[:limit]
@@ -229,7 +294,7 @@ def test_a_correction_finds_something(real):
             assert real.search(meant, {}).total, name
 
 
-def test_an_unknown_filter_value_is_an_error_that_lists_the_allowed_ones():
+def test_an_unknown_filter_value_is_an_error_that_lists_the_allowed_ones(index_of):
     search = index_of(entry("A", category="Cats"), entry("B", category="Dogs", auth="OAuth"))
     with pytest.raises(QueryError, match="category: 'Birds' is not allowed; allowed are Cats, Dogs"):
         search.facets.parse({"category": ["cats", "Birds"]})
@@ -237,13 +302,13 @@ def test_an_unknown_filter_value_is_an_error_that_lists_the_allowed_ones():
         search.facets.parse({"auth": ["apiKey"]})
 
 
-def test_a_selected_value_without_hits_is_listed():
+def test_a_selected_value_without_hits_is_listed(index_of):
     search = index_of(entry("A", category="Cats"), entry("B", category="Dogs"))
     facets = search.search("a", search.facets.parse({"category": ["dogs"]})).facets["category"]
     assert [(facet.value, facet.count) for facet in facets] == [("Cats", 1), ("Dogs", 0)]
 
 
-def test_a_very_large_catalogue_has_no_corrections():
+def test_a_very_large_catalogue_has_no_corrections(index_of):
     search = index_of(*(entry(f"Weather {number}") for number in range(VOCABULARY_LIMIT + 1)))
     assert search.correct("wether") is None
     assert search.search("weather 77", {}, limit=1).total == 111

@@ -5,3 +5,8 @@ from array import array
 ByteBuffer = bytes | bytearray | memoryview
 
 IntArray = array | memoryview  # type: ignore[type-arg] # evaluated, and array takes no argument at run time before 3.12
+
+
+def narrowed(numbers: IntArray, largest: int) -> IntArray:
+    """*numbers* in as few bytes each as the *largest* needs."""
+    return array("H" if largest < 2**16 else "I" if largest < 2**32 else "Q", numbers)

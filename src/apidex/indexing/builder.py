@@ -16,11 +16,9 @@ from stringzilla import Str
 from apidex.catalogue.catalogue import Catalogue, MemorySink
 from apidex.catalogue.formats import Parsed
 from apidex.indexing.shared_buffer import SharedBuffer
-from apidex.indexing.worker import ERRORS, READERS, BuildError, BuildResult, IndexingSink
-from apidex.search.filters import FacetIndex
+from apidex.indexing.worker import ERRORS, READERS, BuildError, BuildResult, IndexingSink, view
 from apidex.search.index import SearchIndex
 from apidex.search.names import NameIndex
-from apidex.search.ranking import FoldedNames
 
 SUBPROCESS_THRESHOLD = 2**20
 """Bytes from which on a subprocess builds. Building from fewer takes no longer than starting one."""
@@ -100,9 +98,18 @@ def _build_in_subprocess(kind: str, argument: object, data: bytes | SharedBuffer
 
 def _from_shared(result: BuildResult, memory: memoryview) -> IndexedCatalogue:
     """The catalogue and indexes whose arrays lie in *memory*, which lives until none of them is in use."""
-    at = {name: memory[start:end] for name, (start, end) in result.arrays.items()}
-    catalogue = Catalogue(at["canonical"], at["bounds"].cast("Q"), result.digest, result.categories)
-    index = NameIndex(Str(at["names"]), at["name_starts"].cast("Q"))
-    folded = FoldedNames(Str(at["folded_names"]), at["word_starts"], at["folded_starts"].cast("Q"))
-    facets = FacetIndex(result.facet_keys, at["facet_key_numbers"].cast("I"))
+    # numpy takes a tenth of a second to import
+    from apidex.search.facet_columns import FacetColumns
+    from apidex.search.suffix_array import Bits, SortedNames, VerifiedNames
+
+    at = {name: view(memory, array) for name, array in result.arrays.items()}
+    catalogue = Catalogue(at["canonical"], at["bounds"], result.digest, result.categories)
+    folded = SortedNames(
+        Str(at["folded_names"]),
+        Bits(at["word_starts"]),
+        *(at["folded_starts"], at["folded_names"], at["suffixes"]),
+        *(at["positions"], at["name_ranks"], at["first_spellings"]),
+    )
+    index = VerifiedNames(Str(at["names"]), at["name_starts"], folded)
+    facets = FacetColumns(result.facet_keys, at["facet_key_numbers"])
     return IndexedCatalogue(Parsed(catalogue, result.report), index, SearchIndex.of(catalogue, folded, facets))

@@ -45,6 +45,13 @@ class SharedBuffer:
         start = len(self) + self.write(bytes(-len(self) % 8))
         return start, start + self.write(memoryview(part).cast("B"))
 
+    def reserve(self, size: int) -> tuple[Span, memoryview]:
+        """Append *size* zeros, and return where they lie and a view through which they can be written."""
+        start = len(self) + -len(self) % mmap.ALLOCATIONGRANULARITY
+        os.ftruncate(self.descriptor, start + size)
+        os.lseek(self.descriptor, 0, os.SEEK_END)
+        return (start, start + size), memoryview(mmap.mmap(self.descriptor, size, offset=start))
+
     def getvalue(self, *, free_in_thread: bool = False) -> memoryview:
         """Map all bytes written, by any process. The view outlives `close`.
 

@@ -5,20 +5,22 @@ reads INPUT, appends every array of the result to OUTPUT, and prints as JSON whe
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
+from stringzilla import Str
 
 from apidex.catalogue import codec, formats
-from apidex.catalogue.buffers import ByteBuffer, IntArray
+from apidex.catalogue.buffers import ByteBuffer, IntArray, narrowed
 from apidex.catalogue.catalogue import CatalogueSink, MemorySink
 from apidex.catalogue.entry import Entry
 from apidex.catalogue.formats import Parsed, Report
 from apidex.errors import CatalogueError, CodecError
-from apidex.indexing.shared_buffer import SharedBuffer, Span
+from apidex.indexing.shared_buffer import SharedBuffer
+from apidex.search import suffix_array
 from apidex.search.filters import FacetIndexBuilder, FacetKey
-from apidex.search.names import NameIndexBuilder
+from apidex.search.names import NameIndex, NameIndexBuilder
 from apidex.search.ranking import FoldedNamesBuilder
 
 READERS: dict[str, Callable[[memoryview, Any, CatalogueSink], Parsed]] = {
@@ -47,13 +49,13 @@ class IndexingSink:
 
 
 class BuildResult(msgspec.Struct, frozen=True, tag=True):
-    """What the worker built: *arrays* says where each array lies in the output."""
+    """What the worker built: *arrays* says where each array lies in the output, and the type of its items."""
 
     report: Report
     digest: str
     categories: int
     facet_keys: list[FacetKey]
-    arrays: dict[str, Span]
+    arrays: dict[str, "Array"]
 
 
 class BuildError(msgspec.Struct, frozen=True, tag=True):
@@ -74,19 +76,47 @@ def build(kind: str, argument: object, source: SharedBuffer, output: SharedBuffe
     catalogue = parsed.catalogue
     names, folded, facets = sink.names.finish(), sink.folded_names.finish(), sink.facets.finish()
     arrays: dict[str, ByteBuffer | IntArray] = {
-        "bounds": catalogue.bounds,
+        "bounds": narrowed(catalogue.bounds, catalogue.bounds[-1]),
         "names": memoryview(names.text),
-        "name_starts": names.starts,
+        "name_starts": narrowed(names.starts, names.starts[-1]),
         "folded_names": memoryview(folded.text),
-        "word_starts": folded.word_starts,
-        "folded_starts": folded.starts,
-        "facet_key_numbers": facets.key_numbers,
+        "word_starts": suffix_array.bits_of(sink.folded_names.word_starts),
+        "folded_starts": narrowed(folded.starts, folded.starts[-1]),
+        "facet_key_numbers": narrowed(facets.key_numbers, len(facets.keys)),
     }
     facet_keys = facets.keys
     del sink, names, folded, facets  # so that each array is released once it is written
-    spans = {name: output.append(arrays.pop(name)) for name in list(arrays)}
-    spans["canonical"] = 0, len(catalogue.canonical)
-    return BuildResult(parsed.report, catalogue.digest, catalogue.categories, facet_keys, spans)
+    written = {name: _written(arrays.pop(name), output) for name in list(arrays)}
+    written["canonical"] = 0, len(catalogue.canonical), "B"
+    written |= _suffixes(written, output)
+    return BuildResult(parsed.report, catalogue.digest, catalogue.categories, facet_keys, written)
+
+
+Array = tuple[int, int, str]
+"""Where an array begins and ends, in bytes, and the type of its items."""
+
+
+def view(memory: memoryview, array: Array) -> memoryview:
+    """Return the *array* that lies in *memory*."""
+    start, end, typecode = array
+    return memory[start:end].cast(typecode)  # type: ignore[call-overload,no-any-return] # of those that arrays have
+
+
+def _written(array: ByteBuffer | IntArray, output: SharedBuffer) -> Array:
+    return *output.append(array), memoryview(array).format
+
+
+def _suffixes(written: Mapping[str, Array], output: SharedBuffer) -> dict[str, Array]:
+    """Index the folded names that are in *output*, where the index goes, too."""
+    memory = output.getvalue()
+    text, starts, word_starts, names, name_starts = (
+        view(memory, written[name]) for name in ("folded_names", "folded_starts", "word_starts", "names", "name_starts")
+    )
+    size = suffix_array.item_size(starts)
+    span, suffixes = output.reserve(size * (len(text) - 1))
+    arrays = suffix_array.build(text, starts, word_starts, NameIndex(Str(names), name_starts), suffixes)
+    written = {name: _written(memoryview(array), output) for name, array in arrays._asdict().items()}
+    return {"suffixes": (*span, "I" if size == 4 else "Q"), **written}
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from heapq import nsmallest
-from itertools import chain
+from itertools import chain, compress
 from operator import attrgetter
 from typing import Any
 
@@ -196,33 +196,41 @@ class FacetIndex:
         """Every entry that *filters* accept, in catalogue order."""
         if not filters:
             return range(len(self.key_numbers))
-        accepted = self.accepted_keys(filters, range(len(self.keys)))
-        return [position for position, number in enumerate(self.key_numbers) if number in accepted]
+        every = range(len(self.key_numbers))
+        return list(compress(every, self.are_accepted(every, filters)))
 
-    def accepted_keys(self, filters: Filters, numbers: Iterable[int]) -> set[int]:
-        """The *numbers* of those keys that all *filters* accept."""
-        return {number for number in numbers if not self.rejecting_filters(filters, number)}
+    def are_accepted(self, positions: Sequence[int], filters: Filters) -> Sequence[bool]:
+        """For each of *positions* whether all *filters* accept the entry there."""
+        numbers = [self.key_numbers[position] for position in positions]
+        accepted = {number for number in set(numbers) if not self.rejecting_filters(filters, number)}
+        return [number in accepted for number in numbers]
 
     def rejecting_filters(self, filters: Filters, number: int) -> list[str]:
         """The filters that reject the key of this *number*."""
         key = self.keys[number]
         return [name for name, values in filters.items() if key[_PLACES[name]] not in values]
 
-    def facets(self, counts: Mapping[int, int], filters: Filters) -> dict[str, list[Facet]]:
-        """The facets of hits, of which *counts* says how many have the key of each number.
+    def facets(self, positions: Sequence[int], filters: Filters) -> dict[str, list[Facet]]:
+        """The facets of the hits at *positions*.
 
         A key that all filters accept counts in every facet, one that a single filter rejects in that filter's own.
         """
         found: dict[str, dict[str, int]] = {name: dict.fromkeys(filters.get(name, ()), 0) for name in FILTERS}
-        for number, count in counts.items():
+        for number, count in self._counts(positions).items():
             rejecting = self.rejecting_filters(filters, number)
             for name in (rejecting or FILTERS) if len(rejecting) < 2 else ():
                 if value := self.keys[number][_PLACES[name]]:
                     found[name][value] = found[name].get(value, 0) + count
-        return {name: _most_frequent(values, filters.get(name, ())) for name, values in found.items()}
+        return {name: most_frequent(values, filters.get(name, ())) for name, values in found.items()}
+
+    def _counts(self, positions: Sequence[int]) -> Mapping[int, int]:
+        """How many of the entries at *positions* have the key of each number."""
+        if len(positions) == len(self.key_numbers):
+            return self.key_counts
+        return Counter([self.key_numbers[position] for position in positions])
 
 
-def _most_frequent(counts: Mapping[str, int], always: Iterable[str]) -> list[Facet]:
+def most_frequent(counts: Mapping[str, int], always: Iterable[str]) -> list[Facet]:
     """The most frequent values first; at most MAX_FACET_VALUES, and *always* those."""
     kept = set(counts)
     if len(kept) > MAX_FACET_VALUES:

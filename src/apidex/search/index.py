@@ -45,18 +45,17 @@ class SearchIndex:
     @property
     def size(self) -> int:
         """Bytes of memory, without the catalogue and the vocabulary."""
-        return 2 * len(self.names.word_starts) + len(self.catalogue) * 12
+        return self.names.size + 4 * len(self.catalogue)
 
     def search(
         self, query: str, filters: Filters, *, sort: Sort = Sort.RELEVANCE, offset: int = 0, limit: int | None = None
     ) -> SearchResult:
         """The hits for *query* that *filters* accept, from *offset* on, at most *limit*; all entries if it is blank."""
         matches = self.names.matches(query)
-        counts = matches.key_counts(self.facets)
+        facets = matches.facets(self.facets, filters)
         if filters:
             matches = matches.accepted(self.facets, filters)
-        hits = self._hits(query, matches.page(sort, offset, limit))
-        return SearchResult(len(matches), hits, self.facets.facets(counts, filters))
+        return SearchResult(len(matches), self._hits(query, matches.page(sort, offset, limit)), facets)
 
     def suggest(self, query: str, limit: int) -> list[Hit]:
         """The best hits with distinct names; none for a blank query."""

@@ -46,6 +46,10 @@ class NameIndex:
         builder.add(names)
         return builder.finish()
 
+    def encoded(self, position: int) -> bytes:
+        """The UTF-8 of the name at *position*."""
+        return bytes(self.text[self.starts[position] + 1 : self.starts[position + 1]])
+
     def find(self, name: str, start: int = 0, limit: int | None = None) -> list[int]:
         """The positions of the names that contain *name*, case-sensitive, in order: from *start* on, at most *limit*."""
         needle, find, starts = name.encode(), self.text.find, self.starts

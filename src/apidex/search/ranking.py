@@ -6,17 +6,16 @@ that begins a word. Nothing here is a Python object for each name.
 
 from array import array
 from bisect import bisect_right
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from itertools import accumulate, chain, groupby, islice
+from itertools import accumulate, chain, compress, groupby, islice
 from typing import Protocol
 
 from stringzilla import Str
 
-from apidex.catalogue.buffers import ByteBuffer, IntArray
-from apidex.search.filters import FacetIndex, Filters
+from apidex.catalogue.buffers import IntArray
+from apidex.search.filters import Facet, FacetIndex, Filters
 from apidex.search.text import fold, fold_batch, highlighted, query_terms, to_ranges
 
 
@@ -52,11 +51,11 @@ class Matches(Protocol):
 
     def __len__(self) -> int: ...
 
-    def key_counts(self, facets: FacetIndex) -> Mapping[int, int]:
-        """How many have the facet key of each number, for the numbers that occur."""
+    def facets(self, index: FacetIndex, filters: Filters) -> dict[str, list[Facet]]:
+        """The facets: each counts those that all *filters* but its own accept."""
         ...
 
-    def accepted(self, facets: FacetIndex, filters: Filters) -> "Matches":
+    def accepted(self, index: FacetIndex, filters: Filters) -> "Matches":
         """Those that *filters* accept."""
         ...
 
@@ -75,24 +74,30 @@ _POSITION_BITS, _LENGTH_BITS = 40, 20
 _POSITION_MASK = (1 << _POSITION_BITS) - 1
 
 
+class Flags(Protocol):
+    """A flag for each byte of a text."""
+
+    def __getitem__(self, place: int, /) -> int: ...
+
+
 class FoldedNamesBuilder:
     """The arrays of FoldedNames while names are added."""
 
     def __init__(self) -> None:
-        self._text, self._word_starts, self._starts = bytearray(), bytearray(), array("Q")
+        self._text, self.word_starts, self._starts = bytearray(), bytearray(), array("Q")
 
     def add(self, names: Sequence[str]) -> None:
         """Append *names*."""
         lines, flags, sizes = fold_batch(names)
         self._starts.extend(accumulate(sizes[:-1], initial=len(self._text)))
         self._text += lines
-        self._word_starts += flags
+        self.word_starts += flags
 
     def finish(self) -> "FoldedNames":
         """Return all names added. The builder must not be used again."""
         self._starts.append(len(self._text))
         self._text += b"\n"
-        return FoldedNames(Str(self._text), self._word_starts, self._starts)
+        return FoldedNames(Str(self._text), self.word_starts, self._starts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,11 +108,16 @@ class FoldedNames:
     """
 
     text: Str
-    word_starts: ByteBuffer
+    word_starts: Flags
     starts: IntArray
 
     def __len__(self) -> int:
         return len(self.starts) - 1
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory."""
+        return 2 * int(self.text.nbytes) + 8 * len(self)
 
     def matches(self, query: str) -> Matches:
         """Every name that matches *query*; all for a blank one."""
@@ -195,13 +205,13 @@ class EveryName:
     def __len__(self) -> int:
         return len(self.positions)
 
-    def key_counts(self, facets: FacetIndex) -> Mapping[int, int]:
-        """As `Matches.key_counts`."""
-        return facets.key_counts if self.positions else {}
+    def facets(self, index: FacetIndex, filters: Filters) -> dict[str, list[Facet]]:
+        """As `Matches.facets`."""
+        return index.facets(self.positions, filters)
 
-    def accepted(self, facets: FacetIndex, filters: Filters) -> "EveryName":
+    def accepted(self, index: FacetIndex, filters: Filters) -> "EveryName":
         """As `Matches.accepted`."""
-        return replace(self, positions=facets.positions(filters) if self.positions else ())
+        return replace(self, positions=index.positions(filters)) if self.positions else self
 
     def page(self, sort: Sort, offset: int, limit: int | None) -> list[tuple[int, Rank | None]]:
         """As `Matches.page`."""
@@ -223,15 +233,16 @@ class _ScannedMatches:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def key_counts(self, facets: FacetIndex) -> Mapping[int, int]:
-        """As `Matches.key_counts`."""
-        keys = facets.key_numbers
-        return Counter([keys[number & _POSITION_MASK] for number in self.numbers])
+    def facets(self, index: FacetIndex, filters: Filters) -> dict[str, list[Facet]]:
+        """As `Matches.facets`."""
+        return index.facets(self._positions(), filters)
 
-    def accepted(self, facets: FacetIndex, filters: Filters) -> "_ScannedMatches":
+    def accepted(self, index: FacetIndex, filters: Filters) -> "_ScannedMatches":
         """As `Matches.accepted`."""
-        keys, accepted = facets.key_numbers, facets.accepted_keys(filters, self.key_counts(facets))
-        return replace(self, numbers=[each for each in self.numbers if keys[each & _POSITION_MASK] in accepted])
+        return replace(self, numbers=list(compress(self.numbers, index.are_accepted(self._positions(), filters))))
+
+    def _positions(self) -> list[int]:
+        return [number & _POSITION_MASK for number in self.numbers]
 
     def page(self, sort: Sort, offset: int, limit: int | None) -> list[tuple[int, Rank | None]]:
         """As `Matches.page`."""

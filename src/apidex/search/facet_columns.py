@@ -1,0 +1,107 @@
+"""Filters and facets of a large catalogue: the same as those of `filters`, in arrays. Pure.
+
+Each filter has a column: for each facet key the number of the value that it has for this filter.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apidex.search.filters import FILTERS, MAX_FACET_VALUES, Facet, FacetIndex, Filters, most_frequent
+
+
+@dataclass(frozen=True)
+class _Column:
+    """The *numbers* of the values of all keys; *values* are in the order of their characters."""
+
+    values: list[str]
+    numbers: NDArray[np.int32]
+
+    def accepts(self, values: frozenset[str]) -> NDArray[np.bool_]:
+        """For each key whether its value is one of *values*."""
+        wanted = [number for value in values if (number := self.places.get(value)) is not None]
+        return np.isin(self.numbers, wanted)
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """The number of each value."""
+        return {value: number for number, value in enumerate(self.values)}
+
+
+@dataclass(frozen=True, eq=False)
+class FacetColumns(FacetIndex):
+    """A FacetIndex that counts with numpy."""
+
+    @cached_property
+    def _columns(self) -> dict[str, _Column]:
+        columns = {}
+        for name, of_keys in zip(FILTERS, zip(*self.keys, strict=True), strict=True):
+            values = sorted(set(of_keys))
+            places = {value: number for number, value in enumerate(values)}
+            columns[name] = _Column(values, np.array([places[value] for value in of_keys], np.int32))
+        return columns
+
+    @cached_property
+    def _key_counts(self) -> NDArray[np.int64]:
+        return self._counted(np.asarray(self.key_numbers))
+
+    @cached_property
+    def key_counts(self) -> Mapping[int, int]:
+        """As `FacetIndex.key_counts`."""
+        return dict(enumerate(self._key_counts.tolist()))
+
+    def _counted(self, numbers: NDArray[Any]) -> NDArray[np.int64]:
+        """How often each number of a key is among *numbers*."""
+        return np.bincount(numbers, minlength=len(self.keys))
+
+    def _rejections(self, filters: Filters) -> tuple[dict[str, NDArray[np.bool_]], NDArray[np.int64]]:
+        """For each key whether each of *filters* rejects it, and how many do."""
+        rejects = {name: ~self._columns[name].accepts(values) for name, values in filters.items()}
+        return rejects, np.sum([np.zeros(len(self.keys), np.int8), *rejects.values()], axis=0)
+
+    def are_accepted(self, positions: Sequence[int], filters: Filters) -> Sequence[bool]:
+        """As `FacetIndex.are_accepted`."""
+        return memoryview((self._rejections(filters)[1] == 0)[self._numbers(positions)])
+
+    def _numbers(self, positions: Sequence[int]) -> NDArray[Any]:
+        """The number of the key at each of *positions*."""
+        numbers: NDArray[Any] = np.asarray(self.key_numbers)
+        if isinstance(positions, range):
+            return numbers[positions.start : positions.stop]
+        chosen: NDArray[Any] = numbers[np.asarray(positions)]
+        return chosen
+
+    def positions(self, filters: Filters) -> Sequence[int]:
+        """As `FacetIndex.positions`."""
+        every = range(len(self.key_numbers))
+        return np.flatnonzero(self.are_accepted(every, filters)).astype(np.uint32).data if filters else every
+
+    def facets(self, positions: Sequence[int], filters: Filters) -> dict[str, list[Facet]]:
+        """As `FacetIndex.facets`."""
+        is_all = len(positions) == len(self.key_numbers)
+        counts = self._key_counts if is_all else self._counted(self._numbers(positions))
+        rejects, rejections = self._rejections(filters)
+        found = {}
+        for name, column in self._columns.items():
+            counted = rejections == rejects.get(name, 0)  # no other filter rejects it
+            sums = np.bincount(column.numbers[counted], counts[counted], len(column.values)).astype(np.int64)
+            if "" in column.places:  # keys without a value
+                sums[column.places[""]] = 0
+            requested = filters.get(name, frozenset())
+            shown = [column.places[value] for value in requested if value in column.places] + _largest(sums)
+            values = {column.values[number]: int(sums[number]) for number in shown}
+            found[name] = most_frequent(dict.fromkeys(requested, 0) | values, requested)
+        return found
+
+
+def _largest(counts: NDArray[np.int64]) -> list[int]:
+    """The numbers of the MAX_FACET_VALUES largest of *counts* that are not 0; of equal ones the first."""
+    numbers = np.flatnonzero(counts)
+    if len(numbers) > MAX_FACET_VALUES:
+        order = (counts.max() - counts[numbers]) << 32 | numbers
+        numbers = np.partition(order, MAX_FACET_VALUES)[:MAX_FACET_VALUES] & (1 << 32) - 1
+    return [int(number) for number in numbers]
