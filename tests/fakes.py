@@ -10,7 +10,7 @@ from datetime import timedelta
 import msgspec
 
 from apidex.catalogue.entry import Entry
-from apidex.errors import StoreError, UpstreamError
+from apidex.errors import CodecError, StoreError, UpstreamError
 from apidex.replication.metadata import ACCEPT, REJECT, StoredCatalogue, StoredState
 from apidex.replication.upstream import Fetched, NotModified
 from apidex.replication.validators import Validators
@@ -82,6 +82,10 @@ class FakeUpstream:
         return NotModified(validators) if validators.etag == tag else Fetched(self._body, Validators(etag=tag))
 
 
+UNWRITABLE = ("oom", "readonly")
+"""What Redis refuses with when it can be read, but not written to."""
+
+
 class FakeRedis:
     """What one Redis holds for a fleet, and its clock; FakeStore is how a replica reaches it."""
 
@@ -109,7 +113,9 @@ class FakeRedis:
         return self.clock.wall()
 
     def state(self) -> StoredState:
-        return StoredState(self.now(), self.stored, self.failures, self.retry_at, self.activate_at, self.override)
+        unwritable = self.error if self.error and self.error.reason in UNWRITABLE else None
+        state = (self.now(), self.stored, self.failures, self.retry_at, self.activate_at, self.override)
+        return StoredState(*state, unwritable=unwritable)
 
     def may_write(self, expected: int | None) -> bool:
         return (self.stored.stamp if self.stored else None) == expected
@@ -117,6 +123,10 @@ class FakeRedis:
     def stored_at(self) -> float:
         stored_at = self.stored.validated_at if self.stored else 0.0
         return stored_at if stored_at <= self.now() else 0.0
+
+
+def loaded(payload: bytes | None) -> bytes | CodecError:
+    return CodecError("missing", "no payload") if payload is None else payload
 
 
 class FakeStore:
@@ -129,8 +139,9 @@ class FakeStore:
 
     async def reach(self, verb: str) -> None:
         """On the way to Redis; the simulation puts its faults here."""
-        if self.redis.error:
-            raise self.redis.error
+        error = self.redis.error
+        if error and not (error.reason in UNWRITABLE and verb in ("read", "load")):
+            raise error
 
     async def come_back(self, verb: str) -> None:
         """On the way back from Redis, when what was asked is done."""
@@ -145,9 +156,9 @@ class FakeStore:
         async with self._trip("read") as redis:
             return redis.state()
 
-    async def load(self) -> tuple[StoredState, bytes | None]:
+    async def load(self) -> tuple[StoredState, bytes | CodecError]:
         async with self._trip("load") as redis:
-            return redis.state(), redis.payload
+            return redis.state(), loaded(redis.payload)
 
     async def publish(self, catalogue: StoredCatalogue, payload: bytes, expected: int | None, lead: timedelta) -> bool:
         async with self._trip("publish") as redis:
@@ -162,9 +173,9 @@ class FakeStore:
                 redis.failures, redis.retry_at = 0, 0.0
             return done
 
-    async def load_before(self) -> tuple[StoredState, bytes | None]:
+    async def load_before(self) -> tuple[StoredState, bytes | CodecError]:
         async with self._trip("load") as redis:
-            return replace(redis.state(), catalogue=redis.stored_before), redis.payload_before
+            return replace(redis.state(), catalogue=redis.stored_before), loaded(redis.payload_before)
 
     async def roll_back(self, lead: timedelta) -> bool:
         async with self._trip("publish") as redis:

@@ -12,7 +12,7 @@ UpstreamReason = Literal[
 ]
 CatalogueReason = Literal["format", "empty", "unreadable", "shrunk", "internal"]
 CodecReason = Literal["missing", "damaged", "version", "digest", "too_large"]
-StoreReason = Literal["connect", "timeout", "auth", "oom", "readonly", "loading", "response", "type", CodecReason]
+StoreReason = Literal["connect", "timeout", "auth", "oom", "readonly", "loading", "cluster", "response", CodecReason]
 StateReason = Literal["read", "write", "damaged", "version", "digest", "too_large"]
 Reason = TypeVar("Reason", bound=str)
 

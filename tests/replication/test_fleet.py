@@ -306,8 +306,8 @@ async def test_replicas_that_hold_different_shares_for_enough_do_not_fight(fleet
         lambda client, key: client.hset(key, "stamp", "abc"),
         lambda client, key: client.hset(key, "failures", "abc"),
         lambda client, key: client.hset(key, "checked_at", "1" + "0" * 400),
-        lambda client, key: client.hset(key, b"\xff\xfe", "x"),
         lambda client, key: client.hset(key, "source", b"\xff"),
+        lambda client, key: client.hset(key, "etag", b"\xff"),
         lambda client, key: client.rename(key, "elsewhere"),
     ],
 )
@@ -317,7 +317,7 @@ async def test_a_malformed_metadata_hash_is_replaced_once_without_asking_the_ups
         refresher = refresher_of(upstream, SystemClock(), None, store=store)
         await refresher.turn()
         before = refresher.current.version
-        await damage(store._client, store._hash)
+        await damage(store._client, store.keys.head)
         for _ in range(4):
             await refresher.turn()
         stored = (await store.read()).catalogue

@@ -26,7 +26,7 @@ RESTAMPED = "has the same content under another stamp"
 LATER = "was validated later than the local one"
 EARLIER = "was validated earlier than the local one"
 PARTIAL = "has less than `APIDEX_MIN_ENTRIES_RATIO` of our entries, comes from the same source, and its size was never checked"
-UNREADABLE = "cannot be read (truncated, wrong digest, other version, other type)"
+UNREADABLE = "cannot be read (truncated, too large, wrong digest or size, other version, other type)"
 MALFORMED = "has a metadata hash that Apidex did not write"
 
 

@@ -2,12 +2,16 @@
 
 import asyncio
 import functools
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from apidex.catalogue import codec, formats
+from apidex.errors import UpstreamError
 from apidex.replication.freshness import State
 from apidex.replication.refresher import Refresher
+from apidex.replication.validators import NO_VALIDATORS
 from conftest import running_app
 from fakes import FakeClock, FakeRedis, FakeStore, FakeUpstream, publicapis
 from refreshers import HOUR, refresher_of
@@ -153,8 +157,56 @@ async def test_what_was_refused_is_not_taken_for_known(refresher, upstream, cloc
     upstream.sends(b"<html>")
     for _ in range(3):
         await refreshed(refresher)
-    assert len(set(upstream.asked[1:])) == 1
+    assert [validators.etag == "" for validators in upstream.asked] == [True, False, True, True]
     assert refresher.stats.refreshes["refused"] == 3
+
+
+@pytest.mark.parametrize("reason", ["status", "broken", "timeout", "too_large"])
+async def test_after_a_failure_that_its_condition_may_have_caused_a_fetch_has_none(refresher, upstream, clock, reason):
+    """As of servers that refuse a long ETag with 431."""
+    await refresher.turn()
+    has = upstream.fetch
+
+    async def refuses_conditions(validators):
+        if validators != NO_VALIDATORS:
+            raise UpstreamError(reason, "the condition is refused")
+        return await has(validators)
+
+    upstream.fetch = refuses_conditions
+    await refreshed(refresher)
+    assert refresher.stats.failed_in_a_row == 1
+    clock.passes(refresher.next_refresh_in())
+    await refresher.turn()
+    assert (refresher.stats.failed_in_a_row, refresher.age()) == (0, 0)
+
+
+async def test_conditions_are_made_only_of_what_this_replica_heard_from_the_upstream_and_for_a_day(
+    refresher, upstream, clock, redis
+):
+    other = refresher_of(upstream, clock, redis)
+    await refresher.turn()
+    await other.turn()
+    conditional = []
+    for replica in [refresher, other, *[other] * 30]:
+        await refreshed(replica)
+        conditional.append(upstream.asked[-1] != NO_VALIDATORS)
+    assert conditional[:5] == [True, False, True, True, True]
+    assert conditional.count(False) == 2, "the other one at first, and after a day"
+
+
+async def test_a_forged_copy_with_the_real_etag_is_not_confirmed(refresher, upstream, clock, redis):
+    other = refresher_of(upstream, clock, redis)
+    await refresher.turn()
+    real = refresher.current.catalogue.digest
+    forged = formats.parse(publicapis("Forged", *"abcde"))
+    redis.stored = replace(redis.stored, stamp=redis.stored.stamp + 1, digest=forged.catalogue.digest)
+    redis.payload = codec.to_bytes(forged)
+    for replica in (refresher, other):
+        await replica.turn()
+        assert replica.current.catalogue.names()[0] == "Forged"
+    await refreshed(other)
+    await refresher.turn()
+    assert {refresher.current.catalogue.digest, other.current.catalogue.digest, redis.stored.digest} == {real}
 
 
 async def test_back_off_grows_while_the_upstream_is_down_and_is_reset_when_it_is_back(refresher, upstream, clock):

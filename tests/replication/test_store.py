@@ -1,6 +1,8 @@
 """The contract of RedisStore, which the fake of other tests, the embedded Redis and a real one keep alike."""
 
 import asyncio
+import contextlib
+import functools
 import uuid
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -48,7 +50,7 @@ async def redis_store(request):
 
 async def catalogue_of(store, **others) -> StoredCatalogue:
     now = (await store.read()).now
-    first = (1_795_000_000_123, "ab" * 32, 7, True, now - 5, "https://ü.example/", Validators('"é"', "yesterday"))
+    first = (int(now * 1000), "ab" * 32, 7, True, now - 5, "https://ü.example/", Validators('W/"e"', "yesterday"))
     return replace(StoredCatalogue(*first), **others)
 
 
@@ -66,7 +68,7 @@ def same(one: StoredCatalogue, other: StoredCatalogue) -> bool:
 async def test_there_is_nothing_at_first(store):
     state = await store.read()
     assert (state.catalogue, state.failures, state.retry_at) == (None, 0, 0)
-    assert (await store.load())[1] is None
+    assert (await store.load())[1].reason == "missing"
 
 
 async def test_what_is_published_is_read(store):
@@ -94,9 +96,9 @@ async def test_a_publication_says_when_all_activate_it(store):
 )
 async def test_a_publication_without_a_moment_is_activated_at_once(redis_store, moment):
     await published(redis_store)
-    await redis_store._client.hset(redis_store._hash, "activate_at", moment or "0")
+    await redis_store._client.hset(redis_store.keys.head, "activate_at", moment or "0")
     if not moment:
-        await redis_store._client.hdel(redis_store._hash, "activate_at")
+        await redis_store._client.hdel(redis_store.keys.head, "activate_at")
     state = await redis_store.read()
     assert (state.catalogue is not None, state.activate_at) == (True, 0)
 
@@ -105,7 +107,7 @@ async def test_the_catalogue_before_is_kept_until_another_content_is_published(s
     first = await published(store, b"first")
     again = replace(first, stamp=first.stamp + 1)
     assert await store.publish(again, b"again", first.stamp, NOW)
-    assert (await store.load_before())[1] is None
+    assert (await store.load_before())[1].reason == "missing"
     assert await store.publish(replace(again, stamp=again.stamp + 1, digest="cd" * 32), b"second", again.stamp, NOW)
     state, payload = await store.load_before()
     assert (same(state.catalogue, again), payload) == (True, b"again")
@@ -143,12 +145,12 @@ async def test_an_operator_lets_one_catalogue_in(store):
 async def test_an_override_ends_by_itself_and_one_of_another_type_is_none(redis_store):
     first = await published(redis_store)
     await redis_store.accept()
-    assert 0 < await redis_store._client.pttl(redis_store._override) <= 86_400_000
+    assert 0 < await redis_store._client.pttl(redis_store.keys.override) <= 86_400_000
     await redis_store.publish(replace(first, stamp=first.stamp + 1, digest="cd" * 32), b"2", first.stamp, NOW)
     await redis_store.roll_back(NOW)
-    assert 0 < await redis_store._client.pttl(redis_store._override) <= 86_400_000
-    await redis_store._client.delete(redis_store._override)
-    await redis_store._client.rpush(redis_store._override, "x")
+    assert 0 < await redis_store._client.pttl(redis_store.keys.override) <= 86_400_000
+    await redis_store._client.delete(redis_store.keys.override)
+    await redis_store._client.rpush(redis_store.keys.override, "x")
     stored = (await redis_store.read()).catalogue
     assert await redis_store.publish(replace(stored, stamp=stored.stamp + 1), b"3", stored.stamp, NOW)
 
@@ -181,8 +183,8 @@ async def test_no_validation_is_in_the_future(store):
 
 async def test_a_confirmation_is_recorded_but_never_an_earlier_one(store):
     first = await published(store)
-    confirmed = replace(first, validated_at=first.validated_at + 2, validators=Validators("new", ""))
-    for validated_at, validators in ((first.validated_at + 2, "new"), (first.validated_at - 100, "old")):
+    confirmed = replace(first, validated_at=first.validated_at + 2, validators=Validators('"new"'))
+    for validated_at, validators in ((first.validated_at + 2, '"new"'), (first.validated_at - 100, '"old"')):
         assert await store.confirm(first.stamp, validated_at, Validators(validators, ""))
         assert same((await store.read()).catalogue, confirmed)
     assert not await store.confirm(first.stamp - 1, first.validated_at + 3, Validators())
@@ -206,7 +208,7 @@ async def test_a_catalogue_is_dropped_only_if_it_is_still_that_one(store):
     catalogue = await published(store)
     assert not await store.drop(catalogue.stamp + 1)
     assert await store.drop(catalogue.stamp)
-    assert (await store.load())[1] is None
+    assert (await store.load())[1].reason == "missing"
     assert await store.publish(catalogue, b"1", None, NOW)
 
 
@@ -225,11 +227,11 @@ async def test_the_lease_has_one_holder_and_an_end(store):
 
 
 async def test_a_hash_of_another_type_is_no_catalogue_and_is_replaced(redis_store):
-    await redis_store._client.set(redis_store._hash, "text")
+    await redis_store._client.set(redis_store.keys.head, "text")
     assert (await redis_store.read()).catalogue is None
     await published(redis_store)
     assert (await redis_store.load())[1] == b"1"
-    await redis_store._client.set(redis_store._hash, "text")
+    await redis_store._client.set(redis_store.keys.head, "text")
     await redis_store.back_off(1, LONG)
     assert (await redis_store.read()).failures == 1
 
@@ -237,25 +239,23 @@ async def test_a_hash_of_another_type_is_no_catalogue_and_is_replaced(redis_stor
 @pytest.mark.parametrize("field", ["stamp", "checked_at", "entries", "digest", "failures", "activate_at"])
 async def test_a_hash_that_makes_no_sense_is_no_catalogue(redis_store, field):
     await published(redis_store)
-    await redis_store._client.hset(redis_store._hash, field, b"\xff\xfe")
+    await redis_store._client.hset(redis_store.keys.head, field, b"\xff\xfe")
     stored = (await redis_store.read()).catalogue
     assert stored is None or field == "digest"
 
 
 async def test_a_payload_of_another_type_does_not_exist_and_is_replaced(redis_store):
     catalogue = await published(redis_store)
-    await redis_store._client.delete(redis_store._payload)
-    await redis_store._client.rpush(redis_store._payload, "x")
-    assert (await redis_store.load())[1] is None
+    await redis_store._client.delete(redis_store.keys.payload)
+    await redis_store._client.rpush(redis_store.keys.payload, "x")
+    assert (await redis_store.load())[1].reason == "missing"
     assert await redis_store.publish(replace(catalogue, stamp=catalogue.stamp + 1), b"2", catalogue.stamp, NOW)
     assert (await redis_store.load())[1] == b"2"
 
 
 async def test_a_payload_that_is_too_long_is_not_loaded(redis_store):
     await published(redis_store, bytes(10_001))
-    with pytest.raises(StoreError) as error:
-        await redis_store.load()
-    assert error.value.reason == "too_large"
+    assert (await redis_store.load())[1].reason == "too_large"
 
 
 @pytest.fixture
@@ -303,22 +303,176 @@ async def test_an_answer_that_came_too_late_is_not_taken_for_the_next(redis_serv
         catalogue = await published(store)
         for _ in range(10):
             redis_server.pauses()
-            store._timeout = 0.02
-            with pytest.raises(StoreError, match="Redis: "):
+            store._timeout = timedelta(seconds=0.02)
+            with pytest.raises(StoreError, match="Redis did not answer in time"):
                 await store.read()
             redis_server.goes_on()
-            store._timeout = 60
+            store._timeout = timedelta(minutes=1)
             assert same((await store.read()).catalogue, catalogue)
             assert await store.renew("a token that holds nothing", LONG) is False
 
 
-async def test_a_lease_and_a_back_off_without_an_end_do_not_stop_the_fleet():
-    async with open_store("", prefix=uuid.uuid4().hex, **PLAIN) as store:
-        await store._client.set(store._lease, "x")
-        assert await store.lease("mine", LONG)
-        await store._client.hset(store._hash, "retry_at", "9999999999999999")
+@pytest.mark.parametrize("milliseconds", [None, 366 * 86_400_000])
+async def test_a_lease_that_lasts_longer_than_any_is_replaced(redis_store, milliseconds):
+    await redis_store._client.set(redis_store.keys.lease, "x", px=milliseconds)
+    assert await redis_store.lease("mine", LONG)
+    assert not await redis_store.lease("another", LONG)
+    assert 0 < await redis_store._client.pttl(redis_store.keys.lease) <= LONG.total_seconds() * 1000
+
+
+DAY = 86_400_000
+BACK_OFFS = {
+    "longer than a day": {"failed_at": 0, "retry_at": DAY + 1},
+    "begins later than now": {"failed_at": 5_000, "retry_at": 6_000},
+    "without a beginning": {"retry_at": DAY},
+    "ends before it begins": {"failed_at": -1_000, "retry_at": -2_000},
+}
+
+
+@pytest.mark.parametrize("fields", BACK_OFFS.values(), ids=BACK_OFFS)
+async def test_a_back_off_that_no_replica_has_written_does_not_count(redis_store, fields):
+    now = int((await redis_store.read()).now * 1000)
+    await redis_store._client.hset(
+        redis_store.keys.head, mapping={name: now + moment for name, moment in fields.items()}
+    )
+    state = await redis_store.read()
+    assert (state.retry_at, state.malformed) == (0, False)
+
+
+NOT_WRITTEN = {
+    "a stamp far ahead": {"stamp": b"9999999999999999"},
+    "a stamp with zeros before it": {"stamp": b"0000000000000007"},
+    "digits of another script": {"stamp": "١٢٣".encode()},
+    "a hexadecimal number": {"checked_at": b"0x10"},
+    "a number with an exponent": {"checked_at": b"1e3"},
+    "a sign": {"entries": b"-1"},
+    "a space": {"entries": b" 1"},
+    "a validation far ahead": {"checked_at": b"9999999999999"},
+    "a field of many megabytes": {"digest": bytes(2**24)},
+    "a digest in capitals": {"digest": b"AB" * 32},
+    "another flag": {"vetted": b"2"},
+    "control characters in the source": {"source": b"https://upstream.example/\x1b[2J"},
+    "a million failures": {"failures": b"1000000"},
+}
+
+
+@pytest.mark.parametrize("fields", NOT_WRITTEN.values(), ids=NOT_WRITTEN)
+async def test_a_hash_that_no_replica_can_have_written_is_malformed(redis_store, fields):
+    await published(redis_store)
+    await redis_store._client.hset(redis_store.keys.head, mapping=fields)
+    state = await redis_store.read()
+    assert (state.catalogue, state.malformed) == (None, True)
+    await redis_store.reset()
+    catalogue = await published(redis_store)
+    assert same((await redis_store.read()).catalogue, catalogue)
+
+
+@pytest.mark.parametrize("etag", [b'"a\r\nx: y"', b"no quotes", '"é"'.encode(), b'"' + bytes(2**24) + b'"'])
+async def test_validators_that_no_request_may_have_count_as_none(redis_store, etag):
+    await published(redis_store)
+    await redis_store._client.hset(redis_store.keys.head, "etag", etag)
+    state = await redis_store.read()
+    assert state.catalogue.validators == Validators("", "yesterday")
+
+
+async def test_nothing_else_in_the_hash_outlives_a_publication(redis_store):
+    first = await published(redis_store)
+    await redis_store._client.hset(redis_store.keys.head, "another", bytes(2**20))
+    assert await redis_store.publish(replace(first, stamp=first.stamp + 1), b"2", first.stamp, NOW)
+    assert not await redis_store._client.hexists(redis_store.keys.head, "another")
+
+
+@pytest.mark.parametrize("moment", [b"0x7fffffffffffff", b"9999999999999999", b"nan", b"zero"])
+async def test_the_fence_reads_numbers_as_replicas_do(redis_store, moment):
+    first = await published(redis_store)
+    await redis_store._client.hset(redis_store.keys.head, "checked_at", moment)
+    assert await redis_store.publish(replace(first, stamp=first.stamp + 1), b"2", first.stamp, NOW)
+
+
+@pytest.mark.parametrize("left", [None, 366 * DAY])
+async def test_an_override_that_does_not_end_within_a_day_is_none(redis_store, left):
+    await redis_store._client.set(redis_store.keys.override, f"reject:{'ab' * 32}", px=left)
+    assert (await redis_store.read()).override == ""
+    await redis_store._client.pexpire(redis_store.keys.override, DAY)
+    assert (await redis_store.read()).rejected == "ab" * 32
+
+
+REFUSALS = {
+    "full": ("CONFIG SET maxmemory 1", "oom", "memory is full"),
+    "a read-only replica": ("REPLICAOF 127.0.0.1 1", "readonly", "read-only replica"),
+    "too few replicas": ("CONFIG SET min-replicas-to-write 1", "readonly", "too few replicas"),
+    "no right to write": ("ACL SETUSER default -set", "auth", "ACL does not allow"),
+}
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("command", "reason", "text"), REFUSALS.values(), ids=REFUSALS)
+async def test_a_redis_that_can_only_be_read_says_so_and_what_it_holds(redis_server, command, reason, text):
+    async with open_store(redis_server.url, prefix="refusals", **PLAIN) as store:
+        catalogue = await published(store)
+        redis_server.tell(*command.split())
         state = await store.read()
-        assert state.retry_at - state.now <= 86_400
+        assert same(state.catalogue, catalogue)
+        assert (state.unwritable.reason, text in str(state.unwritable)) == (reason, True), state.unwritable
+        with pytest.raises(StoreError, match=text):
+            await store.lease("token", LONG)
+
+
+UNUSABLE = {
+    "no scripts": ("ACL SETUSER default -@scripting", "auth", "ACL does not allow"),
+    "a password": ("CONFIG SET requirepass secret", "auth", "requires a password"),
+}
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("command", "reason", "text"), UNUSABLE.values(), ids=UNUSABLE)
+async def test_a_redis_that_is_of_no_use_says_why(redis_server, command, reason, text):
+    redis_server.tell(*command.split())
+    async with open_store(redis_server.url, prefix="unusable", **PLAIN) as store:
+        for _ in range(2):
+            with pytest.raises(StoreError, match=text) as error:
+                await store.read()
+            assert error.value.reason == reason
+
+
+ANSWERS = {
+    b"+OK": ("response", "no Redis gives"),
+    b"*0": ("response", "no Redis gives"),
+    b":7": ("response", "no Redis gives"),
+    b"$-1": ("response", "no Redis gives"),
+    b"*9\r\n" + b":1\r\n" * 8 + b":1": ("response", "no Redis gives"),
+    b"HTTP/1.1 400 Bad Request": ("response", "no Redis gives"),
+    b"-MOVED 3999 127.0.0.1:6381": ("cluster", "node of a cluster"),
+    b"-CLUSTERDOWN Hash slot not served": ("cluster", "node of a cluster"),
+    b"-READONLY You can't write against a read only replica.": ("readonly", "read-only replica"),
+    b"-NOAUTH Authentication required.": ("auth", "requires a password"),
+    b"-WRONGPASS invalid username-password pair or user is disabled.": ("auth", "refuses the user or the password"),
+    b"-NOPERM this user has no permissions to run the 'eval' command": ("auth", "ACL does not allow"),
+    b"-ERR unknown command 'eval', with args beginning with:": ("auth", "does not have a command"),
+    b"-OOM command not allowed when used memory > 'maxmemory'.": ("oom", "memory is full"),
+    b"-LOADING Redis is loading the dataset in memory": ("loading", "loads its data"),
+    b"-MASTERDOWN Link with MASTER is down": ("readonly", "lost its master"),
+    b"-MISCONF Redis is configured to save RDB snapshots": ("readonly", "cannot save"),
+    b"-ERR something new": ("response", "answered with an error: ERR something new"),
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS, ids=lambda answer: answer[:12].decode())
+async def test_whatever_is_answered_is_an_error_in_plain_words(answer):
+    reason, text = ANSWERS[answer]
+
+    async def answers(reader, writer):
+        with contextlib.closing(writer):
+            while words := await reader.read(65_536):
+                writer.write(b"+OK\r\n" * words.count(b"CLIENT") + (answer + b"\r\n") * words.count(b"EVAL"))
+
+    server = await asyncio.start_server(answers, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, open_store(f"redis://127.0.0.1:{port}", prefix="answers", **PLAIN) as store:
+        for method in (store.read, functools.partial(store.lease, "token", LONG)):
+            with pytest.raises(StoreError) as error:
+                await method()
+            assert (error.value.reason, text in str(error.value)) == (reason, True), error.value
 
 
 def test_a_url_is_shown_without_its_password():

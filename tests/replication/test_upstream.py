@@ -188,24 +188,6 @@ async def test_a_304_to_validators_that_were_not_sent_is_an_error():
             await fetch(wire.url, Validators("a"))
 
 
-async def test_after_a_refused_condition_the_next_fetch_has_none():
-    async def refuses_conditions(head, *streams) -> None:
-        conditional = b"if-none-match" in head.lower()
-        refusal = answers(b"", "431 Request Header Fields Too Large")
-        await (refusal if conditional else answers(b"x", etag='"2"'))(head, *streams)
-
-    async with wire_server() as wire, open_upstream(wire.url, timedelta(seconds=60), LIMIT) as upstream:
-        wire.behaves = refuses_conditions
-        validators = Validators('"1"', "yesterday")
-        with pytest.raises(UpstreamError, match="431"):
-            await upstream.fetch(validators)
-        fetched = await upstream.fetch(validators)
-        assert fetched == Fetched(b"x", Validators('"2"'))
-        assert b"if-" not in wire.heads[1].lower()
-        wire.behaves = answers(b"", "304 Not Modified")
-        assert await upstream.fetch(fetched.validators) == NotModified(fetched.validators)
-
-
 @pytest.mark.parametrize("target", ["http://upstream.example/b", "ftp://upstream.example/b", "file:///etc/passwd"])
 async def test_a_redirect_that_is_not_allowed_is_refused_before_anything_is_sent(target):
     asked = []

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 from apidex.errors import CatalogueError, UpstreamError
@@ -12,7 +12,10 @@ from apidex.replication.clock import Clock
 from apidex.replication.snapshot import Snapshot
 from apidex.replication.status import FetchFailure, FetchOutcome, RefreshStats, broken
 from apidex.replication.upstream import NotModified, Upstream
-from apidex.replication.validators import NO_VALIDATORS
+from apidex.replication.validators import NO_VALIDATORS, Validators
+
+_PROVEN_FOR = 86_400.0
+"""Seconds for which an answer of the upstream proves what its validators stand for."""
 
 T = TypeVar("T")
 
@@ -24,9 +27,21 @@ class Offload(Protocol):
         """Return what *function* returns."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Proof:
+    """The upstream gave *validators* with the catalogue of this *digest*, to this replica, at the moment *at*."""
+
+    digest: str
+    validators: Validators
+    at: float
+
+
 @dataclass
 class Fetcher:
     """Asks *upstream*, and checks its answer.
+
+    Only validators that this replica got from the upstream with the very catalogue are sent, for a day and until a fetch fails:
+    with those that others put into Redis, a forged catalogue could be confirmed for ever.
 
     *build* makes a catalogue of the answer's bytes, or raises CatalogueError. *min_entries_ratio* is the share of its entries
     that the catalogue must keep from one answer to the next.
@@ -38,57 +53,68 @@ class Fetcher:
     clock: Clock
     offload: Offload
     stats: RefreshStats
+    _proof: _Proof | None = field(default=None, init=False)
 
     async def fetch(
         self,
         current: Snapshot,
-        newest_stamp: int,
+        stamp: int,
         entries_before: Callable[[], int],
         *,
-        poll: Callable[[], Awaitable[bool]],
+        poll: Callable[[], Awaitable[None]],
         pause: Callable[[], float],
-    ) -> Snapshot | FetchFailure | None:
-        """Return what the upstream has: *current* with its validation, or another snapshot under a stamp above *newest_stamp*.
+    ) -> Snapshot | FetchFailure:
+        """Return what the upstream has: *current* with its validation, or another snapshot under *stamp*.
 
         The polls continue meanwhile, since an upstream that hangs must not keep a replica from what the others have. *poll* is
-        called after each *pause*, and None is returned as soon as it says no. *entries_before* is called when the answer is
-        there; 0 if unknown.
+        called after each *pause*. *entries_before* is called when the answer is there; 0 if unknown.
         """
-        fetching = asyncio.create_task(self._fetch(current, newest_stamp, entries_before))
+        fetching = asyncio.create_task(self._fetch(current, stamp, entries_before))
         try:
             while not (await asyncio.wait({fetching}, timeout=pause()))[0]:
-                if not await poll():
-                    return None
+                await poll()
             return fetching.result()
         finally:
             fetching.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await fetching
 
-    async def _fetch(
-        self, current: Snapshot, newest_stamp: int, entries_before: Callable[[], int]
-    ) -> Snapshot | FetchFailure:
+    async def _fetch(self, current: Snapshot, stamp: int, entries_before: Callable[[], int]) -> Snapshot | FetchFailure:
+        proof, self._proof = self._proof, None  # after a failure, which the condition may have caused, there is none
         try:
-            outcome, found = await self._fetch_checked(current, newest_stamp, entries_before)
+            outcome, found = await self._fetch_checked(current, stamp, entries_before, self._validators(current, proof))
         except UpstreamError as error:
             return FetchFailure("failed", error.reason, str(error), error.retry_after, error.public)
         except CatalogueError as error:
             return FetchFailure("refused", error.reason, str(error))
         except Exception as error:
             return broken(error)
+        is_condition_met = outcome == "not_modified"
+        self._proof = (
+            proof if is_condition_met else _Proof(found.catalogue.digest, found.validators, found.validated_at)
+        )
         self.stats.fetched(outcome)
         return found
 
+    def trust(self, copy: Snapshot) -> None:
+        """Take the validators of a *copy* that this replica has kept by itself for proven."""
+        self._proof = _Proof(copy.catalogue.digest, copy.validators, self.clock.steady())
+
+    def _validators(self, current: Snapshot, proof: _Proof | None) -> Validators:
+        """Return those that are proven to stand for *current*."""
+        if proof is None or proof.digest != current.catalogue.digest or current.source != self.upstream.source:
+            return NO_VALIDATORS
+        return proof.validators if self.clock.steady() - proof.at < _PROVEN_FOR else NO_VALIDATORS
+
     async def _fetch_checked(
-        self, current: Snapshot, newest_stamp: int, entries_before: Callable[[], int]
+        self, current: Snapshot, stamp: int, entries_before: Callable[[], int], validators: Validators
     ) -> tuple[FetchOutcome, Snapshot]:
         # Stamp and moment are those before the request: a replica that is paused during it has nothing newer to offer than one
         # that asks later.
-        began, stamp = self.clock.steady(), max(int(self.clock.wall() * 1000), newest_stamp + 1)
-        source = self.upstream.source
-        answer = await self.upstream.fetch(current.validators if current.source == source else NO_VALIDATORS)
+        began, source = self.clock.steady(), self.upstream.source
+        answer = await self.upstream.fetch(validators)
         if isinstance(answer, NotModified):
-            return "not_modified", replace(current, validated_at=began)
+            return "not_modified", replace(current, validated_at=began, validators=validators)
         built = await self.offload(self.build, answer.body)
         before, validators = entries_before(), answer.validators
         self._check_size(len(built.parsed.catalogue), before)

@@ -4,14 +4,20 @@ Releases that differ share one Redis during a rolling update, so the names of th
 validated_at and `vetted` is size_checked. Times in the hash are in milliseconds of Redis's clock, in values in seconds.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from apidex.errors import CodecReason
+from apidex.errors import CodecReason, StoreError
 from apidex.replication.validators import Validators
 
-_LONGEST_BACK_OFF = 86_400.0
+_DAY = 86_400.0
+
+_WINDOW = _DAY
+"""Seconds by which a stamp or a validation may be ahead of Redis's clock, since that may have been set back."""
+
+_LONGEST_BACK_OFF = _DAY
 
 LONGEST_LEAD = 600.0
 """Seconds at most between a publication and its activation. A moment further ahead is not one that a replica wrote."""
@@ -22,8 +28,23 @@ ACCEPT, REJECT = "accept", "reject:"
 OVERRIDE_FOR = timedelta(days=1)
 """How long that holds; `accept` also ends with the next catalogue that is published."""
 
-_MAX_DIGITS = 16
-"""No number that a replica writes has more."""
+FIELDS = {
+    **dict.fromkeys(("stamp", "entries", "checked_at", "activate_at", "failed_at", "retry_at"), 16),
+    "failures": 6,
+    "vetted": 1,
+    "digest": 64,
+    "source": 8192,
+    "etag": 514,
+    "last_modified": 64,
+}
+"""The fields of the hash, each with the largest number of bytes that a replica writes."""
+
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,15}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_OVERRIDE = re.compile(f"{ACCEPT}|{REJECT}{_DIGEST.pattern}")
+
+LONGEST_OVERRIDE = len(REJECT) + 64
+"""Bytes that are read of an operator's override."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +76,8 @@ class StoredState:
     *now* is Redis's clock, in seconds. *failures* is the number of consecutive failed fetches of the whole fleet, which does not
     ask the upstream before *retry_at*, a day ahead at most. All replicas answer from the stored catalogue from *activate_at* on,
     0 for at once. *override* is what an operator demands, `ACCEPT` or `REJECT` and a digest. *malformed*: no replica has written
-    the hash. *unreadable*: why the payload, once it was loaded, could not be read.
+    the hash. *unreadable*: why the payload, once it was loaded, could not be read. *unwritable*: why Redis cannot be written to,
+    if it cannot.
     """
 
     now: float
@@ -66,6 +88,7 @@ class StoredState:
     override: str = ""
     malformed: bool = False
     unreadable: CodecReason | None = None
+    unwritable: StoreError | None = None
 
     @property
     def rejected(self) -> str:
@@ -78,35 +101,56 @@ class StoredState:
         return self.catalogue.version if self.catalogue else ""
 
 
-def decode_state(now: float, fields: Mapping[bytes, bytes]) -> StoredState:
-    """Return what the *fields* of the hash say at *now*. A hash that no replica has written is malformed."""
+def decode_state(now: float, fields: Mapping[str, bytes]) -> StoredState:
+    """Return what the *fields* of the hash say at *now*. A hash that no replica can have written is malformed."""
     try:
-        text = {name.decode(): value.decode() for name, value in fields.items()}
-        failures, retry_at = _number(text.get("failures", "0")), _number(text.get("retry_at", "0")) / 1000
-        activate_at = _number(text.get("activate_at", "0")) / 1000
-        return StoredState(
-            now,
-            _decode_catalogue(text),
-            failures,
-            min(retry_at, now + _LONGEST_BACK_OFF),
-            activate_at if activate_at <= now + LONGEST_LEAD else 0.0,
-        )
+        text = {name: value.decode() for name, value in fields.items()}
+        failures, retry_at = _decode_back_off(now, text)
+        activate_at = _moment(text, "activate_at")
+        at_once = activate_at > now + LONGEST_LEAD
+        return StoredState(now, _decode_catalogue(now, text), failures, retry_at, 0.0 if at_once else activate_at)
     except (ValueError, KeyError):
         return StoredState(now, None, malformed=True)
 
 
-def _decode_catalogue(text: Mapping[str, str]) -> StoredCatalogue | None:
+def _decode_back_off(now: float, text: Mapping[str, str]) -> tuple[int, float]:
+    """Return the failures and the moment of the next try; 0 for a back-off that is longer than any, or begins later than now."""
+    failures, failed_at, retry_at = (
+        _number(text.get("failures", "0")),
+        _moment(text, "failed_at"),
+        _moment(text, "retry_at"),
+    )
+    is_possible = failed_at <= now + 1 and 0 <= retry_at - failed_at <= _LONGEST_BACK_OFF
+    return failures, retry_at if is_possible else 0.0
+
+
+def _decode_catalogue(now: float, text: Mapping[str, str]) -> StoredCatalogue | None:
     if "stamp" not in text:
         return None
-    return StoredCatalogue(
+    stored = StoredCatalogue(
         stamp=_number(text["stamp"]),
-        digest=text["digest"],
+        digest=_matching(_DIGEST, text["digest"]),
         entries=_number(text["entries"]),
-        size_checked=text["vetted"] == "1",
+        size_checked=("0", "1").index(text["vetted"]) == 1,
         validated_at=_number(text["checked_at"]) / 1000,
         source=text["source"],
-        validators=Validators(text["etag"], text["last_modified"]),
+        validators=Validators(text["etag"], text["last_modified"]).sendable(),
     )
+    if max(stored.stamp / 1000, stored.validated_at) > now + _WINDOW or not stored.source.isprintable():
+        raise ValueError(stored)
+    return stored
+
+
+def decode_override(text: bytes, milliseconds_left: int) -> str:
+    """Return an operator's demand; empty for a text that is none, and for one that does not end within a day."""
+    is_possible = 0 < milliseconds_left <= milliseconds(OVERRIDE_FOR.total_seconds())
+    demand = text.decode("ascii", "replace")
+    return demand if is_possible and _OVERRIDE.fullmatch(demand) else ""
+
+
+def newest_possible_stamp(now: float) -> int:
+    """Return the newest stamp that a reader accepts at *now*."""
+    return milliseconds(now + _WINDOW)
 
 
 def encode_catalogue(stored: StoredCatalogue) -> list[str | int]:
@@ -120,7 +164,15 @@ def milliseconds(seconds: float) -> int:
     return int(seconds * 1000)
 
 
+def _moment(text: Mapping[str, str], name: str) -> float:
+    return _number(text.get(name, "0")) / 1000
+
+
 def _number(text: str) -> int:
-    if len(text) > _MAX_DIGITS or not text.isdecimal():
+    return int(_matching(_NUMBER, text))
+
+
+def _matching(grammar: re.Pattern[str], text: str) -> str:
+    if not grammar.fullmatch(text):
         raise ValueError(text)
-    return int(text)
+    return text

@@ -11,13 +11,13 @@ A turn:
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from random import Random
 from typing import assert_never
 
-from apidex.errors import CodecReason, StoreError
+from apidex.errors import CodecError, CodecReason, StoreError
 from apidex.indexing.builder import IndexedCatalogue
 from apidex.replication import reconcile as action
 from apidex.replication.clock import Clock
@@ -25,7 +25,7 @@ from apidex.replication.fetcher import Fetcher, Offload
 from apidex.replication.freshness import FreshnessPolicy, State
 from apidex.replication.last_good import LastGood, LastGoodCopy
 from apidex.replication.lease import is_cancelled, lease
-from apidex.replication.metadata import StoredCatalogue, StoredState
+from apidex.replication.metadata import StoredCatalogue, StoredState, milliseconds, newest_possible_stamp
 from apidex.replication.reconcile import Local, newer_stamp, reconcile
 from apidex.replication.schedule import Schedule
 from apidex.replication.shared_catalogue import SharedCatalogue
@@ -134,6 +134,7 @@ class Refresher:
         try:
             found = await self._last_good.restore(self.upstream.source, self.policy.max_age.total_seconds() + 1)
             if found is not None:
+                self._fetcher.trust(found)
                 stamp = newer_stamp(found.stamp, self.current.stamp, self._shared.newest_stamp)
                 self._accept(replace(found, stamp=stamp), shared=False, origin="disk")
         except Exception as error:
@@ -152,30 +153,45 @@ class Refresher:
 
     async def _turn(self) -> None:
         try:
-            await self._refresh_with_fleet(await self._reconcile(await self._shared.read()))
+            await self._refresh_with_fleet(await self._poll())
         except StoreError as error:
             self._redis_failed(error)
             self._redis_failures += 1
-            if (
-                self._redis_failures > 1 or self.current.is_provisional
-            ):  # one lost answer does not start standalone mode
+            # one lost answer does not start standalone mode
+            if self._redis_failures > 1 or self.current.is_provisional:
                 await self._refresh_standalone()
         else:
             self._redis_failures = 0
-            self.stats.redis_recovered()
 
     # --- with Redis
 
+    async def _poll(self) -> StoredState:
+        """Read, and reconcile. Raises StoreError unless Redis can be used: read, written to, and asked to run scripts."""
+        self._last_turn = self.clock.steady()
+        state = await self._reconcile(await self._shared.read())
+        if state.unwritable:
+            raise state.unwritable
+        self.stats.redis_reached()
+        return state
+
     async def _reconcile(self, state: StoredState) -> StoredState:
         """Make the local and the stored catalogue the same, as far as Redis allows; return what Redis holds then."""
+        self._keep_stamps_possible(state.now)
         while True:
             match self._next_action(state):
                 case action.Keep():
                     return state
                 case action.Relabel(stamp, validated_at, validators):
                     labelled = self._labelled(stamp, validated_at)
-                    self._accept(replace(labelled, validators=validators), shared=True, origin="redis")
+                    shared = state.unwritable is None
+                    self._accept(replace(labelled, validators=validators), shared=shared, origin="redis")
                     return state
+                case action.Adopt(stamp):
+                    state, stored = await self._shared.load(state)
+                    if stored is not None:
+                        return await self._adopt_stored(stored, stamp, state)
+                case _ if state.unwritable:
+                    raise state.unwritable
                 case action.Confirm(stamp, validated_at):
                     labelled = self._labelled(stamp, validated_at)
                     self._accept(labelled, shared=self.current.shared, origin="redis")
@@ -183,15 +199,11 @@ class Refresher:
                     return await self._shared.read()
                 case action.Publish(stamp, validated_at, expected):
                     return await self._publish_local(self._labelled(stamp, validated_at), expected)
-                case action.Adopt(stamp):
-                    state, stored = await self._shared.load(state)
-                    if stored is not None:
-                        return await self._adopt_stored(stored, stamp, state)
                 case action.Drop(catalogue, unreadable):
                     await self._drop(catalogue, unreadable)
                     state = replace(state, catalogue=None, unreadable=None)
                 case action.Reset():
-                    self._redis_failed(StoreError("damaged", "Redis metadata hash is malformed"))
+                    self.stats.stored_unreadable(CodecError("damaged", "Redis metadata hash is malformed"), "")
                     await self.store.reset()
                     state = replace(state, malformed=False)
                 case never:
@@ -203,13 +215,21 @@ class Refresher:
             Local(ours, self.current.is_provisional, newest, self._fetcher.min_entries_ratio, self._dropped), state
         )
 
+    def _keep_stamps_possible(self, now: float) -> None:
+        """Give the current catalogue another stamp if no reader would accept it: this calendar or Redis's clock was far off."""
+        latest, stamp = newest_possible_stamp(now), milliseconds(now)
+        if self._shared.newest_stamp > latest:
+            self._shared.newest_stamp = stamp
+        if self.current.stamp > latest:
+            self.current = replace(self.current, stamp=stamp, shared=False)
+
     def _labelled(self, stamp: int, validated_at: float) -> Snapshot:
         return replace(self.current, stamp=stamp, validated_at=self._shared.steady_time(validated_at))
 
     async def _adopt_stored(self, stored: Snapshot, stamp: int, state: StoredState) -> StoredState:
         if stored.stamp != stamp:
             return await self._publish_local(replace(stored, stamp=stamp), stored.stamp)
-        self._accept(stored, shared=True, origin="redis")
+        self._accept(stored, shared=state.unwritable is None, origin="redis")
         return state
 
     async def _publish_local(self, snapshot: Snapshot, expected: int | None) -> StoredState:
@@ -236,25 +256,31 @@ class Refresher:
 
     async def _fetch_for_fleet(self, state: StoredState) -> None:
         """Ask the upstream, and publish what it has. Raises StoreError when Redis cannot be told that it failed."""
-        before = self.current.version
-        found = await self._fetch(self._follow_fleet)
+        found = await self._fetch()
         if isinstance(found, FetchFailure):
-            self.stats.fetch_failed(found, self.state(), state.failures + 1)
-            wait = self._schedule.back_off(state.failures + 1, found.retry_after)
-            await self.store.back_off(state.failures + 1, wait)
-        elif found and self.current.version == before:
-            await self._share(found, state.catalogue)
-        elif found:  # another replica's catalogue was adopted meanwhile
-            self.stats.fetch_fenced(found.version)
+            failures = max(state.failures, self.stats.failed_in_a_row) + 1
+            self.stats.fetch_failed(found, self.state(), failures)
+            wait = self._schedule.back_off(failures, found.retry_after)
+            await self.store.back_off(failures, wait)
+        else:
+            await self._take(found)
 
-    async def _follow_fleet(self) -> bool:
-        """Poll while the upstream is asked; what it sends is wanted in any case."""
-        with contextlib.suppress(StoreError):
-            await self._reconcile(await self._shared.read())
-        return True
+    async def _take(self, found: Snapshot) -> None:
+        """Share what was fetched, if Redis can be used, unless a later answer of the upstream was adopted meanwhile."""
+        current = self.current
+        if found.version != current.version:
+            if found.validated_at < current.validated_at:
+                self.stats.fetch_fenced(found.version)
+                return
+            found = replace(found, stamp=newer_stamp(found.stamp, current.stamp, self._shared.newest_stamp))
+        if self.stats.redis_reachable:
+            await self._share(found)
+        else:
+            self._accept(found, shared=False, origin="upstream")
 
-    async def _share(self, found: Snapshot, stored: StoredCatalogue | None) -> None:
+    async def _share(self, found: Snapshot) -> None:
         """Publish or confirm what was *found*; if Redis fails, or does not tell, adopt it nevertheless."""
+        stored = self._shared.stored
         try:
             if stored and stored.version == found.version:
                 done = await self._shared.confirm(found)
@@ -279,40 +305,31 @@ class Refresher:
             return
         began = self.clock.steady()
         self._schedule.wait_standalone(began, self.current)
-        found = await self._fetch(self._is_redis_down)
+        found = await self._fetch()
         if isinstance(found, FetchFailure):
             self.stats.fetch_failed(found, self.state())
             self._schedule.wait_standalone(began, self.current, self.stats.failed_in_a_row, found.retry_after)
-        elif found:
-            self._accept(found, shared=False, origin="upstream")
+        else:
+            await self._take(found)
             self._schedule.wait_standalone(began, self.current)
-
-    async def _is_redis_down(self) -> bool:
-        """Return whether Redis still fails. If not, the next turn asks for the fleet, or finds what others found."""
-        try:
-            await self.store.read()
-        except StoreError:
-            return True
-        return False
 
     # --- with both
 
-    async def _fetch(self, poll: Callable[[], Awaitable[bool]]) -> Snapshot | FetchFailure | None:
-        async def counted_poll() -> bool:
-            self._last_turn = self.clock.steady()
-            return await poll()
-
-        newest = self._shared.newest_stamp
+    async def _fetch(self) -> Snapshot | FetchFailure:
+        """Ask the upstream. What it sends is wanted, whatever the polls find meanwhile."""
         return await self._fetcher.fetch(
-            self.current, newest, self._entries_before, poll=counted_poll, pause=self._pause
+            self.current, self._shared.new_stamp(), self._entries_before, poll=self._poll_meanwhile, pause=self._pause
         )
 
+    async def _poll_meanwhile(self) -> None:
+        try:
+            await self._poll()
+        except StoreError as error:
+            self._redis_failed(error)
+
     def _entries_before(self) -> int:
-        """Return how many entries the upstream had: by the current catalogue, else by the one stored last; 0 if unknown."""
-        if self.current.source == self.upstream.source:
-            return len(self.current.catalogue)
-        stored = self._shared.last_stored
-        return stored.entries if stored is not None and stored.source == self.upstream.source else 0
+        """Return how many entries the upstream had; 0 if unknown. Only a catalogue counts that this replica has read."""
+        return len(self.current.catalogue) if self.current.source == self.upstream.source else 0
 
     def _accept(self, snapshot: Snapshot, *, shared: bool, origin: Origin) -> None:
         """Answer from *snapshot*: another one, or the current one under other labels."""
@@ -326,8 +343,9 @@ class Refresher:
             self.stats.adopted(snapshot, origin)
         elif origin == "upstream":
             self.stats.confirmed(snapshot.version)
+        if not self._schedule.is_overdue(self.current):
+            self._schedule.recovered()
 
     def _redis_failed(self, error: StoreError) -> None:
         self.stats.redis_failed(error)
-        if not self.stats.redis_reachable:
-            self.current = replace(self.current, shared=False)
+        self.current = replace(self.current, shared=False)

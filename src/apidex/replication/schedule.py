@@ -18,8 +18,8 @@ _STARTUP_POLL = 0.2
 class Schedule:
     """Moments on the steady clock, spread by *random*, so that replicas do not act all at once.
 
-    The upstream is not asked before *retry_at* (the fleet's back-off, as Redis tells it), nor in standalone mode before
-    *next_attempt_at* (this replica's own).
+    The upstream is not asked before *retry_at* (the fleet's back-off, as Redis tells it), nor before *own_retry_at* (the back-off
+    after this replica's own failures, which Redis may have lost), nor in standalone mode before *next_attempt_at*.
     """
 
     policy: FreshnessPolicy
@@ -27,24 +27,29 @@ class Schedule:
     random: Random
     stats: RefreshStats
     retry_at: float = 0.0
+    own_retry_at: float = 0.0
     next_attempt_at: float = 0.0
 
-    def _is_overdue(self, current: Snapshot) -> bool:
+    def is_overdue(self, current: Snapshot) -> bool:
+        """Return whether the catalogue is older than the interval."""
         return current.is_provisional or current.age(self.clock.steady()) >= self.policy.refresh.total_seconds()
 
     def is_due(self, current: Snapshot, state: StoredState) -> bool:
         """Return whether the fleet, which stores *state*, should ask the upstream."""
-        return state.now >= state.retry_at and (state.catalogue is None or self._is_overdue(current))
+        may = state.now >= state.retry_at and self.clock.steady() >= self.own_retry_at
+        return may and (state.catalogue is None or self.is_overdue(current))
 
     def is_standalone_due(self, current: Snapshot) -> bool:
         """Return whether this replica, without Redis, should ask the upstream."""
-        return self._is_overdue(current) and self.clock.steady() >= max(self.next_attempt_at, self.retry_at)
+        not_before = max(self.next_attempt_at, self.own_retry_at, self.retry_at)
+        return self.is_overdue(current) and self.clock.steady() >= not_before
 
     def next_refresh_in(self, current: Snapshot) -> float:
         """Return the seconds until this replica may ask the upstream, as things stand."""
         now = self.clock.steady()
         due = 0.0 if current.is_provisional else self.policy.refresh.total_seconds() - current.age(now)
-        not_before = max(self.retry_at, 0.0 if self.stats.redis_reachable else self.next_attempt_at)
+        standalone = 0.0 if self.stats.redis_reachable else self.next_attempt_at
+        not_before = max(self.retry_at, self.own_retry_at, standalone)
         return max(0.0, due, not_before - now)
 
     def pause(self, current: Snapshot) -> float:
@@ -58,7 +63,7 @@ class Schedule:
     def back_off(self, failures: int, retry_after: float | None) -> timedelta:
         """Return how long the fleet leaves the upstream alone after *failures* in a row; this replica does in any case."""
         wait = backoff_delay(failures, self.policy.refresh, self.random.random(), retry_after)
-        self.retry_at = self.next_attempt_at = self.clock.steady() + wait.total_seconds()
+        self.retry_at = self.own_retry_at = self.next_attempt_at = self.clock.steady() + wait.total_seconds()
         return wait
 
     def wait_standalone(
@@ -68,3 +73,10 @@ class Schedule:
         jitter, provisional = self.random.random(), current.is_provisional
         delay = standalone_delay(self.policy.refresh, jitter, failures, retry_after, provisional=provisional)
         self.next_attempt_at = since + delay.total_seconds()
+        if failures:
+            wait = backoff_delay(failures, self.policy.refresh, jitter, retry_after)
+            self.own_retry_at = since + wait.total_seconds()
+
+    def recovered(self) -> None:
+        """The upstream was read, by this replica or another: no failure counts any more."""
+        self.stats.failed_in_a_row, self.own_retry_at = 0, 0.0

@@ -1,13 +1,46 @@
 """The Lua scripts that Redis runs, each in one step. The fence that protects the stored catalogue is here.
 
-KEYS are the metadata hash and the payload; those of the catalogue before, for PUBLISH and ROLLBACK; the operator's override. For
-the last three, the lease. Where a script has a fence, ARGV begins with the stamp
-that the caller expects, empty for no catalogue. Moments are in milliseconds of Redis's clock.
+All get the same KEYS: 1 and 2 are the metadata hash and the payload, 3 and 4 those of the catalogue before, 5 is the operator's
+override, 6 the lease, 7 the probe. Where a script has a fence, ARGV begins with the stamp that the caller expects, empty for no
+catalogue. Moments are in milliseconds of Redis's clock.
 """
 
-_NOW = """
-local time = redis.call('TIME')
+_TIME = "local time = redis.call('TIME')"
+
+_NOW = f"""
+{_TIME}
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+"""
+
+# The grammar is that of `metadata`. Lua's own would take more: hexadecimal, spaces, exponents.
+_NUMBER = """
+local function number(text)
+  return text and #text <= 16 and string.match(text, '^[1-9]%d*$') and tonumber(text) or 0
+end
+"""
+
+# The probe is written at each read: a Redis that answers but cannot be written to is known at once, and not only at the next
+# refresh. A field that is longer than any that a replica writes is not read, but empty. ARGV: the most bytes of a payload that is
+# read too, the most of an override, and each field with the most that it has.
+READ = f"""
+{_TIME}
+local written = redis.pcall('SET', KEYS[7], '1', 'PX', 60000)
+local refused = type(written) == 'table' and written.err or false
+local kind, fields = redis.call('TYPE', KEYS[1]).ok, {{}}
+for index = 3, kind == 'hash' and #ARGV or 0, 2 do
+  local value = ''
+  if redis.call('HSTRLEN', KEYS[1], ARGV[index]) <= tonumber(ARGV[index + 1]) then
+    value = redis.call('HGET', KEYS[1], ARGV[index])
+  end
+  fields[(index - 1) / 2] = value
+end
+local function text(key, most)
+  local length = redis.call('TYPE', key).ok == 'string' and redis.call('STRLEN', key)
+  return length, length and length <= tonumber(most) and redis.call('GET', key)
+end
+local length, payload = text(KEYS[2], ARGV[1])
+local _, override = text(KEYS[5], ARGV[2])
+return {{time[1], time[2], refused, kind, fields, length, payload, override, redis.call('PTTL', KEYS[5])}}
 """
 
 # No replica writes another type than a hash under this key, so one of another type is removed.
@@ -20,13 +53,15 @@ if (redis.call('HGET', KEYS[1], 'stamp') or '') ~= ARGV[1] then return 0 end
 
 # No validation is later than now, whatever a replica believes of the time. A stored one that is later shows that Redis's clock
 # was set back.
-_VALIDATED_AT = """
-local validated_at = math.min(tonumber(ARGV[2]), now)
-local stored_at = tonumber(redis.call('HGET', KEYS[1], 'checked_at') or 0)
+_VALIDATED_AT = f"""
+{_NUMBER}
+local validated_at = math.max(0, math.min(tonumber(ARGV[2]), now))
+local stored_at = number(redis.call('HGET', KEYS[1], 'checked_at'))
 if stored_at > now then stored_at = 0 end
 """
 
-# The second fence: another replica may have asked the upstream later, and heard that the stored catalogue is still current.
+# The second fence: another replica may have asked the upstream later, and heard that the stored catalogue is still current. The
+# hash is made anew, so that nothing else in it stays.
 PUBLISH = f"""
 {_NOW} {_FENCE} {_VALIDATED_AT}
 if stored_at > validated_at then return 0 end
@@ -38,39 +73,42 @@ if redis.call('HEXISTS', KEYS[1], 'digest') == 1 and redis.call('HGET', KEYS[1],
   end
 end
 redis.call('SET', KEYS[2], ARGV[11])
+redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'checked_at', validated_at, 'stamp', ARGV[3], 'digest', ARGV[4], 'entries', ARGV[5],
            'vetted', ARGV[6], 'source', ARGV[7], 'etag', ARGV[8], 'last_modified', ARGV[9],
            'activate_at', string.format('%.0f', now + ARGV[10]))
-redis.call('HDEL', KEYS[1], 'failures', 'retry_at')
 if redis.pcall('GET', KEYS[5]) == 'accept' then redis.call('DEL', KEYS[5]) end
 return 1
 """
+
+_END_BACK_OFF = "redis.call('HDEL', KEYS[1], 'failures', 'failed_at', 'retry_at')"
 
 CONFIRM = f"""
 {_NOW} {_FENCE} {_VALIDATED_AT}
 if validated_at > stored_at then
   redis.call('HSET', KEYS[1], 'checked_at', string.format('%.0f', validated_at), 'etag', ARGV[3], 'last_modified', ARGV[4])
 end
-redis.call('HDEL', KEYS[1], 'failures', 'retry_at')
+{_END_BACK_OFF}
 return 1
 """
 
 BACK_OFF = f"""
 {_NOW} {_ONLY_HASH}
-redis.call('HSET', KEYS[1], 'failures', ARGV[1], 'retry_at', string.format('%.0f', now + ARGV[2]))
+redis.call('HSET', KEYS[1], 'failures', ARGV[1], 'failed_at', string.format('%.0f', now),
+           'retry_at', string.format('%.0f', now + ARGV[2]))
 return 1
 """
 
 # As validated now: the operator's word counts like the upstream's. Without validators, so that the upstream sends what it has.
 ROLLBACK = f"""
-{_NOW}
-local digest, stamp = redis.call('HGET', KEYS[1], 'digest'), tonumber(redis.call('HGET', KEYS[1], 'stamp') or '')
-if not digest or not stamp or redis.call('EXISTS', KEYS[3], KEYS[4]) < 2 then return 0 end
+{_NOW} {_NUMBER}
+local digest, stamp = redis.call('HGET', KEYS[1], 'digest'), number(redis.call('HGET', KEYS[1], 'stamp'))
+if not digest or stamp == 0 or redis.call('EXISTS', KEYS[3], KEYS[4]) < 2 then return 0 end
 redis.call('RENAME', KEYS[3], KEYS[1])
 redis.call('RENAME', KEYS[4], KEYS[2])
 redis.call('HSET', KEYS[1], 'stamp', string.format('%.0f', math.max(now, stamp + 1)), 'vetted', '1', 'etag', '',
            'last_modified', '', 'checked_at', string.format('%.0f', now), 'activate_at', string.format('%.0f', now + ARGV[1]))
-redis.call('HDEL', KEYS[1], 'failures', 'retry_at')
+{_END_BACK_OFF}
 redis.call('SET', KEYS[5], 'reject:' .. digest, 'PX', ARGV[2])
 return 1
 """
@@ -78,20 +116,23 @@ return 1
 ACCEPT = f"""
 {_ONLY_HASH}
 redis.call('SET', KEYS[5], 'accept', 'PX', ARGV[1])
-redis.call('HDEL', KEYS[1], 'failures', 'retry_at')
+{_END_BACK_OFF}
 return 1
 """
 
 DROP = f"{_FENCE} redis.call('DEL', KEYS[1], KEYS[2]) return 1"
 
-# No replica takes a lease that does not expire, so one without an expiry is replaced.
+RESET = "redis.call('DEL', KEYS[1], KEYS[2]) return 1"
+
+# No replica takes a lease without an end, and this one none that ends later than its own would: such a lease is replaced.
 LEASE = """
-if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
-if redis.call('PTTL', KEYS[1]) ~= -1 then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+if redis.call('SET', KEYS[6], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
+local left = redis.call('PTTL', KEYS[6])
+if left >= 0 and left <= tonumber(ARGV[2]) then return 0 end
+redis.call('SET', KEYS[6], ARGV[1], 'PX', ARGV[2])
 return 1
 """
 
-RENEW = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0"
+RENEW = "if redis.call('GET', KEYS[6]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[6], ARGV[2]) end return 0"
 
-RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+RELEASE = "if redis.call('GET', KEYS[6]) == ARGV[1] then return redis.call('DEL', KEYS[6]) end return 0"

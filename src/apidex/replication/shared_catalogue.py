@@ -8,7 +8,7 @@ from apidex.errors import CodecError, StoreError
 from apidex.indexing.builder import IndexedCatalogue, from_payload
 from apidex.replication.clock import Clock
 from apidex.replication.fetcher import Offload
-from apidex.replication.metadata import StoredCatalogue, StoredState
+from apidex.replication.metadata import StoredCatalogue, StoredState, milliseconds, newest_possible_stamp
 from apidex.replication.schedule import Schedule
 from apidex.replication.snapshot import Snapshot
 from apidex.replication.status import RefreshStats
@@ -19,8 +19,8 @@ from apidex.replication.store import Payload, RedisStore
 class SharedCatalogue:
     """Reads and writes what is in *store*. Every coroutine raises StoreError.
 
-    *max_bytes* bounds what a payload may inflate to. *newest_stamp* is the newest stamp seen; *last_stored* is what was stored
-    last, even if it could not be read. *offset* is Redis's clock less the steady one, as of the last poll.
+    *max_bytes* bounds what a payload may inflate to. *newest_stamp* is the newest stamp seen; *stored* is what was stored at the
+    last poll, *offset* Redis's clock less the steady one, 0 before the first.
     """
 
     store: RedisStore
@@ -30,12 +30,19 @@ class SharedCatalogue:
     offload: Offload
     max_bytes: int
     newest_stamp: int
-    last_stored: StoredCatalogue | None = None
+    stored: StoredCatalogue | None = None
     offset: float = 0.0
 
     def steady_time(self, redis_time: float) -> float:
         """Return the moment *redis_time* on the steady clock, not later than now."""
         return min(redis_time - self.offset, self.clock.steady())
+
+    def new_stamp(self) -> int:
+        """Return a stamp above all that were seen: the calendar's, if Redis's clock allows it."""
+        stamp = milliseconds(self.clock.wall())
+        if self.offset:
+            stamp = min(stamp, newest_possible_stamp(self.clock.steady() + self.offset))
+        return max(stamp, self.newest_stamp + 1)
 
     async def read(self) -> StoredState:
         """Return what Redis holds."""
@@ -45,11 +52,10 @@ class SharedCatalogue:
     def _learn(self, state: StoredState, began: float) -> StoredState:
         """Take note of how Redis's clock stands to the steady one, and of what the fleet knows."""
         self.offset = state.now - (began + self.clock.steady()) / 2
+        self.stored = state.catalogue
         if state.catalogue is not None:
-            self.last_stored = state.catalogue
             self.newest_stamp = max(self.newest_stamp, state.catalogue.stamp)
         self.schedule.retry_at = state.retry_at - self.offset if state.retry_at else 0.0
-        self.stats.redis_reached()
         return state
 
     async def load(self, decided: StoredState) -> tuple[StoredState, Snapshot | None]:
@@ -63,18 +69,19 @@ class SharedCatalogue:
         try:
             built = await self._decode(stored, payload)
         except CodecError as error:
-            self.stats.redis_failed(StoreError(error.reason, str(error)))
+            self.stats.stored_unreadable(error, stored.version)
             return replace(state, unreadable=error.reason), None
         labels = {"validators": stored.validators, "size_checked": stored.size_checked}
         validated_at = self.steady_time(stored.validated_at)
         return state, Snapshot.of(built, stored.stamp, stored.source, validated_at, **labels)
 
-    async def _decode(self, stored: StoredCatalogue, payload: Payload | None) -> IndexedCatalogue:
-        if payload is None:
-            raise CodecError("missing", "Redis has a metadata hash but no payload")
+    async def _decode(self, stored: StoredCatalogue, payload: Payload | CodecError) -> IndexedCatalogue:
+        if isinstance(payload, CodecError):
+            raise payload
         built = await self.offload(from_payload, payload, self.max_bytes)
-        if built.parsed.catalogue.digest != stored.digest:
-            raise CodecError("digest", "the digest of the payload differs from the one in the metadata hash")
+        catalogue = built.parsed.catalogue
+        if (catalogue.digest, len(catalogue)) != (stored.digest, stored.entries):
+            raise CodecError("digest", "the digest or the size of the payload differs from that in the metadata hash")
         return built
 
     async def publish(self, snapshot: Snapshot, expected: int | None) -> bool:

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from apidex.errors import CatalogueReason, CodecReason, StateError, StoreError, UpstreamReason
+from apidex.errors import CatalogueReason, CodecError, CodecReason, StateError, StoreError, UpstreamReason
 from apidex.logs import get_logger
 from apidex.replication.clock import Clock
 from apidex.replication.freshness import State
@@ -73,28 +73,35 @@ class RefreshStats:
         self.last_redis_error: Failure | None = None
         self.failed_in_a_row, self.redis_reachable = 0, False
         self._clock, self._url = clock, url
-        self._redis_error_logged = ""  # the kind of the last error, until a turn succeeds
+        self._redis_error_logged = ""  # the kind of the last error, until Redis can be used
+        self._unreadable_logged = ""
         self._copy_error_logged = ""  # the same for the last good copy, until one is written
 
     def redis_reached(self) -> None:
-        """Redis answered a poll."""
+        """Redis can be used: it was read and written to, by scripts. What fails next is logged again, of whichever kind."""
+        self._redis_error_logged = ""
         if not self.redis_reachable:
             self.redis_reachable = True
             log.info("redis.reached", url=self._url)
 
     def redis_failed(self, error: StoreError) -> None:
-        """Redis did not do what it was asked, or holds what cannot be read. Logged at its beginning, not at every poll."""
+        """Redis cannot be used: it did not do what it was asked. Logged at its beginning, not at every poll."""
+        self.redis_reachable = False
+        self._redis_error(error, error.reason)
+
+    def stored_unreadable(self, error: CodecError, version: str) -> None:
+        """Redis does what it is asked, but holds what cannot be read. Logged once for each *version*."""
+        self._redis_error(error, f"{version} {error.reason}")
+
+    def _redis_error(self, error: CodecError | StoreError, what: str) -> None:
         self.redis_errors[error.reason] += 1
         self.last_redis_error = Failure(error.reason, str(error), self._clock.wall())
-        if error.reason in ("connect", "timeout", "auth", "loading"):
-            self.redis_reachable = False
-        if error.reason != self._redis_error_logged:
-            self._redis_error_logged = error.reason
+        if what not in (self._redis_error_logged, self._unreadable_logged):
             log.warning("redis.failed", kind=error.reason, detail=str(error), url=self._url)
-
-    def redis_recovered(self) -> None:
-        """A turn went well: the next error is logged again, of whichever kind."""
-        self._redis_error_logged = ""
+        if isinstance(error, StoreError):
+            self._redis_error_logged = what
+        else:
+            self._unreadable_logged = what
 
     def copy_failed(self, error: StateError) -> None:
         """The last good copy could not be read or written. Logged at its beginning, not at every attempt."""

@@ -6,11 +6,15 @@ compares and writes in one step.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterable
-from contextlib import asynccontextmanager
+import contextlib
+import functools
+import re
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from redis import exceptions
 from redis.asyncio import Redis
@@ -18,13 +22,16 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from apidex.catalogue.codec import CODEC_VERSION
-from apidex.errors import SettingsError, StoreError, StoreReason
+from apidex.errors import CodecError, SettingsError, StoreError, StoreReason
 from apidex.indexing.shared_buffer import SharedBuffer
 from apidex.replication import scripts
 from apidex.replication.metadata import (
+    FIELDS,
+    LONGEST_OVERRIDE,
     OVERRIDE_FOR,
     StoredCatalogue,
     StoredState,
+    decode_override,
     decode_state,
     encode_catalogue,
     milliseconds,
@@ -32,20 +39,28 @@ from apidex.replication.metadata import (
 from apidex.replication.validators import Validators
 from apidex.urls import without_password
 
-T = TypeVar("T")
-
 _PAYLOAD_PATIENCE = 10
 """A payload may take this many times as long as everything else."""
-
-_LONGEST_OVERRIDE = 80
-"""The last byte that is read of an operator's override."""
 
 _WHOLE, _PART = 2**20, 2**18
 """Payloads of more bytes than the first are read in parts of the second."""
 
+_NO_PAYLOAD = -1
 
 Payload = bytes | SharedBuffer
 """The bytes that stand for a catalogue; a long one is in memory that the subprocess which reads it can map."""
+
+
+class Keys(NamedTuple):
+    """The names of the keys, in the order of the scripts' KEYS."""
+
+    head: str
+    payload: str
+    head_before: str
+    payload_before: str
+    override: str
+    lease: str
+    probe: str
 
 
 class RedisStore:
@@ -57,56 +72,62 @@ class RedisStore:
 
     def __init__(self, client: "Redis", url: str, *, prefix: str, timeout: timedelta, max_bytes: int) -> None:
         self.url = url
-        self._client, self._timeout, self._max_bytes = client, timeout.total_seconds(), max_bytes
+        self._client, self._timeout, self._max_bytes = client, timeout, max_bytes
         # the braces keep all keys of a fleet in one slot of a cluster
-        names = ("head", "payload", "head-before", "payload-before", "override", "lease")
-        *self._keys, self._lease = (f"{{{prefix}:{CODEC_VERSION}}}:{name}" for name in names)
-        self._hash, self._payload, _, _, self._override = self._keys
+        start = f"{{{prefix}:{CODEC_VERSION}}}:"
+        self.keys = Keys(*(start + name.replace("_", "-") for name in Keys._fields))
 
     async def read(self) -> StoredState:
-        """Return what is stored, without the payload."""
-        return await self._read_state(self._hash)
+        """Return what is stored, without the payload, and whether Redis can be written to."""
+        return (await self._read(self.keys, _NO_PAYLOAD))[0]
 
-    async def _read_state(self, head: str) -> StoredState:
-        pipeline = self._client.pipeline(transaction=False)
-        pipeline.time()
-        pipeline.hgetall(head)
-        pipeline.getrange(self._override, 0, _LONGEST_OVERRIDE)
-        return _state(*await self._execute(pipeline.execute(raise_on_error=False)))
+    async def load(self) -> tuple[StoredState, Payload | CodecError]:
+        """Return what is stored with its payload, both of one moment, or with the reason why there is no payload."""
+        return await self._load(self.keys)
 
-    async def load_before(self) -> tuple[StoredState, Payload | None]:
+    async def load_before(self) -> tuple[StoredState, Payload | CodecError]:
         """As `load`, but for the catalogue that was stored before this one."""
-        return await self._load(*self._keys[2:4])
+        return await self._load(self.keys._replace(head=self.keys.head_before, payload=self.keys.payload_before))
 
-    async def load(self) -> tuple[StoredState, Payload | None]:
-        """Return what is stored with its payload, both of one moment; None for one that does not exist, or has another type."""
-        return await self._load(self._hash, self._payload)
-
-    async def _load(self, head: str, name: str) -> tuple[StoredState, Payload | None]:
-        length = await self._execute(self._client.strlen(name), missing=("type",))
-        if length is not None and length > self._max_bytes:
+    async def _load(self, keys: Keys) -> tuple[StoredState, Payload | CodecError]:
+        state, length, payload = await self._read(keys, _WHOLE, patience=_PAYLOAD_PATIENCE)
+        if length is None:
+            return state, CodecError("missing", "Redis has a metadata hash but no payload")
+        if length > self._max_bytes:
             text = f"the payload in Redis has {length} bytes; at most {self._max_bytes} are loaded"
-            raise StoreError("too_large", text)
-        if length is not None and length > _WHOLE:
-            return await self._load_in_parts(head, name, length)
-        pipeline = self._client.pipeline(transaction=True)
-        pipeline.time()
-        pipeline.hgetall(head)
-        pipeline.get(name)
-        time, fields, payload = await self._execute(pipeline.execute(raise_on_error=False), patience=_PAYLOAD_PATIENCE)
-        return _state(time, fields), payload if isinstance(payload, bytes) else None
+            return state, CodecError("too_large", text)
+        return (state, payload) if payload is not None else await self._load_in_parts(keys, state, length)
 
-    async def _load_in_parts(self, head: str, name: str, length: int) -> tuple[StoredState, Payload | None]:
+    async def _load_in_parts(
+        self, keys: Keys, before: StoredState, length: int
+    ) -> tuple[StoredState, Payload | CodecError]:
         """As `load`, but so that a large payload blocks neither Redis nor this event loop."""
-        before = await self._read_state(head)
         parts = SharedBuffer()
         for start in range(0, length, _PART):
-            part = self._client.getrange(name, start, start + _PART - 1)
-            parts.write(await self._execute(part, patience=_PAYLOAD_PATIENCE))
-        state = await self._read_state(head)
+            async with self._answer_in_time(_PAYLOAD_PATIENCE):
+                end = min(start + _PART, length) - 1
+                part: Any = await self._client.getrange(keys.payload, start, end)
+                parts.write(part)
+        state, _, _ = await self._read(keys, _NO_PAYLOAD)
         if state.version == before.version:
             return state, parts
-        return await self._load(head, name)  # another replica has published in between, which is rare
+        return await self._load(keys)  # another replica has published in between, which is rare
+
+    async def _read(self, keys: Keys, whole: int, patience: int = 1) -> tuple[StoredState, int | None, bytes | None]:
+        """Return the state, the payload's length, and the payload if it has at most *whole* bytes."""
+        arguments = [whole, LONGEST_OVERRIDE, *(word for field in FIELDS.items() for word in field)]
+        async with self._answer_in_time(patience):
+            answer = await self._client.eval(scripts.READ, len(keys), *keys, *arguments)
+            seconds, microseconds, refused, kind, values, length, payload, override, override_left = answer
+            if not (isinstance(length, int | None) and isinstance(payload, bytes | None)):
+                raise TypeError(answer)
+            now = int(seconds) + int(microseconds) / 1_000_000
+            fields = {name: value for name, value in zip(FIELDS, values, strict=False) if value is not None}
+            is_hash = kind in (b"hash", b"none")
+            state = decode_state(now, fields) if is_hash else StoredState(now, None, malformed=True)
+            unwritable = _classify(exceptions.ResponseError(refused.decode())) if refused else None
+            override = decode_override(override or b"", override_left)
+            return replace(state, override=override, unwritable=unwritable), length, payload
 
     async def publish(self, catalogue: StoredCatalogue, payload: bytes, expected: int | None, lead: timedelta) -> bool:
         """Store a catalogue, to be activated in *lead*, if the stored stamp is still *expected*; return whether it was.
@@ -141,77 +162,146 @@ class RedisStore:
 
     async def reset(self) -> None:
         """Remove everything under the keys of the catalogue."""
-        await self._execute(self._client.delete(self._hash, self._payload))
+        await self._run(scripts.RESET, [])
 
     async def lease(self, token: str, ttl: timedelta) -> bool:
         """Take the lease for *ttl*, if it is free; return whether *token* holds it now."""
-        return await self._run(scripts.LEASE, [token, milliseconds(ttl.total_seconds())], keys=[self._lease])
+        return await self._run(scripts.LEASE, [token, milliseconds(ttl.total_seconds())])
 
     async def renew(self, token: str, ttl: timedelta) -> bool:
         """Prolong the lease that *token* holds; return whether it still does."""
-        return await self._run(scripts.RENEW, [token, milliseconds(ttl.total_seconds())], keys=[self._lease])
+        return await self._run(scripts.RENEW, [token, milliseconds(ttl.total_seconds())])
 
     async def release(self, token: str) -> None:
         """Give the lease back, if *token* holds it."""
-        await self._run(scripts.RELEASE, [token], keys=[self._lease])
+        await self._run(scripts.RELEASE, [token])
 
-    async def _run(
-        self, script: str, arguments: Iterable[Any], *, keys: list[str] | None = None, patience: int = 1
-    ) -> bool:
-        """Run one of `scripts`, by default on the keys of the catalogue; return whether it did what it is for."""
-        registered = self._client.register_script(script)
-        running = registered(keys=keys or self._keys, args=list(arguments))
-        return bool(await self._execute(running, patience=patience))
+    async def _run(self, script: str, arguments: Iterable[Any], *, patience: int = 1) -> bool:
+        """Run one of `scripts`; return whether it did what it is for."""
+        async with self._answer_in_time(patience):
+            return _DONE[await self._client.eval(script, len(self.keys), *self.keys, *arguments)]
 
-    async def _execute(self, command: Awaitable[T], *, patience: int = 1, missing: tuple[StoreReason, ...] = ()) -> Any:  # noqa: ANN401
-        """Return Redis's answer; None for an error whose kind counts as *missing*. Raises StoreError, also after the time-out."""
+    @asynccontextmanager
+    async def _answer_in_time(self, patience: int = 1) -> AsyncIterator[None]:
+        """Raise StoreError for whatever a client library raises, for an answer that no script gives, and after the time-out."""
         try:
-            async with asyncio.timeout(self._timeout * patience):
-                return await command
-        except Exception as error:  # whatever a client library comes upon, Redis is of no use just now
-            cause = _classify(error)
-            if cause.reason in missing:
-                return None
+            async with asyncio.timeout(self._timeout.total_seconds() * patience):
+                yield
+        except Exception as error:
             # an answer that comes too late must not be taken for the next one's
-            await self._client.connection_pool.disconnect()
-            raise cause from None
+            with contextlib.suppress(Exception):
+                await self._client.connection_pool.disconnect()
+            raise _classify(error) from None
+
+
+_DONE = {0: False, 1: True}
+"""The answers of the scripts that do something."""
 
 
 @asynccontextmanager
 async def open_store(
-    url: str, *, password: str, ca: str, prefix: str, timeout: timedelta, max_bytes: int
+    url: str,
+    *,
+    password: str,
+    prefix: str,
+    timeout: timedelta,
+    max_bytes: int,
+    ca: str = "",
+    certificate: str = "",
+    key: str = "",
+    sentinel_password: str = "",
 ) -> AsyncIterator[RedisStore]:
-    """Open the Redis at *url* (`redis:`, `rediss:`, `unix:`), or an embedded one where *url* is empty.
+    """Open the Redis at *url* (`redis:`, `rediss:`, `unix:`, or Sentinel), or an embedded one where *url* is empty.
 
-    *password* takes precedence over one in the URL; *ca* is the path of the certificates that `rediss:` trusts. Nothing is sent
-    yet, so Redis may be down. Raises SettingsError for a URL or certificates that cannot be used.
+    *password* takes precedence over one in the URL. For TLS, *ca* is the path of the certificates that the server is trusted by,
+    *certificate* and *key* are those that this client shows. Nothing is sent yet, so Redis may be down. Raises SettingsError for
+    a URL or certificates that cannot be used.
     """
-    client = _connect(url, password, ca, timeout) if url else _embedded()
-    try:
+    async with AsyncExitStack() as stack:
+        if url:
+            tls = _tls_options(ca, certificate, key) if url.startswith("rediss") else {}
+            client = await _connect(url, password, sentinel_password, timeout, tls, stack)
+        else:
+            client = _embedded()
+            stack.push_async_callback(client.aclose)
         yield RedisStore(client, _shown(url), prefix=prefix, timeout=timeout, max_bytes=max_bytes)
-    finally:
-        await client.aclose()
 
 
-def _connect(url: str, password: str, ca: str, timeout: timedelta) -> "Redis":
+def _tls_options(ca: str, certificate: str, key: str) -> dict[str, Any]:
+    """Return redis-py's options. Raises SettingsError for files that cannot be used."""
+    import ssl  # a replica without TLS does not need it
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for name, path, load in (
+        ("APIDEX_REDIS_CA", ca, context.load_verify_locations),
+        ("APIDEX_REDIS_CERTIFICATE", certificate, functools.partial(context.load_cert_chain, keyfile=key or None)),
+    ):
+        try:
+            if path:
+                load(path)
+        except OSError as error:  # ssl.SSLError is one
+            text = f"{name}={path!r} cannot be used: {error.strerror or error}; allowed is a file of certificates (PEM)"
+            with_key = ", with its key or APIDEX_REDIS_KEY" if name == "APIDEX_REDIS_CERTIFICATE" else ""
+            raise SettingsError(text + with_key) from None
+    options = {"ssl_ca_certs": ca, "ssl_certfile": certificate, "ssl_keyfile": key or certificate}
+    return {name: path for name, path in options.items() if path}
+
+
+async def _connect(
+    url: str, password: str, sentinel_password: str, timeout: timedelta, tls: dict[str, Any], stack: AsyncExitStack
+) -> "Redis":
     """A client that gives up at once: redis-py's own retries and time-outs add up to a minute."""
     seconds = timeout.total_seconds()
-    options: dict[str, Any] = {"ssl_ca_certs": ca} if ca and url.startswith("rediss:") else {}
+    options: dict[str, Any] = {
+        "retry": Retry(NoBackoff(), 0),
+        "socket_timeout": seconds,
+        "socket_connect_timeout": seconds,
+        "protocol": 2,
+        "client_name": "apidex",
+    }
     try:
-        client = Redis.from_url(
-            url,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=seconds,
-            socket_connect_timeout=seconds,
-            protocol=2,
-            client_name="apidex",
-            **options,
-        )
+        if "+sentinel:" in url:
+            return await _connect_by_sentinel(url, password, sentinel_password, options, tls, stack)
+        client = Redis.from_url(url, **options, **tls)
     except (ValueError, TypeError) as error:
         raise SettingsError(f"APIDEX_REDIS_URL is not allowed: {error}") from None
     if password:  # from_url would let the one in the URL win
         client.connection_pool.connection_kwargs["password"] = password
+    stack.push_async_callback(client.aclose)
     return client
+
+
+async def _connect_by_sentinel(
+    url: str,
+    password: str,
+    sentinel_password: str,
+    options: dict[str, Any],
+    tls: dict[str, Any],
+    stack: AsyncExitStack,
+) -> "Redis":
+    """A client of whichever server is the master, as the sentinels at *url* say at each new connection."""
+    from redis.asyncio.sentinel import Sentinel  # few replicas need it
+
+    parts = urlsplit(url)
+    login, _, hosts = parts.netloc.rpartition("@")
+    user, _, url_password = (unquote(word) for word in login.partition(":"))
+    name, _, database = parts.path.strip("/").partition("/")
+    addresses = [urlsplit(f"//{host}") for host in hosts.split(",")]
+    sentinels = [(address.hostname or "", address.port or _SENTINEL_PORT) for address in addresses]
+    options |= tls | {"ssl": url.startswith("rediss")}
+    # together no longer than one answer may take, so that one that hangs does not stand for all
+    shorter = options["socket_timeout"] / (len(sentinels) + 1)
+    asking = options | {"socket_timeout": shorter, "socket_connect_timeout": shorter}
+    asking["password"] = sentinel_password or None
+    sentinel = Sentinel(sentinels, sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]
+    stack.push_async_callback(sentinel.aclose)
+    login_options: dict[str, Any] = {"username": user or None, "password": password or url_password or None}
+    client: Redis = sentinel.master_for(name, db=int(database or 0), **login_options)
+    stack.push_async_callback(client.aclose)
+    return client
+
+
+_SENTINEL_PORT = 26379
 
 
 def _embedded() -> "Redis":
@@ -225,33 +315,47 @@ def _shown(url: str) -> str:
     return without_password(url) if url else "embedded"
 
 
-def _state(time: Any, fields: Any, override: Any = b"") -> StoredState:  # noqa: ANN401 - whatever Redis said
-    """Raises StoreError when Redis did not tell the time; a key of another type than a hash is malformed."""
-    if isinstance(time, exceptions.RedisError):
-        raise _classify(time)
-    now = time[0] + time[1] / 1_000_000
-    if isinstance(fields, exceptions.RedisError):
-        if _classify(fields).reason != "type":
-            raise _classify(fields)
-        return StoredState(now, None, malformed=True)
-    text = override.decode("ascii", "replace") if isinstance(override, bytes) else ""
-    return replace(decode_state(now, fields), override=text)
-
-
-_KINDS: list[tuple[tuple[type[Exception], ...], StoreReason]] = [
-    ((exceptions.TimeoutError, TimeoutError), "timeout"),
-    ((exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.NoPermissionError), "auth"),
-    ((exceptions.OutOfMemoryError,), "oom"),
-    ((exceptions.BusyLoadingError,), "loading"),
-    ((exceptions.ReadOnlyError,), "readonly"),
-    ((exceptions.ConnectionError, OSError), "connect"),
+_MEANINGS: list[tuple[str, StoreReason, str]] = [
+    ("NOAUTH", "auth", "Redis requires a password"),
+    ("WRONGPASS", "auth", "Redis refuses the user or the password"),
+    ("without any password configured", "auth", "Redis has no password, and refuses the one that is given"),
+    (
+        "NOPERM|NoPermissionError|user executing the script",
+        "auth",
+        "Redis's ACL does not allow this user what Apidex does",
+    ),
+    ("unknown command", "auth", "Redis does not have a command that Apidex uses"),
+    ("READONLY|ReadOnlyError", "readonly", "Redis is a read-only replica of another Redis"),
+    ("MISCONF", "readonly", "Redis refuses to write, because it cannot save to its disk"),
+    ("NOREPLICAS", "readonly", "Redis refuses to write, because too few replicas are connected to it"),
+    ("MASTERDOWN", "readonly", "Redis is a replica that has lost its master"),
+    ("OOM|OutOfMemoryError", "oom", "Redis's memory is full"),
+    ("LOADING|BusyLoadingError", "loading", "Redis is starting: it loads its data"),
+    ("No master found", "connect", "Sentinel knows no master of this name that is up"),
+    (
+        "MOVED|MovedError|ASK|TRYAGAIN|CLUSTERDOWN|CROSSSLOT",
+        "cluster",
+        "Redis is a node of a cluster that does not serve these keys; allowed is a single Redis, or Sentinel",
+    ),
 ]
-_WORDS: list[tuple[str, StoreReason]] = [
-    *(("WRONGTYPE", "type"), ("OOM", "oom"), ("NOAUTH", "auth"), ("NOPERM", "auth"), ("READONLY", "readonly")),
-]
+"""What an error means: words that it contains (its code, its class in redis-py), the reason, and a sentence."""
 
 
 def _classify(error: Exception) -> StoreError:
-    found = [kind for types, kind in _KINDS if isinstance(error, types)]
-    found += [kind for word, kind in _WORDS if word in str(error)]
-    return StoreError(found[0] if found else "response", f"Redis: {str(error).strip() or type(error).__name__}")
+    """Return what *error* means; for one of no known meaning, with its own text."""
+    if isinstance(error, StoreError):
+        return error
+    detail = " ".join(filter(None, (getattr(error, "status_code", None), str(error).strip())))
+    for words, reason, text in _MEANINGS:
+        if re.search(rf"\b({words})\b", f"{type(error).__name__} {detail}"):
+            return StoreError(reason, f"{text} ({detail})")
+    match error:
+        case exceptions.TimeoutError() | TimeoutError():
+            return StoreError("timeout", "Redis did not answer in time")
+        case exceptions.AuthenticationError() | exceptions.AuthorizationError():
+            return StoreError("auth", f"Redis refuses the user or the password ({detail})")
+        case exceptions.ConnectionError() | OSError():
+            return StoreError("connect", f"Redis cannot be reached: {detail or type(error).__name__}")
+        case exceptions.RedisError() if not isinstance(error, exceptions.InvalidResponse):
+            return StoreError("response", f"Redis answered with an error: {detail or type(error).__name__}")
+    return StoreError("response", f"Redis gave an answer that no Redis gives ({error!r})")

@@ -78,7 +78,6 @@ class HttpUpstream(Upstream):
         self.source = without_password(url)
         self._connect, self._url, self._timeout, self._limit = connect, url, timeout, limit
         self._client: httpx.AsyncClient | None = None
-        self._is_condition_refused = False  # by a 4xx, until an answer is usable
 
     async def aclose(self) -> None:
         """Close its connections."""
@@ -111,7 +110,7 @@ class HttpUpstream(Upstream):
     async def _fetch(self, validators: Validators, hops: list[httpx.Request]) -> Fetched | NotModified:
         """Ask, and follow redirects; *hops* gets every request before it is sent."""
         self._client = self._client or self._connect()
-        validators = NO_VALIDATORS if self._is_condition_refused else validators.sendable()
+        validators = validators.sendable()
         following = self._client.build_request("GET", self._url, headers=_conditions(validators))
         while True:
             hops.append(following)
@@ -125,13 +124,9 @@ class HttpUpstream(Upstream):
         if response.status_code == httpx.codes.NOT_MODIFIED and validators != NO_VALIDATORS:
             return NotModified(validators)
         if response.status_code != httpx.codes.OK:
-            if response.is_client_error and validators != NO_VALIDATORS:
-                self._is_condition_refused = True
             raise UpstreamError("status", _status_text(response), _retry_after(response))
         given = Validators(response.headers.get("etag", ""), response.headers.get("last-modified", ""))
-        body = await self._body(response)
-        self._is_condition_refused = False
-        return Fetched(body, given.sendable())
+        return Fetched(await self._body(response), given.sendable())
 
     async def _body(self, response: httpx.Response) -> bytes:
         inflater = Inflater(response.headers.get("content-encoding", "").strip().lower())
@@ -170,7 +165,7 @@ class FileUpstream(Upstream):
     def _read(self, validators: Validators) -> Fetched | NotModified:
         try:
             state = self._path.stat()
-            given = Validators(etag=f"{state.st_mtime_ns}-{state.st_size}-{state.st_ino}")
+            given = Validators(etag=f'"{state.st_mtime_ns}-{state.st_size}-{state.st_ino}"')
             if given == validators:
                 return NotModified(validators)
             with self._path.open("rb") as file:
