@@ -1,7 +1,8 @@
 """Every setting, read once into one frozen object. Knows how a value is written, and not what it is used for.
 
-A field of `Settings` is the whole declaration of a setting: its default, allowed values and description, and the commands that
-have it as an option. Its variable is `APIDEX_`, its name and the unit of its values: `refresh` is `APIDEX_REFRESH_SECONDS`.
+A field of `Settings` is the whole declaration of a setting: its default, allowed values and description, the commands that use
+it, and whether they have it as an option. Its variable is `APIDEX_`, its name and the unit of its values: `refresh` is
+`APIDEX_REFRESH_SECONDS`.
 """
 
 import difflib
@@ -38,7 +39,7 @@ class Setting:
     """The declaration of one setting.
 
     *convert* makes its value of a text, or raises ValueError; *is_allowed* and the text *allowed* say which values there are.
-    *commands* have it as an option. A *secret* can be the content of a file.
+    *commands* use it, and have it as an option where *is_option*. A *secret* can be the content of a file.
     """
 
     name: str
@@ -48,7 +49,8 @@ class Setting:
     description: str
     unit: str = ""
     secret: bool = False
-    commands: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ("serve", "doctor")
+    is_option: bool = False
 
     @property
     def variable(self) -> str:
@@ -78,6 +80,15 @@ class Setting:
         is_link = text.startswith("tcp://")
         hint = "; Kubernetes sets this name for a Service called apidex: set enableServiceLinks to false" * is_link
         raise SettingsError(f"{source}: {shown} is not allowed; allowed is {self.allowed}{hint}")
+
+    def read(self, environ: Mapping[str, str], options: Mapping[str, str]) -> dict[str, Any]:
+        """Return its value by its name; nothing where it is not given. Raises SettingsError."""
+        for old in [old for old, new in RENAMED.items() if new == self.variable and environ.get(old)]:
+            raise SettingsError(f"{old} was renamed to {self.variable} in 0.2.0.")
+        if self.name in options:
+            return {self.name: self.parse(options[self.name], self.option)}
+        text = self.text(environ)
+        return {} if text is None else {self.name: self.parse(text, self.variable)}
 
     def text(self, environ: Mapping[str, str]) -> str | None:
         """Return what *environ*, or the file that it names, says. Raises SettingsError."""
@@ -140,8 +151,8 @@ def _seconds(default: float, low: float, high: float, description: str, **more: 
     return _field(timedelta(seconds=default), convert, is_allowed, allowed, description, unit="SECONDS", **more)
 
 
-def _ratio(default: float, description: str) -> Any:
-    return _field(default, float, lambda value: 0 < value <= 1, "a number above 0 and up to 1", description)
+def _ratio(default: float, description: str, **more: Any) -> Any:
+    return _field(default, float, lambda value: 0 < value <= 1, "a number above 0 and up to 1", description, **more)
 
 
 def _is_printable(text: str) -> object:
@@ -186,9 +197,11 @@ _FILE = (lambda text: Path(text).is_file(), "the path of a file that exists")
 _STATE_DIR = (lambda path: path is None or path.is_absolute(), "an absolute path, or none")
 _PREFIX = (re.compile(r"[\w.-]{1,64}", re.ASCII).fullmatch, "1 to 64 letters, digits, - _ .")
 
-_SERVE = ("serve",)
-_SERVE_AND_DOCTOR = ("serve", "doctor")
-_ALL_COMMANDS = ("serve", "search", "catalogue", "mcp", "doctor")
+_SERVER = ("serve", "doctor")
+_REPLICA = (*_SERVER, "mcp")
+_FETCHING = (*_REPLICA, "catalogue")
+_SEARCHING = (*_REPLICA, "search")
+_ALL_COMMANDS = (*_SEARCHING, "catalogue")
 
 _YEAR = 366 * 86_400
 
@@ -197,9 +210,11 @@ _YEAR = 366 * 86_400
 class Settings:
     """What a replica runs with."""
 
-    host: str = _text("127.0.0.1", *_HOST, "Address to listen on.", commands=_SERVE_AND_DOCTOR)
-    port: int = _integer(8000, 0, 65535, "Port to listen on; 0 takes a free one.", commands=_SERVE_AND_DOCTOR)
-    served_by: str = _text(socket.gethostname, *_PRINTABLE, "Name of this replica, in `X-Served-By` and the logs.")
+    host: str = _text("127.0.0.1", *_HOST, "Address to listen on.", is_option=True)
+    port: int = _integer(8000, 0, 65535, "Port to listen on; 0 takes a free one.", is_option=True)
+    served_by: str = _text(
+        socket.gethostname, *_PRINTABLE, "Name of this replica, in `X-Served-By` and the logs.", commands=_REPLICA
+    )
 
     drain: timedelta = _seconds(
         10, 0, 3600, "How long a replica goes on accepting after SIGTERM; 0, or longer than connections are kept alive."
@@ -219,24 +234,36 @@ class Settings:
     max_connections: int = _integer(8192, 16, 10**6, "Connections above which one is closed for each new one.")
 
     upstream: str = _text(
-        DEFAULT_UPSTREAM, *_URL, "Where the catalogue comes from.", secret=True, commands=_ALL_COMMANDS
+        DEFAULT_UPSTREAM, *_URL, "Where the catalogue comes from.", secret=True, commands=_ALL_COMMANDS, is_option=True
     )
     upstream_format: str = _one_of(
-        "auto", ("auto", *FORMATS), "The upstream's format; `auto` tells it by content.", commands=_ALL_COMMANDS
+        "auto",
+        ("auto", *FORMATS),
+        "The upstream's format; `auto` tells it by content.",
+        commands=_ALL_COMMANDS,
+        is_option=True,
     )
-    upstream_timeout: timedelta = _seconds(30, 0.1, 600, "How long one fetch from the upstream may take, start to end.")
+    upstream_timeout: timedelta = _seconds(
+        30, 0.1, 600, "How long one fetch from the upstream may take, start to end.", commands=_FETCHING
+    )
     upstream_limit: int = _integer(
-        64 * 2**20, 1024, 2**32, "The largest answer accepted from the upstream, decompressed.", unit="BYTES"
+        64 * 2**20,
+        1024,
+        2**32,
+        "The largest answer accepted from the upstream, decompressed.",
+        unit="BYTES",
+        commands=_ALL_COMMANDS,
     )
     min_entries_ratio: float = _ratio(
-        0.5, "A catalogue with fewer entries than this ratio of the previous one's is refused."
+        0.5, "A catalogue with fewer entries than this ratio of the previous one's is refused.", commands=_REPLICA
     )
     state_dir: Path | None = _field(
         _user_cache,
         _directory,
         *_STATE_DIR,
         "Directory for the last good copy of the catalogue, which is served after a restart until something newer is there.",
-        commands=_ALL_COMMANDS,
+        commands=_SEARCHING,
+        is_option=True,
     )
 
     redis_url: str = _text(
@@ -244,7 +271,7 @@ class Settings:
         *_REDIS_URL,
         "The Redis that the replicas share; without one, this replica runs alone on an embedded one.",
         secret=True,
-        commands=_SERVE_AND_DOCTOR,
+        is_option=True,
     )
     redis_password: str = _text("", *_PRINTABLE, "Its password, instead of one in the URL.", secret=True)
     redis_ca: str = _text("", *_FILE, "Certificates (PEM) that a `rediss:` server is trusted by.")
@@ -255,11 +282,21 @@ class Settings:
         0.5, 0.01, 60, "How long Redis may take for an answer before it counts as unreachable."
     )
     poll: timedelta = _seconds(
-        5, 0.05, 3600, "How often a replica looks whether Redis has another catalogue.", commands=_SERVE
+        5,
+        0.05,
+        3600,
+        "How often a replica looks whether Redis has another catalogue.",
+        commands=_REPLICA,
+        is_option=True,
     )
 
     refresh: timedelta = _seconds(
-        3600, 1, _YEAR, "How old the catalogue may become before it is fetched again.", commands=_SERVE
+        3600,
+        1,
+        _YEAR,
+        "How old the catalogue may become before it is fetched again.",
+        commands=_SEARCHING,
+        is_option=True,
     )
     startup_timeout: timedelta = _seconds(
         1.5, 0, 600, "How long the start waits for the first catalogue before it takes the starter one."
@@ -275,9 +312,15 @@ class Settings:
         32 * 2**20, 0, 2**40, "Memory for cached responses, with their compressed forms.", unit="BYTES"
     )
     log_format: str = _one_of(
-        "auto", ("auto", "json", "text"), "`auto` is text on a terminal, JSON elsewhere.", commands=_SERVE
+        "auto",
+        ("auto", "json", "text"),
+        "`auto` is text on a terminal, JSON elsewhere.",
+        commands=_REPLICA,
+        is_option=True,
     )
-    log_level: str = _one_of("info", ("debug", "info", "warning", "error"), "The least severe event that is logged.")
+    log_level: str = _one_of(
+        "info", ("debug", "info", "warning", "error"), "The least severe event that is logged.", commands=_REPLICA
+    )
 
     def __post_init__(self) -> None:
         if timedelta(0) < self.drain <= self.keep_alive:
@@ -288,20 +331,33 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], options: Mapping[str, str] | None = None) -> Self:
+        """As `read`. Raises the first SettingsError."""
+        settings, errors = cls.read(environ, options or {})
+        for error in errors.values():
+            raise error
+        return settings
+
+    @classmethod
+    def read(
+        cls, environ: Mapping[str, str], options: Mapping[str, str], command: str = ""
+    ) -> tuple[Self, dict[str, SettingsError]]:
         """Read the settings from *options*, by name, and from *environ* where an option is not given.
 
-        Raises SettingsError for a renamed variable, and for the first value that is not allowed.
+        A setting whose value is not allowed, or which has its old name, has an error and its default. With a *command*, only the
+        settings that it uses are read.
         """
-        for old, new in RENAMED.items():
-            if environ.get(old):
-                raise SettingsError(f"{old} was renamed to {new} in 0.2.0.")
-        values = {}
+        values: dict[str, Any] = {}
+        errors: dict[str, SettingsError] = {}
         for setting in SETTINGS:
-            if options and setting.name in options:
-                values[setting.name] = setting.parse(options[setting.name], setting.option)
-            elif (text := setting.text(environ)) is not None:
-                values[setting.name] = setting.parse(text, setting.variable)
-        return cls(**values)
+            try:
+                if not command or command in setting.commands:
+                    values |= setting.read(environ, options)
+            except SettingsError as error:
+                errors[setting.name] = error
+        try:
+            return cls(**values), errors
+        except SettingsError as error:  # two that do not fit
+            return cls(), {**errors, "drain": error}
 
 
 SETTINGS = tuple(Setting(item.name, **item.metadata) for item in fields(Settings))

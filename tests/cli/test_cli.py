@@ -400,23 +400,59 @@ def test_doctor_says_what_is_wrong_and_what_to_do(file, run, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         status, out, _ = run("doctor", "--port", port, "--upstream", "http://127.0.0.1:1/")
-    assert status == 1
+    assert status == 2
     for text in ("is APIDEX_PORT meant?", "address already in use", "cannot be reached", "the starter catalogue"):
         assert text in out
 
 
+def test_doctor_tells_warnings_from_errors(file, run, monkeypatch):
+    monkeypatch.setenv("APIDEX_PROT", "1")
+    status, out, _ = run("doctor", "--port", "0", "--upstream", file)
+    assert (status, out.count("warning ")) == (1, 1)
+
+
+BAD = {"APIDEX_PORT": "x", "APIDEX_POLL_SECONDS": "-1", "APIDEX_LAG_SECONDS": "1", "APIDEX_REDIS_URL": "nowhere"}
+
+
+def test_serve_and_doctor_name_every_bad_setting_at_once(file, run, monkeypatch):
+    for name, value in BAD.items():
+        monkeypatch.setenv(name, value)
+    status, _, err = run("serve", "--upstream", "nonsense", "--refresh-seconds", "0")
+    named = [line.split()[1].rstrip(":") for line in err.splitlines()]
+    assert (status, {*named}) == (2, {*BAD, "--upstream", "--refresh-seconds"})
+    status, out, _ = run("doctor", "--upstream", file)
+    assert (status, out.count("wrong   settings")) == (2, 4)
+    assert "ok      upstream" in out, "what can be checked is checked"
+    assert "port     " not in out
+
+
+def test_settings_that_do_not_fit_are_named_by_doctor(file, run, monkeypatch):
+    monkeypatch.setenv("APIDEX_DRAIN_SECONDS", "3")
+    status, out, _ = run("doctor", "--port", "0", "--upstream", file)
+    assert (status, "APIDEX_DRAIN_SECONDS: 3 is not allowed" in out) == (2, True)
+
+
+@pytest.mark.parametrize("command", ["search cat", "catalogue"])
+def test_a_command_minds_only_settings_that_it_uses(file, run, monkeypatch, command):
+    for name, value in BAD.items():
+        monkeypatch.setenv(name, value)
+    assert run(*command.split(), "--upstream", file)[0] == 0
+    monkeypatch.setenv("APIDEX_UPSTREAM_LIMIT_BYTES", "x")
+    assert run(*command.split(), "--upstream", file)[0] == 2
+
+
 @pytest.mark.real
 def test_doctor_checks_redis(file, run, redis_server):
-    def doctor() -> str:
-        status, out, _ = run("doctor", "--port", "0", "--upstream", file, "--redis-url", redis_server.url)
-        assert status == 0, "a replica runs without Redis"
-        return out
+    def doctor() -> tuple[int, str]:
+        return run("doctor", "--port", "0", "--upstream", file, "--redis-url", redis_server.url)[:2]
 
-    assert "holds no catalogue yet" in doctor()
+    status, out = doctor()
+    assert (status, "holds no catalogue yet" in out) == (0, True)
     with replica("--upstream", file, "--redis-url", redis_server.url):
-        assert ": 4 entries, " in doctor()
+        assert ": 4 entries, " in doctor()[1]
     redis_server.is_killed()
-    assert "warning redis" in doctor()
+    status, out = doctor()
+    assert (status, "warning redis" in out) == (1, True), "a replica runs without Redis"
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])

@@ -4,6 +4,7 @@ import email.utils
 import os
 import time
 from argparse import Namespace
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,6 +31,7 @@ _REDIS_ADVICE = {
     "timeout": "A replica starts all the same. Check that Redis is not stuck, or raise APIDEX_REDIS_TIMEOUT_SECONDS.",
     "auth": "A replica starts all the same, and runs by itself. Check the user, APIDEX_REDIS_PASSWORD and the ACL.",
 }
+_STATUS = {"ok": 0, "warning": 1, "wrong": 2}
 _COLORS = {"ok": "green", "warning": "yellow", "wrong": "red"}
 
 
@@ -42,28 +44,37 @@ class Finding:
     advice: str = ""
 
 
-def run(_options: Namespace, settings: Settings) -> int:
-    """Print the finding of every check. Return 1 if something is wrong."""
+def run(options: Namespace, settings: Settings) -> int:
+    """Print the finding of every check. Return 1 if there is a warning, and 2 if something is wrong."""
     console = Console(highlight=False, soft_wrap=True)
-    checks = {"settings": _variables, "port": _port, "upstream": _upstream, "redis": _redis, "clock": _clock}
     status = 0
-    for name, check in checks.items():
-        finding = check(settings)
-        console.print(
-            Text.assemble((f"{finding.verdict:8}", _COLORS[finding.verdict]), f"{name:9} {printable(finding.text)}")
-        )
+    for name, finding in _findings(settings, options.setting_errors):
+        verdict = (f"{finding.verdict:8}", _COLORS[finding.verdict])
+        console.print(Text.assemble(verdict, f"{name:9} {printable(finding.text)}"))
         if finding.advice:
             console.print(Text(f"{'':18}{finding.advice}"))
-        status |= finding.verdict == "wrong"
+        status = max(status, _STATUS[finding.verdict])
     return status
 
 
-def _variables(_settings: Settings) -> Finding:
+def _findings(settings: Settings, errors: Mapping[str, SettingsError]) -> Iterator[tuple[str, Finding]]:
+    """What each check finds, by its name. Without a finding are those whose settings have *errors*."""
+    for error in errors.values():
+        yield "settings", Finding("wrong", str(error), "A replica does not start with it.")
     unknown = unknown_variables(os.environ)
-    if unknown:
-        names = ", ".join(f"{name} (is {similar} meant?)" if similar else name for name, similar in unknown.items())
-        return Finding("warning", f"unknown: {names}", "docs/settings.md lists all settings.")
-    return Finding("ok", "all are allowed")
+    for variable, similar in unknown.items():
+        meant = f" (is {similar} meant?)" if similar else ""
+        yield "settings", Finding("warning", f"unknown: {variable}{meant}", "docs/settings.md lists all settings.")
+    if not errors and not unknown:
+        yield "settings", Finding("ok", "all are allowed")
+    for name, check, prefixes in (
+        ("port", _port, ("host", "port")),
+        ("upstream", _upstream, ("upstream",)),
+        ("redis", _redis, ("redis",)),
+        ("clock", _clock, ("upstream",)),
+    ):
+        if not any(setting.startswith(prefixes) for setting in errors):
+            yield name, check(settings)
 
 
 def _port(settings: Settings) -> Finding:

@@ -150,7 +150,12 @@ def _open_missing_streams() -> None:
 
 def _run(options: Namespace) -> int:
     given = {item.name: text for item in SETTINGS if (text := getattr(options, item.variable, None)) is not None}
-    settings = Settings.from_env(os.environ, given)
+    settings, errors = Settings.read(os.environ, given, options.command)
+    options.setting_errors = errors
+    if errors and options.command != "doctor":  # which reports them with all else
+        for wrong in errors.values():
+            warn(wrong)
+        return 2
     try:
         with without_unused_imports() if options.command == "serve" else nullcontext():
             status: int = importlib.import_module(f"apidex.cli.{options.command}").run(options, settings)
@@ -182,7 +187,7 @@ def _parser() -> ArgumentParser:
         about = command.description
         subparser = commands.add_parser(name, help=about, description=about, **_epilog(command.examples))
         for setting in SETTINGS:
-            if name in setting.commands:
+            if setting.is_option and name in setting.commands:
                 subparser.add_argument(
                     setting.option,
                     dest=setting.variable,
