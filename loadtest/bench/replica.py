@@ -18,6 +18,7 @@ from apidex.catalogue.catalogue import Catalogue
 from apidex.catalogue.entry import Entry
 from apidex.catalogue.formats import Parsed, Report
 from apidex.replication.metadata import StoredCatalogue
+from apidex.replication.redis_client import RedisAddress
 from apidex.replication.store import open_store
 from apidex.replication.validators import NO_VALIDATORS
 from loadtest.bench.process import CLIENT_CORE, ServerProcess, get, running, tool, wait_for
@@ -71,9 +72,8 @@ def publish(url: str, catalogue: Prepared) -> None:
 
     async def put() -> None:
         timeout = timedelta(seconds=5)
-        async with open_store(
-            url, password="", ca="", prefix="apidex", timeout=timeout, max_bytes=LIMIT_BYTES
-        ) as store:
+        address = RedisAddress(url)
+        async with open_store(address, prefix="apidex", timeout=timeout, max_bytes=LIMIT_BYTES) as store:
             state = await store.read()
             stored = StoredCatalogue(
                 *(int(state.now * 1000), catalogue.digest, catalogue.length, True, state.now, "bench", NO_VALIDATORS)

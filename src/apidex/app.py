@@ -20,6 +20,7 @@ from apidex.indexing.builder import from_upstream
 from apidex.replication.clock import Clock, SystemClock
 from apidex.replication.freshness import FreshnessPolicy
 from apidex.replication.last_good import open_copy
+from apidex.replication.redis_client import RedisAddress
 from apidex.replication.refresher import Refresher
 from apidex.replication.snapshot import Snapshot
 from apidex.replication.store import RedisStore, open_store
@@ -62,7 +63,12 @@ async def create_app(
     async with AsyncExitStack() as stack:
         if upstream is None:
             upstream = await stack.enter_async_context(
-                open_upstream(settings.upstream, settings.upstream_timeout, settings.upstream_limit)
+                open_upstream(
+                    settings.upstream,
+                    settings.upstream_timeout,
+                    settings.upstream_limit,
+                    settings.upstream_redirect_hosts,
+                )
             )
         if store is None:
             store = await stack.enter_async_context(store_of(settings))
@@ -120,9 +126,14 @@ def connection_limits(settings: Settings) -> ConnectionLimits:
 def store_of(settings: Settings) -> AbstractAsyncContextManager[RedisStore]:
     """The Redis that *settings* name, to be opened."""
     return open_store(
-        settings.redis_url,
-        password=settings.redis_password,
-        ca=settings.redis_ca,
+        RedisAddress(
+            settings.redis_url,
+            settings.redis_password,
+            settings.redis_sentinel_password,
+            settings.redis_ca,
+            settings.redis_certificate,
+            settings.redis_key,
+        ),
         prefix=settings.redis_prefix,
         timeout=settings.redis_timeout,
         max_bytes=settings.upstream_limit,

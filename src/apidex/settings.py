@@ -163,11 +163,22 @@ def _is_url(text: str) -> object:
     parts = urlsplit(text)
     _ = parts.port  # raises ValueError for an invalid one
     is_file = parts.scheme == "file" and parts.path.strip("/")
-    return is_file or (parts.scheme in ("https", "http") and parts.hostname)
+    is_short = text.isprintable() and len(text.encode()) <= 8192  # Redis takes no more
+    return is_short and (is_file or (parts.scheme in ("https", "http") and parts.hostname))
+
+
+_SENTINEL_URL = re.compile(
+    r"rediss?\+sentinel://([^@/?#]*@)?HOST(,HOST)*/[\w.-]+(/\d*)?".replace(
+        "HOST", r"([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?"
+    ),
+    re.ASCII,
+)
 
 
 def _is_redis_url(text: str) -> object:
     parts = urlsplit(text)
+    if parts.scheme.endswith("+sentinel"):
+        return bool(_SENTINEL_URL.fullmatch(text))
     _ = parts.port  # raises ValueError for an invalid one
     is_socket = parts.scheme == "unix" and parts.path.startswith("/") and re.fullmatch(r"(db=\d+)?", parts.query)
     is_server = parts.scheme in ("redis", "rediss") and parts.hostname and re.fullmatch(r"(/\d*)?", parts.path)
@@ -191,10 +202,15 @@ _HOST = (_is_printable, "an address or a host name of this machine")
 _URL = (_is_url, "a URL that begins with https: or http: or file:")
 _REDIS_URL = (
     _is_redis_url,
-    "redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///PATH?db=DB, with USER:PASSWORD@ before HOST",
+    "redis://HOST:PORT/DB, rediss://HOST:PORT/DB, unix:///PATH?db=DB or redis+sentinel://HOST:PORT,HOST:PORT/MASTER/DB "
+    "(rediss+sentinel for TLS), with USER:PASSWORD@ before HOST",
 )
 _FILE = (lambda text: Path(text).is_file(), "the path of a file that exists")
 _STATE_DIR = (lambda path: path is None or path.is_absolute(), "an absolute path, or none")
+_HOSTS = (
+    re.compile(r"\*|[\w.:-]+(, ?[\w.:-]+)*", re.ASCII).fullmatch,
+    "host names or addresses with commas between them, or * for any",
+)
 _PREFIX = (re.compile(r"[\w.-]{1,64}", re.ASCII).fullmatch, "1 to 64 letters, digits, - _ .")
 
 _SERVER = ("serve", "doctor")
@@ -254,6 +270,9 @@ class Settings:
         unit="BYTES",
         commands=_ALL_COMMANDS,
     )
+    upstream_redirect_hosts: str = _text(
+        "", *_HOSTS, "Hosts that the upstream may redirect to, beside its own.", commands=_FETCHING
+    )
     min_entries_ratio: float = _ratio(
         0.5, "A catalogue with fewer entries than this ratio of the previous one's is refused.", commands=_REPLICA
     )
@@ -274,7 +293,12 @@ class Settings:
         is_option=True,
     )
     redis_password: str = _text("", *_PRINTABLE, "Its password, instead of one in the URL.", secret=True)
+    redis_sentinel_password: str = _text(
+        "", *_PRINTABLE, "The password of the sentinels, if they have one.", secret=True
+    )
     redis_ca: str = _text("", *_FILE, "Certificates (PEM) that a `rediss:` server is trusted by.")
+    redis_certificate: str = _text("", *_FILE, "Certificate (PEM) that a replica shows to a `rediss:` server.")
+    redis_key: str = _text("", *_FILE, "The key (PEM) of that certificate, where its file does not hold it.")
     redis_prefix: str = _text(
         "apidex", *_PREFIX, "What all keys in Redis begin with; replicas that share it are one fleet."
     )

@@ -441,6 +441,26 @@ def test_a_command_minds_only_settings_that_it_uses(file, run, monkeypatch, comm
     assert run(*command.split(), "--upstream", file)[0] == 2
 
 
+UNUSABLE = {
+    "can only be read": ("REPLICAOF 127.0.0.1 1", "read-only replica", "use Sentinel"),
+    "full": ("CONFIG SET maxmemory 1", "memory is full", "Raise maxmemory"),
+    "no scripts": ("ACL SETUSER default -@scripting", "ACL does not allow", "the ACL"),
+    "no right to a key": ("ACL SETUSER default resetkeys ~other:*", "ACL does not allow", "the ACL"),
+    "no right to one command of a script": ("ACL SETUSER default -hset", "ACL does not allow", "the ACL"),
+    "a password": ("CONFIG SET requirepass secret", "requires a password", "APIDEX_REDIS_PASSWORD"),
+}
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("command", "text", "advice"), UNUSABLE.values(), ids=UNUSABLE)
+def test_doctor_warns_of_a_redis_that_cannot_be_used(file, run, redis_server, command, text, advice):
+    redis_server.tell(*command.split())
+    status, out, _ = run("doctor", "--port", "0", "--upstream", file, "--redis-url", redis_server.url)
+    assert status == 1
+    for each in ("warning redis", text, advice):
+        assert each in out
+
+
 @pytest.mark.real
 def test_doctor_checks_redis(file, run, redis_server):
     def doctor() -> tuple[int, str]:

@@ -13,6 +13,7 @@ import pytest
 from apidex.errors import StoreError
 from apidex.replication.clock import SystemClock
 from apidex.replication.metadata import ACCEPT, StoredCatalogue
+from apidex.replication.redis_client import RedisAddress
 from apidex.replication.store import open_store
 from apidex.replication.validators import Validators
 from fakes import FakeRedis, FakeStore
@@ -23,7 +24,7 @@ LONG = timedelta(hours=1)
 
 NOW = timedelta(0)
 
-PLAIN = {"password": "", "ca": "", "timeout": timedelta(minutes=1), "max_bytes": 10_000}
+PLAIN = {"timeout": timedelta(minutes=1), "max_bytes": 10_000}
 
 
 @asynccontextmanager
@@ -32,7 +33,7 @@ async def store_of(kind: str, request):
         yield FakeStore(FakeRedis(SystemClock()))
         return
     url = request.getfixturevalue("redis_server").url if kind == "real" else ""
-    async with open_store(url, prefix=uuid.uuid4().hex, **PLAIN) as store:
+    async with open_store(RedisAddress(url), prefix=uuid.uuid4().hex, **PLAIN) as store:
         yield store
 
 
@@ -290,7 +291,10 @@ async def test_parts_of_two_payloads_are_never_put_together(redis_store, in_part
 
 async def test_two_prefixes_are_two_fleets(redis_server):
     url = redis_server.url
-    async with open_store(url, prefix="one", **PLAIN) as one, open_store(url, prefix="two", **PLAIN) as two:
+    async with (
+        open_store(RedisAddress(url), prefix="one", **PLAIN) as one,
+        open_store(RedisAddress(url), prefix="two", **PLAIN) as two,
+    ):
         await published(one)
         assert (await two.read()).catalogue is None
         assert await two.lease("a", LONG)
@@ -299,7 +303,7 @@ async def test_two_prefixes_are_two_fleets(redis_server):
 
 async def test_an_answer_that_came_too_late_is_not_taken_for_the_next(redis_server):
     """A client that was cut off in the middle must not read what was meant for the question before."""
-    async with open_store(redis_server.url, prefix="late", **PLAIN) as store:
+    async with open_store(RedisAddress(redis_server.url), prefix="late", **PLAIN) as store:
         catalogue = await published(store)
         for _ in range(10):
             redis_server.pauses()
@@ -408,7 +412,7 @@ REFUSALS = {
 @pytest.mark.real
 @pytest.mark.parametrize(("command", "reason", "text"), REFUSALS.values(), ids=REFUSALS)
 async def test_a_redis_that_can_only_be_read_says_so_and_what_it_holds(redis_server, command, reason, text):
-    async with open_store(redis_server.url, prefix="refusals", **PLAIN) as store:
+    async with open_store(RedisAddress(redis_server.url), prefix="refusals", **PLAIN) as store:
         catalogue = await published(store)
         redis_server.tell(*command.split())
         state = await store.read()
@@ -428,7 +432,7 @@ UNUSABLE = {
 @pytest.mark.parametrize(("command", "reason", "text"), UNUSABLE.values(), ids=UNUSABLE)
 async def test_a_redis_that_is_of_no_use_says_why(redis_server, command, reason, text):
     redis_server.tell(*command.split())
-    async with open_store(redis_server.url, prefix="unusable", **PLAIN) as store:
+    async with open_store(RedisAddress(redis_server.url), prefix="unusable", **PLAIN) as store:
         for _ in range(2):
             with pytest.raises(StoreError, match=text) as error:
                 await store.read()
@@ -468,7 +472,7 @@ async def test_whatever_is_answered_is_an_error_in_plain_words(answer):
 
     server = await asyncio.start_server(answers, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    async with server, open_store(f"redis://127.0.0.1:{port}", prefix="answers", **PLAIN) as store:
+    async with server, open_store(RedisAddress(f"redis://127.0.0.1:{port}"), prefix="answers", **PLAIN) as store:
         for method in (store.read, functools.partial(store.lease, "token", LONG)):
             with pytest.raises(StoreError) as error:
                 await method()
@@ -476,7 +480,12 @@ async def test_whatever_is_answered_is_an_error_in_plain_words(answer):
 
 
 def test_a_url_is_shown_without_its_password():
-    from apidex.replication.store import _shown
+    assert RedisAddress("redis://user:secret@host:1/0").shown == "redis://host:1/0"
+    assert RedisAddress("redis+sentinel://user:secret@a:1,b:2/main/0").shown == "redis+sentinel://a:1,b:2/main/0"
+    assert RedisAddress().shown == "embedded"
+    assert "secret" not in repr(RedisAddress("", "secret", "secret"))
 
-    assert _shown("redis://user:secret@host:1/0") == "redis://host:1/0"
-    assert _shown("") == "embedded"
+
+async def test_all_that_a_replica_does_is_rehearsed_and_leaves_nothing(redis_store):
+    await redis_store.rehearse()
+    assert await redis_store._client.keys() in ([], [redis_store.keys.probe.encode()])

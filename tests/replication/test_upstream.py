@@ -205,6 +205,36 @@ async def test_a_redirect_that_is_not_allowed_is_refused_before_anything_is_sent
     assert asked == ["https://upstream.example/a", "https://upstream.example/hop"]
 
 
+@pytest.mark.parametrize(
+    ("target", "hosts", "allowed"),
+    [
+        ("https://UPSTREAM.example:8443/b", (), True),
+        ("https://internal.example/b", (), False),
+        ("https://upstream.example.evil.example/b", (), False),
+        ("https://upstream.example@internal.example/b", (), False),
+        ("https://[::1]/b", (), False),
+        ("https://[::1]/b", ("::1",), True),
+        ("https://cdn.example/b", ("cdn.example",), True),
+        ("https://sub.cdn.example/b", ("cdn.example",), False),
+        ("https://anywhere.example/b", ("*",), True),
+    ],
+)
+async def test_a_redirect_leads_only_to_hosts_that_are_allowed(target, hosts, allowed):
+    def hop(request):
+        if request.url.path == "/a":
+            return httpx.Response(302, headers={"location": target})
+        return httpx.Response(200, stream=httpx.ByteStream(b"x"))
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(hop)) as client:
+        upstream = HttpUpstream(lambda: client, "https://upstream.example/a", timedelta(seconds=5), LIMIT, hosts)
+        if allowed:
+            assert (await upstream.fetch(NO_VALIDATORS)).body == b"x"
+            return
+        with pytest.raises(UpstreamError, match="APIDEX_UPSTREAM_REDIRECT_HOSTS") as error:
+            await upstream.fetch(NO_VALIDATORS)
+    assert error.value.public == "the upstream redirected to a host that is not allowed"
+
+
 async def test_a_redirect_from_http_to_https_is_followed():
     def hop(request):
         if request.url.scheme == "https":

@@ -24,7 +24,8 @@ def test_values_get_their_types_and_units():
 
 def test_every_type_of_redis_url_is_accepted():
     server = ("redis://redis:6379/0", "redis://redis", "rediss://user:p%40ss@host:1/2", "redis://[::1]:6379/")
-    for url in (*server, "unix:///run/redis.sock?db=1"):
+    sentinel = ("redis+sentinel://a:26379,b:26379/main/0", "rediss+sentinel://user:p%40ss@[::1],b/my-main")
+    for url in (*server, *sentinel, "unix:///run/redis.sock?db=1"):
         assert Settings.from_env({"APIDEX_REDIS_URL": url}).redis_url == url
 
 
@@ -34,12 +35,22 @@ REFUSED = [
     ("APIDEX_REFRESH_SECONDS", "a number of seconds from 1 ", ["0", "nan", "inf", "1h"]),
     ("APIDEX_POLL_SECONDS", "from 0.05", ["0"]),
     ("APIDEX_MIN_ENTRIES_RATIO", "above 0 and up to 1", ["0", "1.1"]),
-    ("APIDEX_UPSTREAM", "https: or http: or file:", ["ftp://a", "README.md", "https://", "http://a:b", "file:"]),
+    (
+        "APIDEX_UPSTREAM",
+        "https: or http: or file:",
+        ["ftp://a", "README.md", "https://", "http://a:b", "file:", "http://a/\x1b"],
+    ),
     ("APIDEX_UPSTREAM_FORMAT", "auto, publicapis, markdown, csv, tsv, apis.guru", ["xml"]),
     ("APIDEX_UPSTREAM_LIMIT_BYTES", "a whole number from 1024", ["12"]),
     ("APIDEX_REDIS_URL", "redis://HOST:PORT/DB", ["localhost:6379", "redis://", "redis://localhost:6379/x"]),
     ("APIDEX_REDIS_URL", "unix:///PATH?db=DB", ["redis://localhost/0#x", "redis://localhost:99999", "unix://relative"]),
+    (
+        "APIDEX_REDIS_URL",
+        "redis+sentinel://",
+        ["redis+sentinel://a:1,b:2/", "redis+sentinel://a:x/m", "redis+sentinel://a/m/x"],
+    ),
     ("APIDEX_REDIS_CA", "a file that exists", ["/nowhere.pem"]),
+    ("APIDEX_UPSTREAM_REDIRECT_HOSTS", "host names", ["a b", "https://a", "a,,b"]),
     ("APIDEX_REDIS_PREFIX", "letters, digits", ["a b"]),
     ("APIDEX_LOG_FORMAT", "auto, json, text", ["JSON"]),
     ("APIDEX_HOST", "an address", ["a\nb"]),

@@ -30,6 +30,9 @@ _REDIS_ADVICE = {
     "connect": "A replica starts all the same, and runs by itself until Redis answers. Check the URL, the network and TLS.",
     "timeout": "A replica starts all the same. Check that Redis is not stuck, or raise APIDEX_REDIS_TIMEOUT_SECONDS.",
     "auth": "A replica starts all the same, and runs by itself. Check the user, APIDEX_REDIS_PASSWORD and the ACL.",
+    "oom": "A replica starts all the same, and runs by itself. Raise maxmemory; a catalogue needs three times its payload.",
+    "readonly": "A replica starts all the same, and runs by itself. Name the master in the URL, or use Sentinel.",
+    "cluster": "A replica starts all the same, and runs by itself. Name a Redis without cluster mode in the URL.",
 }
 _STATUS = {"ok": 0, "warning": 1, "wrong": 2}
 _COLORS = {"ok": "green", "warning": "yellow", "wrong": "red"}
@@ -108,6 +111,7 @@ def _redis(settings: Settings) -> Finding:
 
     async def ask() -> StoredState:
         async with store_of(settings) as store:
+            await store.rehearse()
             return await store.read()
 
     shown = without_password(settings.redis_url)
@@ -120,7 +124,7 @@ def _redis(settings: Settings) -> Finding:
     if abs(clock_error) > _CLOCK_TOLERANCE:
         return Finding("warning", f"{shown}: its clock is {_amount(clock_error)} this machine's", _NTP_ADVICE)
     if stored.catalogue is None:
-        return Finding("ok", f"{shown} answers, and holds no catalogue yet")
+        return Finding("ok", f"{shown} can be used, and holds no catalogue yet")
     catalogue, age = stored.catalogue, max(0.0, stored.now - stored.catalogue.validated_at)
     return Finding("ok", f"{shown} holds {catalogue.version}: {catalogue.entries} entries, {age:.0f} s old")
 

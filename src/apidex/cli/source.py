@@ -105,7 +105,8 @@ def ask(settings: Settings, validators: Validators) -> Fetched | NotModified:
     """Return the upstream's answer. Raises UpstreamError or SettingsError."""
 
     async def fetch() -> Fetched | NotModified:
-        async with open_upstream(settings.upstream, settings.upstream_timeout, settings.upstream_limit) as upstream:
+        limits = settings.upstream_timeout, settings.upstream_limit, settings.upstream_redirect_hosts
+        async with open_upstream(settings.upstream, *limits) as upstream:
             return await upstream.fetch(validators)
 
     with progress("Fetching the catalogue"):

@@ -124,6 +124,8 @@ DROP = f"{_FENCE} redis.call('DEL', KEYS[1], KEYS[2]) return 1"
 
 RESET = "redis.call('DEL', KEYS[1], KEYS[2]) return 1"
 
+CLEAR = "redis.call('DEL', unpack(KEYS)) return 1"
+
 # No replica takes a lease without an end, and this one none that ends later than its own would: such a lease is replaced.
 LEASE = """
 if redis.call('SET', KEYS[6], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end

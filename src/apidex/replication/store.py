@@ -7,22 +7,19 @@ compares and writes in one step.
 
 import asyncio
 import contextlib
-import functools
 import re
+import uuid
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
 
 from redis import exceptions
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from apidex.catalogue.codec import CODEC_VERSION
-from apidex.errors import CodecError, SettingsError, StoreError, StoreReason
+from apidex.errors import CodecError, StoreError, StoreReason
 from apidex.indexing.shared_buffer import SharedBuffer
 from apidex.replication import scripts
 from apidex.replication.metadata import (
@@ -36,8 +33,8 @@ from apidex.replication.metadata import (
     encode_catalogue,
     milliseconds,
 )
-from apidex.replication.validators import Validators
-from apidex.urls import without_password
+from apidex.replication.redis_client import RedisAddress, open_client
+from apidex.replication.validators import NO_VALIDATORS, Validators
 
 _PAYLOAD_PATIENCE = 10
 """A payload may take this many times as long as everything else."""
@@ -62,6 +59,11 @@ class Keys(NamedTuple):
     lease: str
     probe: str
 
+    @classmethod
+    def of(cls, prefix: str) -> "Keys":
+        """Return the keys of one fleet. The braces keep them in one slot of a cluster."""
+        return cls(*(f"{{{prefix}:{CODEC_VERSION}}}:{name.replace('_', '-')}" for name in cls._fields))
+
 
 class RedisStore:
     """One catalogue for all replicas, in Redis. Every method raises StoreError, and waits no longer than its *timeout*.
@@ -73,9 +75,7 @@ class RedisStore:
     def __init__(self, client: "Redis", url: str, *, prefix: str, timeout: timedelta, max_bytes: int) -> None:
         self.url = url
         self._client, self._timeout, self._max_bytes = client, timeout, max_bytes
-        # the braces keep all keys of a fleet in one slot of a cluster
-        start = f"{{{prefix}:{CODEC_VERSION}}}:"
-        self.keys = Keys(*(start + name.replace("_", "-") for name in Keys._fields))
+        self._prefix, self.keys = prefix, Keys.of(prefix)
 
     async def read(self) -> StoredState:
         """Return what is stored, without the payload, and whether Redis can be written to."""
@@ -176,6 +176,45 @@ class RedisStore:
         """Give the lease back, if *token* holds it."""
         await self._run(scripts.RELEASE, [token])
 
+    async def rehearse(self) -> None:
+        """Do on other keys, which are removed again, all that a replica does. Raises StoreError if Redis cannot be used."""
+        scratch = RedisStore(
+            self._client,
+            self.url,
+            prefix=f"{self._prefix}:{uuid.uuid4().hex}",
+            timeout=self._timeout,
+            max_bytes=self._max_bytes,
+        )
+        try:
+            await scratch._rehearse()
+        finally:
+            with contextlib.suppress(StoreError):
+                await scratch._run(scripts.CLEAR, [])
+
+    async def _rehearse(self) -> None:
+        state, token, minute = await self.read(), uuid.uuid4().hex, timedelta(minutes=1)
+        if state.unwritable:
+            raise state.unwritable
+        stored = StoredCatalogue(
+            milliseconds(state.now), "0" * 64, 1, True, state.now, "https://example.org/", NO_VALIDATORS
+        )
+        later = replace(stored, stamp=stored.stamp + 1, digest="1" * 64)
+        done = [
+            await self.lease(token, minute),
+            await self.publish(stored, b"payload", None, minute),
+            await self.publish(later, b"payload", stored.stamp, minute),
+            await self.confirm(later.stamp, state.now, NO_VALIDATORS),
+            await self.roll_back(minute),
+            await self.renew(token, minute),
+        ]
+        await self.back_off(1, minute)
+        await self.accept()
+        await self._load_in_parts(self.keys, await self.read(), 1)
+        await self.drop(0)
+        await self.release(token)
+        if not all(done):
+            raise StoreError("response", "Redis ran a script of Apidex, and did not do what it is for")
+
     async def _run(self, script: str, arguments: Iterable[Any], *, patience: int = 1) -> bool:
         """Run one of `scripts`; return whether it did what it is for."""
         async with self._answer_in_time(patience):
@@ -200,119 +239,12 @@ _DONE = {0: False, 1: True}
 
 @asynccontextmanager
 async def open_store(
-    url: str,
-    *,
-    password: str,
-    prefix: str,
-    timeout: timedelta,
-    max_bytes: int,
-    ca: str = "",
-    certificate: str = "",
-    key: str = "",
-    sentinel_password: str = "",
+    address: RedisAddress, *, prefix: str, timeout: timedelta, max_bytes: int
 ) -> AsyncIterator[RedisStore]:
-    """Open the Redis at *url* (`redis:`, `rediss:`, `unix:`, or Sentinel), or an embedded one where *url* is empty.
-
-    *password* takes precedence over one in the URL. For TLS, *ca* is the path of the certificates that the server is trusted by,
-    *certificate* and *key* are those that this client shows. Nothing is sent yet, so Redis may be down. Raises SettingsError for
-    a URL or certificates that cannot be used.
-    """
+    """Open the Redis at *address*; it may be down. Raises SettingsError for a URL or certificates that cannot be used."""
     async with AsyncExitStack() as stack:
-        if url:
-            tls = _tls_options(ca, certificate, key) if url.startswith("rediss") else {}
-            client = await _connect(url, password, sentinel_password, timeout, tls, stack)
-        else:
-            client = _embedded()
-            stack.push_async_callback(client.aclose)
-        yield RedisStore(client, _shown(url), prefix=prefix, timeout=timeout, max_bytes=max_bytes)
-
-
-def _tls_options(ca: str, certificate: str, key: str) -> dict[str, Any]:
-    """Return redis-py's options. Raises SettingsError for files that cannot be used."""
-    import ssl  # a replica without TLS does not need it
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    for name, path, load in (
-        ("APIDEX_REDIS_CA", ca, context.load_verify_locations),
-        ("APIDEX_REDIS_CERTIFICATE", certificate, functools.partial(context.load_cert_chain, keyfile=key or None)),
-    ):
-        try:
-            if path:
-                load(path)
-        except OSError as error:  # ssl.SSLError is one
-            text = f"{name}={path!r} cannot be used: {error.strerror or error}; allowed is a file of certificates (PEM)"
-            with_key = ", with its key or APIDEX_REDIS_KEY" if name == "APIDEX_REDIS_CERTIFICATE" else ""
-            raise SettingsError(text + with_key) from None
-    options = {"ssl_ca_certs": ca, "ssl_certfile": certificate, "ssl_keyfile": key or certificate}
-    return {name: path for name, path in options.items() if path}
-
-
-async def _connect(
-    url: str, password: str, sentinel_password: str, timeout: timedelta, tls: dict[str, Any], stack: AsyncExitStack
-) -> "Redis":
-    """A client that gives up at once: redis-py's own retries and time-outs add up to a minute."""
-    seconds = timeout.total_seconds()
-    options: dict[str, Any] = {
-        "retry": Retry(NoBackoff(), 0),
-        "socket_timeout": seconds,
-        "socket_connect_timeout": seconds,
-        "protocol": 2,
-        "client_name": "apidex",
-    }
-    try:
-        if "+sentinel:" in url:
-            return await _connect_by_sentinel(url, password, sentinel_password, options, tls, stack)
-        client = Redis.from_url(url, **options, **tls)
-    except (ValueError, TypeError) as error:
-        raise SettingsError(f"APIDEX_REDIS_URL is not allowed: {error}") from None
-    if password:  # from_url would let the one in the URL win
-        client.connection_pool.connection_kwargs["password"] = password
-    stack.push_async_callback(client.aclose)
-    return client
-
-
-async def _connect_by_sentinel(
-    url: str,
-    password: str,
-    sentinel_password: str,
-    options: dict[str, Any],
-    tls: dict[str, Any],
-    stack: AsyncExitStack,
-) -> "Redis":
-    """A client of whichever server is the master, as the sentinels at *url* say at each new connection."""
-    from redis.asyncio.sentinel import Sentinel  # few replicas need it
-
-    parts = urlsplit(url)
-    login, _, hosts = parts.netloc.rpartition("@")
-    user, _, url_password = (unquote(word) for word in login.partition(":"))
-    name, _, database = parts.path.strip("/").partition("/")
-    addresses = [urlsplit(f"//{host}") for host in hosts.split(",")]
-    sentinels = [(address.hostname or "", address.port or _SENTINEL_PORT) for address in addresses]
-    options |= tls | {"ssl": url.startswith("rediss")}
-    # together no longer than one answer may take, so that one that hangs does not stand for all
-    shorter = options["socket_timeout"] / (len(sentinels) + 1)
-    asking = options | {"socket_timeout": shorter, "socket_connect_timeout": shorter}
-    asking["password"] = sentinel_password or None
-    sentinel = Sentinel(sentinels, sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]
-    stack.push_async_callback(sentinel.aclose)
-    login_options: dict[str, Any] = {"username": user or None, "password": password or url_password or None}
-    client: Redis = sentinel.master_for(name, db=int(database or 0), **login_options)
-    stack.push_async_callback(client.aclose)
-    return client
-
-
-_SENTINEL_PORT = 26379
-
-
-def _embedded() -> "Redis":
-    from fakeredis import FakeAsyncRedis  # a replica with a Redis server does not need it
-
-    client: Redis = FakeAsyncRedis()
-    return client
-
-
-def _shown(url: str) -> str:
-    return without_password(url) if url else "embedded"
+        client = open_client(address, timeout, stack)
+        yield RedisStore(client, address.shown, prefix=prefix, timeout=timeout, max_bytes=max_bytes)
 
 
 _MEANINGS: list[tuple[str, StoreReason, str]] = [

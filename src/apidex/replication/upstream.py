@@ -49,10 +49,11 @@ class Upstream(Protocol):
 
 
 @asynccontextmanager
-async def open_upstream(url: str, timeout: timedelta, limit: int) -> AsyncIterator[Upstream]:
+async def open_upstream(url: str, timeout: timedelta, limit: int, redirect_hosts: str = "") -> AsyncIterator[Upstream]:
     """Open the upstream at *url*: `https:`, `http:` or `file:`. Raises SettingsError for a file that cannot be read.
 
-    *limit* is the largest answer, in bytes, that is accepted.
+    *limit* is the largest answer, in bytes, that is accepted. A redirect may lead to the host of *url* and to
+    *redirect_hosts*, with commas between them; `*` stands for any.
     """
     if urlsplit(url).scheme == "file":
         yield FileUpstream(url, limit)
@@ -61,7 +62,9 @@ async def open_upstream(url: str, timeout: timedelta, limit: int) -> AsyncIterat
         "timeout": timeout.total_seconds(),
         "headers": {"user-agent": "apidex", "accept-encoding": "gzip"},
     }
-    upstream = HttpUpstream(lambda: new_client(httpx.AsyncClient, **options), url, timeout, limit)
+    upstream = HttpUpstream(
+        lambda: new_client(httpx.AsyncClient, **options), url, timeout, limit, _names(redirect_hosts)
+    )
     try:
         yield upstream
     finally:
@@ -74,9 +77,17 @@ class HttpUpstream(Upstream):
     *connect* makes a client at the first fetch, since the environment can be unusable, and usable later. It raises SettingsError.
     """
 
-    def __init__(self, connect: Callable[[], httpx.AsyncClient], url: str, timeout: timedelta, limit: int) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], httpx.AsyncClient],
+        url: str,
+        timeout: timedelta,
+        limit: int,
+        redirect_hosts: Sequence[str] = (),
+    ) -> None:
         self.source = without_password(url)
         self._connect, self._url, self._timeout, self._limit = connect, url, timeout, limit
+        self._redirect_hosts = redirect_hosts
         self._client: httpx.AsyncClient | None = None
 
     async def aclose(self) -> None:
@@ -118,7 +129,7 @@ class HttpUpstream(Upstream):
                 if response.next_request is None:
                     return await self._read(response, validators)
                 following = response.next_request
-            _check_redirect(hops, following.url.scheme)
+            _check_redirect(hops, following.url, self._redirect_hosts)
 
     async def _read(self, response: httpx.Response, validators: Validators) -> Fetched | NotModified:
         if response.status_code == httpx.codes.NOT_MODIFIED and validators != NO_VALIDATORS:
@@ -177,12 +188,18 @@ class FileUpstream(Upstream):
         return Fetched(body, given)
 
 
-def _check_redirect(hops: Sequence[httpx.Request], scheme: str) -> None:
-    """Raise UpstreamError where a redirect behind *hops* to a URL of *scheme* is not followed."""
+def _check_redirect(hops: Sequence[httpx.Request], target: httpx.URL, hosts: Sequence[str]) -> None:
+    """Raise UpstreamError where a redirect behind *hops* to *target* is not followed."""
+    scheme, host = target.scheme, target.raw_host.decode("ascii", "replace").lower()
     if scheme not in ("https", "http"):
         raise UpstreamError("redirect", f"the upstream redirected to {scheme}:; allowed are https: and http:")
     if (hops[-1].url.scheme, scheme) == ("https", "http"):
         raise UpstreamError("redirect", "the upstream redirected from https to http")
+    if host not in (hops[0].url.raw_host.decode("ascii", "replace").lower(), *hosts) and "*" not in hosts:
+        text = (
+            f"the upstream redirected to {host}; allowed are its own host and those of APIDEX_UPSTREAM_REDIRECT_HOSTS"
+        )
+        raise UpstreamError("redirect", text, public="the upstream redirected to a host that is not allowed")
     if len(hops) > _REDIRECTS:
         raise UpstreamError("redirect", f"the upstream redirected more than {_REDIRECTS} times")
 
@@ -192,6 +209,10 @@ def _after_redirect(failure: UpstreamError, asked: httpx.Request) -> UpstreamErr
     text = f"the upstream redirected to {without_password(str(asked.url))}, and then: {failure}"
     public = "the upstream redirected, and the target gave no usable answer"
     return UpstreamError("redirect", text, failure.retry_after, public)
+
+
+def _names(hosts: str) -> list[str]:
+    return [host.strip().lower() for host in hosts.split(",")]
 
 
 def _conditions(validators: Validators) -> dict[str, str]:

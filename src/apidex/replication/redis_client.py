@@ -1,0 +1,121 @@
+"""A Redis client for each kind of URL: a server, TLS, a unix socket, the master that Sentinel names, an embedded one.
+
+Nothing is sent before the first command, so Redis may be down.
+"""
+
+import functools
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from apidex.errors import SettingsError
+from apidex.urls import without_password
+
+_SENTINEL_PORT = 26379
+
+
+@dataclass(frozen=True, slots=True)
+class RedisAddress:
+    """Where Redis is, and how a client gets in. An empty *url* stands for an embedded one.
+
+    *password* takes precedence over one in the URL; *sentinel_password* is that of the sentinels. For TLS, *ca* is the
+    path of the certificates that the server is trusted by, *certificate* and *key* are the paths of those that this client shows.
+    """
+
+    url: str = ""
+    password: str = field(default="", repr=False)
+    sentinel_password: str = field(default="", repr=False)
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+
+    @property
+    def shown(self) -> str:
+        """The URL without user and password."""
+        return without_password(self.url) if self.url else "embedded"
+
+
+def open_client(address: RedisAddress, timeout: timedelta, stack: AsyncExitStack) -> "Redis":
+    """Return a client that *stack* closes. Raises SettingsError for a URL or certificates that cannot be used."""
+    if not address.url:
+        client = _embedded()
+    else:
+        try:
+            tls = _tls_options(address) if address.url.startswith("rediss") else {}
+            connect = _connect_by_sentinel if "+sentinel:" in address.url else _connect
+            client = connect(address, _options(timeout) | tls, stack)
+        except (ValueError, TypeError) as error:
+            raise SettingsError(f"APIDEX_REDIS_URL is not allowed: {error}") from None
+    stack.push_async_callback(client.aclose)
+    return client
+
+
+def _options(timeout: timedelta) -> dict[str, Any]:
+    """A client that gives up at once: redis-py's own retries and time-outs add up to a minute."""
+    seconds = timeout.total_seconds()
+    waiting = {"retry": Retry(NoBackoff(), 0), "socket_timeout": seconds, "socket_connect_timeout": seconds}
+    return waiting | {"protocol": 2, "client_name": "apidex"}
+
+
+def _connect(address: RedisAddress, options: dict[str, Any], _stack: AsyncExitStack) -> "Redis":
+    client = Redis.from_url(address.url, **options)
+    if address.password:  # from_url would let the one in the URL win
+        client.connection_pool.connection_kwargs["password"] = address.password
+    return client
+
+
+def _connect_by_sentinel(address: RedisAddress, options: dict[str, Any], stack: AsyncExitStack) -> "Redis":
+    """A client of whichever server is the master, as the sentinels say at each new connection."""
+    from redis.asyncio.sentinel import Sentinel  # few replicas need it
+
+    parts = urlsplit(address.url)
+    login, _, hosts = parts.netloc.rpartition("@")
+    user, _, password = (unquote(word) for word in login.partition(":"))
+    name, _, database = parts.path.strip("/").partition("/")
+    servers = [urlsplit(f"//{host}") for host in hosts.split(",")]
+    sentinels = [(server.hostname or "", server.port or _SENTINEL_PORT) for server in servers]
+    options |= {"ssl": parts.scheme.startswith("rediss")}
+    # all together no longer than one answer may take, so that one that hangs does not stand for all
+    shorter = options["socket_timeout"] / (len(sentinels) + 1)
+    asking = options | {"socket_timeout": shorter, "socket_connect_timeout": shorter}
+    asking["password"] = address.sentinel_password or None
+    sentinel = Sentinel(sentinels, sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]
+    stack.push_async_callback(sentinel.aclose)
+    login_options: dict[str, Any] = {"username": user or None, "password": address.password or password or None}
+    client: Redis = sentinel.master_for(name, db=int(database or 0), **login_options)
+    return client
+
+
+def _embedded() -> "Redis":
+    from fakeredis import FakeAsyncRedis  # a replica with a Redis server does not need it
+
+    client: Redis = FakeAsyncRedis()
+    return client
+
+
+def _tls_options(address: RedisAddress) -> dict[str, Any]:
+    """Return redis-py's options. Raises SettingsError for files that cannot be used."""
+    import ssl  # a replica without TLS does not need it
+
+    context, key = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), address.key or None
+    if key and not address.certificate:
+        raise SettingsError("APIDEX_REDIS_KEY is set, but APIDEX_REDIS_CERTIFICATE is not; allowed are both, or none")
+    load_certificate = functools.partial(context.load_cert_chain, keyfile=key)
+    for variable, path, load, allowed in (
+        ("APIDEX_REDIS_CA", address.ca, context.load_verify_locations, "a file of certificates (PEM)"),
+        ("APIDEX_REDIS_CERTIFICATE", address.certificate, load_certificate, "a certificate (PEM) with its key"),
+    ):
+        try:
+            if path:
+                load(path)
+        except OSError as error:  # ssl.SSLError is one
+            text = f"{variable}={path!r} cannot be used: {error.strerror or error}; allowed is {allowed}"
+            raise SettingsError(text) from None
+    options = {"ssl_ca_certs": address.ca, "ssl_certfile": address.certificate, "ssl_keyfile": address.key}
+    return {name: path for name, path in options.items() if path}
