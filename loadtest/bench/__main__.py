@@ -1,6 +1,8 @@
 """All benchmarks, or some of them: figures and ratios, losses included. No figure fails a run.
 
-    python -m loadtest.bench [--short] [--write] [--upstream FILE] [contenders] [start] [scaling] [overload] [fleet] [hostile]
+    python -m loadtest.bench [--short] [--write] [--upstream FILE] [PART…]
+
+The parts are contenders, start, search, scaling, overload, fleet and hostile.
 
 It takes the list of public APIs from the tests' data, unless --upstream names another file.
 """
@@ -16,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from loadtest.bench import compare, fleet, hostile, overload, scaling, start
+from loadtest.bench import compare, fleet, hostile, overload, scaling, search_engines, start
 from loadtest.bench.process import MissingToolError, on_the_client_core
 
 _ROOT = Path(__file__).parents[2]
@@ -34,6 +36,7 @@ def _scaling(options: argparse.Namespace) -> str:
 PARTS: dict[str, Callable[[argparse.Namespace], str]] = {
     "contenders": lambda options: compare.measure(options.upstream.resolve(), short=options.short),
     "start": lambda options: start.measure(options.upstream.resolve().as_uri(), runs=1 if options.short else 5),
+    "search": lambda options: search_engines.measure((3_000,) if options.short else (100_000, 1_000_000)),
     "scaling": _scaling,
     "overload": lambda options: overload.measure(short=options.short),
     "fleet": lambda options: fleet.measure(10_000 if options.short else 1_000_000),

@@ -149,6 +149,7 @@ def test_all_contenders_give_the_same_answers_and_are_put_side_by_side(data):
     ("part", "said"),
     [
         ("start", "imports of"),
+        ("search", "tantivy, 1- to 3-grams"),
         ("scaling", "others beside it, p99 ms"),
         ("overload", "shed, a second"),
         ("fleet", "payload read by each, times"),

@@ -32,6 +32,9 @@ _CHUNK = 2**20
 _NARROW = 32
 """Suffixes are sorted where entries are as many times more. Where there are more suffixes, a table of all entries is quicker."""
 
+_BEGINS_NAME = 3
+"""The bits of a suffix's number below the entry's, for a whole name: it begins behind a line feed, and a word begins with it."""
+
 _FEW = 16
 """Up to so many entries, each is looked at whether it has another word of the query."""
 
@@ -183,6 +186,7 @@ class SortedNames(FoldedNames):
     an entry of the same name and more relevance is before it.
     """
 
+    word_starts: Bits
     letters: memoryview
     suffixes: IntArray
     positions: IntArray
@@ -192,6 +196,12 @@ class SortedNames(FoldedNames):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shift", shift_of(self.starts))
+
+    @property
+    def size(self) -> int:
+        """As `FoldedNames.size`."""
+        parts = (self.letters, self.word_starts.data, self.starts, self.suffixes, self.positions, self.name_ranks)
+        return sum(memoryview(part).nbytes for part in parts) + len(self)
 
     def range_of(self, needle: bytes) -> tuple[int, int]:
         """The first and the last plus one of the suffixes that begin with *needle*."""
@@ -238,21 +248,28 @@ class SortedNames(FoldedNames):
 
     def _by_rank(self, suffixes: Numbers) -> list[Numbers]:
         """The numbers of the entries that have *suffixes*: at the beginning of the name, of a word, and inside, each sorted."""
-        entries, ranks = suffixes >> self.shift, 2 - (suffixes & 1).astype(np.uint8)
-        ranks[(suffixes & (1 << self.shift) - 1) >> 1 == 1] = 0
-        if len(suffixes) * _NARROW < len(self):
-            keys = np.sort(entries.astype(np.uint64) << 2 | ranks)
-            best = keys[np.diff(keys >> 2, prepend=np.uint64(2**62)) != 0]
+        lower_bits = (1 << self.shift) - 1
+        if self._are_few(suffixes):
+            ranks = 2 - (suffixes & 1) - (suffixes & lower_bits == _BEGINS_NAME)
+            keys = np.sort(suffixes >> self.shift << 2 | ranks)
+            best = keys[np.flatnonzero(np.diff(keys >> 2, prepend=~keys[:1] >> 2))]
             return [best[best & 3 == rank] >> 2 for rank in range(3)]
-        best = np.full(len(self), 3, np.uint8)
-        for rank in (2, 1, 0):
-            best[entries[ranks == rank]] = rank
-        return [np.flatnonzero(best == rank) for rank in range(3)]
+        words = suffixes[suffixes & 1 == 1]
+        names = words[words & lower_bits == _BEGINS_NAME]
+        ranked = np.full(len(self), 3, np.uint8)
+        for rank, some in ((2, suffixes), (1, words), (0, names)):
+            ranked[some >> self.shift] = rank
+        return [np.flatnonzero(ranked == rank) for rank in range(3)]
+
+    def _are_few(self, suffixes: Numbers) -> bool:
+        """Whether to sort *suffixes* is quicker than a table of all entries."""
+        return len(suffixes) * _NARROW < len(self)
 
     def _with_all_words(self, terms: Sequence[str]) -> Numbers:
         """The numbers of the entries in whose name each of *terms* begins a word, sorted."""
         rarest, *others = sorted(((self._suffixes(term.encode()), term.encode()) for term in terms), key=_width)
         found = self._beginning_words(rarest[0])
+        found = np.unique(found) if self._are_few(found) else np.flatnonzero(self._table([found]))
         for suffixes, term in others:
             if len(found) <= _FEW:
                 found = found[[self._begins_word(self.positions[entry], term) for entry in found.tolist()]]
@@ -261,8 +278,9 @@ class SortedNames(FoldedNames):
         return found
 
     def _beginning_words(self, suffixes: Numbers) -> Numbers:
-        """The numbers of the entries in which one of *suffixes* begins a word, sorted."""
-        return np.sort(np.concatenate(self._by_rank(suffixes)[:2]))
+        """The numbers of the entries in which one of *suffixes* begins a word, some of them more than once."""
+        found: Numbers = suffixes[suffixes & 1 == 1] >> self.shift
+        return found
 
     def _without(self, entries: Numbers, groups: Sequence[Numbers]) -> Numbers:
         """The *entries* that are in none of *groups*."""

@@ -1,0 +1,207 @@
+"""The search of names beside engines that could do it: build time, memory, exactness, and CPU for each kind of question.
+
+All index the same folded names, in this process, and answer with how many names contain a string and the best twenty: Apidex with
+ranks, highlights and facets; SQLite by length and alphabet; tantivy by its score. tantivy's grams of 1 to 3 letters have no
+positions, so that it finds names that have them in another order, too.
+"""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
+
+import tantivy
+
+from apidex.catalogue.catalogue import Catalogue
+from apidex.search.facet_columns import FacetColumns
+from apidex.search.index import SearchIndex
+from apidex.search.names import NameIndex
+from apidex.search.suffix_array import sorted_names
+from apidex.search.text import fold
+from loadtest.bench.synthetic_catalogue import entries
+from loadtest.bench.table import Cell, formatted
+
+_LIMIT = 20
+_SECONDS = 0.3
+"""How long a question is repeated; its median counts."""
+
+_COUNTS = {"1,000 hits": 1_000, "26,000 hits": 26_000}
+"""Questions with about so many hits among a million names, and as many less among fewer."""
+
+_LETTER, _MISS, _SLIP = "a", "qzxwvk", "oepn wether"
+
+
+class _Engine(Protocol):
+    """An index that was just built."""
+
+    def search(self, query: str) -> int:
+        """How many names contain *query*. Makes the first page, too."""
+        ...
+
+    def correct(self, query: str) -> str | None:
+        """A query near *query*, which finds nothing, that finds something."""
+        ...
+
+    def bytes(self) -> int:
+        """What the index takes, without the catalogue."""
+        ...
+
+
+class _Scan:
+    """The search of small catalogues, whatever the size."""
+
+    def __init__(self, catalogue: Catalogue, folder: Path) -> None:  # noqa: ARG002 - as the others
+        self.index = SearchIndex.build(catalogue)
+
+    def search(self, query: str) -> int:
+        """As `_Engine.search`."""
+        return self.index.search(query, {}, limit=_LIMIT).total
+
+    def correct(self, query: str) -> str | None:
+        """As `_Engine.correct`."""
+        return self.index.correct(query)
+
+    def bytes(self) -> int:
+        """As `_Engine.bytes`."""
+        return self.index.size
+
+
+class _SuffixArray(_Scan):
+    """The search of large catalogues."""
+
+    def __init__(self, catalogue: Catalogue, folder: Path) -> None:
+        super().__init__(catalogue, folder)
+        scanned = self.index
+        names = sorted_names(scanned.names, NameIndex.build(catalogue.names()), memoryview(scanned.names.word_starts))  # type: ignore[arg-type] # bytes in this process
+        self.index = SearchIndex.of(catalogue, names, FacetColumns(scanned.facets.keys, scanned.facets.key_numbers))
+
+
+class _Sqlite:
+    """SQLite's FTS5 with its trigrams; shorter strings are found by LIKE."""
+
+    def __init__(self, catalogue: Catalogue, folder: Path) -> None:  # noqa: ARG002 - as the others
+        self._database = sqlite3.connect(":memory:")
+        self._database.execute("CREATE VIRTUAL TABLE names USING fts5(name, tokenize = 'trigram')")
+        folded = ((fold(name),) for name in catalogue.names())
+        self._database.executemany("INSERT INTO names VALUES (?)", folded)
+        self._database.execute("INSERT INTO names (names) VALUES ('optimize')")
+
+    def search(self, query: str) -> int:
+        """As `_Engine.search`."""
+        condition, value = ("name MATCH ?", f'"{query}"') if len(query) > 2 else ("name LIKE ?", f"%{query}%")
+        page = f"SELECT rowid FROM names WHERE {condition} ORDER BY length(name), name LIMIT {_LIMIT}"  # noqa: S608 - constants
+        self._database.execute(page, [value]).fetchall()
+        count = f"SELECT count(*) FROM names WHERE {condition}"  # noqa: S608 - constants
+        return int(self._database.execute(count, [value]).fetchone()[0])
+
+    def correct(self, query: str) -> str | None:  # noqa: ARG002
+        """None: there is no such thing."""
+        return None
+
+    def bytes(self) -> int:
+        """As `_Engine.bytes`."""
+        (pages,), (size,) = (
+            self._database.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size")
+        )
+        return int(pages * size)
+
+
+class _Tantivy:
+    """tantivy with grams of 1 to 3 letters."""
+
+    def __init__(self, catalogue: Catalogue, folder: Path) -> None:
+        grams = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.ngram(1, 3, prefix_only=False)).build()
+        builder = tantivy.SchemaBuilder()
+        builder.add_text_field("name", tokenizer_name="grams", index_option="basic")
+        self._schema, self._folder = builder.build(), folder
+        index = tantivy.Index(self._schema, str(folder))
+        index.register_tokenizer("grams", grams)
+        writer = index.writer(heap_size=256 * 2**20, num_threads=1)
+        for name in catalogue.names():
+            writer.add_document(tantivy.Document(name=fold(name)))
+        writer.commit()
+        writer.wait_merging_threads()
+        index.reload()
+        self._searcher = index.searcher()
+
+    def search(self, query: str) -> int:
+        """As `_Engine.search`."""
+        size = min(3, len(query))
+        grams = {query[start : start + size] for start in range(len(query) - size + 1)}
+        terms = [(tantivy.Occur.Must, tantivy.Query.term_query(self._schema, "name", gram)) for gram in grams]
+        found: Any = self._searcher.search(tantivy.Query.boolean_query(terms), _LIMIT, count=True)
+        return int(found.count)
+
+    def correct(self, query: str) -> str | None:  # noqa: ARG002
+        """None: its fuzzy queries compare words with whole grams."""
+        return None
+
+    def bytes(self) -> int:
+        """As `_Engine.bytes`."""
+        return sum(file.stat().st_size for file in self._folder.iterdir())
+
+
+_ENGINES: dict[str, Callable[[Catalogue, Path], _Engine]] = {
+    "Apidex, suffix array": _SuffixArray,
+    "Apidex, scan": _Scan,
+    "SQLite FTS5, trigrams": _Sqlite,
+    "tantivy, 1- to 3-grams": _Tantivy,
+}
+
+
+def measure(sizes: Sequence[int]) -> str:
+    """A table for each number of names."""
+    return "\n".join(_table(size) for size in sizes)
+
+
+def _table(count: int) -> str:
+    catalogue = Catalogue.of(entries(count))
+    questions = _questions([fold(name) for name in catalogue.names()])
+    columns = {f"{count:,} names": "", "build, s CPU": ",.2f", "memory, MB": ",.1f", "exact": ""}
+    hits = [f"{title} ({truth:,}), ms CPU" for title, (_, truth) in questions.items()]
+    rows = [_row(title, engine, catalogue, questions.values()) for title, engine in _ENGINES.items()]
+    return formatted(columns | dict.fromkeys([*hits, "slip, ms CPU"], ",.3f"), rows)
+
+
+def _row(
+    title: str,
+    engine: Callable[[Catalogue, Path], _Engine],
+    catalogue: Catalogue,
+    questions: Iterable[tuple[str, int]],
+) -> list[Cell]:
+    with TemporaryDirectory() as folder:
+        began = time.process_time()
+        index = engine(catalogue, Path(folder))
+        build = time.process_time() - began
+        wrong = [query for query, truth in questions if index.search(query) != truth]
+        exact = f"not {', '.join(wrong)}" if wrong else "yes"
+        took = [_milliseconds(lambda: index.search(query)) for query, _ in questions]  # noqa: B023 - called at once
+        slip = _milliseconds(lambda: index.correct(_SLIP)) if index.correct(_SLIP) else "not mended"
+        return [title, build, index.bytes() / 1e6, exact, *took, slip]
+
+
+def _milliseconds(ask: Callable[[], object]) -> float:
+    """The median of the CPU that a question takes, that of all threads together."""
+    took, until = list[float](), time.perf_counter() + _SECONDS
+    while not took or time.perf_counter() < until:
+        began = time.process_time_ns()
+        ask()
+        took.append((time.process_time_ns() - began) / 1e6)
+    return median(took)
+
+
+def _questions(folded: Sequence[str]) -> dict[str, tuple[str, int]]:
+    """Titles, and for each a query and how many of the *folded* names contain it."""
+    text = "\n".join(folded)
+    rare = folded[len(folded) // 2]
+    words = {name[:size] for name in folded[:: max(1, len(folded) // 400)] for size in (3, 4, 7, 11)}
+    counts = {word: text.count(word) for word in words}  # a little more than names that contain it
+    queries = {"rare": rare[2:-2], "miss": _MISS, "one letter": _LETTER}
+    for title, wanted in _COUNTS.items():
+        target = wanted * len(folded) / 1_000_000
+        queries[title] = min(sorted(counts), key=lambda word: abs(counts[word] - target))
+    order = ["miss", "rare", *_COUNTS, "one letter"]
+    return {title: (queries[title], sum(queries[title] in name for name in folded)) for title in order}
