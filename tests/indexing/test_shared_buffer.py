@@ -21,6 +21,14 @@ def test_what_is_appended_is_read_as_a_whole():
     assert list(buffer.getvalue()[8:24].cast("Q")) == [7, 8]
 
 
+def test_what_is_written_through_a_view_is_read_and_more_can_be_appended():
+    buffer = SharedBuffer.of(b"abc")
+    (start, end), view = buffer.reserve(5)
+    view[1:3] = b"de"
+    assert buffer.append(b"f")[0] >= end == start + 5
+    assert bytes(buffer.getvalue()[start:end]) == b"\0de\0\0"
+
+
 def test_what_another_process_appends_is_seen_here():
     buffer = SharedBuffer.of(b"here, ")
     program = (

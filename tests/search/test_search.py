@@ -226,6 +226,7 @@ def test_an_index_of_many_names_equals_the_oracle(count):
     rare = entries[count // 3].name
     for query in (rare, rare[2:-3], "weather api", "hub open", "o", "zyx"):
         hits = naive(entries, query)
+        assert search.names.breadth(query) >= len(hits)
         asked = search.facets.parse({"auth": ["none"], "https": ["true"]})
         for filters, expected in (
             ({}, hits),

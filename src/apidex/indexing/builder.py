@@ -112,4 +112,6 @@ def _from_shared(result: BuildResult, memory: memoryview) -> IndexedCatalogue:
     )
     index = VerifiedNames(Str(at["names"]), at["name_starts"], folded)
     facets = FacetColumns(result.facet_keys, at["facet_key_numbers"])
-    return IndexedCatalogue(Parsed(catalogue, result.report), index, SearchIndex.of(catalogue, folded, facets))
+    search = SearchIndex.of(catalogue, folded, facets)
+    search.search("", facets.parse({"https": ["true"]}), limit=1)  # computes here what is computed once
+    return IndexedCatalogue(Parsed(catalogue, result.report), index, search)

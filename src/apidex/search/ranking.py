@@ -119,6 +119,10 @@ class FoldedNames:
         """Bytes of memory."""
         return 2 * int(self.text.nbytes) + 8 * len(self)
 
+    def breadth(self, query: str) -> int:  # noqa: ARG002
+        """About how many places of names a search for *query* looks at, so that a long one need not hold up others."""
+        return len(self)
+
     def matches(self, query: str) -> Matches:
         """Every name that matches *query*; all for a blank one."""
         needle = fold(query).encode()

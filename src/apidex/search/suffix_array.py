@@ -227,6 +227,11 @@ class SortedNames(FoldedNames):
         positions, shift = self.positions, self.shift
         return sorted({positions[suffix >> shift] for suffix in self.suffixes[first:end]})
 
+    def breadth(self, query: str) -> int:
+        """As `FoldedNames.breadth`."""
+        needles = dict.fromkeys([fold(query), *query_terms(query)])
+        return sum(len(self._suffixes(needle.encode())) for needle in needles) if any(needles) else len(self)
+
     def matches(self, query: str) -> Matches:
         """As `FoldedNames.matches`."""
         needle = fold(query).encode()
