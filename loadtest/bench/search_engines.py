@@ -179,7 +179,7 @@ def _row(
         wrong = [query for query, truth in questions if index.search(query) != truth]
         exact = f"not {', '.join(wrong)}" if wrong else "yes"
         took = [_milliseconds(lambda: index.search(query)) for query, _ in questions]  # noqa: B023 - called at once
-        slip = _milliseconds(lambda: index.correct(_SLIP)) if index.correct(_SLIP) else "not mended"
+        slip = _milliseconds(lambda: index.correct(_SLIP)) if index.correct(_SLIP) else "not corrected"
         return [title, build, index.bytes() / 1e6, exact, *took, slip]
 
 
