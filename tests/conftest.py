@@ -107,7 +107,7 @@ async def running_app(upstream, clock, redis=None, **settings) -> AsyncIterator[
         "poll": timedelta(hours=1),
         "state_dir": None,
     }
-    store = FakeStore(redis or FakeRedis(clock))
+    store = FakeStore(redis or FakeRedis(clock), is_embedded=redis is None)
     parts = {"upstream": upstream, "store": store, "clock": clock, "random": Random(1)}
     async with create_app(Settings(**(defaults | settings)), **parts) as app:
         yield app

@@ -11,6 +11,7 @@ import msgspec
 
 from apidex.catalogue.entry import Entry
 from apidex.errors import CodecError, StoreError, UpstreamError
+from apidex.replication.freshness import LONGEST_LEAD
 from apidex.replication.metadata import ACCEPT, REJECT, StoredCatalogue, StoredState
 from apidex.replication.upstream import Fetched, NotModified
 from apidex.replication.validators import Validators
@@ -114,7 +115,8 @@ class FakeRedis:
 
     def state(self) -> StoredState:
         unwritable = self.error if self.error and self.error.reason in UNWRITABLE else None
-        state = (self.now(), self.stored, self.failures, self.retry_at, self.activate_at, self.override)
+        activate_at = self.activate_at if self.activate_at <= self.now() + LONGEST_LEAD.total_seconds() else 0.0
+        state = (self.now(), self.stored, self.failures, self.retry_at, activate_at, self.override)
         return StoredState(*state, unwritable=unwritable)
 
     def may_write(self, expected: int | None) -> bool:
@@ -134,8 +136,8 @@ class FakeStore:
 
     url = "redis://fake"
 
-    def __init__(self, redis: FakeRedis) -> None:
-        self.redis = redis
+    def __init__(self, redis: FakeRedis, *, is_embedded: bool = False) -> None:
+        self.redis, self.is_embedded = redis, is_embedded
 
     async def reach(self, verb: str) -> None:
         """On the way to Redis; the simulation puts its faults here."""
@@ -160,7 +162,7 @@ class FakeStore:
         async with self._trip("load") as redis:
             return redis.state(), loaded(redis.payload)
 
-    async def publish(self, catalogue: StoredCatalogue, payload: bytes, expected: int | None, lead: timedelta) -> bool:
+    async def publish(self, catalogue: StoredCatalogue, payload: bytes, expected: int | None, lead: timedelta) -> float:
         async with self._trip("publish") as redis:
             validated_at = min(catalogue.validated_at, redis.now())
             done = redis.may_write(expected) and validated_at >= redis.stored_at()
@@ -171,7 +173,7 @@ class FakeStore:
                 redis.override = "" if redis.override == ACCEPT else redis.override
                 redis.activate_at = redis.now() + lead.total_seconds()
                 redis.failures, redis.retry_at = 0, 0.0
-            return done
+            return redis.activate_at if done else 0
 
     async def load_before(self) -> tuple[StoredState, bytes | CodecError]:
         async with self._trip("load") as redis:

@@ -121,12 +121,13 @@ async def test_a_cached_response_has_the_present_age(client, clock):
     clock.passes(61.5)
     response = await client.get("/Cat")
     assert response.headers["age"] == "61"
-    assert response.headers["cache-status"] == "redis; hit; ttl=11099, apidex; hit; ttl=11099"
+    assert response.headers["cache-status"] == "redis; hit; ttl=11699, apidex; hit; ttl=11699"
     assert (await client.get("/Cat", headers={"if-none-match": response.headers["etag"]})).headers["age"] == "61"
 
 
 async def test_an_internal_error_is_a_problem_document_and_logged(client, app, capsys):
-    app.replica.refresher.current = replace(app.replica.refresher.current, index=None)
+    activation = app.replica.refresher.activation
+    activation.current = replace(activation.current, index=None)
     response = await client.get("/Cat")
     assert response.status_code == 500
     assert response.json()["detail"] == "Internal error in Apidex. Its log has the details."

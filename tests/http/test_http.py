@@ -51,8 +51,8 @@ async def test_a_search_has_all_headers(client, clock):
     assert EVERYWHERE.items() <= dict(headers).items()
     assert re.fullmatch(r'"[0-9a-f]{32}"', headers["etag"])
     assert headers["age"] == "5"
-    assert headers["cache-control"] == "public, max-age=11160, stale-while-revalidate=300, stale-if-error=604800"
-    assert headers["cache-status"] == "redis; hit; ttl=11155, apidex; hit; ttl=11155"
+    assert headers["cache-control"] == "public, max-age=11760, stale-while-revalidate=300, stale-if-error=604800"
+    assert headers["cache-status"] == "redis; hit; ttl=11755, apidex; hit; ttl=11755"
     assert re.fullmatch(r"\d{13}-[0-9a-f]{12}", headers["catalogue-version"])
 
 
@@ -128,7 +128,7 @@ async def test_the_catalogue_is_described(client, upstream, clock):
     clock.passes(2)
     view = (await client.get("/v1/catalogue")).json()
     assert view["version"] == f"{view['stamp']}-{view['digest'][:12]}"
-    assert (view["state"], view["age"], view["max_age"]) == ("fresh", 2.0, 11160.0)
+    assert (view["state"], view["age"], view["max_age"]) == ("fresh", 2.0, 11760.0)
     assert (view["entries"], view["categories"], view["rows"]) == (6, 1, 6)
     assert view["source"] == view["upstream"]["url"] == upstream.source
     assert view["upstream"]["refreshes"] == {"changed": 1}

@@ -24,7 +24,8 @@ def redis(clock) -> FakeRedis:
 
 @pytest.fixture
 def refresher(upstream, clock, redis) -> Refresher:
-    return refresher_of(upstream, clock, redis)
+    """One that is alone."""
+    return refresher_of(upstream, clock, redis, store=FakeStore(redis, is_embedded=True))
 
 
 HANG_GUARD = functools.partial(asyncio.timeout, 60)
@@ -205,7 +206,9 @@ async def test_a_forged_copy_with_the_real_etag_is_not_confirmed(refresher, upst
         await replica.turn()
         assert replica.current.catalogue.names()[0] == "Forged"
     await refreshed(other)
-    await refresher.turn()
+    clock.passes(refresher.policy.lead(0).total_seconds())
+    for replica in (refresher, other):
+        await replica.turn()
     assert {refresher.current.catalogue.digest, other.current.catalogue.digest, redis.stored.digest} == {real}
 
 
@@ -337,17 +340,17 @@ async def test_an_upstream_that_hangs_does_not_stall_a_replica(clock, redis_is_t
         refresher = app.replica.refresher
         await until(lambda: hanging.asked)
         clock.passes(HOUR)
-        await until(lambda: refresher.since_last_turn() == 0)
-        assert not refresher.is_stalled()
+        await until(lambda: refresher.supervision.since_last_turn() == 0)
+        assert not refresher.supervision.is_stalled()
 
 
 async def test_replicas_that_stall_together_are_not_restarted_together(upstream, clock, redis):
     fleet = [refresher_of(upstream, clock, redis, seed=seed) for seed in range(8)]
     clock.passes(600)
-    assert not any(replica.is_stalled() for replica in fleet)
+    assert not any(replica.supervision.is_stalled() for replica in fleet)
     stalled = []
     for _ in range(10):
         clock.passes(60)
-        stalled.append(sum(replica.is_stalled() for replica in fleet))
+        stalled.append(sum(replica.supervision.is_stalled() for replica in fleet))
     assert stalled[-1] == 8
     assert len(set(stalled)) >= 4

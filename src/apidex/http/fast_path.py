@@ -81,10 +81,11 @@ class FastPath:
 
     def __init__(self, app: ASGIApp, replica: ReplicaContext, max_cache_bytes: int) -> None:
         self.app = app
-        self._refresher, self._steady = replica.refresher, replica.refresher.clock.steady
+        refresher = replica.refresher
+        self._activation, self._policy, self._steady = refresher.activation, refresher.policy, refresher.clock.steady
         self._common = common_headers(replica.served_by)
         self._cache: ResponseCache[tuple[bytes, Encoding], CachedResponse] = ResponseCache(max_cache_bytes)
-        self._headers = self._headers_of(self._refresher.current)
+        self._headers = self._headers_of(self._activation.current)
         self._overloaded = Problem(503, _OVERLOADED).response([(b"retry-after", b"1"), *self._common])
         self._observe = replica.metrics.route("/{name}").observe
         self._observe_unrouted = replica.metrics.route("none").observe
@@ -199,7 +200,7 @@ class FastPath:
 
     def _current_headers(self) -> SnapshotHeaders:
         """The headers of the current snapshot, with its age of this second."""
-        snapshot, headers = self._refresher.current, self._headers
+        snapshot, headers = self._activation.current, self._headers
         if headers.snapshot is not snapshot:
             headers = self._headers_of(snapshot)
             if (
@@ -213,7 +214,7 @@ class FastPath:
         return headers
 
     def _headers_of(self, snapshot: Snapshot) -> SnapshotHeaders:
-        return SnapshotHeaders(snapshot, self._refresher.policy, self._common)
+        return SnapshotHeaders(snapshot, self._policy, self._common)
 
 
 def _content_encoding(encoding: Encoding) -> bytes:

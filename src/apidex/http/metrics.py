@@ -123,7 +123,7 @@ class Metrics(Collector):
             (
                 "apidex_refresh_last_turn_timestamp_seconds",
                 "When the refresh task last took a turn, in seconds since 1970",
-                refresher.clock.wall() - refresher.since_last_turn(),
+                refresher.clock.wall() - refresher.supervision.since_last_turn(),
             ),
             ("apidex_redis_reachable", "1 if Redis answered the last poll", stats.redis_reachable),
         ):

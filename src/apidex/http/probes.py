@@ -57,7 +57,7 @@ class Probes:
         response = self._responses[route]
         if route == READYZ and self._replica.draining:
             response = self._shutting_down
-        elif route == LIVEZ and self._replica.refresher.is_stalled():
+        elif route == LIVEZ and self._replica.refresher.supervision.is_stalled():
             response = self._stalled
         self._replica.metrics.route(route).observe(response[0], 0.0)
         return response

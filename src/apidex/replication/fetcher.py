@@ -19,6 +19,9 @@ _PROVEN_FOR = 86_400.0
 
 T = TypeVar("T")
 
+Fetch = Callable[[], Awaitable[Snapshot | FetchFailure]]
+"""`Fetcher.fetch`, for those that do not choose its arguments."""
+
 
 class Offload(Protocol):
     """Runs a function where it does not block the event loop."""
@@ -93,7 +96,7 @@ class Fetcher:
         self._proof = (
             proof if is_condition_met else _Proof(found.catalogue.digest, found.validators, found.validated_at)
         )
-        self.stats.fetched(outcome)
+        self.stats.fetched(outcome, found.version)
         return found
 
     def trust(self, copy: Snapshot) -> None:
@@ -112,15 +115,19 @@ class Fetcher:
         # Stamp and moment are those before the request: a replica that is paused during it has nothing newer to offer than one
         # that asks later.
         began, source = self.clock.steady(), self.upstream.source
+        confirmed = replace(current, validated_at=began, origin=current.origin_after("upstream"))
         answer = await self.upstream.fetch(validators)
         if isinstance(answer, NotModified):
-            return "not_modified", replace(current, validated_at=began, validators=validators)
+            return "not_modified", replace(confirmed, validators=validators)
+        building = self.clock.steady()
         built = await self.offload(self.build, answer.body)
+        took = self.clock.steady() - building
         before, validators = entries_before(), answer.validators
         self._check_size(len(built.parsed.catalogue), before)
         if built.parsed.catalogue.digest == current.catalogue.digest and current.source == source:
-            return "unchanged", replace(current, validated_at=began, report=built.parsed.report, validators=validators)
-        return "changed", Snapshot.of(built, stamp, source, began, validators=validators, size_checked=before > 0)
+            return "unchanged", replace(confirmed, report=built.parsed.report, validators=validators)
+        labels = {"validators": validators, "size_checked": before > 0, "build_seconds": took}
+        return "changed", Snapshot.of(built, stamp, source, began, **labels)
 
     def _check_size(self, entries: int, before: int) -> None:
         if entries < before * self.min_entries_ratio:

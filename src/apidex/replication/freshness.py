@@ -7,6 +7,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
+_MARGIN = timedelta(seconds=1)
+"""For what is not measured: Redis's answers, a payload on its way, a busy machine."""
+
+LONGEST_LEAD = timedelta(minutes=10)
+"""At most between a publication and its activation. A moment further ahead is not one that a replica wrote."""
+
 
 class State(StrEnum):
     """What a catalogue is, by its age and origin."""
@@ -20,8 +26,8 @@ class State(StrEnum):
 class FreshnessPolicy:
     """How old a catalogue may get before it is refreshed, and how long stale answers may be used.
 
-    *refresh* is the age at which a replica asks the upstream, *poll* how often it reads Redis. Both take time, which is allowed
-    for: at an interval of an hour, a catalogue of 3,604 seconds is still fresh.
+    *refresh* is the age at which a replica asks the upstream, *poll* how often it reads Redis. Both take time, and so does the
+    wait for activation, which is allowed for: at an interval of an hour, a catalogue of 3,604 seconds is still fresh.
     """
 
     refresh: timedelta
@@ -32,7 +38,14 @@ class FreshnessPolicy:
     @property
     def max_age(self) -> timedelta:
         """How old a catalogue is called fresh."""
-        return self.refresh * 1.1 + self.poll * 2
+        return self.refresh * 1.1 + self.poll * 2 + self.lead(0)
+
+    def lead(self, build_seconds: float) -> timedelta:
+        """Return how long before all replicas activate it a catalogue is published.
+
+        By then every replica has polled, and prepared it in twice the time that its publisher took.
+        """
+        return min(self.poll + timedelta(seconds=2 * build_seconds) + _MARGIN, LONGEST_LEAD)
 
     def state(self, age: float, *, bundled: bool) -> State:
         """What a catalogue of *age* seconds is. The starter catalogue is neither fresh nor stale, but bundled."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from apidex.errors import CodecReason, StoreError
+from apidex.replication.freshness import LONGEST_LEAD
 from apidex.replication.validators import Validators
 
 _DAY = 86_400.0
@@ -18,9 +19,6 @@ _WINDOW = _DAY
 """Seconds by which a stamp or a validation may be ahead of Redis's clock, since that may have been set back."""
 
 _LONGEST_BACK_OFF = _DAY
-
-LONGEST_LEAD = 600.0
-"""Seconds at most between a publication and its activation. A moment further ahead is not one that a replica wrote."""
 
 ACCEPT, REJECT = "accept", "reject:"
 """What an operator may demand of all replicas: accept what a guard would refuse; reject the catalogue whose digest follows."""
@@ -107,7 +105,7 @@ def decode_state(now: float, fields: Mapping[str, bytes]) -> StoredState:
         text = {name: value.decode() for name, value in fields.items()}
         failures, retry_at = _decode_back_off(now, text)
         activate_at = _moment(text, "activate_at")
-        at_once = activate_at > now + LONGEST_LEAD
+        at_once = activate_at > now + LONGEST_LEAD.total_seconds()
         return StoredState(now, _decode_catalogue(now, text), failures, retry_at, 0.0 if at_once else activate_at)
     except (ValueError, KeyError):
         return StoredState(now, None, malformed=True)

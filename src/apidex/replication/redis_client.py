@@ -19,6 +19,9 @@ from apidex.urls import without_password
 
 _SENTINEL_PORT = 26379
 
+EMBEDDED = "embedded"
+"""What stands for the URL of an embedded Redis."""
+
 
 @dataclass(frozen=True, slots=True)
 class RedisAddress:
@@ -38,7 +41,7 @@ class RedisAddress:
     @property
     def shown(self) -> str:
         """The URL without user and password."""
-        return without_password(self.url) if self.url else "embedded"
+        return without_password(self.url) if self.url else EMBEDDED
 
 
 def open_client(address: RedisAddress, timeout: timedelta, stack: AsyncExitStack) -> "Redis":

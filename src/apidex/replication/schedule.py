@@ -5,7 +5,7 @@ from datetime import timedelta
 from random import Random
 
 from apidex.replication.clock import Clock
-from apidex.replication.freshness import FreshnessPolicy, backoff_delay, standalone_delay
+from apidex.replication.freshness import FreshnessPolicy, State, backoff_delay, standalone_delay
 from apidex.replication.metadata import StoredState
 from apidex.replication.snapshot import Snapshot
 from apidex.replication.status import RefreshStats
@@ -29,6 +29,10 @@ class Schedule:
     retry_at: float = 0.0
     own_retry_at: float = 0.0
     next_attempt_at: float = 0.0
+
+    def state(self, current: Snapshot) -> State:
+        """Return what *current* is, at this moment."""
+        return self.policy.state(current.age(self.clock.steady()), bundled=current.bundled)
 
     def is_overdue(self, current: Snapshot) -> bool:
         """Return whether the catalogue is older than the interval."""

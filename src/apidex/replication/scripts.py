@@ -78,7 +78,7 @@ redis.call('HSET', KEYS[1], 'checked_at', validated_at, 'stamp', ARGV[3], 'diges
            'vetted', ARGV[6], 'source', ARGV[7], 'etag', ARGV[8], 'last_modified', ARGV[9],
            'activate_at', string.format('%.0f', now + ARGV[10]))
 if redis.pcall('GET', KEYS[5]) == 'accept' then redis.call('DEL', KEYS[5]) end
-return 1
+return now + ARGV[10]
 """
 
 _END_BACK_OFF = "redis.call('HDEL', KEYS[1], 'failures', 'failed_at', 'retry_at')"

@@ -11,7 +11,7 @@ from apidex.replication.fetcher import Offload
 from apidex.replication.metadata import StoredCatalogue, StoredState, milliseconds, newest_possible_stamp
 from apidex.replication.schedule import Schedule
 from apidex.replication.snapshot import Snapshot
-from apidex.replication.status import RefreshStats
+from apidex.replication.status import PublishOutcome, RefreshStats
 from apidex.replication.store import Payload, RedisStore
 
 
@@ -20,7 +20,8 @@ class SharedCatalogue:
     """Reads and writes what is in *store*. Every coroutine raises StoreError.
 
     *max_bytes* bounds what a payload may inflate to. *newest_stamp* is the newest stamp seen; *stored* is what was stored at the
-    last poll, *offset* Redis's clock less the steady one, 0 before the first.
+    last poll. *offset* is Redis's clock less the steady one, 0 before the first poll, known to within *offset_width* seconds: as
+    of the poll that was answered fastest, for as long as no later one contradicts it.
     """
 
     store: RedisStore
@@ -32,6 +33,7 @@ class SharedCatalogue:
     newest_stamp: int
     stored: StoredCatalogue | None = None
     offset: float = 0.0
+    offset_width: float = 0.0
 
     def steady_time(self, redis_time: float) -> float:
         """Return the moment *redis_time* on the steady clock, not later than now."""
@@ -51,12 +53,18 @@ class SharedCatalogue:
 
     def _learn(self, state: StoredState, began: float) -> StoredState:
         """Take note of how Redis's clock stands to the steady one, and of what the fleet knows."""
-        self.offset = state.now - (began + self.clock.steady()) / 2
+        low, high = state.now - self.clock.steady(), state.now - began
+        if high - low < self.offset_width or not low <= self.offset <= high:
+            self.offset, self.offset_width = (low + high) / 2, high - low
         self.stored = state.catalogue
         if state.catalogue is not None:
             self.newest_stamp = max(self.newest_stamp, state.catalogue.stamp)
         self.schedule.retry_at = state.retry_at - self.offset if state.retry_at else 0.0
         return state
+
+    def activation_time(self, state: StoredState) -> float:
+        """Return when what *state* holds is activated, on the steady clock."""
+        return state.activate_at - self.offset
 
     async def load(self, decided: StoredState) -> tuple[StoredState, Snapshot | None]:
         """Load the stored catalogue; None for one that is not the one *decided* on, or cannot be read."""
@@ -67,13 +75,26 @@ class SharedCatalogue:
         if stored is None or stored.version != decided.version:
             return state, None
         try:
-            built = await self._decode(stored, payload)
+            return state, await self._snapshot(stored, payload)
         except CodecError as error:
             self.stats.stored_unreadable(error, stored.version)
             return replace(state, unreadable=error.reason), None
-        labels = {"validators": stored.validators, "size_checked": stored.size_checked}
-        validated_at = self.steady_time(stored.validated_at)
-        return state, Snapshot.of(built, stored.stamp, stored.source, validated_at, **labels)
+
+    async def load_before(self) -> Snapshot | None:
+        """Load the catalogue that was stored before this one; None for one that does not exist, or cannot be read."""
+        state, payload = await self.store.load_before()
+        try:
+            return await self._snapshot(state.catalogue, payload) if state.catalogue else None
+        except CodecError:
+            return None
+
+    async def _snapshot(self, stored: StoredCatalogue, payload: Payload | CodecError) -> Snapshot:
+        """Raises CodecError."""
+        began = self.clock.steady()
+        built = await self._decode(stored, payload)
+        took, validated_at = self.clock.steady() - began, self.steady_time(stored.validated_at)
+        labels = {"size_checked": stored.size_checked, "origin": "redis", "build_seconds": took}
+        return Snapshot.of(built, stored.stamp, stored.source, validated_at, validators=stored.validators, **labels)
 
     async def _decode(self, stored: StoredCatalogue, payload: Payload | CodecError) -> IndexedCatalogue:
         if isinstance(payload, CodecError):
@@ -84,16 +105,20 @@ class SharedCatalogue:
             raise CodecError("digest", "the digest or the size of the payload differs from that in the metadata hash")
         return built
 
-    async def publish(self, snapshot: Snapshot, expected: int | None) -> bool:
-        """Publish *snapshot* in place of the catalogue with the stamp *expected*; return whether the fence let it pass."""
+    async def publish(self, snapshot: Snapshot, expected: int | None, lead: timedelta) -> float | None:
+        """Publish *snapshot*, for in *lead*, in place of the one with the stamp *expected*.
+
+        Return the moment on the steady clock; None if the fence did not let it pass.
+        """
         payload = await self.offload(codec.to_bytes, snapshot.parsed)
         try:
-            done = await self.store.publish(self.describe(snapshot), payload, expected, timedelta(0))
+            activate_at = await self.store.publish(self.describe(snapshot), payload, expected, lead)
         except StoreError:
             self.stats.publish_tried("failed")
             raise
-        self.stats.publish_tried("published" if done else "fenced", version=snapshot.version, expected=expected)
-        return done
+        outcome: PublishOutcome = "published" if activate_at else "fenced"
+        self.stats.publish_tried(outcome, version=snapshot.version, expected=expected)
+        return activate_at - self.offset if activate_at else None
 
     async def confirm(self, snapshot: Snapshot) -> bool:
         """Record the validation of *snapshot*, which is stored; return whether it still is."""

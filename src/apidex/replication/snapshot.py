@@ -24,7 +24,7 @@ class Snapshot:
     *stamp* orders snapshots, in milliseconds. *validated_at* is the moment, on the steady clock, at which the upstream last
     validated the catalogue; all ages are counted from it. *size_checked* says that the replica that fetched it knew how many
     entries there were before, and *shared* that Redis holds it, as far as this replica knows. *origin* is where this
-    replica has its content from; for a copy on disk, what has validated it since.
+    replica has its content from; for a copy on disk, what has validated it since. To build it took *build_seconds*.
     """
 
     catalogue: Catalogue
@@ -38,6 +38,7 @@ class Snapshot:
     origin: Origin | Literal["starter"] = "upstream"
     size_checked: bool = False
     shared: bool = False
+    build_seconds: float = 0.0
 
     @classmethod
     def of(cls, built: IndexedCatalogue, stamp: int, source: str, validated_at: float, **labels: Any) -> "Snapshot":  # noqa: ANN401
@@ -54,6 +55,10 @@ class Snapshot:
     def is_provisional(self) -> bool:
         """Whether Redis or the upstream have yet to say that it is good. It gives way to what they have, and is not published."""
         return self.origin in ("starter", "disk")
+
+    def origin_after(self, validation: Origin) -> Origin | Literal["starter"]:
+        """Return its origin after a *validation*: that, if nothing had validated it before."""
+        return validation if self.is_provisional else self.origin
 
     @property
     def parsed(self) -> Parsed:

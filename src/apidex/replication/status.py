@@ -131,10 +131,12 @@ class RefreshStats:
         else:
             log.warning("redis.refused", version=stored.version, entries=stored.entries, before=before)
 
-    def fetched(self, outcome: FetchOutcome) -> None:
-        """The upstream's answer can be used."""
+    def fetched(self, outcome: FetchOutcome, version: str) -> None:
+        """The upstream's answer can be used: it is another catalogue, or validates *version*."""
         self.refreshes[outcome] += 1
         self.failed_in_a_row = 0
+        if outcome != "changed":
+            log.info("upstream.confirmed", version=version)
 
     def fetch_failed(self, failure: FetchFailure, state: State, failures: int | None = None) -> None:
         """The upstream's answer cannot be used. *failures* is how many in a row the fleet has counted."""
@@ -152,11 +154,8 @@ class RefreshStats:
         self.refreshes["fenced"] += 1
         log.warning("upstream.fenced", version=version)
 
-    def confirmed(self, version: str) -> None:
-        """The upstream validated the current catalogue again."""
-        log.info("upstream.confirmed", version=version)
-
-    def adopted(self, snapshot: Snapshot, origin: Origin) -> None:
+    def adopted(self, snapshot: Snapshot) -> None:
         """Searches are answered from another catalogue now."""
-        self.adoptions[origin] += 1
-        log.info("catalogue.adopted", version=snapshot.version, entries=len(snapshot.catalogue), origin=origin)
+        self.adoptions[snapshot.origin] += 1
+        facts = {"version": snapshot.version, "entries": len(snapshot.catalogue), "origin": snapshot.origin}
+        log.info("catalogue.adopted", **facts)

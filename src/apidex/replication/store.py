@@ -33,7 +33,7 @@ from apidex.replication.metadata import (
     encode_catalogue,
     milliseconds,
 )
-from apidex.replication.redis_client import RedisAddress, open_client
+from apidex.replication.redis_client import EMBEDDED, RedisAddress, open_client
 from apidex.replication.validators import NO_VALIDATORS, Validators
 
 _PAYLOAD_PATIENCE = 10
@@ -68,12 +68,12 @@ class Keys(NamedTuple):
 class RedisStore:
     """One catalogue for all replicas, in Redis. Every method raises StoreError, and waits no longer than its *timeout*.
 
-    *url* is where Redis is, without user and password. *prefix* begins the keys of one fleet. No payload over *max_bytes* is
-    loaded; one may take longer than other answers.
+    *url* is where Redis is, without user and password; an embedded one has no other replicas. *prefix* begins the keys of one
+    fleet. No payload over *max_bytes* is loaded; one may take longer than other answers.
     """
 
     def __init__(self, client: "Redis", url: str, *, prefix: str, timeout: timedelta, max_bytes: int) -> None:
-        self.url = url
+        self.url, self.is_embedded = url, url == EMBEDDED
         self._client, self._timeout, self._max_bytes = client, timeout, max_bytes
         self._prefix, self.keys = prefix, Keys.of(prefix)
 
@@ -129,14 +129,14 @@ class RedisStore:
             override = decode_override(override or b"", override_left)
             return replace(state, override=override, unwritable=unwritable), length, payload
 
-    async def publish(self, catalogue: StoredCatalogue, payload: bytes, expected: int | None, lead: timedelta) -> bool:
-        """Store a catalogue, to be activated in *lead*, if the stored stamp is still *expected*; return whether it was.
+    async def publish(self, catalogue: StoredCatalogue, payload: bytes, expected: int | None, lead: timedelta) -> float:
+        """Store a catalogue, to be activated in *lead*, if the stored stamp is still *expected*; return the moment, or 0 if not.
 
         Refused too when the upstream validated the stored catalogue later than this one. Clears the fleet's failures.
         """
         head = ["" if expected is None else expected, *encode_catalogue(catalogue), milliseconds(lead.total_seconds())]
-        arguments = [*head, payload]
-        return await self._run(scripts.PUBLISH, arguments, patience=_PAYLOAD_PATIENCE)
+        async with self._answer_in_time(_PAYLOAD_PATIENCE):
+            return int(await self._eval(scripts.PUBLISH, [*head, payload])) / 1000
 
     async def confirm(self, stamp: int, validated_at: float, validators: Validators) -> bool:
         """Record that the upstream validated the catalogue with this *stamp* again; return whether it is still stored."""
@@ -215,10 +215,13 @@ class RedisStore:
         if not all(done):
             raise StoreError("response", "Redis ran a script of Apidex, and did not do what it is for")
 
-    async def _run(self, script: str, arguments: Iterable[Any], *, patience: int = 1) -> bool:
+    async def _run(self, script: str, arguments: Iterable[Any]) -> bool:
         """Run one of `scripts`; return whether it did what it is for."""
-        async with self._answer_in_time(patience):
-            return _DONE[await self._client.eval(script, len(self.keys), *self.keys, *arguments)]
+        async with self._answer_in_time():
+            return _DONE[await self._eval(script, arguments)]
+
+    async def _eval(self, script: str, arguments: Iterable[Any]) -> Any:  # noqa: ANN401 - whatever Redis says
+        return await self._client.eval(script, len(self.keys), *self.keys, *arguments)
 
     @asynccontextmanager
     async def _answer_in_time(self, patience: int = 1) -> AsyncIterator[None]:

@@ -107,7 +107,7 @@ def _catalogue_view(replica: ReplicaContext) -> CatalogueView:
         checked_at=iso(refresher.clock.wall() - age),
         max_age=refresher.policy.max_age.total_seconds(),
         poll=refresher.policy.poll.total_seconds(),
-        last_turn_at=iso(refresher.clock.wall() - refresher.since_last_turn()),
+        last_turn_at=iso(refresher.clock.wall() - refresher.supervision.since_last_turn()),
         source=current.source,
         origin=current.origin,
         format=report.format,

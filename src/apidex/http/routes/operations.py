@@ -24,7 +24,7 @@ _ODD_VERSION = re.compile(r"version\s*=(?!\s*[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}\
 )
 async def livez(replica: ReplicaDependency) -> Response[StatusView]:
     """Answer by the state of this process alone, as `readyz` does."""
-    if replica.refresher.is_stalled():
+    if replica.refresher.supervision.is_stalled():
         raise stalled()
     return Response(ALIVE, headers={"cache-control": "no-store"})
 

@@ -276,7 +276,7 @@ HANDLERS = (search, suggest, categories, entries, changed)
 def _snapshot(replica: ReplicaContext, version: str | None) -> Snapshot:
     """The snapshot of a *version*, or the current one for None. Raises Problem if this replica does not have it."""
     current = replica.refresher.current
-    snapshot = replica.refresher.find_version(version) if version else current
+    snapshot = replica.refresher.activation.find_version(version) if version else current
     if snapshot is None:
         detail = f"Version {version} is not available (current: {current.version}). Restart from the first page."
         raise Problem(410, detail, version=current.version)

@@ -1,0 +1,87 @@
+"""Which catalogue a replica answers from: the current one, those that wait for their moment, and the few before. Does no I/O.
+
+A catalogue is published with the moment at which all replicas begin to answer from it, so that a client which is given another
+replica with each request never sees it go back. It is loaded and indexed before, so that only an assignment is left to do then.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+from apidex.replication.clock import Clock
+from apidex.replication.snapshot import Snapshot, SnapshotHistory
+
+_MEASURED_WITHIN = 1.0
+"""Seconds by which two readings of one moment may differ."""
+
+
+class Activation:
+    """Holds the snapshot that is *current*, the *latest* one, which may still wait, and the *history*.
+
+    *on_activation* is called with each snapshot of another version that becomes current. A provisional one is replaced at once.
+    """
+
+    def __init__(self, starter: Snapshot, clock: Clock, on_activation: Callable[[Snapshot], object]) -> None:
+        self.current = self.latest = starter
+        self.history = SnapshotHistory()
+        self._clock, self._on_activation = clock, on_activation
+        self._waiting: dict[str, tuple[float, Snapshot]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def find_version(self, version: str) -> Snapshot | None:
+        """Return the snapshot with the content that *version* names: current, waiting, or one of the few before."""
+        waiting = (snapshot for _, snapshot in self._waiting.values())
+        held = (each for each in (self.current, *waiting) if each.has_content_of(version))
+        return next(held, None) or self.history.find(version)
+
+    def is_waiting(self) -> bool:
+        """Return whether another snapshot than the current one waits for its moment."""
+        return bool(self._waiting)
+
+    def accept(self, snapshot: Snapshot, activate_at: float = 0.0) -> None:
+        """Take *snapshot* as the latest; it becomes current at *activate_at* on the steady clock, or now if that has passed.
+
+        One that is current or waits already takes the labels of *snapshot*. Its moment may be measured anew, but not be put off.
+        """
+        self.latest = snapshot
+        if snapshot.version == self.current.version:
+            self.current = snapshot
+            return
+        before, _ = self._waiting.get(snapshot.version, (activate_at, snapshot))
+        self._waiting[snapshot.version] = activate_at if activate_at < before + _MEASURED_WITHIN else before, snapshot
+        self.activate_due()
+
+    def restamp(self, stamp: int) -> None:
+        """Answer from the latest under another *stamp*, which may be an older one."""
+        self.current = self.latest = replace(self.latest, stamp=stamp, shared=False)
+        self._waiting.clear()
+
+    def unshare(self) -> None:
+        """Note that Redis may not hold any of them."""
+        self.current, self.latest = replace(self.current, shared=False), replace(self.latest, shared=False)
+        waiting = self._waiting.items()
+        self._waiting = {version: (at, replace(each, shared=False)) for version, (at, each) in waiting}
+
+    def activate_due(self) -> None:
+        """Make the newest snapshot current whose moment has come, and wait for the next moment."""
+        now = self._clock.steady()
+        due = [each for at, each in self._waiting.values() if at <= now or self.current.is_provisional]
+        newest = max(due, key=lambda each: each.stamp, default=self.current)
+        if newest.stamp > self.current.stamp:
+            self._activate(newest)
+        waiting = self._waiting.items()
+        self._waiting = {version: (at, each) for version, (at, each) in waiting if each.stamp > self.current.stamp}
+        self._wait(now)
+
+    def _activate(self, snapshot: Snapshot) -> None:
+        before, self.current = self.current, snapshot
+        if not snapshot.has_content_of(before.version):
+            self.history.add(before)
+        self._on_activation(snapshot)
+
+    def _wait(self, now: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._waiting:
+            first = min(at for at, _ in self._waiting.values())
+            self._timer = asyncio.get_running_loop().call_later(first - now, self.activate_due)

@@ -1,0 +1,50 @@
+"""A refresh with Redis: one replica asks the upstream for all."""
+
+import uuid
+from dataclasses import dataclass
+from random import Random
+
+from apidex.replication.fetcher import Fetch
+from apidex.replication.lease import lease
+from apidex.replication.metadata import StoredState
+from apidex.replication.reconciler import Reconciler
+from apidex.replication.schedule import Schedule
+from apidex.replication.status import FetchFailure
+
+
+@dataclass
+class FleetRefresh:
+    """Asks the upstream where the lease is this replica's, and publishes what it has; *random* makes the lease's tokens."""
+
+    reconciler: Reconciler
+    schedule: Schedule
+    fetch: Fetch
+    random: Random
+
+    async def refresh(self, state: StoredState) -> None:
+        """Let one replica of the fleet, which stores *state*, ask the upstream, if it is time. Raises StoreError."""
+        if not self._is_due(state):
+            return
+        token = uuid.UUID(int=self.random.getrandbits(128), version=4).hex
+        shared = self.reconciler.shared
+        async with lease(shared.store, token, self.schedule.policy.poll, shared.stats) as is_held:
+            if is_held:
+                state = await self.reconciler.reconcile()  # another replica may just have refreshed it
+                if self._is_due(state):
+                    await self._fetch(state)
+
+    def _is_due(self, state: StoredState) -> bool:
+        """Whether it is time. One catalogue is activated before the next is fetched, so that they do not pile up."""
+        activation = self.reconciler.activation
+        return not activation.is_waiting() and self.schedule.is_due(activation.latest, state)
+
+    async def _fetch(self, state: StoredState) -> None:
+        """Ask the upstream, and publish what it has. Raises StoreError when Redis cannot be told that it failed."""
+        found, stats = await self.fetch(), self.reconciler.shared.stats
+        if isinstance(found, FetchFailure):
+            failures = max(state.failures, stats.failed_in_a_row) + 1
+            stats.fetch_failed(found, self.schedule.state(self.reconciler.activation.current), failures)
+            wait = self.schedule.back_off(failures, found.retry_after)
+            await self.reconciler.shared.store.back_off(failures, wait)
+        else:
+            await self.reconciler.take(found)

@@ -1,0 +1,178 @@
+"""Makes the local and the stored catalogue one: does what `reconcile` decides. Every coroutine raises StoreError."""
+
+import contextlib
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import assert_never
+
+from apidex.errors import CodecError, CodecReason, StoreError
+from apidex.replication import reconcile as action
+from apidex.replication.activation import Activation
+from apidex.replication.metadata import StoredCatalogue, StoredState, milliseconds, newest_possible_stamp
+from apidex.replication.reconcile import Local, newer_stamp, reconcile
+from apidex.replication.shared_catalogue import SharedCatalogue
+from apidex.replication.snapshot import Snapshot
+
+
+@dataclass
+class Reconciler:
+    """Keeps the latest snapshot of *activation* the same as what *shared* holds.
+
+    *min_entries_ratio* is as in `reconcile`.
+    """
+
+    shared: SharedCatalogue
+    activation: Activation
+    min_entries_ratio: float
+    dropped: str = ""
+    """The stored version that was dropped last as unreadable."""
+
+    async def poll(self) -> StoredState:
+        """Read, and make both the same. Raises StoreError unless Redis can be used: read, written to, asked to run scripts."""
+        state = await self.reconcile()
+        if state.unwritable:
+            raise state.unwritable
+        self.shared.stats.redis_reached()
+        return state
+
+    async def reconcile(self) -> StoredState:
+        """Make both the same, as far as Redis allows; return what Redis holds then."""
+        state = await self.shared.read()
+        self._keep_stamps_possible(state.now)
+        while True:
+            match self._next_action(state):
+                case action.Keep():
+                    return state
+                case action.Relabel(stamp, validated_at, validators):
+                    labelled = self._labelled(stamp, validated_at)
+                    labelled = replace(labelled, validators=validators, shared=state.unwritable is None)
+                    self.accept(labelled, self.shared.activation_time(state))
+                    return state
+                case action.Adopt(stamp):
+                    state, stored = await self.shared.load(state)
+                    if stored is not None:
+                        return await self._adopt(stored, stamp, state)
+                case _ if state.unwritable:
+                    raise state.unwritable
+                case action.Confirm(stamp, validated_at):
+                    labelled = self._labelled(stamp, validated_at)
+                    self.accept(labelled, self.shared.activation_time(state))
+                    await self.shared.confirm(labelled)
+                    return await self.shared.read()
+                case action.Publish(stamp, validated_at, expected):
+                    await self._publish(self._labelled(stamp, validated_at), expected)
+                    return await self.shared.read()
+                case action.Drop(catalogue, unreadable):
+                    await self._drop(catalogue, unreadable)
+                    state = replace(state, catalogue=None, unreadable=None)
+                case action.Reset():
+                    self.shared.stats.stored_unreadable(CodecError("damaged", "Redis metadata hash is malformed"), "")
+                    await self.shared.store.reset()
+                    state = replace(state, malformed=False)
+                case never:
+                    assert_never(never)
+
+    def _next_action(self, state: StoredState) -> action.Action:
+        latest = self.activation.latest
+        ours, newest = self.shared.describe(latest), self.shared.newest_stamp
+        return reconcile(Local(ours, latest.is_provisional, newest, self.min_entries_ratio, self.dropped), state)
+
+    def _keep_stamps_possible(self, now: float) -> None:
+        """Give the latest catalogue another stamp if no reader would accept it: this calendar or Redis's clock was far off."""
+        newest, stamp = newest_possible_stamp(now), milliseconds(now)
+        if self.shared.newest_stamp > newest:
+            self.shared.newest_stamp = stamp
+        if self.activation.latest.stamp > newest:
+            self.activation.restamp(stamp)
+
+    def _labelled(self, stamp: int, validated_at: float) -> Snapshot:
+        latest, moment = self.activation.latest, self.shared.steady_time(validated_at)
+        return replace(latest, stamp=stamp, validated_at=moment, origin=latest.origin_after("redis"))
+
+    async def _adopt(self, stored: Snapshot, stamp: int, state: StoredState) -> StoredState:
+        if stored.stamp != stamp:
+            await self._publish(replace(stored, stamp=stamp), stored.stamp)
+            return await self.shared.read()
+        activate_at = self.shared.activation_time(state)
+        if self.activation.current.is_provisional and self._is_ahead(activate_at):
+            await self._adopt_before(activate_at)
+        self.accept(replace(stored, shared=state.unwritable is None), activate_at)
+        return state
+
+    async def _adopt_before(self, until: float) -> None:
+        """Answer from the catalogue that the others answer from *until* the stored one is activated, if Redis still holds it."""
+        with contextlib.suppress(StoreError):
+            before = await self.shared.load_before()
+            if before is not None and self._is_ahead(until):
+                self.accept(before)
+
+    def _is_ahead(self, moment: float) -> bool:
+        return moment > self.shared.clock.steady()
+
+    async def _drop(self, stored: StoredCatalogue, unreadable: CodecReason | None) -> None:
+        if unreadable:
+            self.dropped = stored.version
+        await self.shared.store.drop(stored.stamp)
+        before = len(self.activation.latest.catalogue)
+        self.shared.stats.stored_dropped(stored, unreadable, before)
+
+    def accept(self, snapshot: Snapshot, activate_at: float = 0.0) -> None:
+        """Take *snapshot* as the latest, to be activated at a moment of the steady clock."""
+        self.shared.newest_stamp = max(self.shared.newest_stamp, snapshot.stamp)
+        self.activation.accept(snapshot, activate_at)
+        if not self.shared.schedule.is_overdue(snapshot):
+            self.shared.schedule.recovered()
+
+    async def _publish(self, snapshot: Snapshot, expected: int | None) -> bool:
+        """Publish *snapshot* in place of the one with the stamp *expected*, and accept it; return whether it was that one."""
+        activate_at = await self.shared.publish(snapshot, expected, self._lead(snapshot))
+        if activate_at is not None:
+            self.accept(replace(snapshot, shared=True), activate_at)
+        return activate_at is not None
+
+    def _lead(self, snapshot: Snapshot) -> timedelta:
+        """Return in how long all answer from *snapshot*, if it is published now: at once, if this one does or is alone."""
+        if self.shared.store.is_embedded or snapshot.version == self.activation.current.version:
+            return timedelta(0)
+        return self.shared.schedule.policy.lead(snapshot.build_seconds)
+
+    async def take(self, found: Snapshot) -> None:
+        """Share what was fetched, if Redis can be used, unless a later answer of the upstream was adopted meanwhile."""
+        latest = self.activation.latest
+        if found.version != latest.version:
+            if found.validated_at < latest.validated_at:
+                self.shared.stats.fetch_fenced(found.version)
+                return
+            found = replace(found, stamp=newer_stamp(found.stamp, latest.stamp, self.shared.newest_stamp))
+        if self.shared.stats.redis_reachable:
+            await self._share(found)
+        else:
+            self.accept(replace(found, shared=False))
+
+    async def _share(self, found: Snapshot) -> None:
+        """Publish or confirm what was *found*; if Redis fails, or does not tell, accept it nevertheless."""
+        stored = self.shared.stored
+        expected = stored.stamp if stored else None
+        if not (stored and stored.version == found.version):
+            found = replace(found, stamp=newer_stamp(found.stamp, expected or 0, self.shared.newest_stamp))
+        lead = self._lead(found).total_seconds()
+        try:
+            done = await (self._confirm(found) if expected == found.stamp else self._publish(found, expected))
+        except StoreError as error:
+            self.redis_failed(error)
+            # it may have been published
+            self.accept(replace(found, shared=False), self.shared.clock.steady() + lead)
+        else:
+            if not done:
+                self.shared.stats.fetch_fenced(found.version)
+
+    async def _confirm(self, found: Snapshot) -> bool:
+        done = await self.shared.confirm(found)
+        if done:
+            self.accept(replace(found, shared=True))
+        return done
+
+    def redis_failed(self, error: StoreError) -> None:
+        """Note that Redis did not do what it was asked."""
+        self.shared.stats.redis_failed(error)
+        self.activation.unshare()

@@ -1,0 +1,55 @@
+"""Keeps the refresh task going, whatever a turn raises, and tells when it does not go on. Does no I/O."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from random import Random
+
+from apidex.replication.clock import Clock
+from apidex.replication.lease import is_cancelled
+from apidex.replication.status import broken
+
+_STALLED_AFTER = 600.0
+_STALLED_AFTER_POLLS = 20
+"""Seconds and polls without a turn after which the refresh task counts as stalled: the longer of the two, up to twice that."""
+
+
+class Supervision:
+    """Watches the turns of one replica, which polls every *poll*."""
+
+    def __init__(self, poll: timedelta, clock: Clock, random: Random) -> None:
+        self._poll, self._clock = poll.total_seconds(), clock
+        self._last_turn = clock.steady()
+        # spread, so that replicas which stall in the same moment are not restarted in the same moment
+        self._stalled_after = max(_STALLED_AFTER, _STALLED_AFTER_POLLS * self._poll) * (1 + random.random())
+
+    def goes_on(self) -> None:
+        """Note that the refresh task goes on: at each turn, and at each poll inside one."""
+        self._last_turn = self._clock.steady()
+
+    def since_last_turn(self) -> float:
+        """Return the seconds since the refresh task last showed that it goes on."""
+        return self._clock.steady() - self._last_turn
+
+    def is_stalled(self) -> bool:
+        """Return whether the refresh task has not gone on for so long that only a restart of this process helps.
+
+        Neither Redis nor the upstream can cause it: each wait for them has a limit.
+        """
+        return self.since_last_turn() > self._stalled_after
+
+    async def run(self, turn: Callable[[], Awaitable[object]], pause: Callable[[], float]) -> None:
+        """Take turns until cancelled, whatever a turn raises, with a *pause* in seconds after each."""
+        while not is_cancelled():
+            seconds = self._poll
+            try:
+                await turn()
+                seconds = pause()
+            except asyncio.CancelledError:
+                if is_cancelled():
+                    raise
+            except Exception as error:  # the handling of a failure failed
+                with contextlib.suppress(Exception):
+                    broken(error)
+            await asyncio.sleep(seconds)

@@ -1,0 +1,252 @@
+"""All replicas answer from another catalogue from the same moment on, whenever each of them heard of it."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from apidex.app import starter_snapshot
+from apidex.errors import StoreError
+from apidex.indexing.builder import from_upstream
+from apidex.replication.activation import Activation
+from apidex.replication.clock import SystemClock
+from apidex.replication.freshness import FreshnessPolicy
+from apidex.replication.snapshot import Snapshot
+from fakes import FakeClock, FakeRedis, FakeStore, FakeUpstream, publicapis
+from refreshers import HOUR, refresher_of
+
+POLL = 5
+LEAD = POLL + 1
+
+
+def snapshot(stamp: int, *names: str) -> Snapshot:
+    return Snapshot.of(from_upstream(publicapis(*(names or (f"name {stamp}",)))), stamp, "upstream", 0.0)
+
+
+class Shown:
+    """An Activation with a first catalogue, and the stamps that it has made current."""
+
+    def __init__(self, clock) -> None:
+        self.stamps = []
+        self.clock = clock
+        self.activation = Activation(starter_snapshot(clock), clock, lambda each: self.stamps.append(each.stamp))
+        self.first = replace(snapshot(0), stamp=self.activation.current.stamp + 1)
+        self.activation.accept(self.first)
+        self.stamps.clear()
+
+    def accepts(self, stamp: int, seconds: float, *names: str) -> Snapshot:
+        accepted = snapshot(self.first.stamp + stamp, *names)
+        self.activation.accept(accepted, self.clock.steady() + seconds)
+        return accepted
+
+    def after(self, seconds: float) -> int:
+        """The stamp that is current then, counted from the first."""
+        self.clock.passes(seconds)
+        self.activation.activate_due()
+        return self.activation.current.stamp - self.first.stamp
+
+
+@pytest.fixture
+async def shown(clock) -> Shown:
+    return Shown(clock)
+
+
+async def test_a_snapshot_waits_for_its_moment(shown):
+    shown.accepts(1, 6)
+    assert [shown.after(seconds) for seconds in (0, 5.9, 0.2, 10)] == [0, 0, 1, 1]
+    assert len(shown.stamps) == 1
+
+
+async def test_one_that_is_late_is_current_at_once(shown):
+    shown.accepts(1, -0.5)
+    assert shown.activation.current.stamp == shown.first.stamp + 1
+
+
+async def test_the_starter_catalogue_is_replaced_at_once(clock):
+    activation = Activation(starter_snapshot(clock), clock, lambda _: None)
+    first = replace(snapshot(0), stamp=activation.current.stamp + 1)
+    activation.accept(first, clock.steady() + 6)
+    assert activation.current is first
+    assert not activation.is_waiting()
+
+
+async def test_what_waits_has_its_pages_already_and_what_was_before_has_them_still(shown):
+    second = shown.accepts(1, 6)
+    assert shown.activation.find_version(second.version) is second
+    assert shown.after(6) == 1
+    assert shown.activation.find_version(shown.first.version) is shown.first
+
+
+async def test_a_moment_is_measured_anew_but_not_put_off(shown):
+    for seconds in (6, 6.2, 9):
+        shown.accepts(1, seconds)
+    assert [shown.after(seconds) for seconds in (6.1, 0.2)] == [0, 1]
+
+
+async def test_a_third_catalogue_does_not_put_off_the_second(shown):
+    shown.accepts(1, 6)
+    shown.accepts(2, 8)
+    assert [shown.after(seconds) for seconds in (6, 2)] == [1, 2]
+
+
+async def test_what_is_overtaken_is_not_activated(shown):
+    shown.accepts(1, 6)
+    shown.accepts(2, 4)
+    assert [shown.after(seconds) for seconds in (4, 4)] == [2, 2]
+    assert not shown.activation.is_waiting()
+
+
+async def test_labels_reach_what_waits(shown):
+    shown.accepts(1, 6)
+    shown.activation.unshare()
+    shown.activation.accept(replace(shown.activation.latest, validated_at=77.0), shown.clock.steady() + 6)
+    shown.after(6)
+    assert (shown.activation.current.validated_at, shown.activation.current.shared) == (77.0, False)
+
+
+async def test_nothing_needs_to_happen_at_the_moment_itself():
+    shown = Shown(SystemClock())
+    shown.accepts(1, 0.05)
+    async with asyncio.timeout(60):
+        while not shown.stamps:
+            await asyncio.sleep(0.01)
+
+
+def test_the_lead_is_a_poll_and_twice_the_build_but_at_most_ten_minutes():
+    policy = FreshnessPolicy(timedelta(hours=1), timedelta(seconds=5), timedelta(0), timedelta(0))
+    assert policy.lead(2).total_seconds() == 5 + 2 * 2 + 1
+    assert replace(policy, poll=timedelta(hours=1)).lead(2).total_seconds() == 600
+
+
+# --- in a fleet
+
+
+class Fleet:
+    """Replicas on one Redis, whose turns a test takes."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.redis = FakeRedis(self.clock)
+        self.upstream = FakeUpstream()
+        self.replicas = [self.replica(seed) for seed in range(3)]
+
+    def replica(self, seed: int = 9, store=None):
+        return refresher_of(self.upstream, self.clock, self.redis, seed=seed, store=store)
+
+    async def turns(self) -> None:
+        for replica in self.replicas:
+            await replica.turn()
+
+    async def change(self, name: str) -> None:
+        """One replica publishes another catalogue; the others have not polled yet."""
+        self.upstream.has(name, *"abcde")
+        self.clock.passes(HOUR)
+        await self.replicas[0].turn()
+
+    def names(self, seconds: float = 0) -> list[str]:
+        """The first name that each answers with, after some seconds."""
+        self.clock.passes(seconds)
+        for replica in self.replicas:
+            replica.activation.activate_due()
+        return [replica.current.catalogue.names()[0] for replica in self.replicas]
+
+
+@pytest.fixture
+async def fleet() -> Fleet:
+    fleet = Fleet()
+    await fleet.turns()
+    await fleet.change("first")
+    await fleet.turns()
+    assert fleet.names(LEAD) == ["first"] * 3
+    return fleet
+
+
+async def test_all_change_at_the_moment_that_was_published(fleet):
+    await fleet.change("second")
+    assert fleet.redis.activate_at - fleet.redis.now() == LEAD
+    fleet.clock.passes(POLL)
+    await fleet.turns()
+    assert fleet.names(0.9) == ["first"] * 3
+    assert fleet.names(0.1) == ["second"] * 3
+
+
+async def test_one_that_polls_too_late_changes_when_it_is_ready(fleet):
+    await fleet.change("second")
+    assert fleet.names(LEAD) == ["second", "first", "first"]
+    await fleet.turns()
+    assert fleet.names() == ["second"] * 3
+
+
+async def test_a_replica_that_starts_before_the_moment_answers_from_what_the_others_answer_from(fleet):
+    await fleet.change("second")
+    await fleet.turns()
+    fleet.replicas.append(fleet.replica())
+    await fleet.replicas[-1].turn()
+    assert fleet.names() == ["first"] * 4
+    assert fleet.names(LEAD) == ["second"] * 4
+    assert len({replica.current.version for replica in fleet.replicas}) == 1
+
+
+@pytest.mark.parametrize("loss", ["there is none", "it is damaged", "Redis does not give it"])
+async def test_a_replica_that_starts_before_the_moment_without_the_catalogue_before_changes_at_once(fleet, loss):
+    class GivesNoneBefore(FakeStore):
+        async def load_before(self):
+            raise StoreError("timeout", "too late")
+
+    await fleet.change("second")
+    if loss == "there is none":
+        fleet.redis.stored_before = None
+    elif loss == "it is damaged":
+        fleet.redis.payload_before = b"x"
+    store = GivesNoneBefore(fleet.redis) if loss.startswith("Redis") else None
+    fleet.replicas.append(fleet.replica(store=store))
+    await fleet.turns()
+    assert fleet.names() == ["first", "first", "first", "second"]
+    assert fleet.names(LEAD) == ["second"] * 4
+
+
+@pytest.mark.parametrize("was_published", [True, False])
+async def test_a_publisher_that_is_not_told_whether_it_published_waits_as_the_others_do(fleet, was_published):
+    class LosesAnswers(FakeStore):
+        async def publish(self, *arguments):
+            if was_published:
+                await super().publish(*arguments)
+            raise StoreError("timeout", "lost")
+
+    publisher = fleet.replicas[0]
+    publisher.store.__class__ = LosesAnswers
+    await fleet.change("second")
+    publisher.store.__class__ = FakeStore
+    assert fleet.names() == ["first"] * 3
+    fleet.clock.passes(POLL)
+    await fleet.turns()
+    assert fleet.names(LEAD) == ["second"] * 3
+
+
+async def test_what_is_shown_already_is_published_for_now(fleet):
+    fleet.redis.flush()
+    await fleet.turns()
+    assert fleet.redis.activate_at <= fleet.redis.now()
+
+
+async def test_the_moment_holds_when_redis_is_lost_before_it(fleet):
+    await fleet.change("second")
+    await fleet.turns()
+    fleet.redis.goes_down()
+    await fleet.turns()
+    assert fleet.names(LEAD - 0.1) == ["first"] * 3
+    assert fleet.names(0.1) == ["second"] * 3
+
+
+async def test_the_next_catalogue_is_not_fetched_before_the_last_is_activated(fleet):
+    await fleet.change("second")
+    asked = len(fleet.upstream.asked)
+    for replica in fleet.replicas:
+        replica.policy = replica._schedule.policy = replace(replica.policy, refresh=timedelta(seconds=1))
+    fleet.clock.passes(POLL)
+    await fleet.turns()
+    assert len(fleet.upstream.asked) == asked
+    fleet.clock.passes(1)
+    await fleet.turns()
+    assert len(fleet.upstream.asked) == asked + 1
