@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from loadtest.system import UnsupportedError, between, free_port, output_of
-from loadtest.targets.target import Replica, Target, TargetOptions
+from loadtest.targets.target import EMPTY_REDIS, Replica, Target, TargetOptions
 
 ROOT = Path(__file__).parents[2]
 FILES = ("--file", str(ROOT / "compose.yaml"))
@@ -78,7 +78,7 @@ class Compose(Target):
         return between(lambda: self._compose("pause", "redis"), lambda: self._compose("unpause", "redis"))
 
     def flush_redis(self) -> None:
-        self._compose("exec", "--no-TTY", "redis", "redis-cli", "flushall")
+        self._compose("exec", "--no-TTY", "redis", *EMPTY_REDIS)
 
     def command_upstream(self, *words: str) -> str:
         self._require_testbed()

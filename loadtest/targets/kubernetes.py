@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from loadtest.system import UnsupportedError, between, is_ready, output_of, wait_for
-from loadtest.targets.target import Replica, Target, TargetOptions
+from loadtest.targets.target import EMPTY_REDIS, Replica, Target, TargetOptions
 
 NAMESPACE, ASIDE = "apidex", "apidex-loadtest"
 TESTBED = Path(__file__).parents[1] / "testbed"
@@ -135,7 +135,7 @@ class Kubernetes(Target):
         return _partitioned(_upstream())
 
     def flush_redis(self) -> None:
-        _kubectl("exec", "deployment/redis", "--", "redis-cli", "flushall")
+        _kubectl("exec", "deployment/redis", "--", *EMPTY_REDIS)
 
     def command_upstream(self, *words: str) -> str:
         pod = _upstream()["metadata"]["name"]

@@ -9,9 +9,13 @@ from typing import ClassVar, Literal
 
 import msgspec
 
+from apidex.replication.store import Keys
 from loadtest.system import UnsupportedError, wait_for
 
 UpstreamMode = Literal["good", "disconnect", "slow", "invalid"]
+
+EMPTY_REDIS = ("redis-cli", "del", *Keys.of("apidex"))
+"""Deletes all that replicas keep in Redis. Its user may do no more."""
 
 
 class Replica(msgspec.Struct, frozen=True):

@@ -34,6 +34,7 @@ from loadtest.targets.kubernetes import ASIDE, NAMESPACE, TESTBED, Kubernetes
 from loadtest.targets.target import TargetOptions
 from loadtest.testbed.upstream import catalogue
 
+from apidex.replication.store import Keys
 from deploy.rendering import K8S, kustomize, output_of, overlay
 from deploy.testdata import LOAD, SECONDS, check_that_all_answer_from_the_starter_catalogue, play, states_of_all
 
@@ -337,12 +338,12 @@ def test_with_a_password_replicas_share_redis_and_strangers_do_not(target, tmp_p
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "redis-password"}}
     applied(secret | {"stringData": {"password": password}}, namespace=NAMESPACE)
     apply(overlay(tmp_path, TESTBED, ["redis-password"]))
-    client = ("exec", "deployment/redis", "--")
+    client, exists = ("exec", "deployment/redis", "--"), ("redis-cli", "exists", Keys.of("apidex").payload)
     try:
         settle(target)
-        without = kubectl(*client, "redis-cli", "dbsize")
-        keys = lambda: int(kubectl(*client, "env", f"REDISCLI_AUTH={password}", "redis-cli", "dbsize"))  # noqa: E731
-        wait_for(15, "keys in Redis", lambda: keys() > 0)
+        without = kubectl(*client, *exists)
+        keys = lambda: int(kubectl(*client, "env", f"REDISCLI_AUTH={password}", *exists))  # noqa: E731
+        wait_for(15, "a catalogue in Redis", lambda: keys() > 0)
         versions = lambda: {state["version"] for state in states_of_all(target.host, 4).values()}  # noqa: E731
         wait_for(15, "one version", lambda: len(versions()) == 1)
     finally:

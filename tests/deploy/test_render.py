@@ -102,6 +102,17 @@ def test_the_overlays_in_the_documentation_are_whole(text, tmp_path):
     assert image.startswith("registry.example.org/")
 
 
+@pytest.mark.parametrize("components", [[], ["edge"], ["external-redis"]], ids=str)
+def test_names_are_asked_only_of_the_clusters_dns(components, tmp_path):
+    """A rule without an address for port 53 would let anything out that looks like DNS."""
+    objects = kustomize(overlay(tmp_path, K8S / "overlays/local", components))
+    policies = [item for (kind, _), item in objects.items() if kind == "NetworkPolicy"]
+    rules = [(policy["metadata"]["name"], rule) for policy in policies for rule in policy["spec"].get("egress", [])]
+    asks = [(name, rule) for name, rule in rules if any(port.get("port") == 53 for port in rule["ports"])]
+    assert [(name, "to" in rule) for name, rule in asks] == [("dns", True)]
+    assert all("ipBlock" in peer or {"namespaceSelector", "podSelector"} <= peer.keys() for peer in asks[0][1]["to"])
+
+
 def test_an_external_redis_takes_the_place_of_the_one_in_the_cluster(tmp_path):
     objects = kustomize(overlay(tmp_path, K8S / "overlays/local", ["external-redis", "redis-password"]))
     assert [key for key in objects if key[1] == "redis"] == []
