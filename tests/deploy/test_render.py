@@ -138,14 +138,6 @@ def test_haproxy_has_a_place_for_every_replica_that_may_be(tmp_path):
     assert min(places) >= 2 * most + surge
 
 
-def test_haproxy_ends_connections_to_a_lost_node_wherever_it_sends_requests():
-    """A `default-server` does not pass tcp-ut on (3.0)."""
-    config = (K8S / "components/edge/haproxy.cfg").read_text()
-    templates = [line for line in config.splitlines() if line.split()[:1] == ["server-template"]]
-    assert len(templates) == 2
-    assert all(line.endswith(" tcp-ut 2s") for line in templates)
-
-
 def test_behind_the_edge_replicas_accept_the_edge_and_the_monitoring_only(tmp_path):
     objects = kustomize(overlay(tmp_path, K8S / "overlays/local", ["edge", "monitoring"]))
     policies = [item["spec"] for (kind, _), item in objects.items() if kind == "NetworkPolicy"]
