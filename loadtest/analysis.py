@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
@@ -10,6 +10,7 @@ from math import ceil
 import msgspec
 
 from loadtest.faults import FaultRecord
+from loadtest.faults.fault import Fault
 from loadtest.history import RunFacts, RunHistory
 from loadtest.ordering import UpstreamHistory, VersionOrder
 from loadtest.record import RequestFailure, RequestRecord
@@ -72,6 +73,12 @@ class Analysis:
         return Counter(request.failure for request in self.failed)
 
     @property
+    def without_polls(self) -> list[tuple[float, float]]:
+        """When a replica could not poll Redis, until all have agreed again, in three polls and their margins."""
+        after = 3 * self.facts.poll + 2
+        return _intervals(self.history, after, lambda fault: fault.interrupts_redis or fault.pauses)
+
+    @property
     def per_second(self) -> float:
         """Requests a second."""
         return len(self.requests) / max(1.0, self.facts.seconds)
@@ -80,14 +87,11 @@ class Analysis:
 class _Judge:
     def __init__(self, history: RunHistory) -> None:
         self._log = history.upstream_log
-        self._order, self._upstream = VersionOrder(), UpstreamHistory(history.upstream_log or (), history.sooner)
-        for request in history.requests:
-            self._order.note(request)
+        self._order = VersionOrder.of(history.requests)
+        self._upstream = UpstreamHistory(history.upstream_log or (), history.sooner)
         two_polls = 2 * history.facts.poll
         self._behind_after = two_polls + _BIN
-        self._without_redis = [
-            (each.began, each.ended + two_polls + 1) for each in history.faults if each.fault.interrupts_redis
-        ]
+        self._without_redis = _intervals(history, two_polls + 1, lambda fault: fault.interrupts_redis)
 
     def judged(self, request: RequestRecord) -> RequestRecord:
         """*request*, failed if it is wrong."""
@@ -104,6 +108,11 @@ class _Judge:
         if self._order.is_behind(request, self._behind_after) and not is_within(request.sent, self._without_redis):
             return request.failed(RequestFailure.BEHIND, f"{request.version} from {request.replica}")
         return request
+
+
+def _intervals(history: RunHistory, after: float, affects: Callable[[Fault], bool]) -> list[tuple[float, float]]:
+    """When a fault that *affects* something was injected, and for *after* seconds from its end."""
+    return [(each.began, each.ended + after) for each in history.faults if affects(each.fault)]
 
 
 def is_within(moment: float, intervals: Sequence[tuple[float, float]]) -> bool:

@@ -4,6 +4,8 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import inf
+from typing import Self
 
 from loadtest.oracle import DIGEST_LENGTH, digest_of
 from loadtest.record import RequestFailure, RequestRecord
@@ -27,6 +29,11 @@ class Newest:
         while later < len(self._stamps) and self._stamps[later] <= stamp:
             del self._moments[later], self._stamps[later]
 
+    def first_after(self, stamp: int) -> float:
+        """When the first newer one than *stamp* was shown; infinite for none."""
+        place = bisect_right(self._stamps, stamp)
+        return self._moments[place] if place < len(self._moments) else inf
+
     def before(self, moment: float) -> int:
         """The newest that was shown before *moment*; -1 for none."""
         place = bisect_left(self._moments, moment)
@@ -39,6 +46,14 @@ class VersionOrder:
     def __init__(self) -> None:
         self._of_replica: dict[str, Newest] = defaultdict(Newest)
         self._anywhere = Newest()
+
+    @classmethod
+    def of(cls, requests: Iterable[RequestRecord]) -> Self:
+        """Learn from all *requests*."""
+        order = cls()
+        for request in requests:
+            order.note(request)
+        return order
 
     def note(self, request: RequestRecord) -> None:
         """Learn from an answer."""
@@ -59,7 +74,11 @@ class VersionOrder:
 
     def is_behind(self, request: RequestRecord, allowed: float) -> bool:
         """Whether a newer version had been shown by any replica, *allowed* seconds and more before this was asked."""
-        return 0 <= request.stamp < self._anywhere.before(request.sent - allowed)
+        return request.stamp >= 0 and self.behind(request) > allowed
+
+    def behind(self, request: RequestRecord) -> float:
+        """How long before this was asked the first newer version had been shown, by any replica; less than 0 if it had not."""
+        return request.sent - self._anywhere.first_after(request.stamp)
 
 
 class UpstreamHistory:

@@ -42,6 +42,7 @@ class Pause(Fault, frozen=True):
 
     replica: str
     verb, sentence = Target.paused, "{replica} is paused"
+    pauses = True
 
 
 class DrainNode(Fault, frozen=True):

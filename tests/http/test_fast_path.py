@@ -166,3 +166,14 @@ async def test_other_requests_are_answered_between_the_chunks_of_a_long_response
     async with running_app(FakeUpstream(*NAMES), clock) as app:
         await asyncio.gather(ask(app, b"/Filler", "wide"), ask(app, b"/Cat", "narrow"))
     assert order.index("narrow") < order.count("wide") / 2
+
+
+@pytest.mark.parametrize("path", ["/Cat", "/v1/search?q=cat", "/v1/catalogue"])
+async def test_the_moment_of_activation_is_kept_by_a_loop_that_is_too_busy_for_its_timer(client, app, clock, path):
+    activation, versions = app.replica.refresher.activation, []
+    await client.get("/Cat")
+    activation.accept(replace(activation.current, stamp=activation.current.stamp + 1), clock.steady() + 1.5)
+    for seconds in (0, 1.4, 0.1):
+        clock.passes(seconds)
+        versions.append((await client.get(path)).headers["catalogue-version"])
+    assert versions[0] == versions[1] != versions[2] == activation.current.version

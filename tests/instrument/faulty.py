@@ -10,6 +10,7 @@ import uvicorn
 
 from apidex import logs
 from apidex.app import create_app
+from apidex.replication.activation import Activation
 from apidex.server import lifecycle
 from apidex.server.options import ServerOptions
 from apidex.settings import Settings
@@ -98,6 +99,10 @@ class Wrong(Faulty):
         return message | {"body": body[:-2] + b" " + body[-1:]} if self.count % 300 == 0 and len(body) > 2 else message
 
 
+class Early(Faulty):
+    """Answers from another catalogue as soon as it has it, and does not wait for the moment at which all do."""
+
+
 class Abrupt(Faulty):
     """Is plain uvicorn, on a machine that is busy for a moment when SIGTERM comes: it ends as that does."""
 
@@ -108,11 +113,14 @@ class Busy(uvicorn.Server):
         super().handle_exit(*signal)
 
 
-FAULTS = {fault.__name__.lower(): fault for fault in (Stale, Young, Late, Wrong, Abrupt)}
+FAULTS = {fault.__name__.lower(): fault for fault in (Stale, Young, Late, Wrong, Early, Abrupt)}
 
 
 async def main(fault: str, settings: Settings) -> None:
     logs.configure("json", "info", settings.served_by)
+    if fault == "early":
+        accept = Activation.accept
+        Activation.accept = lambda self, snapshot, activate_at=0.0: accept(self, snapshot)
     with lifecycle.listen(settings.host, settings.port) as listener:
         async with create_app(settings) as app:
             faulty = FAULTS[fault](app.asgi)

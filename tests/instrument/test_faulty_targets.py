@@ -81,6 +81,12 @@ class Dropping(Balancer):
         return data
 
 
+def test_replicas_that_change_one_after_another_are_found(tmp_path):
+    verdict = verdict_on(tmp_path, "steady", seconds=16, command=(*FAULTY, "early"))
+    assert failed_checks(verdict) == ["monotonic reads"]
+    assert verdict.failures == {}
+
+
 def test_one_request_in_ten_thousand_that_is_dropped_is_found(tmp_path):
     verdict = verdict_on(tmp_path, "steady", seconds=34, load=Load(users=75), balancer=lambda: Dropping(in_turn()))
     assert verdict.requests > 10_000

@@ -69,10 +69,10 @@ class SnapshotHeaders:
             etag = self._etags[encoding] = entity_tag(self.snapshot, encoding)
         return etag
 
-    def update_age(self, now: float) -> None:
-        """Set the lines of the age for this second."""
+    def update_age(self, now: float, until: float) -> None:
+        """Set the lines of the age for this second, but not past *until*, when another snapshot is activated."""
         age = self.snapshot.age(now)
-        self.expires_at = now + 1 - age % 1
+        self.expires_at = min(now + 1 - age % 1, until)
         self.age_lines = encode_headers(age_headers(self.snapshot, self._policy, age))
 
 
@@ -210,7 +210,10 @@ class FastPath:
             self._headers = headers
         now = self._steady()
         if now >= headers.expires_at:
-            headers.update_age(now)
+            if now >= self._activation.next_at:
+                self._activation.activate_due()
+                return self._current_headers()
+            headers.update_age(now, self._activation.next_at)
         return headers
 
     def _headers_of(self, snapshot: Snapshot) -> SnapshotHeaders:

@@ -7,6 +7,7 @@ replica with each request never sees it go back. It is loaded and indexed before
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from math import inf
 
 from apidex.replication.clock import Clock
 from apidex.replication.snapshot import Snapshot, SnapshotHistory
@@ -19,6 +20,7 @@ class Activation:
     """Holds the snapshot that is *current*, the *latest* one, which may still wait, and the *history*.
 
     *on_activation* is called with each snapshot of another version that becomes current. A provisional one is replaced at once.
+    Whoever reads *current* at *next_at* or later calls `activate_due` first: a busy loop may be late to call its timer.
     """
 
     def __init__(self, starter: Snapshot, clock: Clock, on_activation: Callable[[Snapshot], object]) -> None:
@@ -26,6 +28,7 @@ class Activation:
         self.history = SnapshotHistory()
         self._clock, self._on_activation = clock, on_activation
         self._waiting: dict[str, tuple[float, Snapshot]] = {}
+        self.next_at = inf
         self._timer: asyncio.TimerHandle | None = None
 
     def find_version(self, version: str) -> Snapshot | None:
@@ -55,6 +58,7 @@ class Activation:
         """Answer from the latest under another *stamp*, which may be an older one."""
         self.current = self.latest = replace(self.latest, stamp=stamp, shared=False)
         self._waiting.clear()
+        self._wait(0.0)
 
     def unshare(self) -> None:
         """Note that Redis may not hold any of them."""
@@ -82,6 +86,6 @@ class Activation:
     def _wait(self, now: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self.next_at = min((at for at, _ in self._waiting.values()), default=inf)
         if self._waiting:
-            first = min(at for at, _ in self._waiting.values())
-            self._timer = asyncio.get_running_loop().call_later(first - now, self.activate_due)
+            self._timer = asyncio.get_running_loop().call_later(self.next_at - now, self.activate_due)

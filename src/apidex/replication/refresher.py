@@ -74,6 +74,8 @@ class Refresher:
     @property
     def current(self) -> Snapshot:
         """The snapshot that searches are answered from."""
+        if self.clock.steady() >= self.activation.next_at:
+            self.activation.activate_due()
         return self.activation.current
 
     def age(self) -> float:

@@ -1,0 +1,23 @@
+"""Whether the catalogue ever goes back for a client whose every request may be answered by another replica."""
+
+from collections.abc import Iterator
+
+from loadtest.analysis import Analysis, is_within
+from loadtest.checks.check import CheckResult
+from loadtest.ordering import VersionOrder
+
+SKEW = 0.05
+"""Seconds within which replicas change to another catalogue."""
+
+
+def reads_are_monotonic(run: Analysis) -> Iterator[CheckResult]:
+    """No version is older than one that any replica gave before, apart from the skew; while all replicas can poll Redis."""
+    order = VersionOrder.of(run.requests)
+    late = [request for request in run.requests if order.is_behind(request, SKEW)]
+    count = sum(not is_within(request.sent, run.without_polls) for request in late)
+    longest = max(map(order.behind, late), default=0.0)
+    sentence = (
+        f"{count} answers were from an older catalogue than one that was given {SKEW * 1000:.0f} ms before. "
+        f"{len(late) - count} more while a replica could not poll Redis; at most {longest:.2f} s."
+    )
+    yield CheckResult("monotonic reads", count == 0, count, "0", sentence)
