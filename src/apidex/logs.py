@@ -18,7 +18,7 @@ from typing import Any, Literal, Protocol, TextIO
 import structlog
 from structlog.typing import EventDict, ExcInfo, Processor
 
-from apidex.terminal import printable
+from apidex.terminal import printable, wants_color
 
 _Process = Literal["serve.started", "serve.ending", "serve.ended", "settings.unknown", "library"]
 _Catalogue = Literal[
@@ -157,7 +157,8 @@ def configure(log_format: str, level: str, served_by: str, stream: TextIO | None
         structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
         _printable_facts,
         structlog.dev.ConsoleRenderer(
-            colors=_is_terminal(stream or sys.stdout), exception_formatter=_write_printable_traceback
+            colors=wants_color(_is_terminal(stream or sys.stdout), os.environ),
+            exception_formatter=_write_printable_traceback,
         ),
     ]
     for_machines: list[Processor] = [

@@ -216,7 +216,7 @@ _PREFIX = (re.compile(r"[\w.-]{1,64}", re.ASCII).fullmatch, "1 to 64 letters, di
 _SERVER = ("serve", "doctor")
 _REPLICA = (*_SERVER, "mcp")
 _FETCHING = (*_REPLICA, "catalogue")
-_SEARCHING = (*_REPLICA, "search")
+_SEARCHING = (*_REPLICA, "search", "get", "open", "random", "categories", "changes", "completion")
 _ALL_COMMANDS = (*_SEARCHING, "catalogue")
 
 _YEAR = 366 * 86_400
@@ -385,6 +385,12 @@ class Settings:
 
 
 SETTINGS = tuple(Setting(item.name, **item.metadata) for item in fields(Settings))
+UPSTREAM = next(setting for setting in SETTINGS if setting.name == "upstream")
+
+
+def given_options(options: Mapping[str, Any]) -> dict[str, str]:
+    """Return the settings among the *options* of a command line, which are there under the names of their variables."""
+    return {item.name: text for item in SETTINGS if (text := options.get(item.variable)) is not None}
 
 
 def unknown_variables(environ: Mapping[str, str]) -> dict[str, str | None]:

@@ -5,6 +5,7 @@ another.
 """
 
 import unicodedata
+from collections.abc import Mapping
 
 _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Categories of characters that a terminal obeys or does not show: controls, formats such as bidi, surrogates, separators."""
@@ -34,3 +35,12 @@ def printable(text: str) -> str:
     The value of a JSON text stays the same, unless it has line breaks between its tokens.
     """
     return text if text.isprintable() else text.translate(_ESCAPES)
+
+
+def wants_color(is_terminal: bool, environ: Mapping[str, str]) -> bool:
+    """Whether to use colours and other styles: `NO_COLOR` forbids, `FORCE_COLOR` demands them; else as the terminal."""
+    if environ.get("NO_COLOR"):
+        return False
+    if environ.get("FORCE_COLOR", "0") not in ("", "0"):
+        return True
+    return is_terminal and environ.get("TERM", "") not in ("dumb", "unknown")

@@ -19,7 +19,6 @@ from apidex.catalogue.spreadsheet import to_csv
 from apidex.cli.main import main
 from apidex.terminal import printable
 from conftest import client_of, running_app
-from fakes import entry
 from upstream_server import http_server
 
 HOSTILE = "\x1b]0;title\x07\x1b[2J\x9b31m\u202egro.elpmaxe\u2066\u200b\ud800\u2028\r\n"
@@ -60,7 +59,8 @@ def shown(capfd):
     def run(*arguments: str) -> str:
         main(arguments)
         out, err = capfd.readouterr()
-        assert raw_characters(out + err) == set()
+        assert raw_characters(out + err) <= {"\t"}, "tabs are between the cells of a row"
+        assert {line.count("\t") for line in out.splitlines()} <= {0, 7}
         return out + err
 
     return run
@@ -139,8 +139,8 @@ def cells_of(text: str) -> list[str]:
 
 
 def test_a_formula_is_text_in_a_spreadsheet():
-    entries = [entry(text) for text in [*FORMULAS, "Cat =1", 'a,b"c']]
-    assert cells_of(to_csv(entries)) == [f"'{text}" for text in FORMULAS] + ["Cat =1", 'a,b"c']
+    rows = [[text, True] for text in [*FORMULAS, "Cat =1", 'a,b"c']]
+    assert cells_of(to_csv(["API", "HTTPS"], rows)) == [f"'{text}" for text in FORMULAS] + ["Cat =1", 'a,b"c']
 
 
 async def test_the_service_answers_no_formulas(upstream, clock):

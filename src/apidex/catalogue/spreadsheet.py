@@ -1,26 +1,20 @@
-"""Entries as CSV, for spreadsheets. Pure."""
+"""Tables as CSV, for spreadsheets. Pure."""
 
 import csv
 import io
-from collections.abc import Iterable
-
-import msgspec
-
-from apidex.catalogue.entry import Entry
-
-HEADS = [field.encode_name for field in msgspec.structs.fields(Entry)]
+from collections.abc import Iterable, Sequence
 
 _FORMULA = tuple("=+-@\t\r＝＋－＠")
 """What a cell begins with that a spreadsheet takes for a formula, which may start programs."""
 
 
-def to_csv(entries: Iterable[Entry]) -> str:
-    """Return *entries* with a line of heads. What could be a formula begins with an apostrophe."""
+def to_csv(heads: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
+    """Return *rows* below a line of *heads*. What could be a formula begins with an apostrophe."""
     text = io.StringIO()
-    rows = csv.writer(text)
-    rows.writerow(HEADS)
-    for entry in entries:
-        rows.writerow(map(_cell, msgspec.structs.astuple(entry)))
+    lines = csv.writer(text)
+    lines.writerow(heads)
+    for row in rows:
+        lines.writerow(map(_cell, row))
     return text.getvalue()
 
 

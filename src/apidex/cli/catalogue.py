@@ -4,7 +4,6 @@ import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import msgspec
 
@@ -12,12 +11,10 @@ from apidex.catalogue.formats import Parsed
 from apidex.catalogue.formats.lint import LintReport, Suspicion, suspicions
 from apidex.catalogue.formats.report import RowIssue
 from apidex.cli.output import print_line, print_table
-from apidex.cli.source import fetch, read
+from apidex.cli.source import fetch, read, upstream_of
 from apidex.errors import CatalogueError
-from apidex.settings import SETTINGS, Settings
+from apidex.settings import Settings
 from apidex.urls import without_password
-
-_UPSTREAM = next(setting for setting in SETTINGS if setting.name == "upstream")
 
 
 def run(options: Namespace, settings: Settings) -> int:
@@ -25,9 +22,12 @@ def run(options: Namespace, settings: Settings) -> int:
 
     Raises UpstreamError, or CatalogueError when a replica would refuse the list; the rejected rows are printed before that.
     """
-    settings = settings if options.place is None else replace(settings, upstream=_url(options.place))
-    body = sys.stdin.buffer.read() if options.place == "-" else fetch(settings).body
-    report, source = LintReport(), "-" if options.place == "-" else without_password(settings.upstream)
+    if options.place == "-":
+        body, source = sys.stdin.buffer.read(), "-"
+    else:
+        settings = replace(settings, upstream=upstream_of(options.place)) if options.place else settings
+        body, source = fetch(settings).body, without_password(settings.upstream)
+    report = LintReport()
     try:
         parsed = read(settings, body, report)
     except CatalogueError:
@@ -40,13 +40,6 @@ def run(options: Namespace, settings: Settings) -> int:
     else:
         _print_report(parsed, source, len(body), found)
     return 1 if report.rejected.total else 0
-
-
-def _url(place: str) -> str:
-    """The URL of a FILE-OR-URL. Raises SettingsError for one that cannot be an upstream."""
-    text = place if ":" in place.partition("/")[0] else Path(place).absolute().as_uri()
-    url: str = _UPSTREAM.parse(text, "FILE-OR-URL")
-    return url
 
 
 def _as_json(parsed: Parsed, source: str, found: list[Suspicion]) -> str:

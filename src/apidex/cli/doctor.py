@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import httpx
-from rich.console import Console
 from rich.text import Text
 
 from apidex import event_loop
 from apidex.app import store_of
-from apidex.cli.output import progress
+from apidex.cli.output import print_line, print_styled, progress
 from apidex.cli.source import fetch, read
 from apidex.errors import ApidexError, SettingsError, StoreError
 from apidex.http_client import new_client
@@ -49,13 +48,12 @@ class Finding:
 
 def run(options: Namespace, settings: Settings) -> int:
     """Print the finding of every check. Return 1 if there is a warning, and 2 if something is wrong."""
-    console = Console(highlight=False, soft_wrap=True)
     status = 0
     for name, finding in _findings(settings, options.setting_errors):
         verdict = (f"{finding.verdict:8}", _COLORS[finding.verdict])
-        console.print(Text.assemble(verdict, f"{name:9} {printable(finding.text)}"))
+        print_styled(Text.assemble(verdict, f"{name:9} {printable(finding.text)}"))
         if finding.advice:
-            console.print(Text(f"{'':18}{finding.advice}"))
+            print_line(f"{'':18}{finding.advice}")
         status = max(status, _STATUS[finding.verdict])
     return status
 

@@ -1,28 +1,40 @@
+# PYTHON_ARGCOMPLETE_OK
 """The command `apidex`: parses the command line, and runs the command's module, `apidex.cli.NAME`.
 
 A module is imported when its command runs, so that each command starts as fast as it can.
 """
 
 import argparse
+import difflib
 import importlib
 import io
 import os
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from textwrap import indent
-from typing import Any
+from typing import Any, NoReturn
 
 from apidex import __version__
+from apidex.cli import completion
 from apidex.cli.lazy_imports import without_unused_imports
-from apidex.cli.output import warn
-from apidex.errors import ApidexError, SettingsError
+from apidex.cli.output import FORMATS, warn
+from apidex.errors import ApidexError, QueryError, SettingsError
 from apidex.search.filters import FILTERS, Filter
-from apidex.settings import SETTINGS, Settings
+from apidex.settings import SETTINGS, Settings, given_options
 
-_EXAMPLES = "apidex serve\napidex search open weather\napidex catalogue README.md\napidex doctor"
+_EXAMPLES = """\
+apidex serve
+apidex search open weather
+apidex get 'Cat Facts'
+apidex search cat --no-auth --format names
+apidex catalogue README.md"""
+
+_SORTS = ("relevance", "name", "catalogue")
+_MANY = 12
+"""As many allowed values are listed in an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,33 +46,95 @@ class Command:
     add_arguments: Callable[[ArgumentParser], object] | None = None
 
 
+def _one_of(*words: str) -> Callable[[str], str]:
+    """The type of an option that takes one of *words*."""
+
+    def convert(text: str) -> str:
+        if text not in words:
+            raise ArgumentTypeError(f"{text!r} is not allowed; {_hint(text, words)}")
+        return text
+
+    return convert
+
+
+def _hint(text: str, words: Sequence[str], listed_by: str = "") -> str:
+    """What is allowed instead of *text*: the most similar of *words* where one is near, or else all, or who lists them."""
+    folded = {word.casefold(): word for word in words}
+    near = difflib.get_close_matches(text.casefold(), folded, 1)
+    if near:
+        return f"did you mean {folded[near[0]]!r}?"
+    return f"{listed_by} lists the {len(words)} that are" if listed_by else f"allowed are {', '.join(words)}"
+
+
+def _whole_number(low: int, high: int) -> Callable[[str], int]:
+    """The type of an option that takes a whole number."""
+
+    def convert(text: str) -> int:
+        if text.removeprefix("-").isdecimal() and low <= int(text) <= high:
+            return int(text)
+        raise ArgumentTypeError(f"{text!r} is not allowed; allowed is a whole number from {low} to {high}")
+
+    return convert
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.1 <= seconds <= 600:
+        raise ArgumentTypeError(f"{text!r} is not allowed; allowed is a number of seconds from 0.1 to 600")
+    return seconds
+
+
 def _add_search_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "words",
-        metavar="WORD",
-        nargs="*",
-        help="what the name is to contain; case, accents, spaces and punctuation do not matter",
+    about = "what the name is to contain; case, accents, spaces and punctuation do not matter"
+    parser.add_argument("words", metavar="WORD", nargs="*", help=about)
+    _add_filters(parser)
+    about = "best first, alphabetical, or as the upstream lists them [relevance]"
+    sort = parser.add_argument("--sort", type=_one_of(*_SORTS), metavar="ORDER", default="relevance", help=about)
+    completion.offer(sort, _SORTS)
+    limit, offset = _whole_number(1, 100), _whole_number(0, 10**9)
+    parser.add_argument("--limit", type=limit, default=20, metavar="N", help="how many to show, up to 100 [20]")
+    parser.add_argument("--offset", type=offset, default=0, metavar="N", help="how many to leave out before them [0]")
+    about = "every name that contains the words just as typed, as GET /{name} answers"
+    parser.add_argument("--exact", action="store_true", help=about)
+    _add_source(parser)
+    _add_format(parser)
+
+
+def _add_name_arguments(parser: ArgumentParser) -> None:
+    words = parser.add_argument(
+        "words", metavar="NAME", nargs="+", help="the whole name; case and spaces do not matter"
     )
-    for each in FILTERS.values():
-        _add_filter(parser, each)
-    parser.add_argument(
-        "--sort",
-        choices=["relevance", "name", "catalogue"],
-        default="relevance",
-        help="best first, alphabetical, or as the upstream lists them [relevance]",
-    )
-    parser.add_argument("--limit", type=int, default=20, metavar="N", help="how many to show, up to 100 [20]")
-    parser.add_argument(
-        "--exact", action="store_true", help="every name that contains the words just as typed, as GET /{name} answers"
-    )
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument("--url", help="ask the service at this URL")
-    source.add_argument(
-        "--offline", action="store_true", help="use the copy of the catalogue on disk, however old it is"
-    )
-    source.add_argument("--refresh", action="store_true", help="fetch the catalogue, whatever is on disk")
-    parser.add_argument("--timeout", type=_timeout, default=5.0, metavar="SECONDS", help="how long to wait [5]")
-    parser.add_argument("--json", action="store_true", help="print JSON, as the service answers it")
+    completion.offer_names(words)
+    _add_filters(parser)
+    _add_source(parser)
+
+
+def _add_get_arguments(parser: ArgumentParser) -> None:
+    _add_name_arguments(parser)
+    _add_format(parser)
+
+
+def _add_random_arguments(parser: ArgumentParser) -> None:
+    _add_filters(parser)
+    _add_source(parser)
+    _add_format(parser)
+
+
+def _add_categories_arguments(parser: ArgumentParser) -> None:
+    _add_source(parser)
+    _add_format(parser)
+
+
+def _add_changes_arguments(parser: ArgumentParser) -> None:
+    about = "an earlier list; without it, the copy on disk"
+    parser.add_argument("place", metavar="FILE-OR-URL", nargs="?", help=about)
+    parser.add_argument("--since", metavar="VERSION", help="with --url: the version to compare with")
+    _add_service(parser)
+    _add_timeout(parser)
+    _add_format(parser)
 
 
 def _add_catalogue_arguments(parser: ArgumentParser) -> None:
@@ -69,11 +143,39 @@ def _add_catalogue_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the whole report as JSON")
 
 
-def _timeout(text: str) -> float:
-    seconds = float(text)
-    if not 0.1 <= seconds <= 600:
-        raise argparse.ArgumentTypeError(f"{text!r} is not allowed; allowed is a number of seconds from 0.1 to 600")
-    return seconds
+def _add_completion_arguments(parser: ArgumentParser) -> None:
+    shell = parser.add_argument("shell", type=_one_of(*completion.SHELLS), metavar="SHELL", help="bash, zsh or fish")
+    completion.offer(shell, completion.SHELLS)
+
+
+def _add_service(parser: Any) -> None:  # noqa: ANN401 - a parser, or a group of one
+    parser.add_argument("--url", help="ask the service at this URL")
+
+
+def _add_timeout(parser: ArgumentParser) -> None:
+    parser.add_argument("--timeout", type=_seconds, default=5.0, metavar="SECONDS", help="how long to wait [5]")
+
+
+def _add_source(parser: ArgumentParser) -> None:
+    source = parser.add_mutually_exclusive_group()
+    _add_service(source)
+    about = "use the copy of the catalogue on disk, however old it is"
+    source.add_argument("--offline", action="store_true", help=about)
+    source.add_argument("--refresh", action="store_true", help="fetch the catalogue, whatever is on disk")
+    _add_timeout(parser)
+
+
+def _add_format(parser: ArgumentParser) -> None:
+    about = f"{', '.join(FORMATS)} [table on a terminal, tsv elsewhere]"
+    formats = parser.add_mutually_exclusive_group()
+    format_name = formats.add_argument("--format", type=_one_of(*FORMATS), metavar="FORMAT", help=about)
+    completion.offer(format_name, FORMATS)
+    formats.add_argument("--json", action="store_true", help="the same as --format json: as the service answers it")
+
+
+def _add_filters(parser: ArgumentParser) -> None:
+    for each in FILTERS.values():
+        _add_filter(parser, each)
 
 
 def _add_filter(parser: ArgumentParser, declared: Filter) -> None:
@@ -82,8 +184,9 @@ def _add_filter(parser: ArgumentParser, declared: Filter) -> None:
         parser.add_argument(option, action=argparse.BooleanOptionalAction, help=description)
         return
     group = parser.add_mutually_exclusive_group()
-    choices = declared.values or None
-    group.add_argument(option, action="append", choices=choices, help=f"{description} May be repeated.")
+    metavar = declared.name.upper()
+    about = f"{description} May be repeated."
+    completion.offer_values(group.add_argument(option, action="append", metavar=metavar, help=about), declared)
     if declared.absent:
         const = [declared.absent]
         without = f"The same as {option} {declared.absent}."
@@ -101,6 +204,21 @@ COMMANDS = {
         "apidex search Cat --exact --json\napidex search cat --url http://127.0.0.1:8000",
         _add_search_arguments,
     ),
+    "get": Command(
+        "Show an API by its whole name.", "apidex get Cat Facts\napidex get pokeapi --json", _add_get_arguments
+    ),
+    "open": Command("Open an API's link in a browser, and print it.", "apidex open 'Cat Facts'", _add_name_arguments),
+    "categories": Command(
+        "List every category, and how many APIs it has.",
+        "apidex categories\napidex categories --format names",
+        _add_categories_arguments,
+    ),
+    "random": Command("Show an API by chance.", "apidex random --no-auth\napidex random --json", _add_random_arguments),
+    "changes": Command(
+        "Show what the upstream's catalogue has that an earlier one has not.",
+        "apidex changes\napidex changes old/README.md\napidex changes --url http://127.0.0.1:8000 --since VERSION",
+        _add_changes_arguments,
+    ),
     "catalogue": Command(
         "Read a list, and show what was repaired, rejected or ignored, and what is suspicious; status 1 if rows were rejected.",
         "apidex catalogue\napidex catalogue README.md\napidex catalogue https://example.org/apis.json --json | jq .rejected",
@@ -117,25 +235,42 @@ COMMANDS = {
         "Check settings, port, upstream and clock, and say what to do about what is wrong.",
         "apidex doctor\nAPIDEX_UPSTREAM=https://api.example.org/entries apidex doctor",
     ),
+    "completion": Command(
+        "Print the script that completes commands, options, categories and names in a shell.",
+        'eval "$(apidex completion bash)"\napidex completion fish > ~/.config/fish/completions/apidex.fish',
+        _add_completion_arguments,
+    ),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status, as grep's: 0 for found, 1 for nothing found, 2 where it could not do its work."""
     _open_missing_streams()
-    options = _parse(arguments)
+    parser = _parser()
+    completion.complete(parser)
+    given = sys.argv[1:] if arguments is None else arguments
+    if not given:
+        parser.print_help()
+        return 0
+    options = _parse(parser, given)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names have characters that not every terminal has
     try:
-        return _run(options)
+        status = _run(options)
+        sys.stdout.flush()  # while a pipe that is closed, or a full disk, can be told
     except BrokenPipeError:  # the reader of our output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except QueryError as error:
+        listed_by = "`apidex categories`" if error.name == "category" and len(error.allowed) > _MANY else ""
+        warn(f"--{error.name}: {error.value!r} is not allowed; {_hint(error.value, error.allowed, listed_by)}")
+        return 2
     except (ApidexError, OSError) as error:
         warn(error)
         return 2
     except KeyboardInterrupt:
         return 130
+    return status
 
 
 def _open_missing_streams() -> None:
@@ -149,8 +284,7 @@ def _open_missing_streams() -> None:
 
 
 def _run(options: Namespace) -> int:
-    given = {item.name: text for item in SETTINGS if (text := getattr(options, item.variable, None)) is not None}
-    settings, errors = Settings.read(os.environ, given, options.command)
+    settings, errors = Settings.read(os.environ, given_options(vars(options)), options.command)
     options.setting_errors = errors
     if errors and options.command != "doctor":  # which reports them with all else
         for wrong in errors.values():
@@ -167,20 +301,39 @@ def _run(options: Namespace) -> int:
         raise SettingsError(text) from None
 
 
-def _parse(arguments: Sequence[str] | None) -> Namespace:
+def _parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
     """Parse the command line, where words to search for may stand before, behind and between the options."""
-    parser = _parser()
+    if not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
+        parser.error(f"{arguments[0]!r} is not a command; {_hint(arguments[0], list(COMMANDS))}")
     options, rest = parser.parse_known_args(arguments)
-    if rest and (options.command != "search" or any(word.startswith("-") for word in rest)):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    unknown = [word for word in rest if word.startswith("-") and word != "-"]
+    if unknown:
+        known = [word for word in _options_of(parser, options.command) if word.startswith("--")]
+        hint = _hint(unknown[0].partition("=")[0], known, f"`apidex {options.command} --help`")
+        parser.error(f"{unknown[0]!r} is not an option of apidex {options.command}; {hint}")
+    if rest and not hasattr(options, "words"):
+        parser.error(f"{rest[0]!r} is one argument too many; `apidex {options.command} --help` lists them")
     if rest:
         options.words += rest
     return options
 
 
+def _options_of(parser: ArgumentParser, command: str) -> list[str]:
+    [commands] = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]  # noqa: SLF001
+    return list(commands.choices[command]._option_string_actions)  # noqa: SLF001
+
+
+class _Parser(ArgumentParser):
+    """Says what is wrong in a sentence, without its usage in front."""
+
+    def error(self, message: str) -> NoReturn:
+        warn(message.removeprefix("argument ").replace("the following arguments are required:", "missing:"))
+        self.exit(2)
+
+
 def _parser() -> ArgumentParser:
     description = "Which public APIs have this in their name?"
-    parser = ArgumentParser("apidex", description=description, **_epilog(_EXAMPLES))
+    parser = _Parser("apidex", description=description, **_epilog(_EXAMPLES))
     parser.add_argument("--version", action="version", version=f"apidex {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():

@@ -1,177 +1,133 @@
 """`apidex search WORD…`: the search of the page, in the upstream's catalogue or by a running service."""
 
-import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from datetime import timedelta
-from urllib.parse import quote, urlencode
 
-import httpx
 import msgspec
-from rich.console import Console
-from rich.table import Column, Table
-from rich.text import Text
 
-from apidex.catalogue.entry import Entry
-from apidex.cli.output import print_line, progress
-from apidex.cli.source import load
-from apidex.errors import ServiceError, SettingsError
+from apidex.catalogue.entry import Entry, to_dict
+from apidex.cli.output import Listing, Range, say, show
+from apidex.cli.source import SearchPage, Source, open_source
+from apidex.errors import SettingsError
 from apidex.http.paths import name_from_path
 from apidex.http.problem_details import Problem
-from apidex.http_client import new_client
 from apidex.search.filters import FILTERS
 from apidex.search.ranking import Sort
-from apidex.search.results import CorrectionView, HitView, SearchRequest, answer
+from apidex.search.results import HitView, SearchRequest
 from apidex.settings import Settings
-from apidex.terminal import printable
 
-MAX_LIMIT = 100
-"""The most hits on a page, as over HTTP."""
-
-Filters = Mapping[str, Sequence[str]]
-
-
-class _Results(msgspec.Struct):
-    """What is printed of `/v1/search`."""
-
-    total: int
-    hits: list[HitView]
-    did_you_mean: CorrectionView | None = None
+COLUMNS = {
+    "API": "NAME",
+    "Category": "CATEGORY",
+    "Auth": "AUTH",
+    "HTTPS": "HTTPS",
+    "Cors": "CORS",
+    "Provider": "PROVIDER",
+    "Link": "LINK",
+    "Description": "DESCRIPTION",
+}
+"""What is shown of an entry."""
 
 
 def run(options: Namespace, settings: Settings) -> int:
     """Print what was found. Return 1 if nothing was, even if there is a correction. Raises ApidexError."""
-    text, filters = " ".join(options.words), _filters(options)
-    path, as_of = _path(text, filters, options), ""
-    if options.url is not None:
-        body = _get(options.url, path, options.timeout)
+    text, request = " ".join(options.words), request_of(options)
+    _check(text, request.filters, options.exact)
+    source = open_source(options, settings)
+    if options.exact:
+        body, entries = source.exact(text)
+        page = SearchPage(len(entries), [HitView(entry, None, []) for entry in entries])
     else:
-        timeout = timedelta(seconds=options.timeout)
-        loaded = load(replace(settings, upstream_timeout=timeout), offline=options.offline, refresh=options.refresh)
-        built, as_of = loaded.built, f", as of {loaded.as_of}"
-        catalogue = built.parsed.catalogue
-        if options.exact:
-            body = catalogue.select(built.index.find(text))
-        else:
-            request = SearchRequest(text, filters, Sort(options.sort), options.limit)
-            body = msgspec.json.encode(answer(built.search, catalogue.digest[:12], request))
-    found = _decode(body, options.exact, options.url)
-    if options.json:
-        print_line(body.decode())
+        body, page = source.search(request)
+    format_name = format_of(options)
+    if page.total or format_name == "json":
+        show(listing_of(page.hits, body), format_name)
+    if page.total:
+        _summarise(page, options, source)
     else:
-        _print(found, text, filters, options.exact, as_of)
-    return 0 if found.total else 1
+        _tell_nothing_found(text, request.filters, page, options)
+    return 0 if page.total else 1
 
 
-def _filters(options: Namespace) -> Filters:
+def format_of(options: Namespace) -> str | None:
+    """The format that the *options* name; None for the usual one."""
+    return "json" if options.json else options.format
+
+
+def filters_of(options: Namespace) -> Mapping[str, Sequence[str]]:
+    """The values of each filter that the *options* have."""
     given = {name: getattr(options, name) for name in FILTERS}
     return {name: [str(value).lower()] if isinstance(value, bool) else value or [] for name, value in given.items()}
 
 
-def _path(text: str, filters: Filters, options: Namespace) -> str:
-    """Return what a service is asked for. Raises SettingsError for options that are not allowed."""
-    limit, is_filtered = options.limit, any(filters.values())
-    if options.exact and is_filtered:
-        raise SettingsError("--exact: filters are not allowed; allowed are words, --url and --json")
-    if options.exact and not text:
-        raise SettingsError("WORD: empty; allowed are 1 to 256 characters")
-    if not text and not is_filtered:
-        raise SettingsError("WORD: missing; allowed are words, or a filter such as --category Weather")
-    if not (options.exact or 1 <= limit <= MAX_LIMIT):
-        raise SettingsError(f"--limit: {limit} is not allowed; allowed is a whole number from 1 to {MAX_LIMIT}")
+def request_of(options: Namespace) -> SearchRequest:
+    """The search that the *options* say."""
+    return SearchRequest(
+        " ".join(options.words), filters_of(options), Sort(options.sort), options.limit, options.offset
+    )
+
+
+def check_word(text: str) -> None:
+    """Raise SettingsError for a *text* that no search takes."""
     try:
-        path = quote(text, safe="")
-        if text:
-            name_from_path(f"/{path}".encode())
+        name_from_path(b"/" + "".join(f"%{byte:02x}" for byte in text.encode()).encode())
     except Problem as problem:
         raise SettingsError(f"WORD: {problem}") from None
     except UnicodeEncodeError:
         raise SettingsError("WORD: not valid in this terminal's encoding; allowed is text") from None
-    if options.exact:
-        return path.replace(".", "%2E")
-    return "v1/search?" + urlencode({"q": text, **filters, "sort": options.sort, "limit": limit}, doseq=True)
 
 
-def _get(url: str, path: str, timeout: float) -> bytes:
-    """Return a service's answer. Raises SettingsError, with the service's own words, for a bad request."""
-    try:
-        with progress(f"Asking {url}"), new_client(httpx.Client, timeout=timeout) as client:
-            response = client.get(f"{url.rstrip('/')}/{path}")
-            if response.status_code == httpx.codes.BAD_REQUEST:
-                raise SettingsError(_detail(response))
-    except (httpx.UnsupportedProtocol, httpx.InvalidURL):
-        raise SettingsError(
-            f"--url: {url!r} is not allowed; allowed is the URL of a service, such as http://127.0.0.1:8000"
-        ) from None
-    except httpx.HTTPError as error:
-        raise ServiceError(f"the service at {url} gave no answer: {error}") from None
-    if not response.is_success:
-        raise ServiceError(f"the service at {url} answered {response.status_code} {response.reason_phrase}".rstrip())
-    return response.content
+def _check(text: str, filters: Mapping[str, Sequence[str]], exact: bool) -> None:
+    is_filtered = any(filters.values())
+    if exact and is_filtered:
+        raise SettingsError("--exact: filters are not allowed; allowed are words, --url and --format")
+    if exact and not text:
+        raise SettingsError("WORD: empty; allowed are 1 to 256 characters")
+    if not text and not is_filtered:
+        raise SettingsError("WORD: missing; allowed are words, or a filter such as --category Weather")
+    if text:
+        check_word(text)
 
 
-def _detail(response: httpx.Response) -> str:
-    try:
-        return str(response.json()["detail"]).rstrip(".")
-    except (ValueError, KeyError, TypeError):
-        return "the service calls it a bad request"
+def listing_of(hits: Sequence[HitView], body: bytes) -> Listing:
+    """*hits*, of which *body* is the JSON, to be printed."""
+    highlights: list[list[Range]] = [hit.highlights for hit in hits]
+    entries = [to_dict(hit.entry) for hit in hits]
+    return Listing(entries, COLUMNS, body, "API", ("Description", "Link"), highlights)
 
 
-def _decode(body: bytes, exact: bool, url: str | None) -> _Results:
-    try:
-        if not exact:
-            return msgspec.json.decode(body, type=_Results)
-        entries = msgspec.json.decode(body, type=list[Entry])
-        return _Results(len(entries), [HitView(entry, None, []) for entry in entries])
-    except msgspec.DecodeError:
-        what = "a list of entries" if exact else "a page of hits"
-        raise ServiceError(f"the service at {url} is not Apidex: its answer is not {what}") from None
+def listing_of_entries(entries: Sequence[Entry]) -> Listing:
+    """*entries* to be printed; as JSON they are a list."""
+    return listing_of([HitView(entry, None, []) for entry in entries], msgspec.json.encode(entries))
 
 
-def _print(found: _Results, text: str, filters: Filters, exact: bool, as_of: str) -> None:
-    if found.total:
-        _print_table(found.hits, found.total, as_of)
+def _summarise(page: SearchPage, options: Namespace, source: Source) -> None:
+    """Tell people what the rows do not: how many there are, and how old the catalogue is."""
+    shown, first = len(page.hits), options.offset + 1
+    is_part = shown < page.total
+    if not is_part and not options.offline and not is_for_people(options):
         return
+    text = f"{page.total} found"
+    if is_part:
+        text += f"; {f'{first} to {first + shown - 1} are' if shown else 'none is'} shown (--limit, --offset)"
+    say(f"{text}, as of {source.as_of}" if source.as_of else text)
+
+
+def _tell_nothing_found(text: str, filters: Mapping[str, Sequence[str]], page: SearchPage, options: Namespace) -> None:
     message = f"No API has {text!r} in its name" if text else "There is no API"
     message += " with these filters." if any(filters.values()) else "."
-    correction = found.did_you_mean
-    if exact:
+    correction = page.did_you_mean
+    if options.exact:
         message += " Upper and lower case matter."
     elif correction:
-        message += f" Did you mean {correction.query!r}?"
-    print(printable(message), file=sys.stderr)
-    if correction:
-        _print_table(correction.hits, correction.total, as_of, f" for {correction.query!r}")
+        message += f" Did you mean {correction.query!r}? That finds {correction.total}."
+    say(message)
+    if correction and is_for_people(options):
+        show(listing_of(correction.hits, b""), "table")
 
 
-def _print_table(hits: Sequence[HitView], total: int, as_of: str, suffix: str = "") -> None:
-    console = Console(highlight=False)
-    table = Table(
-        "Name",
-        Column("What it is, and where", overflow="fold"),
-        *("Category", "Auth", "HTTPS", "CORS"),
-        box=None,
-        header_style="bold",
-        pad_edge=False,
-    )
-    for hit in hits:
-        entry = hit.entry
-        about = Text(printable(entry.description)).append(f"\n{printable(entry.link)}", style="dim")
-        facts = [
-            " · ".join(filter(None, (entry.provider, entry.category))),
-            entry.auth or "none",
-            "yes" if entry.https else "no",
-            entry.cors,
-        ]
-        table.add_row(_name(hit), about, *map(Text, map(printable, facts)))
-    console.print(table)
-    shown = f"; the first {len(hits)} are shown (--limit)" if len(hits) < total else ""
-    console.print(Text(f"{total} found{suffix}{shown}{as_of}", style="dim"))
+def is_for_people(options: Namespace) -> bool:
+    """Whether the output is a table on a terminal, where more than rows may be printed."""
+    import sys
 
-
-def _name(hit: HitView) -> Text:
-    name = Text(printable(hit.entry.name))
-    for start, end in hit.highlights if len(name) == len(hit.entry.name) else ():
-        name.stylize("bold", start, end)
-    return name
+    return sys.stdout.isatty() and format_of(options) in (None, "table")

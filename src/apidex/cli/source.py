@@ -1,16 +1,25 @@
-"""The upstream's catalogue for a command without a replica.
+"""What commands search: the upstream's catalogue in this process, or the one of a service.
 
-The last good copy on disk is used as long as it is fresh, or where the upstream gives nothing better.
+In this process, the last good copy on disk is used as long as it is fresh, or where the upstream gives nothing better.
 """
 
 import time
+from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import quote, urlencode
+
+import msgspec
 
 from apidex import event_loop
 from apidex.catalogue import formats, starter
+from apidex.catalogue.entry import Entry
 from apidex.catalogue.formats import Parsed, Report
 from apidex.cli.output import progress, warn
+from apidex.cli.service import Service
 from apidex.errors import CatalogueError, StateError, UpstreamError
 from apidex.indexing.builder import IndexedCatalogue, from_upstream
 from apidex.replication.last_good import CopyLabels, LastGoodCopy, open_copy
@@ -18,7 +27,8 @@ from apidex.replication.upstream import Fetched, NotModified, open_upstream
 from apidex.replication.validators import NO_VALIDATORS, Validators
 from apidex.search.index import SearchIndex
 from apidex.search.names import NameIndex
-from apidex.settings import DEFAULT_UPSTREAM, Settings
+from apidex.search.results import CorrectionView, HitView, SearchRequest, answer
+from apidex.settings import DEFAULT_UPSTREAM, UPSTREAM, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +47,113 @@ class Loaded:
         return datetime.fromtimestamp(self.validated_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def load(settings: Settings, *, offline: bool = False, refresh: bool = False) -> Loaded:
+class SearchPage(msgspec.Struct):
+    """What commands read of a page of hits."""
+
+    total: int
+    hits: list[HitView]
+    did_you_mean: CorrectionView | None = None
+
+
+class CategoryCount(msgspec.Struct):
+    """A category, and how many entries it has."""
+
+    name: str
+    entries: int
+
+
+class CategoryList(msgspec.Struct):
+    """Every category, in alphabetical order."""
+
+    categories: list[CategoryCount]
+
+
+class Source(Protocol):
+    """What can be searched. Each method returns JSON as the service answers it, and its value. Raises ApidexError."""
+
+    as_of: str
+    """When its catalogue was validated, for people; empty where it is not known."""
+
+    def search(self, request: SearchRequest) -> tuple[bytes, SearchPage]:
+        """A page of hits."""
+
+    def exact(self, text: str) -> tuple[bytes, list[Entry]]:
+        """Every entry whose name contains *text*, as it is typed."""
+
+    def categories(self) -> tuple[bytes, CategoryList]:
+        """Every category."""
+
+
+def open_source(options: Namespace, settings: Settings) -> Source:
+    """Return what the *options* say: the service at `--url`, or the upstream's catalogue. Raises ApidexError."""
+    if options.url is not None:
+        return _ServiceSource(Service(options.url, options.timeout))
+    return _LocalSource(load(with_timeout(options, settings), options.offline, options.refresh))
+
+
+def with_timeout(options: Namespace, settings: Settings) -> Settings:
+    """*settings* with the `--timeout` of a command for the upstream."""
+    return replace(settings, upstream_timeout=timedelta(seconds=options.timeout))
+
+
+def upstream_of(place: str) -> str:
+    """Return the URL of a FILE-OR-URL. Raises SettingsError for one that cannot be an upstream."""
+    text = place if ":" in place.partition("/")[0] else Path(place).absolute().as_uri()
+    url: str = UPSTREAM.parse(text, "FILE-OR-URL")
+    return url
+
+
+class _ServiceSource(Source):
+    def __init__(self, service: Service) -> None:
+        self._service, self.as_of = service, ""
+
+    def search(self, request: SearchRequest) -> tuple[bytes, SearchPage]:
+        query = {"q": request.query, **request.filters, "sort": request.sort, "limit": request.limit}
+        query |= {"offset": request.offset} if request.offset else {}
+        body = self._service.get(f"v1/search?{urlencode(query, doseq=True)}", request.filters)
+        return body, self._service.decode(body, SearchPage, "a page of hits")
+
+    def exact(self, text: str) -> tuple[bytes, list[Entry]]:
+        body = self._service.get(quote(text, safe="").replace(".", "%2E"))
+        return body, self._service.decode(body, list[Entry], "a list of entries")
+
+    def categories(self) -> tuple[bytes, CategoryList]:
+        body = self._service.get("v1/categories")
+        return body, self._service.decode(body, CategoryList, "a list of categories")
+
+
+class _LocalSource(Source):
+    def __init__(self, loaded: Loaded) -> None:
+        self._built, self.as_of = loaded.built, loaded.as_of
+        self._catalogue = loaded.built.parsed.catalogue
+
+    def search(self, request: SearchRequest) -> tuple[bytes, SearchPage]:
+        body = msgspec.json.encode(answer(self._built.search, self._catalogue.digest[:12], request))
+        return body, msgspec.json.decode(body, type=SearchPage)
+
+    def exact(self, text: str) -> tuple[bytes, list[Entry]]:
+        body = self._catalogue.select(self._built.index.find(text))
+        return body, msgspec.json.decode(body, type=list[Entry])
+
+    def categories(self) -> tuple[bytes, CategoryList]:
+        counts: Sequence[tuple[str, int]] = [*self._built.search.facets.categories.items()]
+        found = CategoryList([CategoryCount(name, entries) for name, entries in counts])
+        summary = {"version": self._catalogue.digest[:12], "count": len(counts), "categories": found.categories}
+        return msgspec.json.encode(summary), found
+
+
+def load(settings: Settings, offline: bool = False, refresh: bool = False) -> Loaded:
     """Return the upstream's catalogue: the copy on disk while it is fresh, otherwise the upstream's, otherwise an older copy.
 
     *offline* does not ask the upstream, and *refresh* does not use a copy. Where a copy, or the starter catalogue of the default
     upstream, stands in for the upstream, a message says so. Raises ApidexError.
     """
-    directory = None if settings.upstream.startswith("file:") else settings.state_dir
-    copy = open_copy(directory, settings.upstream, settings.upstream_format, settings.upstream_limit)
+    copy = _copy_of(settings)
     saved = _read(copy)
     if saved is not None and (offline or (not refresh and _is_fresh(saved[0], settings))):
         return Loaded(saved[1], saved[0].validated_at)
     try:
-        if offline:
+        if offline and not settings.upstream.startswith("file:"):
             raise UpstreamError("connect", "there is no copy of the catalogue on disk")
         return _refreshed(settings, copy, None if refresh else saved)
     except (UpstreamError, CatalogueError) as error:
@@ -61,13 +165,31 @@ def load(settings: Settings, *, offline: bool = False, refresh: bool = False) ->
             return loaded
         if settings.upstream != DEFAULT_UPSTREAM or isinstance(error, CatalogueError):
             raise
-        parsed, as_of = starter.load()
-        warn(f"{error}; using the {len(parsed.catalogue)} APIs of the starter catalogue")
-        indexes = NameIndex.build(parsed.catalogue.names()), SearchIndex.build(parsed.catalogue)
-        return Loaded(IndexedCatalogue(parsed, *indexes), as_of)
+        loaded = starter_catalogue()
+        warn(f"{error}; using the {len(loaded)} APIs of the starter catalogue")
+        return loaded
+
+
+def starter_catalogue() -> Loaded:
+    """Return the starter catalogue."""
+    parsed, as_of = starter.load()
+    indexes = NameIndex.build(parsed.catalogue.names()), SearchIndex.build(parsed.catalogue)
+    return Loaded(IndexedCatalogue(parsed, *indexes), as_of)
 
 
 _Saved = tuple[CopyLabels, IndexedCatalogue]
+
+
+def saved_catalogue(settings: Settings) -> Loaded | None:
+    """Return the last good copy on disk, however old it is, if there is one."""
+    saved = _read(_copy_of(settings))
+    return Loaded(saved[1], saved[0].validated_at) if saved else None
+
+
+def _copy_of(settings: Settings) -> LastGoodCopy | None:
+    """The copy of an upstream that is not a file of this machine."""
+    directory = None if settings.upstream.startswith("file:") else settings.state_dir
+    return open_copy(directory, settings.upstream, settings.upstream_format, settings.upstream_limit)
 
 
 def _read(copy: LastGoodCopy | None) -> _Saved | None:

@@ -315,7 +315,8 @@ def _as_ndjson(snapshot: Snapshot, positions: Sequence[int]) -> bytes:
 
 
 def _as_csv(snapshot: Snapshot, positions: Sequence[int]) -> bytes:
-    return to_csv(map(snapshot.catalogue.__getitem__, positions)).encode()
+    heads = [field.encode_name for field in msgspec.structs.fields(Entry)]
+    return to_csv(heads, (msgspec.structs.astuple(snapshot.catalogue[each]) for each in positions)).encode()
 
 
 _WRITERS: dict[Literal["json", "ndjson", "csv"], Callable[[Snapshot, Sequence[int]], bytes]] = {

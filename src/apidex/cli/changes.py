@@ -1,0 +1,64 @@
+"""`apidex changes [FILE-OR-URL]`: what the upstream's catalogue has that an earlier one has not."""
+
+from argparse import Namespace
+from dataclasses import replace
+from urllib.parse import urlencode
+
+import msgspec
+
+from apidex.catalogue.catalogue import Catalogue
+from apidex.catalogue.diff import Change, Changes, changes
+from apidex.catalogue.entry import Entry, to_dict
+from apidex.cli.output import Listing, say, show
+from apidex.cli.search import COLUMNS, format_of
+from apidex.cli.service import Service
+from apidex.cli.source import fetch, read, saved_catalogue, upstream_of, with_timeout
+from apidex.errors import SettingsError
+from apidex.settings import Settings
+
+
+class _ChangesBody(msgspec.Struct):
+    """What is read of `/v1/changes`."""
+
+    added: list[Entry]
+    removed: list[Entry]
+    changed: list[Change]
+
+
+def run(options: Namespace, settings: Settings) -> int:
+    """Print them. Return 1 if there are none. Raises ApidexError."""
+    if options.url is not None:
+        service = Service(options.url, options.timeout)
+        if options.since is None:
+            raise SettingsError("--since: missing; allowed is a version, as the header Catalogue-Version names it")
+        body = service.get(f"v1/changes?{urlencode({'since': options.since})}")
+        found = service.decode(body, _ChangesBody, "a list of changes")
+        differences = Changes(found.added, found.removed, found.changed)
+    else:
+        settings = with_timeout(options, settings)
+        before, after = _before(options.place, settings), read(settings, fetch(settings).body).catalogue
+        differences = changes(before, after)
+        body = msgspec.json.encode({"since": before.digest, "version": after.digest, **differences._asdict()})
+    if not any(differences) and format_of(options) != "json":
+        say("There is no change.")
+    else:
+        show(_listing(differences, body), format_of(options))
+    return 0 if any(differences) else 1
+
+
+def _before(place: str | None, settings: Settings) -> Catalogue:
+    """The catalogue to compare with: the one at *place*, or the last good copy on disk."""
+    if place is not None:
+        earlier = replace(settings, upstream=upstream_of(place))
+        return read(earlier, fetch(earlier).body).catalogue
+    saved = saved_catalogue(settings)
+    if saved is None:
+        raise SettingsError("there is no copy of the catalogue on disk to compare with; allowed is a FILE-OR-URL")
+    say(f"since {saved.as_of}")
+    return saved.built.parsed.catalogue
+
+
+def _listing(found: Changes, body: bytes) -> Listing:
+    sorts = {"added": found.added, "removed": found.removed, "changed": [change.after for change in found.changed]}
+    items = [{"Change": sort, **to_dict(entry)} for sort, entries in sorts.items() for entry in entries]
+    return Listing(items, {"Change": "CHANGE", **COLUMNS}, body, "API", ("Description", "Link"))

@@ -1,0 +1,67 @@
+"""`apidex completion SHELL`, and what is completed: by argcomplete, which the shell's script asks through this command.
+
+Values of filters and names are those of the last good copy on disk, or else of the starter catalogue: completing asks no network.
+"""
+
+import os
+from argparse import Action, ArgumentParser, Namespace
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from apidex.search.filters import Filter
+from apidex.settings import Settings, given_options
+
+if TYPE_CHECKING:
+    from apidex.indexing.builder import IndexedCatalogue
+
+SHELLS = ("bash", "zsh", "fish")
+
+_MOST = 50
+"""As many names are offered at once."""
+
+
+def run(options: Namespace, _settings: Settings) -> int:
+    """Print the script for a shell."""
+    from argcomplete.shell_integration import shellcode
+
+    print(shellcode(["apidex"], shell=options.shell))
+    return 0
+
+
+def complete(parser: ArgumentParser) -> None:
+    """Answer the shell, and end the process, where it asks what to complete."""
+    if "_ARGCOMPLETE" in os.environ:
+        import argcomplete
+
+        argcomplete.autocomplete(parser, always_complete_options=False)
+
+
+def offer(argument: Action, words: Iterable[str]) -> None:
+    """Complete *argument* with *words*."""
+    _set(argument, lambda **_: words)
+
+
+def offer_values(argument: Action, declared: Filter) -> None:
+    """Complete *argument* with the values of a filter."""
+    _set(argument, lambda parsed_args, **_: declared.values or _built(parsed_args).search.facets.values(declared.name))
+
+
+def offer_names(argument: Action) -> None:
+    """Complete *argument* with the names that begin with what is typed."""
+
+    def names(prefix: str, parsed_args: Namespace, **_: object) -> list[str]:
+        built = _built(parsed_args)
+        return [built.parsed.catalogue[hit.position].name for hit in built.search.suggest(prefix, _MOST)]
+
+    _set(argument, names)
+
+
+def _set(argument: Action, completer: Callable[..., Iterable[str]]) -> None:
+    argument.completer = completer  # type: ignore[attr-defined] # argcomplete looks here
+
+
+def _built(options: Namespace) -> "IndexedCatalogue":
+    from apidex.cli.source import saved_catalogue, starter_catalogue  # the other completions start faster without them
+
+    settings, _ = Settings.read(os.environ, given_options(vars(options)), "completion")
+    return (saved_catalogue(settings) or starter_catalogue()).built

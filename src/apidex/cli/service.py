@@ -1,0 +1,72 @@
+"""A running service, as `--url` names it: a path in, the answer's bytes out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import msgspec
+
+from apidex.cli.output import progress
+from apidex.errors import QueryError, ServiceError, SettingsError
+from apidex.http_client import new_client
+from apidex.urls import without_password
+
+
+class _Problem(msgspec.Struct):
+    """What is read of a problem document."""
+
+    detail: str = "the service calls it a bad request"
+    parameter: str = ""
+    allowed: list[str] = []
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The service at *url*, which has *timeout* seconds for an answer."""
+
+    url: str
+    timeout: float
+
+    def get(self, path: str, filters: Mapping[str, Sequence[str]] | None = None) -> bytes:
+        """Return the answer to *path*. Raises ServiceError, and QueryError or SettingsError for what the service refuses."""
+        try:
+            with progress(f"Asking {self._shown}"), new_client(httpx.Client, timeout=self.timeout) as client:
+                response = client.get(f"{self.url.rstrip('/')}/{path}")
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL):
+            text = f"--url: {self.url!r} is not allowed; allowed is the URL of a service, such as http://127.0.0.1:8000"
+            raise SettingsError(text) from None
+        except httpx.HTTPError as error:
+            raise ServiceError(f"the service at {self._shown} gave no answer: {error}") from None
+        if response.status_code in (httpx.codes.BAD_REQUEST, httpx.codes.GONE):
+            raise _refusal(response, filters or {})
+        if not response.is_success:
+            text = f"the service at {self._shown} answered {response.status_code} {response.reason_phrase}"
+            raise ServiceError(text.rstrip())
+        return response.content
+
+    def decode(self, body: bytes, shape: Any, what: str) -> Any:  # noqa: ANN401 - a type, and a value of it
+        """Return the *body* of an answer as *shape*. Raises ServiceError, which says *what* was expected."""
+        try:
+            return msgspec.json.decode(body, type=shape)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            text = f"the service at {self._shown} is not Apidex: its answer is not {what}"
+            raise ServiceError(text) from None
+
+    @property
+    def _shown(self) -> str:
+        return without_password(self.url)
+
+
+def _refusal(response: httpx.Response, filters: Mapping[str, Sequence[str]]) -> QueryError | SettingsError:
+    """What a service says of a bad request; as the search in this process would say it, where it is about a filter."""
+    try:
+        problem = msgspec.json.decode(response.content, type=_Problem)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        problem = _Problem()
+    known = {value.casefold() for value in problem.allowed}
+    for value in filters.get(problem.parameter, ()):
+        if problem.allowed and value.casefold() not in known:
+            return QueryError(problem.parameter, value, problem.allowed)
+    return SettingsError(problem.detail.rstrip("."))
