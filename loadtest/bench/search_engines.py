@@ -15,11 +15,12 @@ from typing import Any, Protocol
 
 import tantivy
 
+from apidex.catalogue.buffers import narrowed
 from apidex.catalogue.catalogue import Catalogue
 from apidex.search.facet_columns import FacetColumns
 from apidex.search.index import SearchIndex
 from apidex.search.names import NameIndex
-from apidex.search.suffix_array import sorted_names
+from apidex.search.sorted_names import index_names
 from apidex.search.text import fold
 from loadtest.bench.synthetic_catalogue import entries
 from loadtest.bench.table import Cell, formatted
@@ -75,8 +76,10 @@ class _SuffixArray(_Scan):
     def __init__(self, catalogue: Catalogue, folder: Path) -> None:
         super().__init__(catalogue, folder)
         scanned = self.index
-        names = sorted_names(scanned.names, NameIndex.build(catalogue.names()), memoryview(scanned.names.word_starts))  # type: ignore[arg-type] # bytes in this process
-        self.index = SearchIndex.of(catalogue, names, FacetColumns(scanned.facets.keys, scanned.facets.key_numbers))
+        keys = narrowed(scanned.facets.key_numbers, len(scanned.facets.keys))
+        flags = memoryview(scanned.names.word_starts)  # type: ignore[arg-type] # bytes in this process
+        names = index_names(scanned.names, NameIndex.build(catalogue.names()), flags, keys)
+        self.index = SearchIndex.of(catalogue, names, FacetColumns(scanned.facets.keys, keys))
 
 
 class _Sqlite:

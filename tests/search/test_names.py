@@ -1,12 +1,14 @@
 """A search finds the names that contain the string, and no other."""
 
+from array import array
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from apidex.search.names import NameIndex
 from apidex.search.ranking import FoldedNamesBuilder
-from apidex.search.suffix_array import VerifiedNames, sorted_names
+from apidex.search.sorted_names import VerifiedNames, index_names
 
 letters = st.text(st.sampled_from("abAé€🎉 /%\u0301"), max_size=8)
 anything = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=30)
@@ -19,7 +21,8 @@ def naive(names: list[str], wanted: str) -> list[int]:
 def verified(names: list[str]) -> NameIndex:
     folded, scanned = FoldedNamesBuilder(), NameIndex.build(names)
     folded.add(names)
-    return VerifiedNames(scanned.text, scanned.starts, sorted_names(folded.finish(), scanned, folded.word_starts))
+    sorted_names = index_names(folded.finish(), scanned, folded.word_starts, array("H", bytes(2 * len(names))))
+    return VerifiedNames(scanned.text, scanned.starts, sorted_names)
 
 
 @pytest.fixture(scope="module", params=[NameIndex.build, verified])

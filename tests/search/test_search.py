@@ -18,13 +18,14 @@ from apidex.catalogue import formats
 from apidex.catalogue.catalogue import Catalogue
 from apidex.catalogue.entry import Entry
 from apidex.errors import QueryError
-from apidex.search import suffix_array
+from apidex.search import sorted_names
 from apidex.search.corrections import VOCABULARY_LIMIT
 from apidex.search.facet_columns import FacetColumns
 from apidex.search.filters import FILTERS
 from apidex.search.index import SearchIndex
 from apidex.search.names import NameIndex
 from apidex.search.ranking import Rank, Sort
+from apidex.search.sorted_names import index_names
 from apidex.search.text import fold, words
 from fakes import entry
 
@@ -95,13 +96,13 @@ def index_of(request):
 
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (request.param or {}).items():
-            patch.setattr(suffix_array, name, value)
+            patch.setattr(sorted_names, name, value)
         yield make
 
 
 def with_suffix_array(scanned: SearchIndex) -> SearchIndex:
     names = NameIndex.build(scanned.catalogue.names())
-    folded = suffix_array.sorted_names(scanned.names, names, scanned.names.word_starts)
+    folded = index_names(scanned.names, names, scanned.names.word_starts, scanned.facets.key_numbers)
     return replace(scanned, names=folded, facets=FacetColumns(scanned.facets.keys, scanned.facets.key_numbers))
 
 

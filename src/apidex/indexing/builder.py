@@ -100,7 +100,7 @@ def _from_shared(result: BuildResult, memory: memoryview) -> IndexedCatalogue:
     """The catalogue and indexes whose arrays lie in *memory*, which lives until none of them is in use."""
     # numpy takes a tenth of a second to import
     from apidex.search.facet_columns import FacetColumns
-    from apidex.search.suffix_array import Bits, SortedNames, VerifiedNames
+    from apidex.search.sorted_names import Bits, SortedNames, VerifiedNames
 
     at = {name: view(memory, array) for name, array in result.arrays.items()}
     catalogue = Catalogue(at["canonical"], at["bounds"], result.digest, result.categories)
@@ -108,7 +108,7 @@ def _from_shared(result: BuildResult, memory: memoryview) -> IndexedCatalogue:
         Str(at["folded_names"]),
         Bits(at["word_starts"]),
         *(at["folded_starts"], at["folded_names"], at["suffixes"]),
-        *(at["positions"], at["name_ranks"], at["first_spellings"]),
+        *(at["positions"], at["name_ranks"], at["first_spellings"], at["key_numbers"]),
     )
     index = VerifiedNames(Str(at["names"]), at["name_starts"], folded)
     facets = FacetColumns(result.facet_keys, at["facet_key_numbers"])

@@ -109,12 +109,14 @@ def _written(array: ByteBuffer | IntArray, output: SharedBuffer) -> Array:
 def _suffixes(written: Mapping[str, Array], output: SharedBuffer) -> dict[str, Array]:
     """Index the folded names that are in *output*, where the index goes, too."""
     memory = output.getvalue()
-    text, starts, word_starts, names, name_starts = (
-        view(memory, written[name]) for name in ("folded_names", "folded_starts", "word_starts", "names", "name_starts")
+    text, starts, word_starts, names, name_starts, key_numbers = (
+        view(memory, written[name])
+        for name in ("folded_names", "folded_starts", "word_starts", "names", "name_starts", "facet_key_numbers")
     )
     size = suffix_array.item_size(starts)
     span, suffixes = output.reserve(size * (len(text) - 1))
-    arrays = suffix_array.build(text, starts, word_starts, NameIndex(Str(names), name_starts), suffixes)
+    spelled = NameIndex(Str(names), name_starts)
+    arrays = suffix_array.build(text, starts, word_starts, spelled, key_numbers, suffixes)
     written = {name: _written(memoryview(array), output) for name, array in arrays._asdict().items()}
     return {"suffixes": (*span, "I" if size == 4 else "Q"), **written}
 

@@ -63,9 +63,19 @@ class FacetColumns(FacetIndex):
         rejects = {name: ~self._columns[name].accepts(values) for name, values in filters.items()}
         return rejects, np.sum([np.zeros(len(self.keys), np.int8), *rejects.values()], axis=0)
 
+    @classmethod
+    def of(cls, index: FacetIndex) -> "FacetColumns":
+        """Return *index* with columns."""
+        return index if isinstance(index, cls) else cls(index.keys, index.key_numbers)
+
+    def accepted_keys(self, filters: Filters) -> NDArray[np.bool_]:
+        """For each key whether all *filters* accept it."""
+        accepted: NDArray[np.bool_] = self._rejections(filters)[1] == 0
+        return accepted
+
     def are_accepted(self, positions: Sequence[int], filters: Filters) -> Sequence[bool]:
         """As `FacetIndex.are_accepted`."""
-        return memoryview((self._rejections(filters)[1] == 0)[self._numbers(positions)])
+        return memoryview(self.accepted_keys(filters)[self._numbers(positions)])
 
     def _numbers(self, positions: Sequence[int]) -> NDArray[Any]:
         """The number of the key at each of *positions*."""
@@ -82,8 +92,16 @@ class FacetColumns(FacetIndex):
 
     def facets(self, positions: Sequence[int], filters: Filters) -> dict[str, list[Facet]]:
         """As `FacetIndex.facets`."""
-        is_all = len(positions) == len(self.key_numbers)
-        counts = self._key_counts if is_all else self._counted(self._numbers(positions))
+        if len(positions) == len(self.key_numbers):
+            return self._facets_of(self._key_counts, filters)
+        return self.facets_of_keys(self._numbers(positions), filters)
+
+    def facets_of_keys(self, numbers: NDArray[Any], filters: Filters) -> dict[str, list[Facet]]:
+        """The facets of hits whose keys have these *numbers*."""
+        return self._facets_of(self._counted(numbers), filters)
+
+    def _facets_of(self, counts: NDArray[np.int64], filters: Filters) -> dict[str, list[Facet]]:
+        """The facets of hits, of which *counts* says how many have the key of each number."""
         rejects, rejections = self._rejections(filters)
         found = {}
         for name, column in self._columns.items():

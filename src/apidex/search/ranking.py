@@ -220,7 +220,7 @@ class EveryName:
     def page(self, sort: Sort, offset: int, limit: int | None) -> list[tuple[int, Rank | None]]:
         """As `Matches.page`."""
         ordered = self.names.by_name(self.positions) if sort is Sort.NAME else self.positions
-        return [(position, None) for position in ordered[offset : _end(offset, limit)]]
+        return [(position, None) for position in ordered[offset : end_of_page(offset, limit)]]
 
     def best(self, limit: int, spelling: Callable[[int], str]) -> list[tuple[int, Rank | None]]:  # noqa: ARG002
         """None: nothing was typed."""
@@ -250,7 +250,7 @@ class _ScannedMatches:
 
     def page(self, sort: Sort, offset: int, limit: int | None) -> list[tuple[int, Rank | None]]:
         """As `Matches.page`."""
-        return [_with_rank(number) for number in islice(self._ordered(sort), offset, _end(offset, limit))]
+        return [_with_rank(number) for number in islice(self._ordered(sort), offset, end_of_page(offset, limit))]
 
     def _ordered(self, sort: Sort) -> Iterator[int]:
         if sort is Sort.RELEVANCE:
@@ -276,5 +276,6 @@ def _with_rank(number: int) -> tuple[int, Rank | None]:
     return number & _POSITION_MASK, _RANKS[number >> _POSITION_BITS + _LENGTH_BITS]
 
 
-def _end(offset: int, limit: int | None) -> int | None:
+def end_of_page(offset: int, limit: int | None) -> int | None:
+    """Where a page ends that begins at *offset* and has at most *limit* hits."""
     return None if limit is None else offset + limit

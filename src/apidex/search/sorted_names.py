@@ -1,0 +1,331 @@
+"""Searching the folded names of a large catalogue by their suffixes (`suffix_array`). Pure.
+
+The suffixes that begin with a query are neighbours, and binary search finds them. numpy ranks, counts and filters hundreds of
+thousands of them in milliseconds. Few are sorted by the numbers of their entries, which are in the order of hits; for many, a
+table has the best rank of each entry.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apidex.catalogue.buffers import ByteBuffer, IntArray
+from apidex.search.facet_columns import FacetColumns
+from apidex.search.filters import Facet, FacetIndex, Filters
+from apidex.search.names import NameIndex
+from apidex.search.ranking import EveryName, FoldedNames, Matches, Rank, Sort, end_of_page
+from apidex.search.suffix_array import Numbers, bits_of, build, item_size, shift_of
+from apidex.search.text import fold, query_terms
+
+_NARROW = 32
+"""Suffixes are sorted where entries are as many times more. Where there are more suffixes, a table of all entries is quicker."""
+
+_BEGINS_NAME = 3
+"""The bits of a suffix's number below the entry's, for a whole name: it begins behind a line feed, and a word begins with it."""
+
+_FEW = 16
+"""Up to so many entries, each is looked at whether it has another word of the query."""
+
+_VERIFIED = 2000
+"""The most places of a folded query at which names are compared as they are spelled. Twice as many take as long as a scan."""
+
+_CHUNK = 2**15
+"""Suffixes, or entries, that are looked at together: as many as stay in the processor's cache."""
+
+_RANKS = (Rank.PREFIX, Rank.WORD, Rank.INSIDE, Rank.WORDS)
+"""Names that begin with the query are exact if they are as long, and then first of them: shorter names are."""
+
+_PREFIX, _WORD, _INSIDE, _WORDS, _NO_MATCH = range(len(_RANKS) + 1)
+
+_NONE = np.zeros(0, np.uint32)
+
+
+class Bits:
+    """Flags of one bit each, as `bits_of` returns them."""
+
+    def __init__(self, data: ByteBuffer) -> None:
+        self.data = data
+
+    def __getitem__(self, place: int) -> int:
+        return self.data[place >> 3] >> (place & 7) & 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SortedNames(FoldedNames):
+    """Folded names with an index.
+
+    *suffixes* are the numbers of all suffixes, in alphabetical order. For each number of an entry, *positions* has its position,
+    *first_spellings* a 0 where an entry of a smaller number has the same name, and *key_numbers* the number of its facet key. For
+    each position, *name_ranks* has its place in the alphabetical order of all names.
+    """
+
+    word_starts: Bits
+    letters: memoryview
+    suffixes: IntArray
+    positions: IntArray
+    name_ranks: IntArray
+    first_spellings: ByteBuffer
+    key_numbers: IntArray
+    shift: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shift", shift_of(self.starts))
+
+    @property
+    def size(self) -> int:
+        """As `FoldedNames.size`."""
+        parts = (self.letters, self.word_starts.data, self.starts, self.suffixes, self.positions, self.name_ranks)
+        return sum(memoryview(part).nbytes for part in parts) + len(self)
+
+    def range_of(self, needle: bytes) -> tuple[int, int]:
+        """The first and the last plus one of the suffixes that begin with *needle*."""
+        text, starts, positions, suffixes = self.letters, self.starts, self.positions, self.suffixes
+        size, shift, mask = len(needle), self.shift, (1 << self.shift) - 1
+
+        def beginning(suffix: int) -> bytes:
+            place = starts[positions[suffix >> shift]] + ((suffix & mask) >> 1)
+            return text[place : place + size].tobytes()
+
+        count = len(suffixes)
+        first = bisect_left(suffixes, needle, key=beginning)
+        step = 8
+        while first + step < count and beginning(suffixes[first + step]) == needle:
+            step *= 8
+        return first, bisect_right(suffixes, needle, first, min(first + step, count), key=beginning)
+
+    def containing(self, needle: bytes, most: int) -> list[int] | None:
+        """The positions of the names that contain *needle*, in order; None where it occurs more than *most* times."""
+        first, end = self.range_of(needle)
+        if end - first > most:
+            return None
+        positions, shift = self.positions, self.shift
+        return sorted({positions[suffix >> shift] for suffix in self.suffixes[first:end]})
+
+    def breadth(self, query: str) -> int:
+        """As `FoldedNames.breadth`."""
+        needles = dict.fromkeys([fold(query), *query_terms(query)])
+        return sum(len(self._suffixes(needle.encode())) for needle in needles) if any(needles) else len(self)
+
+    def matches(self, query: str) -> Matches:
+        """As `FoldedNames.matches`."""
+        needle, terms = fold(query), query_terms(query)
+        if not needle:
+            return EveryName(self, range(0 if query.strip() else len(self)))
+        suffixes = self._suffixes(needle.encode())
+        words = self._with_all_words(terms) if terms != [needle] else _NONE
+        if self._are_few(suffixes) and self._are_few(words):
+            entries, ranks = self._by_relevance(suffixes)
+            others = np.setdiff1d(words, entries, assume_unique=True)
+            ranks = np.concatenate([ranks, np.full(len(others), _WORDS, ranks.dtype)])
+            return _FewMatches(self, len(needle.encode()), np.concatenate([entries, others]), ranks)
+        ranks = self._rank_of_each(suffixes)
+        ranks[words[ranks[words] == _NO_MATCH]] = _WORDS
+        return _ManyMatches(self, len(needle.encode()), ranks)
+
+    def _suffixes(self, needle: bytes) -> Numbers:
+        """The numbers of all suffixes that begin with *needle*."""
+        first, end = self.range_of(needle)
+        return np.asarray(self.suffixes)[first:end]
+
+    def _by_relevance(self, suffixes: Numbers) -> tuple[Numbers, Numbers]:
+        """The entries that have one of *suffixes*, best first, and their ranks."""
+        ranks = _INSIDE - (suffixes & 1) - (suffixes & self._lower_bits == _BEGINS_NAME)
+        keys = np.sort(suffixes >> self.shift << 2 | ranks)
+        best = keys[np.flatnonzero(np.diff(keys >> 2, prepend=~keys[:1] >> 2))]
+        best = best[np.argsort(best & 3, kind="stable")]
+        return best >> 2, best & 3
+
+    def _rank_of_each(self, suffixes: Numbers) -> NDArray[np.uint8]:
+        """For each entry the best rank that it has with one of *suffixes*."""
+        ranks, words = np.full(len(self), _NO_MATCH, np.uint8), [_NONE.astype(suffixes.dtype)]
+        for start in range(0, len(suffixes), _CHUNK):
+            some = suffixes[start : start + _CHUNK]
+            ranks[some >> self.shift] = _INSIDE
+            words.append(some[some & 1 == 1])
+        begin_words = np.concatenate(words)
+        ranks[begin_words >> self.shift] = _WORD
+        ranks[begin_words[begin_words & self._lower_bits == _BEGINS_NAME] >> self.shift] = _PREFIX
+        return ranks
+
+    @property
+    def _lower_bits(self) -> int:
+        """Selects what a suffix's number has beside the entry."""
+        return (1 << self.shift) - 1
+
+    def _are_few(self, suffixes: Numbers) -> bool:
+        """Whether to sort *suffixes* is quicker than a table of all entries."""
+        return len(suffixes) * _NARROW < len(self)
+
+    def _with_all_words(self, terms: Sequence[str]) -> Numbers:
+        """The numbers of the entries in whose name each of *terms* begins a word, sorted."""
+        rarest, *others = sorted(((self._suffixes(term.encode()), term.encode()) for term in terms), key=_width)
+        found = self._beginning_words(rarest[0])
+        found = np.unique(found) if self._are_few(found) else np.flatnonzero(self._table(found))
+        for suffixes, term in others:
+            if len(found) <= _FEW:
+                found = found[[self._begins_word(self.positions[entry], term) for entry in found.tolist()]]
+            else:
+                found = found[self._table(self._beginning_words(suffixes))[found]]
+        return found
+
+    def _beginning_words(self, suffixes: Numbers) -> Numbers:
+        """The numbers of the entries in which one of *suffixes* begins a word, some of them more than once."""
+        found: Numbers = suffixes[suffixes & 1 == 1] >> self.shift
+        return found
+
+    def _table(self, entries: Numbers) -> NDArray[np.bool_]:
+        """For each entry whether it is one of *entries*."""
+        table = np.zeros(len(self), np.bool_)
+        table[entries] = True
+        return table
+
+    def by_name(self, positions: Sequence[int]) -> Sequence[int]:
+        """As `FoldedNames.by_name`."""
+        is_wanted = self._table(np.asarray(positions, np.uint32))
+        ordered = np.asarray(self.positions)[self.entries_by_name()]
+        found: Sequence[int] = ordered[is_wanted[ordered]].data
+        return found
+
+    def entries_by_name(self) -> Numbers:
+        """All entries in the alphabetical order of names, which is that of the line feeds before them."""
+        entries: Numbers = np.asarray(self.suffixes)[: len(self)] >> self.shift
+        return entries
+
+    def rows(self, size: int, positions: Numbers, ranks: Numbers) -> list[tuple[int, Rank | None]]:
+        """Each of *positions* with its rank, found by a query of *size* bytes."""
+        starts, rows = self.starts, list[tuple[int, Rank | None]]()
+        for position, rank in zip(positions.tolist(), ranks.tolist(), strict=True):
+            is_exact = rank == _PREFIX and starts[position + 1] - starts[position] - 1 == size
+            rows.append((position, Rank.EXACT if is_exact else _RANKS[rank]))
+        return rows
+
+
+def _width(suffixes_and_term: tuple[Numbers, bytes]) -> int:
+    return len(suffixes_and_term[0])
+
+
+@dataclass(frozen=True, slots=True)
+class _FewMatches:
+    """Matches as *entries*, best first, and their *ranks*. *size* is that of the query, in bytes."""
+
+    names: SortedNames
+    size: int
+    entries: Numbers
+    ranks: Numbers
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @property
+    def _positions(self) -> Numbers:
+        positions: Numbers = np.asarray(self.names.positions)[self.entries]
+        return positions
+
+    def facets(self, index: FacetIndex, filters: Filters) -> dict[str, list[Facet]]:
+        """As `Matches.facets`."""
+        return index.facets(self._positions.data, filters)
+
+    def accepted(self, index: FacetIndex, filters: Filters) -> "_FewMatches":
+        """As `Matches.accepted`."""
+        return self._kept(np.asarray(index.are_accepted(self._positions.data, filters), np.bool_))
+
+    def _kept(self, is_kept: Numbers) -> "_FewMatches":
+        return replace(self, entries=self.entries[is_kept], ranks=self.ranks[is_kept])
+
+    def page(self, sort: Sort, offset: int, limit: int | None) -> list[tuple[int, Rank | None]]:
+        """As `Matches.page`."""
+        positions, ranks, shown = self._positions, self.ranks, slice(offset, end_of_page(offset, limit))
+        if sort is Sort.RELEVANCE:
+            return self.names.rows(self.size, positions[shown], ranks[shown])
+        order = np.argsort(positions if sort is Sort.CATALOGUE else np.asarray(self.names.name_ranks)[positions])[shown]
+        return self.names.rows(self.size, positions[order], ranks[order])
+
+    def best(self, limit: int, spelling: Callable[[int], str]) -> list[tuple[int, Rank | None]]:  # noqa: ARG002
+        """As `Matches.best`."""
+        return self._kept(np.asarray(self.names.first_spellings)[self.entries] != 0).page(Sort.RELEVANCE, 0, limit)
+
+
+@dataclass(frozen=True, slots=True)
+class _ManyMatches:
+    """Matches as a table of the rank of each entry. *size* is that of the query, in bytes."""
+
+    names: SortedNames
+    size: int
+    ranks: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return int(np.count_nonzero(self.ranks != _NO_MATCH))
+
+    @property
+    def _positions(self) -> Numbers:
+        """Of each entry."""
+        return np.asarray(self.names.positions)
+
+    def facets(self, index: FacetIndex, filters: Filters) -> dict[str, list[Facet]]:
+        """As `Matches.facets`."""
+        numbers = np.asarray(self.names.key_numbers)[self.ranks != _NO_MATCH]
+        return FacetColumns.of(index).facets_of_keys(numbers, filters)
+
+    def accepted(self, index: FacetIndex, filters: Filters) -> "_ManyMatches":
+        """As `Matches.accepted`."""
+        is_accepted = FacetColumns.of(index).accepted_keys(filters)[np.asarray(self.names.key_numbers)]
+        return replace(self, ranks=np.where(is_accepted, self.ranks, np.uint8(_NO_MATCH)))
+
+    def page(self, sort: Sort, offset: int, limit: int | None) -> list[tuple[int, Rank | None]]:
+        """As `Matches.page`."""
+        end = end_of_page(offset, limit)
+        if sort is Sort.CATALOGUE:
+            ranks = np.empty_like(self.ranks)
+            ranks[self._positions] = self.ranks
+            positions = np.flatnonzero(ranks != _NO_MATCH)[offset:end]
+            return self.names.rows(self.size, positions, ranks[positions])
+        if sort is Sort.NAME:
+            by_name = self.names.entries_by_name()
+            entries = by_name[self.ranks[by_name] != _NO_MATCH][offset:end]
+        else:
+            entries = self._by_relevance(offset, len(self.ranks) if end is None else end)
+        return self.names.rows(self.size, self._positions[entries], self.ranks[entries])
+
+    def _by_relevance(self, offset: int, end: int) -> Numbers:
+        parts = list[Numbers]()
+        for rank in range(_NO_MATCH):
+            entries = np.flatnonzero(self.ranks == rank)
+            parts.append(entries[max(0, offset) : max(0, end)])
+            offset, end = offset - len(entries), end - len(entries)
+            if end <= 0:
+                break
+        return np.concatenate(parts)
+
+    def best(self, limit: int, spelling: Callable[[int], str]) -> list[tuple[int, Rank | None]]:  # noqa: ARG002
+        """As `Matches.best`."""
+        is_first = np.asarray(self.names.first_spellings) != 0
+        return replace(self, ranks=np.where(is_first, self.ranks, np.uint8(_NO_MATCH))).page(Sort.RELEVANCE, 0, limit)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VerifiedNames(NameIndex):
+    """The names as they are spelled: those that contain a string are among those that contain it when both are folded."""
+
+    folded: SortedNames
+
+    def find(self, name: str, start: int = 0, limit: int | None = None) -> list[int]:
+        """As `NameIndex.find`."""
+        needle = fold(name).encode()
+        candidates = self.folded.containing(needle, _VERIFIED) if needle else None
+        if candidates is None:
+            return NameIndex.find(self, name, start, limit)
+        spelled, find, starts = name.encode(), self.text.find, self.starts
+        found = (each for each in candidates if each >= start and find(spelled, starts[each], starts[each + 1]) >= 0)
+        return list(islice(found, limit))
+
+
+def index_names(folded: FoldedNames, names: NameIndex, flags: ByteBuffer, key_numbers: IntArray) -> SortedNames:
+    """Index *folded*, the folded form of *names*, in memory of this process. *flags* are its word starts."""
+    size, letters, bits = item_size(folded.starts), memoryview(folded.text), bits_of(flags)
+    out = memoryview(bytearray(size * (len(letters) - 1))).cast("I" if size == 4 else "Q")
+    arrays = build(letters, folded.starts, bits, names, key_numbers, out)
+    return SortedNames(folded.text, Bits(bits), folded.starts, letters, out, *(each.data for each in arrays))
