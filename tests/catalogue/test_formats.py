@@ -85,7 +85,7 @@ def old_service(item: object) -> bytes:
         (old_service(None), 2, "null, not an object"),
         (old_service({"API": None}), 2, "no name"),
         (old_service({"API": True}), 2, "no name"),
-        (b'{"entries": [{"API": "B"}, {"API": "A", "Auth": 1e999}]}', 2, "malformed JSON"),
+        (b'{"API": "B"}\n{"API": "A"\n{"API": "C"}', 2, "malformed JSON"),
         (old_service({"API": ""}), 2, "no name"),
         (old_service({}), 2, "no name"),
     ],

@@ -131,6 +131,43 @@ def test_a_subprocess_that_does_not_end_is_ended(in_subprocess, monkeypatch):
         builder.from_upstream(publicapis("Cat"))
 
 
+@pytest.mark.parametrize(
+    ("does", "cost"),
+    [
+        ("sum(iter(int, 1))", "21 seconds of CPU time"),
+        ("bytearray(2**40)", "128 MiB of memory"),
+        ("SharedBuffer().write(bytes(2**26) * 3)", "128 MiB of memory"),
+        ("os.kill(os.getpid(), 9)", "the memory that there is, 128 MiB at most"),
+    ],
+)
+def test_a_subprocess_that_takes_too_much_refuses_what_it_reads(in_subprocess, monkeypatch, does, cost):
+    """The limit of CPU time is one second here, as the test takes as long."""
+    lines = (
+        "import os, apidex.indexing.worker as worker",
+        "from apidex.indexing.shared_buffer import SharedBuffer",
+        "worker.cpu_limit = lambda size: 1",
+        f"def build(*_): {does}",
+        "worker.build = build",
+        "main()",
+    )
+    monkeypatch.setattr(builder, "_PROGRAM", "\n".join([builder._PROGRAM.removesuffix("; main()"), *lines]))
+    monkeypatch.setattr(builder, "cpu_limit", lambda size: 21)
+    with pytest.raises(CatalogueError, match=f"reading it takes more than {cost}") as refused:
+        builder.from_upstream(publicapis("Cat"))
+    assert refused.value.reason == "too_costly"
+    with pytest.raises(CodecError, match=cost) as damaged:
+        builder.from_payload(codec.to_bytes(formats.parse(publicapis("Cat"))), LIMIT)
+    assert damaged.value.reason == "too_large"
+
+
+def test_a_small_payload_of_a_large_catalogue_is_read_in_a_subprocess(monkeypatch):
+    payload = codec.to_bytes(formats.parse(publicapis(*(f"Cat {number}" for number in range(5000)))))
+    assert len(payload) < builder.SUBPROCESS_THRESHOLD
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(RuntimeError, match="exit status 1"):
+        builder.from_payload(payload, LIMIT)
+
+
 async def test_a_replica_answers_from_a_catalogue_built_by_a_subprocess(in_subprocess):
     async with running_app(FakeUpstream(*NAMES), FakeClock()) as app:
         assert isinstance(app.replica.refresher.current.catalogue.canonical, memoryview)

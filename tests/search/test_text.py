@@ -71,6 +71,13 @@ def test_highlights_are_ranges_of_code_points(name, start, end, ranges):
     assert to_ranges(highlighted(name, start, end)) == ranges
 
 
+@pytest.mark.parametrize(("name", "length"), [("\ufdfa" * 256, 1020), ("ß" * 256, 512), ("é" + "ﬃ" * 255, 766)])
+def test_a_folded_name_is_not_many_times_as_long(name, length):
+    lines, flags, sizes = fold_batch([name, "b"])
+    assert lines.decode() == f"\n{fold(name)[:length]}\nb"
+    assert (len(flags), sizes) == (len(lines), [len(lines) - 2, 2])
+
+
 mixed = st.lists(st.one_of(anything, st.text("ABCabc012 -_.'’éß", max_size=9)), max_size=9)
 
 

@@ -41,6 +41,14 @@ def to_bytes(parsed: Parsed) -> bytes:
     return _encode(_Envelope(*envelope))
 
 
+def declared_size(payload: ByteBuffer) -> int:
+    """The bytes that *payload* says it decompresses to; 0 for a malformed one."""
+    try:
+        return max(0, _decode(payload).size)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return 0
+
+
 def from_bytes(payload: ByteBuffer, limit: int, sink: CatalogueSink | None = None) -> Parsed:
     """Return the catalogue and the report in *payload*, decompressed into *sink* and verified.
 

@@ -243,7 +243,7 @@ def fetch(settings: Settings) -> Fetched:
     return answer
 
 
-def read(settings: Settings, body: bytes, report: Report | None = None) -> Parsed:
+def read(settings: Settings, body: bytes | bytearray, report: Report | None = None) -> Parsed:
     """Return the catalogue of an upstream's answer, and fill in the *report*. Raises CatalogueError."""
     with progress("Reading the catalogue"):
         return formats.parse(body, _format_name(settings), report=report)

@@ -5,6 +5,7 @@ own interpreter, and leaves its result in shared memory as flat arrays, so that 
 """
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -16,12 +17,22 @@ from stringzilla import Str
 from apidex.catalogue.catalogue import Catalogue, MemorySink
 from apidex.catalogue.formats import Parsed
 from apidex.indexing.shared_buffer import SharedBuffer
-from apidex.indexing.worker import ERRORS, READERS, BuildError, BuildResult, IndexingSink, view
+from apidex.indexing.worker import (
+    READERS,
+    BuildError,
+    BuildResult,
+    IndexingSink,
+    cpu_limit,
+    memory_limit,
+    size_of,
+    too_costly,
+    view,
+)
 from apidex.search.index import SearchIndex
 from apidex.search.names import NameIndex
 
-SUBPROCESS_THRESHOLD = 2**20
-"""Bytes from which on a subprocess builds. Building from fewer takes no longer than starting one."""
+SUBPROCESS_THRESHOLD = 2**19
+"""Bytes from which on a subprocess builds. Fewer take a second at most, whatever they are, and little memory."""
 
 _NICE = 19
 """Priority of the subprocess: requests go first. Between sessions it has no effect on Linux (sched(7), autogroup)."""
@@ -49,7 +60,7 @@ class IndexedCatalogue:
     search: SearchIndex
 
 
-def from_upstream(body: bytes, format_name: str | None = None) -> IndexedCatalogue:
+def from_upstream(body: bytes | bytearray, format_name: str | None = None) -> IndexedCatalogue:
     """Build from an upstream's response. Raises CatalogueError, as `formats.parse` does."""
     return _build("upstream", format_name, body)
 
@@ -59,17 +70,21 @@ def from_payload(payload: bytes | SharedBuffer, max_bytes: int) -> IndexedCatalo
     return _build("payload", max_bytes, payload)
 
 
-def _build(kind: str, argument: object, data: bytes | SharedBuffer) -> IndexedCatalogue:
-    if len(data) >= SUBPROCESS_THRESHOLD:
-        return _build_in_subprocess(kind, argument, data)
+def _build(kind: str, argument: object, data: bytes | bytearray | SharedBuffer) -> IndexedCatalogue:
+    memory = data.getvalue() if isinstance(data, SharedBuffer) else memoryview(data)
+    if (size := size_of(kind, memory)) >= SUBPROCESS_THRESHOLD:
+        del memory
+        return _build_in_subprocess(kind, argument, data, size)
     sink = IndexingSink(MemorySink())
-    parsed = READERS[kind](data.getvalue() if isinstance(data, SharedBuffer) else memoryview(data), argument, sink)
+    parsed = READERS[kind](memory, argument, sink)
     search = SearchIndex.of(parsed.catalogue, sink.folded_names.finish(), sink.facets.finish())
     return IndexedCatalogue(parsed, sink.names.finish(), search)
 
 
-def _build_in_subprocess(kind: str, argument: object, data: bytes | SharedBuffer) -> IndexedCatalogue:
-    """As `_build`. Raises what the reader raised in the subprocess."""
+def _build_in_subprocess(
+    kind: str, argument: object, data: bytes | bytearray | SharedBuffer, size: int
+) -> IndexedCatalogue:
+    """As `_build`. Raises what the reader raised in the subprocess, and the same error where that reached a limit."""
     source, output = data if isinstance(data, SharedBuffer) else SharedBuffer.of(data), SharedBuffer()
     descriptors = (source.descriptor, output.descriptor)
     arguments = [*map(str, descriptors), kind, msgspec.json.encode(argument).decode()]
@@ -88,11 +103,15 @@ def _build_in_subprocess(kind: str, argument: object, data: bytes | SharedBuffer
         except subprocess.TimeoutExpired:
             process.kill()
             raise RuntimeError(f"the subprocess that builds a catalogue did not end within {_TIMEOUT:g} s") from None
+    if process.returncode == -signal.SIGXCPU:
+        raise too_costly(kind, f"{cpu_limit(size)} seconds of CPU time").error(kind)
+    if process.returncode == -signal.SIGKILL:  # by the kernel, where the container has less memory than the limit
+        raise too_costly(kind, f"the memory that there is, {memory_limit(size) >> 20} MiB at most").error(kind)
     if process.returncode:
         raise RuntimeError(f"the subprocess that builds a catalogue ended with exit status {process.returncode}")
     result = _decode_result(printed)
     if isinstance(result, BuildError):
-        raise ERRORS[kind](result.reason, result.text)
+        raise result.error(kind)
     return _from_shared(result, output.getvalue(free_in_thread=True))
 
 

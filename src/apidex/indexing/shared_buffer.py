@@ -24,7 +24,7 @@ class SharedBuffer:
         self._close = weakref.finalize(self, os.close, self.descriptor)
 
     @classmethod
-    def of(cls, data: bytes) -> "SharedBuffer":
+    def of(cls, data: ByteBuffer) -> "SharedBuffer":
         """Return a new buffer that holds *data*."""
         buffer = cls()
         buffer.write(data)

@@ -2,10 +2,16 @@
 
 INPUT and OUTPUT are descriptors of shared buffers, KIND one of READERS, and ARGUMENT the JSON of its second argument. The worker
 reads INPUT, appends every array of the result to OUTPUT, and prints as JSON where each array lies.
+
+What it reads may be made to exhaust it. Its memory and its CPU time are limited by what it reads, so that it fails alone.
 """
 
+import contextlib
+import errno
+import resource
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -29,8 +35,20 @@ READERS: dict[str, Callable[[memoryview, Any, CatalogueSink], Parsed]] = {
 }
 """How each kind of data is read. The second argument is the format's name, or the largest size in bytes."""
 
-ERRORS = {"upstream": CatalogueError, "payload": CodecError}
+_ERRORS: dict[str, Callable[[Any, str], CatalogueError | CodecError]] = {
+    "upstream": CatalogueError,
+    "payload": CodecError,
+}
 """What each reader raises."""
+
+_MOST_DECLARED = 2**40
+"""No catalogue has so many bytes; a payload may declare any number."""
+
+_MEMORY, _MEMORY_PER_BYTE = 128 * 2**20, 32
+"""Bytes that the worker may take beside those of its interpreter, and for each byte that it reads: 10, or 25 for names alone."""
+
+_CPU_SECONDS, _CPU_SECONDS_PER_MIB = 20, 2
+"""CPU time that the worker may take, and for each MiB that it reads. Real lists take up to 0.1 seconds for a MiB."""
 
 
 class IndexingSink:
@@ -59,10 +77,34 @@ class BuildResult(msgspec.Struct, frozen=True, tag=True):
 
 
 class BuildError(msgspec.Struct, frozen=True, tag=True):
-    """Why the worker built nothing: what its reader raised."""
+    """Why the worker built nothing: what its reader raised, or that it reached a limit."""
 
     reason: Any  # of the error's Literal
     text: str
+
+    def error(self, kind: str) -> CatalogueError | CodecError:
+        """The error to raise."""
+        return _ERRORS[kind](self.reason, self.text)
+
+
+def size_of(kind: str, data: ByteBuffer) -> int:
+    """How many bytes are read: those of a list, or those that a payload decompresses to as well."""
+    return len(data) + (min(codec.declared_size(data), _MOST_DECLARED) if kind == "payload" else 0)
+
+
+def memory_limit(size: int) -> int:
+    """Bytes of memory that the worker may take to read *size* bytes, beside those of its interpreter."""
+    return _MEMORY + _MEMORY_PER_BYTE * size
+
+
+def cpu_limit(size: int) -> int:
+    """Seconds of CPU time that the worker may take to read *size* bytes."""
+    return _CPU_SECONDS + _CPU_SECONDS_PER_MIB * size // 2**20
+
+
+def too_costly(kind: str, cost: str) -> BuildError:
+    """The error for data of which reading would have taken more than *cost*."""
+    return BuildError("too_large" if kind == "payload" else "too_costly", f"reading it takes more than {cost}")
 
 
 def build(kind: str, argument: object, source: SharedBuffer, output: SharedBuffer) -> BuildResult | BuildError:
@@ -123,6 +165,30 @@ def _suffixes(written: Mapping[str, Array], output: SharedBuffer) -> dict[str, A
 
 def main() -> None:
     """Build what the command line says. `builder` runs this in an isolated Python."""
-    source, output, kind, argument = sys.argv[1:]
-    result = build(kind, msgspec.json.decode(argument), SharedBuffer(int(source)), SharedBuffer(int(output)))
+    descriptor, output, kind, argument = sys.argv[1:]
+    source = SharedBuffer(int(descriptor))
+    size = size_of(kind, source.getvalue())
+    _limit_resources(size)
+    try:
+        result = build(kind, msgspec.json.decode(argument), source, SharedBuffer(int(output)))
+    except (MemoryError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (errno.ENOMEM, errno.EFBIG):
+            raise
+        result = too_costly(kind, f"{memory_limit(size) >> 20} MiB of memory")
     sys.stdout.buffer.write(msgspec.json.encode(result))
+
+
+def _limit_resources(size: int) -> None:
+    """Limit what this process takes to read *size* bytes. Where memory runs out before, it is ended rather than the replica."""
+    with contextlib.suppress(OSError):  # Linux has these files
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        _lower(resource.RLIMIT_AS, pages * resource.getpagesize() + memory_limit(size))
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    _lower(resource.RLIMIT_FSIZE, memory_limit(size))
+    _lower(resource.RLIMIT_CPU, cpu_limit(size))
+    _lower(resource.RLIMIT_CORE, 0)
+
+
+def _lower(kind: int, value: int) -> None:
+    _, hard = resource.getrlimit(kind)
+    resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))

@@ -51,7 +51,7 @@ class Fetcher:
     """
 
     upstream: Upstream
-    build: Callable[[bytes], IndexedCatalogue]
+    build: Callable[[bytes | bytearray], IndexedCatalogue]
     min_entries_ratio: float
     clock: Clock
     offload: Offload

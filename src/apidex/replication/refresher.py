@@ -48,7 +48,7 @@ class Refresher:
         upstream: Upstream,
         starter: Snapshot,
         *,
-        build: Callable[[bytes], IndexedCatalogue],
+        build: Callable[[bytes | bytearray], IndexedCatalogue],
         policy: FreshnessPolicy,
         min_entries_ratio: float,
         max_bytes: int,

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
@@ -17,17 +18,28 @@ import httpx
 from apidex.errors import SettingsError, UpstreamError
 from apidex.http_client import new_client
 from apidex.replication.inflate import Inflater
+from apidex.replication.meter import Meter
 from apidex.replication.validators import NO_VALIDATORS, Validators
 from apidex.urls import without_password
 
 _REDIRECTS = 5
+
+_SLICE = 0.002
+"""Seconds of reading a body after which other tasks run. An answer may consist of a million chunks."""
+
+
+class _NoCookies(CookieJar):
+    """Keeps nothing that an upstream sets, and does not even read it."""
+
+    def extract_cookies(self, *_: object) -> None:
+        """As `CookieJar.extract_cookies`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
     """A complete answer, decompressed."""
 
-    body: bytes
+    body: bytes | bytearray
     validators: Validators
 
 
@@ -60,6 +72,7 @@ async def open_upstream(url: str, timeout: timedelta, limit: int, redirect_hosts
         return
     options = {
         "timeout": timeout.total_seconds(),
+        "cookies": _NoCookies(),
         "headers": {"user-agent": "apidex", "accept-encoding": "gzip"},
     }
     upstream = HttpUpstream(
@@ -89,6 +102,7 @@ class HttpUpstream(Upstream):
         self._connect, self._url, self._timeout, self._limit = connect, url, timeout, limit
         self._redirect_hosts = redirect_hosts
         self._client: httpx.AsyncClient | None = None
+        self._meter = Meter(limit)
 
     async def aclose(self) -> None:
         """Close its connections."""
@@ -97,6 +111,7 @@ class HttpUpstream(Upstream):
 
     async def fetch(self, validators: Validators) -> Fetched | NotModified:
         hops: list[httpx.Request] = []
+        self._meter.reset()
         try:
             async with asyncio.timeout(self._timeout.total_seconds()):
                 return await self._fetch(validators, hops)
@@ -122,7 +137,8 @@ class HttpUpstream(Upstream):
         """Ask, and follow redirects; *hops* gets every request before it is sent."""
         self._client = self._client or self._connect()
         validators = validators.sendable()
-        following = self._client.build_request("GET", self._url, headers=_conditions(validators))
+        extensions = {"trace": self._meter.trace}
+        following = self._client.build_request("GET", self._url, headers=_conditions(validators), extensions=extensions)
         while True:
             hops.append(following)
             async with aclosing(await self._client.send(following, stream=True, follow_redirects=False)) as response:
@@ -139,16 +155,20 @@ class HttpUpstream(Upstream):
         given = Validators(response.headers.get("etag", ""), response.headers.get("last-modified", ""))
         return Fetched(await self._body(response), given.sendable())
 
-    async def _body(self, response: httpx.Response) -> bytes:
+    async def _body(self, response: httpx.Response) -> bytearray:
         inflater = Inflater(response.headers.get("content-encoding", "").strip().lower())
-        body = bytearray()
+        body, pause_at = bytearray(), time.perf_counter() + _SLICE
         async for chunk in response.aiter_raw():
+            self._meter.progress()
             for piece in inflater.inflate(chunk):
                 body += piece
                 if len(body) > self._limit:
                     raise _too_large(self._limit)
+                if time.perf_counter() > pause_at:
+                    await asyncio.sleep(0)
+                    pause_at = time.perf_counter() + _SLICE
         inflater.finish()
-        return bytes(body)
+        return body
 
 
 class FileUpstream(Upstream):
@@ -234,7 +254,7 @@ def _status_text(response: httpx.Response) -> str:
 
 def _retry_after(response: httpx.Response) -> float | None:
     """The `Retry-After` in seconds (RFC 9110, section 10.2.3), if there is a valid one."""
-    text = response.headers.get("retry-after", "").strip()
+    text = response.headers.get("retry-after", "").strip()[:64]
     if text.isdecimal():
         return float(text)
     try:

@@ -5,6 +5,7 @@ Two texts are the same when they fold to the same: case, accents, width, spaces 
 
 import re
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from string import ascii_lowercase, ascii_uppercase, digits
@@ -12,8 +13,14 @@ from string import ascii_lowercase, ascii_uppercase, digits
 _WITHOUT_DECOMPOSITION = dict(zip("łøđðħŧıæœþ", ["l", "o", "d", "d", "h", "t", "i", "ae", "oe", "th"], strict=True))
 """Letters that people type as others, although Unicode does not decompose them."""
 
-_CACHED_BELOW = 0x3000
-"""Characters below this are cached; the many of East Asia are computed each time."""
+FOLDED_LIMIT = 1024
+"""The longest folded form, in characters, four times as long as a name."""
+
+_MOST_FOLDED = 18
+"""Characters that one can become (U+FDFA)."""
+
+_MOST_CACHED = 2**13
+"""Characters that are cached; what comes after so many others is computed each time."""
 
 
 class _CharacterMap(dict[int, str]):
@@ -25,7 +32,7 @@ class _CharacterMap(dict[int, str]):
 
     def __missing__(self, code: int) -> str:
         result = self._function(chr(code))
-        if code < _CACHED_BELOW:
+        if len(self) < _MOST_CACHED:
             self[code] = result
         return result
 
@@ -67,6 +74,13 @@ _WORD = re.compile(r"A[A']*(?![a'])|A?[a']*a[a']*|A|0+")
 def fold(text: str) -> str:
     """What *text* is compared by. Folding twice changes nothing."""
     return text.translate(_FOLDED)
+
+
+def foldable(name: str) -> str:
+    """Return *name*, without the end that would make its folded form longer than FOLDED_LIMIT."""
+    if len(name) * _MOST_FOLDED <= FOLDED_LIMIT or len(fold(name)) <= FOLDED_LIMIT:
+        return name
+    return name[: bisect_right(list(accumulate(len(fold(each)) for each in name)), FOLDED_LIMIT)]
 
 
 def words(text: str) -> list[str]:
@@ -123,7 +137,7 @@ def fold_batch(names: Sequence[str]) -> tuple[bytes, bytes, list[int]]:
     for place in odd:
         plain[place] = ""
     lines, flags, sizes = _by_bytes(plain)
-    odd_lines, odd_flags, odd_sizes = _by_character([names[place] for place in odd])
+    odd_lines, odd_flags, odd_sizes = _by_character([foldable(names[place]) for place in odd])
     ends, odd_ends = list(accumulate(sizes)), list(accumulate(odd_sizes, initial=0))
     texts, word_starts, done = list[bytes](), list[bytes](), 0
     for place, (start, end) in zip(odd, pairwise(odd_ends), strict=True):

@@ -56,15 +56,14 @@ def _document(body: ByteBuffer) -> object:
         if start.startswith(b"{"):
             return _decode_members(body)
         return _decode_list(body) if start.startswith(b"[") else str(body, "utf-8")
-    except RecursionError:
-        raise CatalogueError("format", "the JSON is nested too deeply") from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         if start.startswith(b"{") and (objects := _lines_of_json(body)):
             return objects
         # a text can begin with a link, as in Markdown
         if start.startswith(b"[") and _is_recognised(text := str(body, "utf-8")):
             return text
-        raise _malformed(error) from None
+        nested = CatalogueError("format", "the JSON is nested too deeply")
+        raise (_malformed(error) if isinstance(error, msgspec.DecodeError) else nested) from None
 
 
 def _lines_of_json(body: ByteBuffer) -> list[msgspec.Raw]:
@@ -72,7 +71,7 @@ def _lines_of_json(body: ByteBuffer) -> list[msgspec.Raw]:
     first, _, others = bytes(body).partition(b"\n")
     try:
         _decode_members(first)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return []
     return [msgspec.Raw(line) for line in (first, *others.split(b"\n")) if line.strip()]
 

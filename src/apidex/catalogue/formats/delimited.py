@@ -26,6 +26,9 @@ _LINES_BEFORE = 10
 _MOST_LINES = 32
 """The most lines that a row may have."""
 
+_MOST_TRIED = 4
+"""Lines with quotation marks among which the end of a quoted cell is looked for."""
+
 _Line = tuple[int, str]
 
 
@@ -97,8 +100,9 @@ def _split(lines: Iterator[_Line], delimiter: str) -> Iterator[tuple[int, list[s
         if is_open(text):
             ahead.extend(islice(lines, _MOST_LINES - len(ahead)))
         texts = [text, *(following for _, following in ahead)]
-        closed = (count for count in range(1, len(texts) + 1) if not is_open("\n".join(texts[:count])))
-        count = next(closed, 0)
+        # only a line with a quotation mark can close the cell
+        ends = islice((count for count, each in enumerate(texts, start=1) if '"' in each), _MOST_TRIED)
+        count = next((count for count in ends if not is_open("\n".join(texts[:count]))), 0)
         yield number, _parsed(texts[:count], delimiter) if count else _cells(text, delimiter)
         for _ in range(count - 1):
             ahead.popleft()

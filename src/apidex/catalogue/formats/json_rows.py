@@ -19,7 +19,7 @@ _MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _decode_entry = msgspec.json.Decoder(Entry).decode
 _decode_auth = msgspec.json.Decoder(_Auth).decode
-_decode = msgspec.json.Decoder().decode
+_decode = msgspec.json.Decoder(float_hook=str).decode  # reading a float can take a microsecond for each byte
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -68,8 +68,10 @@ def row(place: int, raw: msgspec.Raw, category: str = "", name: str = "") -> Row
 def _row_of_any(place: int, raw: msgspec.Raw, category: str, name: str) -> Row:
     try:
         item = _decode(raw)
-    except _MALFORMED as error:
-        return Row(place, name, error=f"it is malformed JSON: {error}")
+    except _MALFORMED as error:  # of one value, perhaps, such as a number out of range
+        item = {key: decoded(value) for key, value in members_of(raw).items()}
+        if not item:
+            return Row(place, name, error=f"it is malformed JSON: {error}")
     if not isinstance(item, dict):
         return Row(place, name, error=f"it is {kind_of(item)}, not an object")
     said = fields_of(item)

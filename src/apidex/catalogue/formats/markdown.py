@@ -18,7 +18,7 @@ from apidex.catalogue.formats.blocks import Headings, lines_of, visible
 from apidex.catalogue.formats.html_table import HtmlTable, opens_table
 from apidex.catalogue.formats.markup import Inline, has_space_in_link, read_inline
 from apidex.catalogue.formats.report import Report
-from apidex.catalogue.formats.row import Row
+from apidex.catalogue.formats.row import WORD_LIMIT, Row
 from apidex.catalogue.formats.table import Table, missing
 
 NAME = "markdown"
@@ -26,6 +26,9 @@ NAME = "markdown"
 _CELL_BORDER = re.compile(r"(?<!\\)\|")
 _MOST_CELLS = 64
 """Cells of a row that are read. What follows is one cell."""
+
+_HEAD_LIMIT = 256
+"""Characters of a head that are read."""
 
 _INDEX = re.compile(r"^## index[ \t\r]*$", re.IGNORECASE | re.MULTILINE)
 
@@ -74,7 +77,7 @@ def auths(document: str) -> Iterator[str]:
         if line.table and not line.is_head and "auth" in line.table.places:
             place = line.table.places["auth"]
             cells = line.cells(place + 2)
-            if place < len(cells):
+            if place < len(cells) and len(cells[place]) <= WORD_LIMIT:
                 yield line.table.word(cells[place], _read)
 
 
@@ -118,7 +121,7 @@ def _lines_of_tables(text: str, index: int = 0) -> Iterator[_Line]:
 
 
 def _texts(cells: list[str]) -> list[str]:
-    return [read_inline(cell).text for cell in cells]
+    return [read_inline(cell[:_HEAD_LIMIT]).text for cell in cells]
 
 
 def _is_delimiter(line: str) -> bool:

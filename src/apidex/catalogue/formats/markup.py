@@ -1,13 +1,14 @@
 """From markdown and HTML to plain text, by markdown-it-py (CommonMark). Pure.
 
 Most texts have no markup, or are one link; they do not need the parser. Longer texts than MARKUP_LIMIT are cut before they are
-parsed, so that no text takes more than linear time.
+parsed. Those with more than a few hundred signs of markup are left as they are, so that no text takes more than linear time.
 """
 
 import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 from html import unescape
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from apidex.catalogue.entry import TEXT_LIMIT
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 MARKUP_LIMIT = 2 * TEXT_LIMIT
 """Characters of a text that are parsed; what follows is left out."""
 
+_MOST_SIGNS = 200
+"""Signs of markup that are parsed in one text: nested, each can take the parser a tenth of a millisecond."""
+
+_SIGN = re.compile(r"[\[\]*_~`<&!\n]")
 _SUSPICIOUS = re.compile(r"[\\`*_\[<~&#>\r\n]").search
 """Finds what may be markup. One class of characters, because every text is searched."""
 
@@ -61,9 +66,17 @@ def read_inline(source: str) -> Inline:
     """Return what one line of markdown says, such as a cell of a table."""
     if one := read_link(source):
         return one
-    if not _SUSPICIOUS(source) or not _MARKUP.search(source):
+    if not _SUSPICIOUS(source) or not _MARKUP.search(source) or _parsed(source) < min(len(source), MARKUP_LIMIT):
         return Inline(source.strip())
     return _read_tokens(_inline(_SPACE_IN_LINK.sub("](", source[:MARKUP_LIMIT])))
+
+
+def _parsed(source: str) -> int:
+    """How many characters of *source* are parsed."""
+    if len(source) <= _MOST_SIGNS:
+        return len(source)
+    beyond = next(islice(_SIGN.finditer(source, 0, MARKUP_LIMIT), _MOST_SIGNS, None), None)
+    return beyond.start() if beyond else min(len(source), MARKUP_LIMIT)
 
 
 def read_link(source: str) -> Inline | None:
@@ -82,7 +95,7 @@ def plain_text(source: str) -> str:
     if not _SUSPICIOUS(source):
         return source
     if _BLOCKS.search(source):
-        return next(_paragraphs(source[:MARKUP_LIMIT]), "")
+        return next(_paragraphs(source[: _parsed(source)]), "")
     return read_inline(source).text if _MARKUP.search(source) else source
 
 

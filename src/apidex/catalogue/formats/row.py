@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 
 import msgspec
 
@@ -40,8 +41,11 @@ _SCRIPTS = ("javascript:", "vbscript:", "data:")
 _SHOWN_LIMIT = 80
 """The longest value, in characters, that a repair shows."""
 
-_SPELLED_LIMIT = 64
-"""The longest authentication, in characters, that is compared with others; folding can make a text 18 times as long."""
+WORD_LIMIT = 64
+"""The longest text, in characters, that can be a word such as Yes or apiKey. Longer ones are neither compared nor cached."""
+
+_MOST_SPELLINGS = 10_000
+"""Spellings that are counted: where there are more, the most frequent."""
 
 Spellings = Mapping[str, str]
 """The spelling in use for each other spelling of an authentication in the same list."""
@@ -52,10 +56,14 @@ def kind_of(value: object) -> str:
     return _KINDS.get(type(value), "null")
 
 
-@lru_cache(1024)
 def _word(text: str) -> str:
     """*text* as the words above are spelled: in lower case, without spaces, variation selectors and a final period."""
-    plain = unicodedata.normalize("NFC", text[:64]).casefold().replace("\ufe0f", "").strip("` .!\t")
+    return _cached_word(text[:WORD_LIMIT])
+
+
+@lru_cache(1024)
+def _cached_word(text: str) -> str:
+    plain = unicodedata.normalize("NFC", text).casefold().replace("\ufe0f", "").strip("` .!\t")
     return plain.replace(" ", "")
 
 
@@ -66,17 +74,23 @@ def auth_of(value: object) -> str:
     return _auth_of_text(value if isinstance(value, str) else text_of(value))
 
 
-@lru_cache(1024)
 def _auth_of_text(value: str) -> str:
+    return _cached_auth(value) if len(value) <= WORD_LIMIT else _read_auth(value)
+
+
+def _read_auth(value: str) -> str:
     text = replace_controls(value).strip().strip("` ")
     return "" if not text or _word(text) in NONE else text
+
+
+_cached_auth = lru_cache(1024)(_read_auth)
 
 
 def spellings(values: Iterable[object]) -> Spellings:
     """Return how to spell authentications so that each has one spelling: the one that most of *values* have."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for text, count in _counted(values).items():
-        counts[(key_of(text) if len(text) <= _SPELLED_LIMIT else "") or text][text] += count
+        counts[key_of(text) or text][text] += count
     chosen = {}
     for found in counts.values():
         if len(found) > 1:
@@ -86,7 +100,12 @@ def spellings(values: Iterable[object]) -> Spellings:
 
 
 def _counted(values: Iterable[object]) -> Counter[str]:
-    raw = Counter(value if isinstance(value, str) else auth_of(value) for value in values)
+    texts = (value if isinstance(value, str) else auth_of(value) for value in values)
+    raw, words = Counter[str](), (text for text in texts if len(text) <= WORD_LIMIT)
+    while batch := list(islice(words, _MOST_SPELLINGS)):
+        raw.update(batch)
+        if len(raw) > _MOST_SPELLINGS:
+            raw = Counter(dict(raw.most_common(_MOST_SPELLINGS)))
     counts = Counter[str]()
     for value, count in raw.items():
         if text := auth_of(value):
@@ -95,13 +114,13 @@ def _counted(values: Iterable[object]) -> Counter[str]:
 
 
 def text_of(value: object) -> str:
-    """Return a value of JSON as text: the texts of a list with commas between; empty for null and for an object."""
+    """Return a value of JSON as text: the texts of a list with commas between; empty for null, an object and a list in a list."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return ", ".join(filter(None, map(text_of, value)))
+        return ", ".join(filter(None, [text_of(each) for each in value if not isinstance(each, list)]))
     return "" if value is None or isinstance(value, dict) else str(value)
 
 
@@ -120,7 +139,7 @@ class Repair(msgspec.Struct, frozen=True):
 
 
 def _shown(value: object) -> str:
-    text = value if isinstance(value, str) else repr(value)
+    text = repr(value) if value is None or isinstance(value, bool | int) else text_of(value)
     return text if len(text) <= _SHOWN_LIMIT else f"{text[:_SHOWN_LIMIT]}…"
 
 

@@ -10,10 +10,7 @@ from functools import lru_cache
 
 from apidex.catalogue.formats.fields import places_of_fields
 from apidex.catalogue.formats.markup import URL, Inline
-from apidex.catalogue.formats.row import Row
-
-_WORD_LIMIT = 64
-"""The longest cell, in characters, of which the text is cached."""
+from apidex.catalogue.formats.row import WORD_LIMIT, Row
 
 Read = Callable[[str], Inline]
 """From a cell to what it says."""
@@ -38,7 +35,7 @@ class Table:
     @staticmethod
     def word(cell: str, read: Read) -> str:
         """The text of a cell, cached where many rows may share it, such as Yes."""
-        return _cached_word(cell, read) if len(cell) <= _WORD_LIMIT else read(cell).text
+        return _cached_word(cell, read) if len(cell) <= WORD_LIMIT else read(cell).text
 
     def row(self, number: int, cells: Sequence[str], read: Read) -> Row:
         """Return the row with these *cells*."""
