@@ -19,7 +19,7 @@ from apidex.cli.main import COMMANDS, main
 from apidex.errors import UpstreamError
 from apidex.replication.last_good import LastGoodCopy, open_copy
 from fakes import publicapis
-from processes import HANG, replica
+from processes import HANG, replica, wait_until
 from upstream_server import http_server, upstream_server
 
 
@@ -250,6 +250,7 @@ def test_an_unknown_option_or_argument_is_status_2(file, capsys, command):
         ("search cat --category thigns", "--category: 'thigns' is not allowed; did you mean 'Things'?"),
         ("search cat --limit 0", "--limit: '0' is not allowed; allowed is a whole number from 1 to 100"),
         ("search cat --timeout x", "--timeout: 'x' is not allowed; allowed is a number of seconds from 0.1 to 600"),
+        ("--json search cat", "'--json' stands before the command; allowed is behind it"),
         ("get", "missing: NAME"),
         ("catalogue a b", "'b' is one argument too many; `apidex catalogue --help` lists them"),
     ],
@@ -422,7 +423,7 @@ def test_catalogue_refuses_what_a_replica_refuses(tmp_path, run):
 def test_doctor_finds_everything_ok(file, run):
     status, out, _ = run("doctor", "--port", "0", "--upstream", file)
     assert status == 0
-    checks = ("settings", "port", "upstream", "redis", "clock")
+    checks = ("settings", "port", "upstream", "disk", "redis", "clock")
     assert [line.split()[:2] for line in out.splitlines()] == [["ok", check] for check in checks]
 
 
@@ -440,6 +441,25 @@ def test_doctor_tells_warnings_from_errors(file, run, monkeypatch):
     monkeypatch.setenv("APIDEX_PROT", "1")
     status, out, _ = run("doctor", "--port", "0", "--upstream", file)
     assert (status, out.count("warning ")) == (1, 1)
+
+
+def test_doctor_tells_of_the_copy_on_disk(run, file, tmp_path, monkeypatch):
+    def disk(place) -> tuple[int, str]:
+        status, out, _ = run("doctor", "--port", "0", "--upstream", file, "--state-dir", str(place))
+        return status, next(line for line in out.splitlines() if "disk     " in line)
+
+    assert disk("none") == (
+        0,
+        "ok      disk      no directory; a replica that starts while its upstream is away has the starter catalogue",
+    )
+    assert disk(tmp_path / "new" / "state") == (0, f"ok      disk      no copy yet in '{tmp_path}/new/state'")
+    status, line = disk("/proc/state")
+    assert (status, "no copy can be written to '/proc/state'" in line) == (1, True)
+    with replica("--upstream", file, "--state-dir", str(tmp_path)):
+        wait_until(lambda: disk(tmp_path)[1].endswith("holds 4 entries"), "a copy")
+    copy_of(file, tmp_path).path.write_bytes(b"garbage")
+    status, line = disk(tmp_path)
+    assert (status, "is not used: its bytes differ from its checksum" in line) == (1, True)
 
 
 BAD = {"APIDEX_PORT": "x", "APIDEX_POLL_SECONDS": "-1", "APIDEX_LAG_SECONDS": "1", "APIDEX_REDIS_URL": "nowhere"}

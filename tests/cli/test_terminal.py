@@ -247,9 +247,12 @@ def test_changes_compares_with_a_list_or_with_the_copy_on_disk(run, old, tmp_pat
     )
 
 
-def test_bare_apidex_shows_help(run):
-    status, out, _ = run()
-    assert status == 0
+@pytest.mark.parametrize("arguments", [(), ("help",), ("--help",)])
+def test_bare_apidex_shows_help(run, capsys, arguments):
+    with pytest.raises(SystemExit) as end:
+        run(*arguments)
+    out = capsys.readouterr().out
+    assert end.value.code == 0
     assert {command for command in COMMANDS if f"    {command} " in out or f"    {command}\n" in out} == {*COMMANDS}
 
 

@@ -2,6 +2,7 @@
 
 import email.utils
 import os
+import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
@@ -15,8 +16,9 @@ from apidex import event_loop
 from apidex.app import store_of
 from apidex.cli.output import print_line, print_styled, progress
 from apidex.cli.source import fetch, read
-from apidex.errors import ApidexError, SettingsError, StoreError
+from apidex.errors import ApidexError, SettingsError, StateError, StoreError
 from apidex.http_client import new_client
+from apidex.replication.last_good import open_copy
 from apidex.replication.metadata import StoredState
 from apidex.server import lifecycle
 from apidex.settings import Settings, unknown_variables
@@ -71,6 +73,7 @@ def _findings(settings: Settings, errors: Mapping[str, SettingsError]) -> Iterat
     for name, check, prefixes in (
         ("port", _port, ("host", "port")),
         ("upstream", _upstream, ("upstream",)),
+        ("disk", _disk, ("upstream", "state_dir")),
         ("redis", _redis, ("redis",)),
         ("clock", _clock, ("upstream",)),
     ):
@@ -101,6 +104,24 @@ def _upstream(settings: Settings) -> Finding:
         text += f", {report.rejected.total} rejected"
         return Finding("warning", text, "`apidex catalogue` shows which and why.")
     return Finding("ok", text)
+
+
+def _disk(settings: Settings) -> Finding:
+    copy = open_copy(settings.state_dir, settings.upstream, settings.upstream_format, settings.upstream_limit)
+    if copy is None:
+        return Finding("ok", "no directory; a replica that starts while its upstream is away has the starter catalogue")
+    try:
+        found = copy.read()
+    except StateError as error:
+        return Finding("warning", str(error), "A replica starts without it, and replaces it. Remove it if it stays.")
+    try:
+        tempfile.TemporaryFile(dir=next(each for each in copy.path.parents if each.exists())).close()
+    except OSError as error:
+        text = f"no copy can be written to {str(copy.path.parent)!r}: {error.strerror}"
+        return Finding("warning", text, "Choose another directory with --state-dir, or none.")
+    if found is None:
+        return Finding("ok", f"no copy yet in {str(copy.path.parent)!r}")
+    return Finding("ok", f"{str(copy.path)!r} holds {len(found[1].parsed.catalogue)} entries")
 
 
 def _redis(settings: Settings) -> Finding:

@@ -249,9 +249,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     completion.complete(parser)
     given = sys.argv[1:] if arguments is None else arguments
-    if not given:
-        parser.print_help()
-        return 0
+    if not given or given[0] == "help":
+        given = [*given[1:2], "--help"]
     options = _parse(parser, given)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names have characters that not every terminal has
@@ -309,6 +308,8 @@ def _parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
     unknown = [word for word in rest if word.startswith("-") and word != "-"]
     if unknown:
         known = [word for word in _options_of(parser, options.command) if word.startswith("--")]
+        if unknown[0] in known:
+            parser.error(f"{unknown[0]!r} stands before the command; allowed is behind it")
         hint = _hint(unknown[0].partition("=")[0], known, f"`apidex {options.command} --help`")
         parser.error(f"{unknown[0]!r} is not an option of apidex {options.command}; {hint}")
     if rest and not hasattr(options, "words"):
