@@ -338,19 +338,30 @@ def test_a_replica_whose_calendar_is_off_by_an_hour_agrees_with_the_others_on_ev
         assert skewed.catalogue()["redis"]["shared"]
 
 
-@pytest.mark.parametrize("kind", ["tls", "unix", "password", "password over another", "certificates for nothing"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("tls", "client certificate", "unix", "unix with a password"),
+        *("password", "password over another", "certificates for nothing"),
+    ],
+)
 def test_redis_is_reached_by_every_kind_of_url(tmp_path, kind):
     password_file = tmp_path / "password"
     password_file.write_text("secret word\n")
     environ = {}
-    if kind == "tls":
+    if kind in ("tls", "client certificate"):
         certificate, key = self_signed(tmp_path)
-        tls = ("--tls-port", "PORT", "--tls-cert-file", certificate, "--tls-key-file", key, "--tls-auth-clients", "no")
+        asks = ("--tls-auth-clients", "no" if kind == "tls" else "yes", "--tls-ca-cert-file", certificate)
+        tls = ("--tls-port", "PORT", "--tls-cert-file", certificate, "--tls-key-file", key, *asks)
         redis = RedisServer(tmp_path, *tls, url="rediss://localhost:PORT/0")
         environ["APIDEX_REDIS_CA"] = certificate
-    elif kind == "unix":
+        if kind == "client certificate":
+            environ |= {"APIDEX_REDIS_CERTIFICATE": certificate, "APIDEX_REDIS_KEY": key}
+    elif kind.startswith("unix"):
         path = str(tmp_path / "redis.sock")
-        redis = RedisServer(tmp_path, "--unixsocket", path, url=f"unix://{path}?db=3", socket_path=path)
+        password = ("--requirepass", "secret") if "password" in kind else ()
+        url = f"unix://{':secret@' if password else ''}{path}?db=3"
+        redis = RedisServer(tmp_path, "--unixsocket", path, *password, url=url, socket_path=path)
     elif kind == "certificates for nothing":
         redis = RedisServer(tmp_path)
         environ["APIDEX_REDIS_CA"] = str(password_file)
@@ -363,6 +374,34 @@ def test_redis_is_reached_by_every_kind_of_url(tmp_path, kind):
         with replica(*arguments, APIDEX_REDIS_URL=redis.url, **environ) as process:
             process.until(lambda catalogue: catalogue["redis"]["shared"])
             assert "secret" not in process.catalogue()["redis"]["url"] + "".join(process.lines)
+
+
+@pytest.mark.parametrize("kind", ["a unix socket without its password", "no client certificate", "a garbled one"])
+def test_a_login_that_is_not_enough_is_named(tmp_path, kind):
+    certificate, key = self_signed(tmp_path)
+    environ = {"APIDEX_REDIS_CA": certificate}
+    if kind == "a unix socket without its password":
+        path = str(tmp_path / "redis.sock")
+        more = ("--unixsocket", path, "--requirepass", "secret")
+        redis, text = RedisServer(tmp_path, *more, url=f"unix://{path}", socket_path=path), "Redis requires a password"
+    else:
+        tls = ("--tls-port", "PORT", "--tls-cert-file", certificate, "--tls-key-file", key)
+        redis = RedisServer(tmp_path, *tls, "--tls-ca-cert-file", certificate, url="rediss://localhost:PORT/0")
+        text = "Redis cannot be reached"
+    if kind == "a garbled one":
+        environ |= {"APIDEX_REDIS_CERTIFICATE": key}
+        text = "APIDEX_REDIS_CERTIFICATE"
+    with redis, upstream_server() as upstream:
+        arguments = ("--upstream", upstream.url(), "--poll-seconds", "0.2")
+        if kind == "a garbled one":
+            with pytest.raises(AssertionError, match=text):
+                Process(*arguments, APIDEX_REDIS_URL=redis.url, **environ)
+            return
+        with replica(*arguments, APIDEX_REDIS_URL=redis.url, **environ) as process:
+            process.until(lambda catalogue: catalogue["state"] == "fresh")
+            failed = process.catalogue()["redis"]
+            assert (failed["reachable"], failed["shared"]) == (False, False)
+            assert text in failed["last_error"]["detail"]
 
 
 def self_signed(folder) -> tuple[str, str]:

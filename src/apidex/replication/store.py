@@ -251,7 +251,7 @@ async def open_store(
 
 
 _MEANINGS: list[tuple[str, StoreReason, str]] = [
-    ("NOAUTH", "auth", "Redis requires a password"),
+    ("NOAUTH|Authentication required", "auth", "Redis requires a password"),
     ("WRONGPASS", "auth", "Redis refuses the user or the password"),
     ("without any password configured", "auth", "Redis has no password, and refuses the one that is given"),
     (
