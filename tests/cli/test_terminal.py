@@ -159,6 +159,13 @@ def test_every_command_that_lists_has_every_format(run, old, command, format_nam
         assert {line.count("\t") for line in lines} == {lines[0].count("\t")}
 
 
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_nothing_found_is_no_row_in_any_format(run, format_name):
+    for arguments in (("search", "zzzz"), ("get", "zzzz"), ("search", "cat", "--offset", "9")):
+        _, out, _ = run(*arguments, "--format", format_name)
+        assert (out != "") is (format_name == "json")
+
+
 def test_a_pipe_gets_whole_links_a_row_a_line(run):
     _, out, _ = run("search", "cat")
     rows = [line.split("\t") for line in out.splitlines()]

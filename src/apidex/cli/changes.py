@@ -39,10 +39,9 @@ def run(options: Namespace, settings: Settings) -> int:
         before, after = _before(options.place, settings), read(settings, fetch(settings).body).catalogue
         differences = changes(before, after)
         body = msgspec.json.encode({"since": before.digest, "version": after.digest, **differences._asdict()})
-    if not any(differences) and format_of(options) != "json":
+    show(_listing(differences, body), format_of(options))
+    if not any(differences):
         say("There is no change.")
-    else:
-        show(_listing(differences, body), format_of(options))
     return 0 if any(differences) else 1
 
 

@@ -16,8 +16,7 @@ _NEAR = 5
 def run(options: Namespace, settings: Settings) -> int:
     """Print the API. Return 1 if there is none. Raises ApidexError."""
     entries = entries_of_name(options, open_source(options, settings))
-    if entries or format_of(options) == "json":
-        show(listing_of_entries(entries), format_of(options))
+    show(listing_of_entries(entries), format_of(options))
     return 0 if entries else 1
 
 

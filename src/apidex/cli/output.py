@@ -54,8 +54,17 @@ def _shown(key: str, value: object) -> str:
 
 
 def show(listing: Listing, format_name: str | None) -> None:
-    """Print *listing* in the format named; without one, as a table on a terminal, as TSV elsewhere."""
-    FORMATS[format_name or ("table" if sys.stdout.isatty() else "tsv")](listing)
+    """Print *listing* in the format named; without one, as a table on a terminal, as TSV elsewhere.
+
+    Without rows, only JSON is printed.
+    """
+    if listing.items or format_name == "json":
+        FORMATS[format_name or ("table" if sys.stdout.isatty() else "tsv")](listing)
+
+
+def is_for_people(format_name: str | None) -> bool:
+    """Whether rows in this format are read by people, who may be told more than the rows."""
+    return sys.stdout.isatty() and format_name in (None, "table")
 
 
 def _table(listing: Listing) -> None:

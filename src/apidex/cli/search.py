@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from apidex.catalogue.entry import Entry, to_dict
-from apidex.cli.output import Listing, Range, say, show
+from apidex.cli.output import Listing, Range, is_for_people, say, show
 from apidex.cli.source import SearchPage, Source, open_source
 from apidex.errors import SettingsError
 from apidex.http.paths import name_from_path
@@ -39,9 +39,7 @@ def run(options: Namespace, settings: Settings) -> int:
         page = SearchPage(len(entries), [HitView(entry, None, []) for entry in entries])
     else:
         body, page = source.search(request)
-    format_name = format_of(options)
-    if page.total or format_name == "json":
-        show(listing_of(page.hits, body), format_name)
+    show(listing_of(page.hits, body), format_of(options))
     if page.total:
         _summarise(page, options, source)
     else:
@@ -105,7 +103,7 @@ def _summarise(page: SearchPage, options: Namespace, source: Source) -> None:
     """Tell people what the rows do not: how many there are, and how old the catalogue is."""
     shown, first = len(page.hits), options.offset + 1
     is_part = shown < page.total
-    if not is_part and not options.offline and not is_for_people(options):
+    if not is_part and not options.offline and not is_for_people(format_of(options)):
         return
     text = f"{page.total} found"
     if is_part:
@@ -122,12 +120,5 @@ def _tell_nothing_found(text: str, filters: Mapping[str, Sequence[str]], page: S
     elif correction:
         message += f" Did you mean {correction.query!r}? That finds {correction.total}."
     say(message)
-    if correction and is_for_people(options):
+    if correction and is_for_people(format_of(options)):
         show(listing_of(correction.hits, b""), "table")
-
-
-def is_for_people(options: Namespace) -> bool:
-    """Whether the output is a table on a terminal, where more than rows may be printed."""
-    import sys
-
-    return sys.stdout.isatty() and format_of(options) in (None, "table")
