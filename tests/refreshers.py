@@ -6,6 +6,7 @@ from random import Random
 from apidex.app import starter_snapshot
 from apidex.indexing.builder import from_upstream
 from apidex.replication.freshness import FreshnessPolicy
+from apidex.replication.guard import Guard
 from apidex.replication.refresher import Refresher
 from fakes import FakeStore
 
@@ -19,7 +20,7 @@ def refresher_of(
     options = {
         "build": build,
         "policy": policy,
-        "min_entries_ratio": min_entries_ratio,
+        "guard": Guard(min_entries_ratio),
         "max_bytes": 10**6,
         "clock": clock,
         "random": Random(seed),

@@ -19,6 +19,7 @@ from apidex.http.probes import Probes
 from apidex.indexing.builder import from_upstream
 from apidex.replication.clock import Clock, SystemClock
 from apidex.replication.freshness import FreshnessPolicy
+from apidex.replication.guard import Guard
 from apidex.replication.last_good import open_copy
 from apidex.replication.redis_client import RedisAddress
 from apidex.replication.refresher import Refresher
@@ -80,10 +81,13 @@ async def create_app(
             build=functools.partial(
                 from_upstream, format_name=None if settings.upstream_format == "auto" else settings.upstream_format
             ),
-            policy=FreshnessPolicy(
-                settings.refresh, settings.poll, settings.stale_while_revalidate, settings.stale_if_error
+            policy=freshness_policy(settings),
+            guard=Guard(
+                settings.min_entries_ratio,
+                settings.max_entries_ratio,
+                settings.max_rejected_ratio,
+                settings.max_value_ratio,
             ),
-            min_entries_ratio=settings.min_entries_ratio,
             max_bytes=settings.upstream_limit,
             clock=clock,
             random=random or Random(),  # noqa: S311 - spreads replicas in time, guards nothing
@@ -107,6 +111,11 @@ async def create_app(
             stats=metrics.connections,
         )
         yield App(fast_path, without_fast_path, replica, options)
+
+
+def freshness_policy(settings: Settings) -> FreshnessPolicy:
+    """How fresh *settings* want the catalogue."""
+    return FreshnessPolicy(settings.refresh, settings.poll, settings.stale_while_revalidate, settings.stale_if_error)
 
 
 def connection_limits(settings: Settings) -> ConnectionLimits:

@@ -10,7 +10,9 @@ from typing import Generic, Literal, TypeVar
 UpstreamReason = Literal[
     "environment", "connect", "timeout", "broken", "status", "redirect", "too_large", "encoding", "file"
 ]
-CatalogueReason = Literal["format", "empty", "unreadable", "too_costly", "shrunk", "internal"]
+CatalogueReason = Literal[
+    "format", "empty", "unreadable", "too_costly", "shrunk", "grown", "rejected", "facts", "rolled_back", "internal"
+]
 CodecReason = Literal["missing", "damaged", "version", "digest", "too_large"]
 StoreReason = Literal["connect", "timeout", "auth", "oom", "readonly", "loading", "cluster", "response", CodecReason]
 StateReason = Literal["read", "write", "damaged", "version", "digest", "too_large"]

@@ -155,6 +155,10 @@ def _ratio(default: float, description: str, **more: Any) -> Any:
     return _field(default, float, lambda value: 0 < value <= 1, "a number above 0 and up to 1", description, **more)
 
 
+def _growth(default: float, description: str, **more: Any) -> Any:
+    return _field(default, float, lambda value: 1 <= value <= 1000, "a number from 1 to 1000", description, **more)
+
+
 def _is_printable(text: str) -> object:
     return text.isascii() and text.isprintable() and text.strip()
 
@@ -275,6 +279,21 @@ class Settings:
     )
     min_entries_ratio: float = _ratio(
         0.5, "A catalogue with fewer entries than this ratio of the previous one's is refused.", commands=_REPLICA
+    )
+    max_entries_ratio: float = _growth(
+        1.5,
+        "A catalogue with more entries than this ratio of the previous one's, and 20 more at least, is refused.",
+        commands=_REPLICA,
+    )
+    max_rejected_ratio: float = _ratio(
+        0.1,
+        "A catalogue is refused where more than this ratio of its rows, and than 20, are rejected that were not before.",
+        commands=_REPLICA,
+    )
+    max_value_ratio: float = _ratio(
+        0.9,
+        "A catalogue is refused where a field turns to one value for more than this ratio of its entries; 1 for no limit.",
+        commands=_REPLICA,
     )
     state_dir: Path | None = _field(
         _user_cache,

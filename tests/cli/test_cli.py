@@ -420,6 +420,35 @@ def test_catalogue_refuses_what_a_replica_refuses(tmp_path, run):
     assert "it is an HTML page" in err
 
 
+@pytest.mark.real
+def test_catalogue_tells_the_replicas_what_an_operator_demands(file, run, redis_server, monkeypatch):
+    environ = {"APIDEX_REDIS_URL": redis_server.url, "APIDEX_POLL_SECONDS": "0.2", "APIDEX_REFRESH_SECONDS": "1"}
+    with upstream_server() as upstream, replica("--upstream", upstream.url(), **environ) as process:
+        good = process.catalogue()["digest"]
+        process.has_another_catalogue_after(lambda: upstream.has("vandalised"))
+        assert run("catalogue", "rollback")[::2] == (2, NO_REDIS.replace("accept", "rollback"))
+        for name, value in environ.items():
+            monkeypatch.setenv(name, value)
+        status, out, _ = run("catalogue", "rollback")
+        assert (status, "201 entries" in out) == (0, True)
+        process.until(lambda catalogue: catalogue["digest"] == good)
+        process.until(lambda catalogue: catalogue["upstream"]["failures"].get("rolled_back"))
+        assert run("catalogue", "rollback")[::2] == (2, "apidex: Redis holds no earlier catalogue to go back to\n")
+
+        upstream.has(*(f"new {number}" for number in range(300)))
+        process.until(lambda catalogue: catalogue["upstream"]["failures"].get("grown"))
+        assert process.catalogue()["digest"] == good
+        assert run("catalogue", "accept")[0] == 0
+        process.until(lambda catalogue: catalogue["entries"] > 400)
+
+
+def test_an_operators_demand_needs_a_redis(file, run):
+    assert run("catalogue", "accept") == (2, "", NO_REDIS)
+
+
+NO_REDIS = "apidex: apidex catalogue accept needs APIDEX_REDIS_URL: the Redis by which the replicas are told\n"
+
+
 def test_doctor_finds_everything_ok(file, run):
     status, out, _ = run("doctor", "--port", "0", "--upstream", file)
     assert status == 0

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from apidex.replication.metadata import StoredCatalogue, StoredState
+from apidex.replication.metadata import REJECT, StoredCatalogue, StoredState
 from apidex.replication.reconcile import Adopt, Confirm, Drop, Keep, Local, Publish, Relabel, Reset, reconcile
 from apidex.replication.validators import Validators
 from conftest import ROOT
@@ -27,6 +27,7 @@ LATER = "was validated later than the local one"
 EARLIER = "was validated earlier than the local one"
 PARTIAL = "has less than `APIDEX_MIN_ENTRIES_RATIO` of our entries, comes from the same source, and its size was never checked"
 UNREADABLE = "cannot be read (truncated, too large, wrong digest or size, other version, other type)"
+TAKEN_BACK = "is one that an operator took back"
 MALFORMED = "has a metadata hash that Apidex did not write"
 
 
@@ -36,6 +37,10 @@ def same(**labels) -> StoredCatalogue:
 
 def unreadable(stored: StoredCatalogue) -> StoredState:
     return StoredState(NOW, stored, unreadable="damaged")
+
+
+def rejecting(digest: str, **labels) -> StoredState:
+    return StoredState(NOW, replace(THEIRS, **labels), override=REJECT + digest)
 
 
 TABLE = [
@@ -65,6 +70,10 @@ TABLE = [
     (UNREADABLE, "", HAVING, unreadable(THEIRS), Drop(THEIRS, "damaged")),
     (UNREADABLE, "and was dropped once", replace(HAVING, dropped=THEIRS.version), unreadable(THEIRS), Keep()),
     (UNREADABLE, "after another one", replace(HAVING, dropped=OURS.version), unreadable(THEIRS), Drop(THEIRS, "damaged")),
+    (TAKEN_BACK, "", HAVING, rejecting("theirs"), Drop(THEIRS)),
+    (TAKEN_BACK, "and ours is the starter catalogue", STARTING, rejecting("theirs"), Keep()),
+    (TAKEN_BACK, "and is ours", replace(HAVING, catalogue=THEIRS), rejecting("theirs"), Keep()),
+    (EARLIER, "and ours was taken back", HAVING, rejecting("ours", validated_at=8_000), Adopt(60)),
     (MALFORMED, "", HAVING, StoredState(NOW, None, malformed=True), Reset()),
     (MALFORMED, "and ours is the starter catalogue", STARTING, StoredState(NOW, None, malformed=True), Reset()),
 ]  # fmt: skip

@@ -20,6 +20,7 @@ from apidex.errors import CodecError, StoreError, UpstreamError
 from apidex.indexing.builder import from_payload, from_upstream
 from apidex.replication.activation import Activation
 from apidex.replication.freshness import FreshnessPolicy
+from apidex.replication.guard import Guard
 from apidex.replication.refresher import Refresher
 from apidex.replication.upstream import Fetched, NotModified
 from apidex.replication.validators import Validators
@@ -316,7 +317,7 @@ class WatchedRefresher(Refresher):
             replace(STARTER, validated_at=replica.clock.steady() - 10_000),
             build=from_upstream,
             policy=POLICY,
-            min_entries_ratio=0.5,
+            guard=Guard(0.5),
             max_bytes=10**6,
             clock=replica.clock,
             random=replica.world.random,

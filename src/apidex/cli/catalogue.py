@@ -10,6 +10,7 @@ import msgspec
 from apidex.catalogue.formats import Parsed
 from apidex.catalogue.formats.lint import LintReport, Suspicion, suspicions
 from apidex.catalogue.formats.report import RowIssue
+from apidex.cli import override
 from apidex.cli.output import print_line, print_table
 from apidex.cli.source import fetch, read, upstream_of
 from apidex.errors import CatalogueError
@@ -21,7 +22,10 @@ def run(options: Namespace, settings: Settings) -> int:
     """Fetch, read, and print the report. Return 1 if rows were rejected.
 
     Raises UpstreamError, or CatalogueError when a replica would refuse the list; the rejected rows are printed before that.
+    Where an operator's demand stands in place of the list, as `override.run`.
     """
+    if options.place in override.DEMANDS:
+        return override.run(options.place)
     if options.place == "-":
         body, source = sys.stdin.buffer.read(), "-"
     else:

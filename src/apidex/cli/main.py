@@ -138,7 +138,10 @@ def _add_changes_arguments(parser: ArgumentParser) -> None:
 
 
 def _add_catalogue_arguments(parser: ArgumentParser) -> None:
-    about = "the list to read, - for standard input; without it, the upstream's"
+    about = (
+        "the list to read, - for standard input; without it, the upstream's. Or what all replicas that share a Redis are to do: "
+        "accept the next catalogue whatever their guards say, or rollback to the one before"
+    )
     parser.add_argument("place", metavar="FILE-OR-URL", nargs="?", help=about)
     parser.add_argument("--json", action="store_true", help="print the whole report as JSON")
 

@@ -19,6 +19,9 @@ _PROVEN_FOR = 86_400.0
 
 T = TypeVar("T")
 
+Check = Callable[[IndexedCatalogue], Awaitable[bool]]
+"""`Guard.check`, with what to compare an answer with."""
+
 Fetch = Callable[[], Awaitable[Snapshot | FetchFailure]]
 """`Fetcher.fetch`, for those that do not choose its arguments."""
 
@@ -46,13 +49,11 @@ class Fetcher:
     Only validators that this replica got from the upstream with the very catalogue are sent, for a day and until a fetch fails:
     with those that others put into Redis, a forged catalogue could be confirmed for ever.
 
-    *build* makes a catalogue of the answer's bytes, or raises CatalogueError. *min_entries_ratio* is the share of its entries
-    that the catalogue must keep from one answer to the next.
+    *build* makes a catalogue of the answer's bytes, or raises CatalogueError.
     """
 
     upstream: Upstream
     build: Callable[[bytes | bytearray], IndexedCatalogue]
-    min_entries_ratio: float
     clock: Clock
     offload: Offload
     stats: RefreshStats
@@ -62,7 +63,7 @@ class Fetcher:
         self,
         current: Snapshot,
         stamp: int,
-        entries_before: Callable[[], int],
+        check: Check,
         *,
         poll: Callable[[], Awaitable[None]],
         pause: Callable[[], float],
@@ -70,9 +71,9 @@ class Fetcher:
         """Return what the upstream has: *current* with its validation, or another snapshot under *stamp*.
 
         The polls continue meanwhile, since an upstream that hangs must not keep a replica from what the others have. *poll* is
-        called after each *pause*. *entries_before* is called when the answer is there; 0 if unknown.
+        called after each *pause*. *check* raises CatalogueError for an answer that is held back.
         """
-        fetching = asyncio.create_task(self._fetch(current, stamp, entries_before))
+        fetching = asyncio.create_task(self._fetch(current, stamp, check))
         try:
             while not (await asyncio.wait({fetching}, timeout=pause()))[0]:
                 await poll()
@@ -82,10 +83,10 @@ class Fetcher:
             with contextlib.suppress(asyncio.CancelledError):
                 await fetching
 
-    async def _fetch(self, current: Snapshot, stamp: int, entries_before: Callable[[], int]) -> Snapshot | FetchFailure:
+    async def _fetch(self, current: Snapshot, stamp: int, check: Check) -> Snapshot | FetchFailure:
         proof, self._proof = self._proof, None  # after a failure, which the condition may have caused, there is none
         try:
-            outcome, found = await self._fetch_checked(current, stamp, entries_before, self._validators(current, proof))
+            outcome, found = await self._fetch_checked(current, stamp, check, self._validators(current, proof))
         except UpstreamError as error:
             return FetchFailure("failed", error.reason, str(error), error.retry_after, error.public)
         except CatalogueError as error:
@@ -110,7 +111,7 @@ class Fetcher:
         return proof.validators if self.clock.steady() - proof.at < _PROVEN_FOR else NO_VALIDATORS
 
     async def _fetch_checked(
-        self, current: Snapshot, stamp: int, entries_before: Callable[[], int], validators: Validators
+        self, current: Snapshot, stamp: int, check: Check, validators: Validators
     ) -> tuple[FetchOutcome, Snapshot]:
         # Stamp and moment are those before the request: a replica that is paused during it has nothing newer to offer than one
         # that asks later.
@@ -122,14 +123,8 @@ class Fetcher:
         building = self.clock.steady()
         built = await self.offload(self.build, answer.body)
         took = self.clock.steady() - building
-        before, validators = entries_before(), answer.validators
-        self._check_size(len(built.parsed.catalogue), before)
+        validators, size_checked = answer.validators, await check(built)
         if built.parsed.catalogue.digest == current.catalogue.digest and current.source == source:
             return "unchanged", replace(confirmed, report=built.parsed.report, validators=validators)
-        labels = {"validators": validators, "size_checked": before > 0, "build_seconds": took}
+        labels = {"validators": validators, "size_checked": size_checked, "build_seconds": took}
         return "changed", Snapshot.of(built, stamp, source, began, **labels)
-
-    def _check_size(self, entries: int, before: int) -> None:
-        if entries < before * self.min_entries_ratio:
-            share = f"{self.min_entries_ratio:.0%}"
-            raise CatalogueError("shrunk", f"it has {entries} entries, {before} before; at least {share} must remain")

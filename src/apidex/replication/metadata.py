@@ -91,7 +91,7 @@ class StoredState:
     @property
     def rejected(self) -> str:
         """The digest that an operator rejects; empty for none."""
-        return self.override.removeprefix(REJECT) if self.override.startswith(REJECT) else ""
+        return rejected_by(self.override)
 
     @property
     def version(self) -> str:
@@ -144,6 +144,11 @@ def decode_override(text: bytes, milliseconds_left: int) -> str:
     is_possible = 0 < milliseconds_left <= milliseconds(OVERRIDE_FOR.total_seconds())
     demand = text.decode("ascii", "replace")
     return demand if is_possible and _OVERRIDE.fullmatch(demand) else ""
+
+
+def rejected_by(override: str) -> str:
+    """Return the digest that an operator's *override* rejects; empty for none."""
+    return override.removeprefix(REJECT) if override.startswith(REJECT) else ""
 
 
 def newest_possible_stamp(now: float) -> int:

@@ -93,12 +93,14 @@ def reconcile(local: Local, state: StoredState) -> Action:
         return Keep() if local.provisional else Publish(ours.stamp, ours.validated_at, expected=None)
     if state.unreadable:
         return Keep() if stored.version == local.dropped else Drop(stored, state.unreadable)
+    if stored.digest == state.rejected:  # published by a replica that does not know of the operator's demand
+        return Keep() if local.provisional or ours.digest == stored.digest else Drop(stored)
     if stored.digest == ours.digest:
         if local.provisional:  # what a copy says of its validation counts less than what Redis says
             ours = replace(ours, validated_at=stored.validated_at)
         return _same_content(ours, stored, state.now)
     adopt = Adopt(newer_stamp(stored.stamp, ours.stamp, local.newest_stamp))
-    if local.provisional or _is_partial(ours, stored, local.min_entries_ratio):
+    if local.provisional or ours.digest == state.rejected or _is_partial(ours, stored, local.min_entries_ratio):
         return adopt
     if _is_partial(stored, ours, local.min_entries_ratio):
         return Drop(stored)

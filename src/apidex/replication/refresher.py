@@ -22,6 +22,7 @@ from apidex.replication.clock import Clock
 from apidex.replication.fetcher import Fetcher, Offload
 from apidex.replication.fleet import FleetRefresh
 from apidex.replication.freshness import FreshnessPolicy, State
+from apidex.replication.guard import Guard
 from apidex.replication.last_good import LastGood, LastGoodCopy
 from apidex.replication.reconcile import newer_stamp
 from apidex.replication.reconciler import Reconciler
@@ -38,8 +39,7 @@ from apidex.replication.upstream import Upstream
 class Refresher:
     """Keeps *activation* as fresh as the upstream allows, and the same as everywhere in the fleet.
 
-    *build* and *min_entries_ratio* are as in `Fetcher`, *max_bytes* as in `SharedCatalogue`. *last_good* is the
-    copy on disk, if there is a place for one.
+    *build* is as in `Fetcher`, *max_bytes* as in `SharedCatalogue`. *last_good* is the copy on disk, if there is a place for one.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Refresher:
         *,
         build: Callable[[bytes | bytearray], IndexedCatalogue],
         policy: FreshnessPolicy,
-        min_entries_ratio: float,
+        guard: Guard,
         max_bytes: int,
         clock: Clock,
         random: Random,
@@ -63,11 +63,12 @@ class Refresher:
         self.supervision = Supervision(policy.poll, clock, random)
         self._schedule = Schedule(policy, clock, random, self.stats)
         self._shared = SharedCatalogue(store, self.stats, self._schedule, clock, offload, max_bytes, starter.stamp)
-        self._reconciler = Reconciler(self._shared, self.activation, min_entries_ratio)
-        self._fetcher = Fetcher(upstream, build, min_entries_ratio, clock, offload, self.stats)
+        self._reconciler = Reconciler(self._shared, self.activation, guard.min_entries_ratio)
+        self._fetcher = Fetcher(upstream, build, clock, offload, self.stats)
         self._with_fleet = FleetRefresh(self._reconciler, self._schedule, self._fetch, random)
         self._standalone = StandaloneRefresh(self._reconciler, self._schedule, self._fetch)
         self._last_good = LastGood(last_good, clock, offload, self.stats)
+        self._guard, self._offload = guard, offload
         self._redis_failures = 0  # consecutive turns
         self._first_load_done = asyncio.Event()
 
@@ -142,8 +143,7 @@ class Refresher:
     async def _fetch(self) -> Snapshot | FetchFailure:
         """Ask the upstream. What it sends is wanted, whatever the polls find meanwhile."""
         latest, stamp = self.activation.latest, self._shared.new_stamp()
-        poll = self._poll_meanwhile
-        return await self._fetcher.fetch(latest, stamp, self._entries_before, poll=poll, pause=self._pause)
+        return await self._fetcher.fetch(latest, stamp, self._check, poll=self._poll_meanwhile, pause=self._pause)
 
     async def _poll_meanwhile(self) -> None:
         self.supervision.goes_on()
@@ -152,7 +152,8 @@ class Refresher:
         except StoreError as error:
             self._reconciler.redis_failed(error)
 
-    def _entries_before(self) -> int:
-        """Return how many entries the upstream had; 0 if unknown. Only a catalogue counts that this replica has read."""
+    async def _check(self, built: IndexedCatalogue) -> bool:
+        """As `Guard.check`: compare with the latest catalogue, which this replica has read, if it is from the same source."""
         latest = self.activation.latest
-        return len(latest.catalogue) if latest.source == self.upstream.source else 0
+        before = latest if latest.source == self.upstream.source else None
+        return await self._offload(self._guard.check, built, before, self._shared.override)

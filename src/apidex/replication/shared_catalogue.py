@@ -20,8 +20,8 @@ class SharedCatalogue:
     """Reads and writes what is in *store*. Every coroutine raises StoreError.
 
     *max_bytes* bounds what a payload may inflate to. *newest_stamp* is the newest stamp seen; *stored* is what was stored at the
-    last poll. *offset* is Redis's clock less the steady one, 0 before the first poll, known to within *offset_width* seconds: as
-    of the poll that was answered fastest, for as long as no later one contradicts it.
+    last poll, *override* what an operator demanded then. *offset* is Redis's clock less the steady one, 0 before the first poll,
+    known to within *offset_width* seconds: as of the poll that was answered fastest, for as long as no later one contradicts it.
     """
 
     store: RedisStore
@@ -32,6 +32,7 @@ class SharedCatalogue:
     max_bytes: int
     newest_stamp: int
     stored: StoredCatalogue | None = None
+    override: str = ""
     offset: float = 0.0
     offset_width: float = 0.0
 
@@ -56,7 +57,7 @@ class SharedCatalogue:
         low, high = state.now - self.clock.steady(), state.now - began
         if high - low < self.offset_width or not low <= self.offset <= high:
             self.offset, self.offset_width = (low + high) / 2, high - low
-        self.stored = state.catalogue
+        self.stored, self.override = state.catalogue, state.override
         if state.catalogue is not None:
             self.newest_stamp = max(self.newest_stamp, state.catalogue.stamp)
         self.schedule.retry_at = state.retry_at - self.offset if state.retry_at else 0.0

@@ -1,0 +1,88 @@
+"""Which answers of the upstream are held back, since they differ much from the catalogue before. Pure.
+
+What is held back is refused: the catalogue before stays, and is marked as stale in time. Nothing is lost that cannot be fetched
+again, while a wrong fact that was adopted is in answers and caches everywhere.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Never
+
+from apidex.errors import CatalogueError, CatalogueReason
+from apidex.indexing.builder import IndexedCatalogue
+from apidex.replication.metadata import ACCEPT, rejected_by
+from apidex.replication.snapshot import Snapshot
+from apidex.search.filters import FILTERS, FacetIndex
+
+_FEW = 20
+"""Changes of so many entries or rows may have any share: small lists change much."""
+
+_ACCEPT = "to let it in: apidex catalogue accept"
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """The shares beyond which an answer is held back, beside the catalogue before.
+
+    It must keep *min_entries_ratio* of the entries, and have at most *max_entries_ratio*. At most *max_rejected_ratio* more of
+    its rows may be rejected. No value of a field may rise to more than *max_value_ratio* of the entries, by a tenth at least.
+    """
+
+    min_entries_ratio: float
+    max_entries_ratio: float = 1.5
+    max_rejected_ratio: float = 0.1
+    max_value_ratio: float = 0.9
+
+    def check(self, built: IndexedCatalogue, before: Snapshot | None, override: str) -> bool:
+        """Raise CatalogueError for what is held back; return whether its size is known to be right.
+
+        *before* is None for the first answer. *override* is an operator's, as in `StoredState`.
+        """
+        if rejected_by(override) == built.parsed.catalogue.digest:
+            _refuse("rolled_back", "an operator has taken it back")
+        if override == ACCEPT:
+            return True
+        if before is None:
+            return False
+        self._check_size(len(built.parsed.catalogue), len(before.catalogue))
+        self._check_rejected(built, before)
+        self._check_values(built.search.facets, before.search.facets)
+        return True
+
+    def _check_size(self, entries: int, before: int) -> None:
+        has = f"it has {entries} entries, {before} before"
+        if entries < before * self.min_entries_ratio:
+            _refuse("shrunk", f"{has}; at least {self.min_entries_ratio:.0%} must remain; {_ACCEPT}")
+        if entries > before * self.max_entries_ratio and entries - before > _FEW:
+            _refuse("grown", f"{has}; at most {self.max_entries_ratio:.0%} are taken; {_ACCEPT}")
+
+    def _check_rejected(self, built: IndexedCatalogue, before: Snapshot) -> None:
+        report, rejected = built.parsed.report, built.parsed.report.rejected.total
+        expected = report.rows * before.report.rejected.total / max(1, before.report.rows)
+        if rejected - expected > max(_FEW, report.rows * self.max_rejected_ratio):
+            first = report.rejected.first[0]
+            rows = f"{rejected} of {report.rows} rows cannot be read, {before.report.rejected.total} before"
+            _refuse("rejected", f"{rows}; the first is row {first.row}: {first.reason}; {_ACCEPT}")
+
+    def _check_values(self, now: FacetIndex, before: FacetIndex) -> None:
+        entries, entries_before = len(now.key_numbers), len(before.key_numbers)
+        counts_before = _counts(before)
+        for (name, value), count in _counts(now).items():
+            share, share_before = count / entries, counts_before[name, value] / entries_before
+            risen = (share - share_before) * entries
+            if share > self.max_value_ratio and risen > max(_FEW, entries / 10):
+                shares = f"{share:.0%} of the entries have {value!r} as {name}, {share_before:.0%} before"
+                _refuse("facts", f"{shares}; {_ACCEPT}")
+
+
+def _counts(facets: FacetIndex) -> "Counter[tuple[str, str]]":
+    """How many entries have which value of which filter."""
+    counts = Counter[tuple[str, str]]()
+    for number, count in facets.key_counts.items():
+        for each in zip(FILTERS, facets.keys[number], strict=True):
+            counts[each] += count
+    return counts
+
+
+def _refuse(reason: CatalogueReason, text: str) -> Never:
+    raise CatalogueError(reason, text)

@@ -1,0 +1,191 @@
+"""Answers that differ much from the catalogue before are held back; an operator lets them in, or takes back what was let in."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import msgspec
+import pytest
+
+from apidex.errors import CatalogueError
+from apidex.indexing.builder import from_upstream
+from apidex.replication.guard import Guard
+from apidex.replication.metadata import ACCEPT, REJECT
+from apidex.replication.snapshot import Snapshot
+from fakes import FakeClock, FakeRedis, FakeUpstream, entry
+from refreshers import HOUR, refresher_of
+
+GUARD = Guard(0.5)
+LEAD = 6
+
+
+def answer(count: int, rejected: int = 0, **facts) -> bytes:
+    """An upstream's answer of *count* rows, of which some are *rejected*. Each fact has two values, half of the entries each."""
+    usual = {"auth": ("", "apiKey"), "cors": ("yes", "unknown"), "https": (True, False)}
+    rows = [
+        {} if number < rejected else entry(f"name {number}", **{name: facts.get(name, usual[name][number % 2]) for name in usual})
+        for number in range(count)
+    ]  # fmt: skip
+    return msgspec.json.encode({"count": count, "entries": rows})
+
+
+def held_back(before: bytes, now: bytes, guard: Guard = GUARD, override: str = "") -> str:
+    """The reason why *now* is held back; empty where it is not."""
+    try:
+        guard.check(from_upstream(now), Snapshot.of(from_upstream(before), 1, "", 0.0), override)
+    except CatalogueError as error:
+        return error.reason if "apidex catalogue accept" in str(error) else f"{error} names no way out"
+    return ""
+
+
+USUAL = answer(200)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "reason"),
+    [
+        pytest.param(USUAL, USUAL, "", id="nothing is new"),
+        pytest.param(USUAL, answer(100), "", id="half is left"),
+        pytest.param(USUAL, answer(99), "shrunk", id="less than half is left"),
+        pytest.param(USUAL, answer(300), "", id="half as many again"),
+        pytest.param(USUAL, answer(301), "grown", id="more than that"),
+        pytest.param(answer(5), answer(25), "", id="a small list grows"),
+        pytest.param(USUAL, answer(200, rejected=20), "", id="a tenth of the rows is rejected"),
+        pytest.param(USUAL, answer(240, rejected=25), "rejected", id="more than a tenth of the rows is rejected"),
+        pytest.param(answer(240, rejected=24), answer(240, rejected=25), "", id="rows are rejected as before"),
+        pytest.param(USUAL, answer(200, auth=""), "facts", id="no API wants a key any more"),
+        pytest.param(USUAL, answer(200, https=False), "facts", id="no API has HTTPS any more"),
+        pytest.param(USUAL, answer(200, cors="unknown"), "facts", id="nothing is known of CORS any more"),
+        pytest.param(answer(200, cors="unknown"), USUAL, "", id="CORS became known"),
+        pytest.param(answer(200, auth=""), answer(210, auth=""), "", id="nearly all have the value that they had"),
+        pytest.param(answer(30), answer(30, auth=""), "", id="a small list turns"),
+    ],
+)
+def test_what_is_held_back(before, now, reason):
+    assert held_back(before, now) == reason
+
+
+@pytest.mark.parametrize(
+    ("now", "wider"),
+    [
+        (answer(50), {"min_entries_ratio": 0.25}),
+        (answer(400), {"max_entries_ratio": 2.0}),
+        (answer(200, rejected=60), {"max_rejected_ratio": 1.0}),
+        (answer(200, auth=""), {"max_value_ratio": 1.0}),
+    ],
+)
+def test_the_limits_are_settings_and_an_operator_can_let_anything_in(now, wider):
+    assert held_back(USUAL, now)
+    assert not held_back(USUAL, now, replace(GUARD, **wider))
+    assert not held_back(USUAL, now, override=ACCEPT)
+
+
+def test_a_first_answer_has_nothing_to_be_compared_with():
+    assert GUARD.check(from_upstream(answer(3, auth="")), None, "") is False
+
+
+def test_a_catalogue_that_was_taken_back_is_held_back_whatever_came_before():
+    built = from_upstream(USUAL)
+    with pytest.raises(CatalogueError, match="taken it back"):
+        GUARD.check(built, None, REJECT + built.parsed.catalogue.digest)
+
+
+# --- in a fleet
+
+
+class Fleet:
+    """Two replicas on one Redis, and an upstream that somebody vandalises."""
+
+    def __init__(self) -> None:
+        self.clock, self.upstream = FakeClock(), FakeUpstream()
+        self.redis = FakeRedis(self.clock)
+        self.replicas = [refresher_of(self.upstream, self.clock, self.redis, seed=seed) for seed in range(2)]
+
+    async def passes(self, seconds: float, step: float = 5) -> None:
+        for _ in range(int(seconds / step)):
+            self.clock.passes(step)
+            for replica in self.replicas:
+                await replica.turn()
+
+    async def has(self, *names: str) -> None:
+        """The upstream has other names, and an interval passes."""
+        self.upstream.has(*names)
+        await self.passes(1.2 * HOUR, 60)
+
+    def first_names(self) -> set[str]:
+        return {replica.current.catalogue.names()[0] for replica in self.replicas}
+
+    def refused(self, reason: str) -> int:
+        return sum(replica.stats.failures[reason] for replica in self.replicas)
+
+
+GOOD = [f"good {number}" for number in range(60)]
+DOUBLED = [f"bad {number}" for number in range(120)]
+
+
+@pytest.fixture
+async def fleet() -> Fleet:
+    fleet = Fleet()
+    await fleet.has(*GOOD)
+    assert fleet.first_names() == {"good 0"}
+    return fleet
+
+
+async def test_a_vandalised_list_is_held_back_until_an_operator_lets_it_in(fleet):
+    await fleet.has(*DOUBLED)
+    assert fleet.first_names() == {"good 0"}
+    assert fleet.refused("grown")
+    await fleet.replicas[0].store.accept()
+    await fleet.passes(30)
+    assert fleet.first_names() == {"bad 0"}
+    assert fleet.redis.override == "", "it lets one in, not all that follow"
+    await fleet.has(*GOOD[:30])
+    assert fleet.first_names() == {"bad 0"}
+    assert fleet.refused("shrunk")
+
+
+async def test_a_catalogue_that_was_let_in_is_taken_back_and_stays_out_until_the_override_ends(fleet):
+    await fleet.has(*[f"bad {number}" for number in range(60)])
+    assert fleet.first_names() == {"bad 0"}
+    assert await fleet.replicas[0].store.roll_back(timedelta(seconds=LEAD))
+    await fleet.passes(15)
+    assert fleet.first_names() == {"good 0"}
+    assert len({replica.current.version for replica in fleet.replicas}) == 1
+    await fleet.passes(2 * HOUR, 60)
+    assert fleet.first_names() == {"good 0"}
+    assert fleet.refused("rolled_back")
+    fleet.redis.override = ""
+    await fleet.passes(2 * HOUR, 60)
+    assert fleet.first_names() == {"bad 0"}
+
+
+async def test_the_good_one_comes_back_while_the_bad_one_is_kept_out(fleet):
+    await fleet.has(*[f"bad {number}" for number in range(60)])
+    await fleet.replicas[0].store.roll_back(timedelta(seconds=LEAD))
+    await fleet.has("newer", *GOOD)
+    assert fleet.first_names() == {"newer"}
+
+
+@pytest.mark.parametrize("validated_later", [True, False])
+async def test_a_replica_that_was_away_does_not_bring_back_what_was_taken_back(fleet, validated_later):
+    await fleet.has(*[f"bad {number}" for number in range(60)])
+    away = fleet.replicas.pop()
+    await fleet.replicas[0].store.roll_back(timedelta(seconds=LEAD))
+    await fleet.passes(15)
+    if validated_later:
+        away.activation.accept(replace(away.current, validated_at=fleet.clock.steady()))
+    fleet.replicas.append(away)
+    await fleet.passes(15)
+    assert fleet.first_names() == {"good 0"}
+
+
+async def test_what_was_taken_back_and_is_published_again_is_dropped(fleet):
+    """By a replica of 0.1, which knows nothing of an override."""
+    await fleet.has(*[f"bad {number}" for number in range(60)])
+    bad = fleet.redis.stored, fleet.redis.payload
+    await fleet.replicas[0].store.roll_back(timedelta(seconds=LEAD))
+    await fleet.passes(15)
+    fleet.redis.stored = replace(bad[0], stamp=fleet.redis.stored.stamp + 1, validated_at=fleet.redis.now())
+    fleet.redis.payload = bad[1]
+    await fleet.passes(15)
+    assert fleet.first_names() == {"good 0"}
+    assert fleet.redis.stored.digest == fleet.replicas[0].current.catalogue.digest
