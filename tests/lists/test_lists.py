@@ -1,5 +1,9 @@
 """Lists as their publishers write them: each file here has what a person reads from it."""
 
+import csv
+import html
+import io
+from collections.abc import Callable
 from pathlib import Path
 from time import process_time
 
@@ -215,7 +219,7 @@ def test_a_description_becomes_plain_text(source, text):
     assert plain_text(source) == text
 
 
-words = st.text("aZé木 &.-'!/()1", max_size=12).map(lambda text: " ".join(f"Z{text}".split()))
+words = st.text("aZé木 &.-'!/()1\",;", max_size=12).map(lambda text: " ".join(f"Z{text}".split()))
 facts = st.fixed_dictionaries(
     {
         "Auth": st.sampled_from(["", "apiKey", "OAuth"]),
@@ -234,24 +238,62 @@ columns = {
 }
 
 
+Written = list[list[str]]
+"""The cells of a table, the heads first."""
+
+
+def as_markdown(table: Written) -> str:
+    heads, *rows = table
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [heads, ["---"] * len(heads), *rows])
+
+
+def as_html(table: Written) -> str:
+    cells = [[f"<td>{html.escape(cell)}</td>" for cell in row] for row in table]
+    return "<table>\n" + "\n".join(f"<tr>{''.join(row)}</tr>" for row in cells) + "\n</table>"
+
+
+def as_delimited(delimiter: str) -> Callable[[Written], str]:
+    def write(table: Written) -> str:
+        text = io.StringIO()
+        csv.writer(text, delimiter=delimiter).writerows(table)
+        return text.getvalue()
+
+    return write
+
+
+def as_json(table: Written) -> str:
+    heads, *rows = table
+    return msgspec.json.encode([dict(zip(heads, row, strict=True)) for row in rows]).decode()
+
+
+WRITERS = {
+    "markdown": as_markdown,
+    "html": as_html,
+    "csv": as_delimited(","),
+    "semicolons": as_delimited(";"),
+    "tsv": as_delimited("\t"),
+    "json": as_json,
+}
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
 @given(
     st.lists(st.tuples(words, words, facts), min_size=1, max_size=5),
     st.permutations(list(columns)),
     st.sets(st.sampled_from(list(columns))),
 )
-def test_any_columns_in_any_order_give_what_was_put_in(rows, order, chosen):
+def test_any_columns_in_any_order_give_what_was_put_in(write, rows, order, chosen):
     keys = [key for key in order if key in chosen | {"API"}]
     expected = [
         {"API": name, "Description": text, **fact, "Link": "https://oak.example/", "Category": text}
         for name, text, fact in rows
     ]
     said = {True: "Yes", False: "No", "": "No"}
-    lines = [
-        [columns[key] for key in keys],
-        ["---"] * len(keys),
-        *([said.get(row[key], row[key]) for key in keys] for row in expected),
-    ]
-    read = entries_of("\n".join(f"| {' | '.join(cells)} |" for cells in lines))
+    if len(keys) == 1:
+        keys.append("Link")  # a single column is no CSV
+    read = entries_of(
+        write([[columns[key] for key in keys], *([said.get(row[key], row[key]) for key in keys] for row in expected)])
+    )
     assert [{key: row[key] for key in keys} for row in read] == [{key: row[key] for key in keys} for row in expected]
 
 

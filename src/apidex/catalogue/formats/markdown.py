@@ -99,7 +99,7 @@ def _lines_of_tables(text: str, index: int = 0) -> Iterator[_Line]:
     table, is_table, is_delimiter, is_first = None, False, False, False
     for number, (line, following) in enumerate(pairwise(chain(lines_of(text), ("",))), start=1):
         was_delimiter, is_delimiter = is_delimiter, _is_delimiter(following)
-        if headings.take(line, following):
+        if not line.startswith("|") and headings.take(line, following):
             table, is_table, html.is_open = None, False, False
         elif is_delimiter and (not is_table or Table.of(_texts(_cells(line)))):
             table = Table.of(_texts(_cells(line)), headings.current) if number > index else None
