@@ -1,0 +1,113 @@
+"""Drawings of a run over its time, its faults marked, as SVG that a page can hold."""
+
+import base64
+import io
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("svg")
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from loadtest.analysis import QUANTILES, Analysis, quantiles
+from loadtest.record import RequestRecord
+
+_MATPLOTLIB: Any = {"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9, "svg.hashsalt": "apidex"}
+_FAULT = "#d1495b"
+_COLOURS = [
+    "#30638e",
+    "#66a182",
+    "#edae49",
+    "#8d6a9f",
+    "#00798c",
+    "#b56576",
+    "#6c757d",
+    "#3d5a80",
+    "#98c1d9",
+    "#bc6c25",
+]
+_LEGEND: Any = {"loc": "center left", "bbox_to_anchor": (1, 0.5), "frameon": False, "fontsize": 7}
+
+Drawing = Callable[[Axes, Analysis], None]
+
+
+def svg(draw: Drawing, run: Analysis) -> str:
+    """A drawing over the time of the run, its faults marked, as a data: URL."""
+    with mpl.rc_context(_MATPLOTLIB):
+        figure, axes = plt.subplots(figsize=(10, 2.8), layout="constrained")
+        axes.set_prop_cycle(color=_COLOURS)
+        _mark_faults(axes, run)
+        draw(axes, run)
+        axes.set_xlim(0, run.facts.seconds)
+        axes.set_xlabel("seconds")
+        axes.spines[["top", "right"]].set_visible(False)
+        image = io.BytesIO()
+        figure.savefig(image, format="svg", metadata={"Date": None})
+        plt.close(figure)
+    return "data:image/svg+xml;base64," + base64.b64encode(image.getvalue()).decode()
+
+
+def _mark_faults(axes: Axes, run: Analysis) -> None:
+    """Mark each fault, and name those that have room for a name."""
+    free = 0.0
+    for fault in run.costs:
+        axes.axvspan(fault.began, max(fault.ended, fault.began + 0.2), color=_FAULT, alpha=0.13, linewidth=0)
+        axes.axvline(fault.began, color=_FAULT, linewidth=0.8)
+        if fault.began >= free:
+            axes.text(fault.began, 1.02, fault.what, transform=axes.get_xaxis_transform(), color=_FAULT, size=7)
+            free = fault.began + len(fault.what) * run.facts.seconds / 150
+
+
+def rates(axes: Axes, run: Analysis) -> None:
+    edges = np.arange(0.0, run.facts.seconds + 1.0)
+    replicas = [name for name, _ in Counter(each.replica for each in run.requests if each.replica).most_common()]
+    heights = [
+        np.histogram([each.done for each in run.requests if each.replica == name and not each.failure], edges)[0]
+        for name in replicas
+    ]
+    if heights:
+        axes.stackplot(edges[:-1] + 0.5, heights, labels=replicas, alpha=0.85, linewidth=0)
+    failed = np.histogram([each.done for each in run.failed], edges)[0]
+    if failed.any():
+        axes.bar(edges[:-1] + 0.5, failed, width=1.0, color="black", label="failed")
+    axes.set_ylabel("requests a second")
+    axes.set_ylim(bottom=0)
+    if 0 < len(replicas) <= 8:
+        axes.legend(**_LEGEND)
+
+
+def latency(axes: Axes, run: Analysis) -> None:
+    by_second: dict[int, list[float]] = defaultdict(list)
+    for request in run.requests:
+        by_second[int(request.due)].append(request.latency * 1000)
+    seconds = sorted(by_second)
+    values = [quantiles(by_second[second]) for second in seconds]
+    for name, colour in zip(QUANTILES, ("#98c1d9", "#30638e", "#edae49", _FAULT), strict=True):
+        axes.plot([each + 0.5 for each in seconds], [each[name] for each in values], label=name, color=colour, lw=1.2)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")
+    axes.set_ylabel("milliseconds")
+    axes.legend(**_LEGEND)
+
+
+def versions(axes: Axes, run: Analysis) -> None:
+    stamps = sorted({request.stamp for request in run.requests if request.stamp >= 0})
+    rank = {stamp: place + 1 for place, stamp in enumerate(stamps)}
+    shown: dict[str, list[RequestRecord]] = defaultdict(list)
+    for request in run.requests:
+        if request.stamp >= 0:
+            shown[request.replica].append(request)
+    for place, (_, requests) in enumerate(sorted(shown.items())):
+        ranks = np.array([rank[request.stamp] for request in requests])
+        kept = [*np.flatnonzero(np.diff(ranks, prepend=0)), len(requests) - 1]
+        moments = [requests[each].done for each in kept]
+        axes.step(moments, ranks[kept] + 0.06 * (place % 8), where="post", linewidth=1.2)
+    axes.set_ylabel("n-th version")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
