@@ -73,6 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     reporting = commands.add_parser("report", help="write report.html again from what a run has left in its folder")
     reporting.add_argument("folder", type=Path)
     reporting.set_defaults(act=_report)
+    comparing = commands.add_parser("compare", help="put two runs side by side")
+    comparing.add_argument("folders", nargs=2, type=Path, metavar="FOLDER")
+    comparing.set_defaults(act=_compare)
     running = commands.add_parser("run", help="run scenarios, one after the other")
     running.set_defaults(act=_run)
     add, count, number = running.add_argument, _positive(int), _positive(float)
@@ -119,7 +122,7 @@ def _run(options: argparse.Namespace) -> int:
     except OSError as error:
         raise UnsupportedError(f"the reports cannot be written to {options.output}: {error.strerror}") from None
     _check(options)
-    from loadtest.run import run
+    from loadtest.run import INTERRUPTED, run
 
     given = {name: getattr(options, name) for name in ("up", "edge", "host", "project", "node", "node_down", "node_up")}
     outcomes = []
@@ -130,7 +133,10 @@ def _run(options: argparse.Namespace) -> int:
             folder.mkdir(exist_ok=True)
             load = Load(options.users, options.rate, options.processes, options.shape)
             limits = {"seconds": options.seconds, "requests": options.requests, "allow_remote": options.i_mean_it}
-            outcomes.append(_print(run(scenario, target, folder, load=load, seed=options.seed, **limits), folder))
+            verdict = run(scenario, target, folder, load=load, seed=options.seed, **limits)
+            outcomes.append(_print(verdict, folder))
+            if verdict.stopped_early == INTERRUPTED:
+                raise KeyboardInterrupt
     return max(outcomes)
 
 
@@ -138,6 +144,13 @@ def _report(options: argparse.Namespace) -> int:
     from loadtest.run import report
 
     return _print(report(options.folder), options.folder)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from loadtest.compare import compared
+
+    print(compared(*options.folders), end="")
+    return 0
 
 
 def _print(verdict: Verdict, folder: Path) -> int:

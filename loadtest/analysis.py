@@ -20,6 +20,9 @@ QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 _BIN = 0.5
 """Seconds: which replicas answered is counted for each of these."""
 
+_AT_LEAST = 1.0
+"""Seconds that count as the time of a fault, however soon it was over."""
+
 
 class Share(msgspec.Struct, frozen=True):
     """The part of the answers that a replica gave, with its 95 % confidence interval (Wilson)."""
@@ -32,7 +35,12 @@ class Share(msgspec.Struct, frozen=True):
 
 
 class FaultCost(msgspec.Struct, frozen=True):
-    """What a fault cost: requests that failed until the next one, and seconds until all replicas answered again."""
+    """What a fault cost: requests that failed until the next one, seconds until all replicas answered again, and latency.
+
+    *full_strength_after* is counted from the beginning to the last half second in which a replica did not answer: 0 where none
+    was, None where one was until the next fault. The p99s are in milliseconds, before the fault, in it (until it ended and
+    all replicas answered again, for a second at least) and after it, until the next; None where no request was due.
+    """
 
     kind: str
     what: str
@@ -40,6 +48,9 @@ class FaultCost(msgspec.Struct, frozen=True):
     ended: float
     failed: int
     full_strength_after: float | None
+    p99_before: float | None
+    p99_in: float | None
+    p99_after: float | None
 
 
 @dataclass(frozen=True)
@@ -167,11 +178,26 @@ def _strength(requests: Sequence[RequestRecord], until: float) -> list[int]:
 def _costs(history: RunHistory, requests: Sequence[RequestRecord]) -> Iterator[FaultCost]:
     bins = _strength(requests, history.facts.seconds)
     failed = sorted(request.done for request in requests if request.failure)
+    by_due = sorted(requests, key=_due)
     ends = [*(each.began for each in history.faults[1:]), history.facts.seconds]
+    calm = 0.0
     for each, end in zip(history.faults, ends, strict=False):
         count = bisect_left(failed, end) - bisect_left(failed, each.began)
         after = _full_strength_after(bins, each, end)
-        yield FaultCost(each.fault.kind, str(each.fault), each.began, each.ended, count, after)
+        over = end if after is None else min(end, max(each.ended, each.began + max(after, _AT_LEAST)))
+        p99s = [_p99(by_due, *span) for span in ((calm, each.began), (each.began, over), (over, end))]
+        yield FaultCost(each.fault.kind, str(each.fault), each.began, each.ended, count, after, *p99s)
+        calm = over
+
+
+def _due(request: RequestRecord) -> float:
+    return request.due
+
+
+def _p99(by_due: Sequence[RequestRecord], begin: float, end: float) -> float | None:
+    """Of the requests that were due from *begin* to *end*, in milliseconds."""
+    some = by_due[bisect_left(by_due, begin, key=_due) : bisect_left(by_due, end, key=_due)]
+    return latencies(some)["p99"] if some else None
 
 
 def _full_strength_after(bins: Sequence[int], record: FaultRecord, end: float) -> float | None:

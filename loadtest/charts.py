@@ -19,7 +19,8 @@ from loadtest.analysis import QUANTILES, Analysis, quantiles
 from loadtest.record import RequestRecord
 
 _MATPLOTLIB: Any = {"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9, "svg.hashsalt": "apidex"}
-_FAULT = "#d1495b"
+_FAULT, _RECOVERED, _FAILED = "#d1495b", "#1a7f37", "#b00020"
+_MOST_NAMED = 10
 _COLOURS = [
     "#30638e",
     "#66a182",
@@ -32,36 +33,61 @@ _COLOURS = [
     "#98c1d9",
     "#bc6c25",
 ]
-_LEGEND: Any = {"loc": "center left", "bbox_to_anchor": (1, 0.5), "frameon": False, "fontsize": 7}
-
 Drawing = Callable[[Axes, Analysis], None]
 
+_WIDE, _NARROW = (10, 2.8), (4.2, 3.4)
+"""Inches: for a page, and for a telephone, where letters would be too small to read."""
 
-def svg(draw: Drawing, run: Analysis) -> str:
-    """A drawing over the time of the run, its faults marked, as a data: URL."""
+
+def picture(title: str, draw: Drawing, run: Analysis) -> str:
+    """A figure for a page of any width: what *draw* draws over the time of the run, its faults marked."""
+    return (
+        f"<figure><picture><source media='(max-width:40rem)' srcset='{_svg(draw, run, _NARROW)}'>"
+        f"<img alt='{title} over time, faults marked' src='{_svg(draw, run, _WIDE)}'></picture></figure>"
+    )
+
+
+def _svg(draw: Drawing, run: Analysis, size: tuple[float, float]) -> str:
+    """A data: URL."""
     with mpl.rc_context(_MATPLOTLIB):
-        figure, axes = plt.subplots(figsize=(10, 2.8), layout="constrained")
+        figure, axes = plt.subplots(figsize=size, layout="constrained")
         axes.set_prop_cycle(color=_COLOURS)
         _mark_faults(axes, run)
         draw(axes, run)
         axes.set_xlim(0, run.facts.seconds)
         axes.set_xlabel("seconds")
         axes.spines[["top", "right"]].set_visible(False)
+        _name_lines(axes, below=size == _NARROW)
         image = io.BytesIO()
         figure.savefig(image, format="svg", metadata={"Date": None})
         plt.close(figure)
     return "data:image/svg+xml;base64," + base64.b64encode(image.getvalue()).decode()
 
 
+def _name_lines(axes: Axes, *, below: bool) -> None:
+    """A legend beside the drawing, or below it, where not too many lines have a name."""
+    if not 0 < len(axes.get_legend_handles_labels()[1]) <= _MOST_NAMED:
+        return
+    if below:
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2, frameon=False, fontsize=7)
+    else:
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=7)
+
+
 def _mark_faults(axes: Axes, run: Analysis) -> None:
-    """Mark each fault, and name those that have room for a name."""
-    free = 0.0
+    """Mark each fault, and when all replicas answered again; name those faults that have room for a name."""
+    free, again_named, width = 0.0, False, axes.get_figure().get_figwidth()  # type: ignore[union-attr]
     for fault in run.costs:
         axes.axvspan(fault.began, max(fault.ended, fault.began + 0.2), color=_FAULT, alpha=0.13, linewidth=0)
         axes.axvline(fault.began, color=_FAULT, linewidth=0.8)
+        if fault.full_strength_after:
+            again = fault.began + fault.full_strength_after
+            label = "" if again_named else "all answered again"
+            axes.axvline(again, color=_RECOVERED, linewidth=1.0, linestyle=":", label=label)
+            again_named = True
         if fault.began >= free:
             axes.text(fault.began, 1.02, fault.what, transform=axes.get_xaxis_transform(), color=_FAULT, size=7)
-            free = fault.began + len(fault.what) * run.facts.seconds / 150
+            free = fault.began + len(fault.what) * run.facts.seconds / (15 * width)
 
 
 def rates(axes: Axes, run: Analysis) -> None:
@@ -73,13 +99,24 @@ def rates(axes: Axes, run: Analysis) -> None:
     ]
     if heights:
         axes.stackplot(edges[:-1] + 0.5, heights, labels=replicas, alpha=0.85, linewidth=0)
-    failed = np.histogram([each.done for each in run.failed], edges)[0]
-    if failed.any():
-        axes.bar(edges[:-1] + 0.5, failed, width=1.0, color="black", label="failed")
     axes.set_ylabel("requests a second")
     axes.set_ylim(bottom=0)
-    if 0 < len(replicas) <= 8:
-        axes.legend(**_LEGEND)
+    _mark_failures(axes, np.histogram([each.done for each in run.failed], edges)[0], edges)
+
+
+def _mark_failures(axes: Axes, failed: "np.ndarray[Any, Any]", edges: "np.ndarray[Any, Any]") -> None:
+    """A mark for each second in which a request failed, as high as the chart: one of thousands would not be seen in an area."""
+    seconds = np.flatnonzero(failed)
+    if not len(seconds):
+        return
+    across = axes.get_xaxis_transform()
+    moments = edges[:-1][seconds] + 0.5
+    axes.vlines(moments, 0, 1, transform=across, color=_FAILED, linewidth=1.0)
+    axes.plot(
+        moments, [0.97] * len(moments), "v", transform=across, color=_FAILED, ms=6, label=f"{failed.sum()} failed"
+    )
+    for second in sorted(seconds, key=lambda each: -failed[each])[:3]:
+        axes.text(edges[second] + 1, 0.9, f" {failed[second]}", transform=across, color=_FAILED, size=9, weight="bold")
 
 
 def latency(axes: Axes, run: Analysis) -> None:
@@ -94,7 +131,6 @@ def latency(axes: Axes, run: Analysis) -> None:
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("")
     axes.set_ylabel("milliseconds")
-    axes.legend(**_LEGEND)
 
 
 def versions(axes: Axes, run: Analysis) -> None:

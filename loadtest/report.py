@@ -1,27 +1,34 @@
-"""A verdict as one page that loads nothing: what was broken, when, and what it cost."""
+"""A verdict as one page that loads nothing: what was broken, when, what it cost, and what did not hold. The rest folds away."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from loadtest.analysis import QUANTILES, Analysis, FaultCost, Share
-from loadtest.charts import Drawing, latency, rates, svg, versions
+from loadtest.analysis import QUANTILES, Analysis, FaultCost, Share, counted
+from loadtest.charts import Drawing, latency, picture, rates, versions
 from loadtest.checks import CheckResult
 from loadtest.verdict import Verdict
+
+_MOST_FAULTS = 4
+"""More are told by kind: the first screen has room for so many."""
 
 _STYLE = """
 :root{color-scheme:light dark;--soft:#8884;--good:#1a7f37;--bad:#c62828;--void:#9a6700}
 @media(prefers-color-scheme:dark){:root{--good:#4ac26b;--bad:#ff7b72;--void:#d4a72c}}
-body{font:16px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem}
-h1{font-size:1.6rem;margin:.2rem 0} h2{margin-top:2rem;font-size:1.15rem}
+body{font:16px/1.5 system-ui,sans-serif;max-width:64rem;margin:1rem auto;padding:0 1rem}
+h1{font-size:1.6rem;margin:.2rem 0} h2{margin:1.2rem 0 .3rem;font-size:1.15rem}
 .verdict{border-left:.5rem solid;padding:.4rem 1rem;font-size:1.25rem}
 .good{color:var(--good)} .bad{color:var(--bad)} .void{color:var(--void)}
 .verdict.good,.verdict.bad,.verdict.void{border-color:currentColor}
+.wide{overflow-x:auto}
+summary{cursor:pointer;font-weight:600;margin:1rem 0 .3rem}
 table{border-collapse:collapse;width:100%;margin:.5rem 0;font-size:.93rem}
 td,th{text-align:left;vertical-align:top;border-bottom:1px solid var(--soft);padding:.3rem .5rem}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-figure{margin:1rem 0;background:#fff;border-radius:.4rem;padding:.4rem} img{width:100%;display:block}
+td.n,th.n{text-align:right} td.n{font-variant-numeric:tabular-nums;white-space:nowrap}
+figure{margin:.5rem 0;background:#fff;border-radius:.4rem;padding:.4rem} img{width:100%;display:block}
 code{font-family:ui-monospace,monospace;font-size:.9em}
+@media(max-width:40rem){body{font-size:15px;padding:0 .6rem}td,th{padding:.3rem .25rem;font-size:.8rem}}
+@media(max-width:40rem){.verdict{font-size:1.1rem;padding:.3rem .7rem}}
 footer{margin-top:2rem;font-size:.85rem;opacity:.75}
 """
 
@@ -30,13 +37,29 @@ def page(verdict: Verdict, run: Analysis) -> str:
     """The report on *verdict*, which *run* came to."""
     outcome = "void" if verdict.void else "good" if verdict.passed else "bad"
     title = f"{escape(run.facts.scenario)} on {escape(run.facts.target)}"
+    failed = [check for check in verdict.checks if not check.passed]
+    held = [check for check in verdict.checks if check.passed]
     return (
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        "<!doctype html><html lang=en><meta charset=utf-8>"
+        "<meta name=viewport content='width=device-width,initial-scale=1'>"
         f"<title>{title}: {escape(verdict.summary.partition('.')[0])}</title>"
         f"<style>{_STYLE}</style><main><h1>{title}</h1><p class='verdict {outcome}'>{escape(verdict.summary)}</p>"
-        f"{_checks(verdict.checks)}{_figures(run)}{_faults(verdict.faults)}{_shares(verdict.shares)}"
-        f"{_latencies(verdict)}{_failures(run)}{_foot(verdict, run)}</main></html>"
+        f"{_checks('What did not hold', failed)}{_faults(verdict.faults)}"
+        f"{_figure('Requests a second, by replica', rates, run)}{_failures(run)}"
+        f"{_folded(counted(len(held), 'check') + ' that held', _checks('', held))}"
+        f"{_figure('Latency from the intended start', latency, run)}{_latencies(verdict)}"
+        f"{_folded('Who answered', _shares(verdict.shares))}"
+        f"{_folded('Versions', _figure('The catalogue’s version on each replica', versions, run))}"
+        f"{_foot(verdict, run)}</main></html>"
     )
+
+
+def _folded(title: str, content: str) -> str:
+    return f"<details><summary>{escape(title)}</summary>{content}</details>" if content else ""
+
+
+def _figure(title: str, draw: Drawing, run: Analysis) -> str:
+    return f"<h2>{title}</h2>{picture(title, draw, run)}"
 
 
 def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -46,40 +69,51 @@ def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]])
         "".join(f"<{tag}{kind}>{escape(str(cell))}" for kind, cell in zip(kinds, cells, strict=True))
         for tag, cells in [("th", [column.removeprefix("#") for column in columns]), *(("td", row) for row in rows)]
     ]
-    return f"<h2>{escape(title)}</h2><table>{''.join(f'<tr>{line}' for line in lines)}</table>"
+    head = f"<h2>{escape(title)}</h2>" if title else ""
+    return f"{head}<div class=wide><table>{''.join(f'<tr>{line}' for line in lines)}</table></div>"
 
 
-def _checks(checks: Sequence[CheckResult]) -> str:
-    rows = [("holds" if each.passed else "FAILS", each.name, each.figure, each.bound, each.sentence) for each in checks]
-    table = _table("What had to hold", ("", "Check", "#Measured", "Allowed", "In words"), rows)
-    return table.replace("<td>holds", "<td class=good>holds").replace("<td>FAILS", "<td class=bad>FAILS")
+def _checks(title: str, checks: Sequence[CheckResult]) -> str:
+    rows = [(each.name, each.figure, each.bound, each.sentence) for each in checks]
+    return _table(title, ("Check", "#Measured", "Allowed", "In words"), rows) if rows else ""
 
 
-def _figures(run: Analysis) -> str:
-    drawn: dict[str, Drawing] = {
-        "Requests a second, by replica": rates,
-        "Latency from the intended start": latency,
-        "The catalogue's version on each replica": versions,
-    }
-    return "".join(
-        f"<h2>{title}</h2><figure><img alt='{title} over time, faults marked' src='{svg(draw, run)}'></figure>"
-        for title, draw in drawn.items()
-    )
+_COST = (
+    "#Failed requests",
+    "#p99 before, ms",
+    "#p99 in it",
+    "#p99 after",
+    "#All replicas answered again after",
+)
 
 
 def _faults(costs: Sequence[FaultCost]) -> str:
-    columns = ("#At", "Fault", "#For", "#Failed requests until the next", "#All replicas answered again after")
-    rows = [
-        (f"{each.began:.1f} s", each.what, f"{each.ended - each.began:.1f} s", each.failed, _recovery(each))
-        for each in costs
+    """What each fault cost; where there were many, the worst of each kind, and each of them folded away."""
+    rows = [(f"{each.began:.1f} s", each.what, f"{each.ended - each.began:.1f} s", *_cost([each])) for each in costs]
+    each_fault = _table("What was broken, and what it cost", ("#At", "Fault", "#For", *_COST), rows) if rows else ""
+    if len(costs) <= _MOST_FAULTS:
+        return each_fault
+    kinds = Counter(each.kind for each in costs)
+    worst = [(kind, count, *_cost([each for each in costs if each.kind == kind])) for kind, count in kinds.items()]
+    title = "What was broken, and what it cost: all failures, and the worst of each figure"
+    return _table(title, ("Fault", "#Times", *_COST), worst) + _folded("Each fault", each_fault)
+
+
+def _cost(costs: Sequence[FaultCost]) -> tuple[str | int, ...]:
+    """All of the failures, and the worst of each other figure."""
+    p99s = [
+        max((value for value in values if value is not None), default=None)
+        for values in zip(*((each.p99_before, each.p99_in, each.p99_after) for each in costs), strict=True)
     ]
-    return _table("What was broken, and what it cost", columns, rows) if rows else ""
+    shown = ["–" if value is None else f"{value:.1f}" for value in p99s]
+    return (sum(each.failed for each in costs), *shown, _recovery([each.full_strength_after for each in costs]))
 
 
-def _recovery(cost: FaultCost) -> str:
-    if cost.full_strength_after is None:
+def _recovery(after: Sequence[float | None]) -> str:
+    if any(seconds is None for seconds in after):
         return "not before the next"
-    return f"{cost.full_strength_after:.1f} s" if cost.full_strength_after else "never missing"
+    longest = max(seconds or 0.0 for seconds in after)
+    return f"{longest:.1f} s" if longest else "all answered throughout"
 
 
 def _shares(found: dict[str, list[Share]]) -> str:

@@ -1,6 +1,6 @@
 """One run: Locust's users in processes of their own, a scenario that breaks things, an observer, and the verdict.
 
-Nothing is left behind: Locust is ended and every fault undone, on an interrupt too.
+Nothing is left behind: Locust is ended and every fault undone, on an interrupt too, which leaves a report of what there was.
 """
 
 import sys
@@ -29,6 +29,9 @@ from loadtest.verdict import Verdict, judge
 
 _MISSING = "none, since a replica did not answer"
 
+INTERRUPTED = "it was interrupted"
+"""Why a run stopped early."""
+
 
 def run(
     scenario: Scenario,
@@ -44,8 +47,8 @@ def run(
 ) -> Verdict:
     """Run *scenario* against *target*; its history, rows, verdict and report go into *folder*.
 
-    It lasts *seconds*, or as the scenario has it, and until there were so many *requests*. Raises UnsupportedError where that is
-    impossible, or where the target is not this machine and *allow_remote* is not set.
+    It lasts *seconds*, or as the scenario has it, and until there were so many *requests*, unless it is interrupted. Raises
+    UnsupportedError where that is impossible, or where the target is not this machine and *allow_remote* is not set.
     """
     _check(target, allow_remote)
     poll = _poll(target.host)
@@ -68,7 +71,9 @@ def run(
     )
     history = _record(scenario, target, folder, facts, load or Load(), tell)
     (folder / "history.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(history, requests=[])))
-    return _conclude(history, scenario, folder)
+    verdict = _conclude(history, scenario, folder)
+    _delete_rows(folder)
+    return verdict
 
 
 def report(folder: Path) -> Verdict:
@@ -97,8 +102,7 @@ def _conclude(history: RunHistory, scenario: Scenario, folder: Path) -> Verdict:
 def _record(
     scenario: Scenario, target: Target, folder: Path, facts: RunFacts, load: Load, tell: Callable[[str], None]
 ) -> RunHistory:
-    for rows in folder.glob("rows*.csv"):  # of an earlier run
-        rows.unlink()
+    _delete_rows(folder)  # of an earlier run
     epoch = time.monotonic()
     progress, observer = Progress(folder, epoch, tell), Observer(target.host, epoch)
     with running_locust(target.host, folder, epoch, load, facts.seconds) as locust:
@@ -114,7 +118,7 @@ def _record(
         restarts, usage = target.restarts(), locust.usage()
         with observer.running(), progress.running(), _watched(locust, scenario_run):
             stopped_early = _play(scenario, scenario_run)
-            versions = _final_versions(target, scenario_run, facts.poll)
+            versions = set() if stopped_early == INTERRUPTED else _final_versions(target, scenario_run, facts.poll)
             ended = _ended(restarts, target.restarts())
         last, usage = scenario_run.now(), locust.usage().since(usage)
     # not before Locust has ended: its last requests may get a catalogue that the upstream gave just now
@@ -134,12 +138,20 @@ def _record(
     )
 
 
+def _delete_rows(folder: Path) -> None:
+    """Delete what each process of Locust wrote: `requests.csv` has it all."""
+    for rows in folder.glob("rows*.csv"):
+        rows.unlink()
+
+
 def _play(scenario: Scenario, scenario_run: ScenarioRun) -> str:
-    """Follow the script; the wait that timed out, if one did."""
+    """Follow the script; why it stopped early, if it did."""
     try:
         scenario.script(scenario_run)
     except WaitTimeoutError as error:
         return str(error)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return ""
 
 

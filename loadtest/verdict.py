@@ -11,17 +11,18 @@ from loadtest.history import RunFacts
 from loadtest.record import RequestFailure
 from loadtest.scenarios.scenario import Scenario
 
-VERDICT_VERSION = 3
+VERDICT_VERSION = 4
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """The outcome of one run. It is *void* where the load generator was the bottleneck."""
+    """The outcome of one run. It is *void* where the load generator was the bottleneck, *stopped_early* says why, if it was."""
 
     verdict_version: int = VERDICT_VERSION
     passed: bool
     void: bool
     summary: str
     facts: RunFacts
+    stopped_early: str
     requests: int
     failed: int
     failures: dict[RequestFailure, int]
@@ -47,6 +48,7 @@ def judge(run: Analysis, scenario: Scenario) -> Verdict:
         void=bool(bottleneck(run)),
         summary=_summary(run, passed),
         facts=run.facts,
+        stopped_early=run.history.stopped_early,
         requests=len(run.requests),
         failed=len(run.failed),
         failures=dict(run.failures.most_common()),
@@ -70,8 +72,8 @@ def _summary(run: Analysis, passed: bool) -> str:
     broken = ", ".join(f"{count} × {kind}" for kind, count in faults.most_common()) or "nothing"
     after = [cost.full_strength_after for cost in run.costs]
     longest = max((seconds for seconds in after if seconds is not None), default=0.0)
-    until = f" Full strength after {longest:.1f} s at most." if longest else ""
-    never = " It was not always at full strength again before the next." if None in after else ""
+    until = f" All replicas answered again after {longest:.1f} s at most." if longest else ""
+    never = " Not all replicas answered again before the next." if None in after else ""
     return (
         f"{'Passed' if passed else 'Failed'}. Broken: {broken}. "
         f"Failed: {len(run.failed)} of {counted(len(run.requests), 'request')}.{until}{never}"

@@ -1,8 +1,9 @@
 """How soon a replica that was killed answers again."""
 
 from collections.abc import Iterator
+from math import inf, isinf
 
-from loadtest.analysis import Analysis
+from loadtest.analysis import Analysis, counted
 from loadtest.checks.check import CheckResult
 from loadtest.faults import FaultRecord
 from loadtest.faults.replicas import Kill
@@ -21,13 +22,17 @@ def killed_replicas_answer_again(run: Analysis) -> Iterator[CheckResult]:
     yield CheckResult(
         "seconds until a killed replica answers again",
         slowest <= _RESTART,
-        round(slowest, 1),
+        "never" if isinf(slowest) else round(slowest, 1),
         f"at most {_RESTART:g}",
-        f"{len(killed)} replicas were killed; the slowest answered again after {slowest:.1f} s.",
+        f"{counted(len(killed), 'replica')} killed; {_again(slowest)}.",
     )
     ended, most = run.history.ended, len(killed)
     sentence = f"{most} replicas were killed, and {ended} ended."
     yield CheckResult("replicas that ended", ended <= most, ended, f"at most {most}, those that were killed", sentence)
+
+
+def _again(slowest: float) -> str:
+    return "one did not answer again" if isinf(slowest) else f"the slowest answered again after {slowest:.1f} s"
 
 
 def _victims(run: Analysis, record: FaultRecord) -> set[str]:
@@ -39,4 +44,4 @@ def _victims(run: Analysis, record: FaultRecord) -> set[str]:
 def _first_answer(run: Analysis, record: FaultRecord, victim: str) -> float:
     """Seconds until *victim* answers a request that was sent after the kill; infinite if it never does."""
     answers = (each.done for each in run.requests if each.replica == victim and each.sent > record.ended)
-    return min(answers, default=float("inf")) - record.began
+    return min(answers, default=inf) - record.began

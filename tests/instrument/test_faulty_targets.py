@@ -121,6 +121,10 @@ def test_an_interrupt_undoes_what_is_broken_and_leaves_nothing_running(tmp_path)
     assert process.returncode == 130
     assert "over: Redis hangs" in rest
     assert complaint == "loadtest: interrupted; every fault is undone\n"
+    assert "The scenario stopped early: it was interrupted." in rest
+    folder = tmp_path / "redis-hang-processes"
+    assert "Redis hangs" in (folder / "report.html").read_text()
+    assert not list(folder.glob("rows*.csv"))
     assert left_running(str(tmp_path)) == []
 
 

@@ -22,8 +22,8 @@ from loadtest.load_generator import GeneratorUsage
 from loadtest.observer import Observation
 from loadtest.oracle import Oracle
 from loadtest.ordering import UpstreamHistory, VersionOrder
-from loadtest.record import RequestFailure, RequestRecord, Tail, Writer, read
-from loadtest.run import run
+from loadtest.record import RequestFailure, RequestRecord, Tail, Writer, read, write
+from loadtest.run import report, run
 from loadtest.scenarios import SCENARIOS
 from loadtest.shapes import SHAPES
 from loadtest.system import UnsupportedError
@@ -251,6 +251,58 @@ def test_the_time_to_full_strength(scenario, faults, after):
     assert [cost.full_strength_after for cost in verdict.faults] == after
 
 
+def test_a_fault_costs_latency_until_all_replicas_answer_again():
+    faults = [FaultRecord(Kill("b"), 4.0, 4.1, 2), FaultRecord(Kill("b"), 8.0, 8.1, 2)]
+    slow = [request_at(5.0, 0.5, version="1-a"), request_at(9.9, 0.2, version="1-a")]
+    quiet = [request for request in spread_out if request.replica == "a" or not 4.0 < request.done < 7.0]
+    costs = verdict_on([*quiet, *slow], scenario="crash", faults=faults).faults
+    assert [(cost.p99_before, cost.p99_in, cost.p99_after) for cost in costs] == [
+        (10.0, 500.0, 10.0),
+        (10.0, 10.0, 200.0),
+    ]
+
+
+def written(folder, requests, scenario, **other):
+    """A run's folder, as `loadtest run` leaves it."""
+    facts = msgspec.structs.replace(FACTS, scenario=scenario)
+    folder.mkdir()
+    history = msgspec.structs.replace(HISTORY, facts=facts, **other)
+    (folder / "history.json").write_bytes(msgspec.json.encode(history))
+    write(folder / "requests.csv", sorted(requests, key=lambda request: request.done))
+    report(folder)
+    return folder
+
+
+def test_a_report_begins_with_what_did_not_hold_and_folds_away_what_did(tmp_path):
+    failed = request_at(5.0, failure=RequestFailure.RESET, detail="<reset>")
+    faults = [FaultRecord(Kill("b"), 4.0 + number, 4.1 + number, 2) for number in range(6)]
+    page = (written(tmp_path / "run", [*spread_out, failed], "steady", faults=faults) / "report.html").read_text()
+    shown = [
+        page.index(part) for part in ("What did not hold", "failed requests", "the worst of each figure", "<figure>")
+    ]
+    assert shown == sorted(shown)
+    assert "<details><summary>Each fault</summary>" in page
+    assert page.index("that held</summary>") < page.index("answers whose bytes were not compared")
+    assert "&lt;reset&gt;" in page
+
+
+def test_two_runs_are_compared(tmp_path, capsys):
+    failed = request_at(5.0, failure=RequestFailure.RESET)
+    folders = [
+        written(tmp_path / name, rows, "steady") for name, rows in (("a", spread_out), ("b", [*spread_out, failed]))
+    ]
+    assert main(["compare", *map(str, folders)]) == 0
+    rows = {
+        row[1].strip(): [cell.strip() for cell in row[2:5]]
+        for row in (line.split("|") for line in capsys.readouterr().out.splitlines())
+    }
+    assert rows["failed requests"] == ["0 holds", "1 FAILS", "differs"]
+    assert rows["reset"] == ["0", "1", "+1"]
+    (folders[1] / "verdict.json").write_text("{}")
+    assert main(["compare", *map(str, folders)]) == 2
+    assert "is not a verdict of version" in capsys.readouterr().err
+
+
 def test_a_spread_that_chance_does_not_explain_fails():
     uneven = [msgspec.structs.replace(each, replica="ab"[number % 5 == 0]) for number, each in enumerate(spread_out)]
     assert "spread of new connections" in failed_checks(verdict_on(uneven))
@@ -318,6 +370,7 @@ def loadtest(*arguments: str, **environ: str) -> subprocess.CompletedProcess:
         (["run", "drain-node"], "drain-node cannot be run on processes, only on kubernetes"),
         (["run", "crash", "--rate", "0"], "argument --rate: invalid float (more than 0 is allowed) value: '0'"),
         (["report", "nowhere"], "nowhere holds no run"),
+        (["compare", "nowhere", "elsewhere"], "nowhere holds no verdict"),
     ],
 )
 def test_a_run_that_is_impossible_is_refused_in_a_sentence(tmp_path, arguments, said):
