@@ -16,7 +16,6 @@ from tempfile import TemporaryDirectory
 from threading import Event
 
 from loadtest.bench import honest_clients
-from loadtest.bench.hostile_clients import KINDS, SMALL, WIDE
 from loadtest.bench.process import (
     CLIENT_CORE,
     ServerProcess,
@@ -30,6 +29,7 @@ from loadtest.bench.process import (
     wait_for,
 )
 from loadtest.bench.table import Cell, formatted
+from loadtest.hostile_clients import KINDS, SMALL, WIDE
 from loadtest.system import free_port
 
 SEARCH = "/v1/search?q=weather"
@@ -139,7 +139,7 @@ def _figures(server: ServerProcess, kind: str, seconds: float, patience: float, 
 
 @contextmanager
 def _attackers(kind: str, port: int) -> Iterator[int]:
-    command = [sys.executable, "-m", "loadtest.bench.hostile_clients", kind, str(KINDS[kind].number), str(port)]
+    command = [sys.executable, "-m", "loadtest.hostile_clients", kind, str(KINDS[kind].number), str(port)]
     with subprocess.Popen(pinned(CLIENT_CORE, command)) as process:  # noqa: S603 - this interpreter
         try:
             time.sleep(1)

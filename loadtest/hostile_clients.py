@@ -1,6 +1,6 @@
 """Many clients that cost a server as much as they can, each of one kind. One process, ended by its parent.
 
-    python -m loadtest.bench.hostile_clients KIND COUNT PORT
+    python -m loadtest.hostile_clients KIND COUNT PORT
 
 A client whose connection ends opens another, a second after it opened the last one; ten seconds after where each costs a long
 answer: a thousand of those a second are more than a replica can make, and no matter of connections. Source addresses are
