@@ -11,7 +11,7 @@ from itertools import count
 from urllib.parse import quote
 
 from processes import HANG
-from server.test_protocol_cases import FILES, cases
+from protocol_cases import FILES, cases
 
 _TAKEN = "GET /dog HTTP/1.1\r\nHost: a\r\n\r\n"
 _OPEN = "GET /dog HTTP/1.1\r\nX: "
@@ -39,7 +39,7 @@ HIDDEN = [
 
 def attacks() -> list[bytes]:
     """Every raw case that fits into a proxy's patience, and requests that hide others."""
-    files = [sent for path in FILES for _, sent, _ in cases(path) if 0 < len(sent) < 4096]
+    files = [case.sent for path in FILES for case in cases(path) if 0 < len(case.sent) < 4096]
     return files + HIDDEN * 5
 
 

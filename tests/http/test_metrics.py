@@ -3,6 +3,7 @@
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from apidex.server.timers import ConnectionState
 from conftest import refreshed
 
 
@@ -36,6 +37,16 @@ async def test_requests_are_counted_by_route_and_status(client):
 async def test_no_metric_contains_a_name_that_was_searched(client):
     await client.get("/Secret%20wish")
     assert "Secret" not in (await client.get("/-/metrics")).text
+
+
+async def test_connections_timers_and_load_shedding_have_series_before_anything_happens(client):
+    metrics = await scraped(client)
+    timers = {state.name.lower() for state in ConnectionState} - {"answer"} | {"send", "age"}
+    expected = {("apidex_connections_timed_out_total", timer) for timer in timers}
+    expected |= {("apidex_shed_total", reason) for reason in ("overload", "connections", "unsent")}
+    expected |= {("apidex_connections",), ("apidex_requests_in_flight",), ("apidex_event_loop_lag_seconds",)}
+    found = {key: value for key, value in metrics.items() if key[0] in {name for name, *_ in expected}}
+    assert found == dict.fromkeys(expected, 0)
 
 
 async def test_age_and_state_are_the_same_everywhere(client, app, clock, upstream):

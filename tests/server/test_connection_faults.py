@@ -6,7 +6,6 @@ import weakref
 import pytest
 from structlog.testing import capture_logs
 
-from apidex.server.connection import Connection
 from apidex.server.exchange import Exchange
 from wire import FakeClient, FakeTransport, VirtualLoop, server_of
 
@@ -72,7 +71,7 @@ async def test_a_client_that_has_just_connected_has_one_request_when_a_replica_e
 
 
 async def test_a_fault_of_ours_is_logged_and_is_not_the_clients(app, monkeypatch):
-    monkeypatch.setattr(Connection, "_scope", lambda *_: 1 / 0)
+    monkeypatch.setattr("apidex.server.connection.scope_of", lambda *_: 1 / 0)
     config, state = server_of(app)
     client = FakeClient(config, state, VirtualLoop())
     with capture_logs() as logs:
@@ -109,8 +108,8 @@ async def test_nothing_is_written_behind_a_complete_response():
         def __init__(self) -> None:
             self.calls = []
 
-        def write(self, data: bytes) -> None:
-            self.calls.append(data)
+        def write(self, head: bytes, body: bytes) -> None:
+            self.calls.append(head + body)
 
         async def drained(self) -> None: ...
 

@@ -103,7 +103,7 @@ async def test_damaged_requests_do_no_damage(app, monkeypatch, caplog, request):
 
     monkeypatch.setattr(Connection, "_begin", counted)
     random = Random(request.config.getoption("--seed") or 14)
-    originals = [sent for path in FILES for _, sent, _ in cases(path) if len(sent) < 5000] + MORE
+    originals = [case.sent for path in FILES for case in cases(path) if len(case.sent) < 5000] + MORE
     config, state = server_of(app, keep_alive=1, request_timeout=1)
     loop, objects = VirtualLoop(), []
     for number in range(REQUESTS):

@@ -10,7 +10,7 @@ from wire import FakeClient, VirtualLoop, server_of
 async def test_each_case_is_answered_as_it_says_whatever_the_cut(app, path):
     config, state = server_of(app)
     wrong = []
-    for number, sent, expected in cases(path):
+    for number, sent, expected, _ in cases(path):
         for cut in range(len(sent)) if 0 < len(sent) < 500 else (0, len(sent) // 2):
             client = FakeClient(config, state, VirtualLoop())
             await client.sends(sent[:cut])

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-TIMERS = ("new", "head", "body", "idle", "send", "linger")
+TIMERS = ("new", "head", "body", "idle", "send", "linger", "age")
 SHED_REASONS = ("overload", "connections", "unsent")
 
 

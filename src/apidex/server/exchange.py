@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable
 from http import HTTPStatus
 from typing import Protocol
+from urllib.parse import unquote
 
 from apidex.http.asgi import ASGIApp, Headers, Message, Scope
 from apidex.http.headers import encode_headers
@@ -14,11 +15,36 @@ log = get_logger()
 STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
 
 
+def scope_of(method: bytes, version: str, origin: bytes, headers: Headers, transport: asyncio.BaseTransport) -> Scope:
+    """ASGI's scope of a request, whose target has the *origin* form."""
+    raw_path, _, query = (b"/" if origin == b"*" else origin).partition(b"?")
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": version,
+        "method": method.decode(),
+        "scheme": "http",
+        "root_path": "",
+        "path": unquote(raw_path.decode("ascii")),
+        "raw_path": raw_path,
+        "query_string": query,
+        "headers": headers,
+        "server": _address(transport.get_extra_info("sockname")),
+        "client": _address(transport.get_extra_info("peername")),
+        "state": {},
+    }
+
+
+def _address(name: tuple[str, int] | None) -> tuple[str, int] | None:
+    """Host and port of a socket's *name*; None for a client that has reset the connection meanwhile."""
+    return name and name[:2]
+
+
 class Wire(Protocol):
     """What an exchange writes to: a connection."""
 
-    def write(self, data: bytes, /) -> None:
-        """Write bytes of the response."""
+    def write(self, head: bytes, body: bytes, /) -> None:
+        """Write a part of the response."""
 
     def drained(self) -> Awaitable[None]:
         """Wait until the client has taken most of what was written. Cancelled when it is gone."""
@@ -59,7 +85,7 @@ class Exchange:
         length = b"content-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
         self._is_complete = True
         body = b"" if self._scope["method"] == "HEAD" else body
-        self._wire.write(b"".join((STATUS_LINES[500], self._common, length, body)))
+        self._wire.write(b"".join((STATUS_LINES[500], self._common, length)), body)
         self._wire.finish(is_last=True)
 
     async def _receive(self) -> Message:
@@ -106,7 +132,7 @@ class Exchange:
             self._left -= len(body)
         if self._is_chunked:
             body = (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + (b"0\r\n\r\n" if is_end else b"")
-        self._wire.write(self._head + body if self._head else body)
+        self._wire.write(self._head, body)
         self._head = b""
         if is_end:
             self._is_complete = True

@@ -20,6 +20,7 @@ from typing import Any
 import uvicorn
 
 from apidex.errors import SettingsError
+from apidex.server import socket_buffers
 from apidex.server.config import ServerConfig
 from apidex.server.connection import Connection
 from apidex.server.options import ServerOptions
@@ -67,6 +68,8 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and report it."""
+        for listener in sockets or []:
+            socket_buffers.drop_after(listener, self.config.limits.send_timeout)
         await super().startup(sockets)
         self._on_listening()
 
@@ -127,7 +130,7 @@ class Server(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises SettingsError if *host* and *port* cannot be bound."""
+    """A listening socket, whose connections have bounded buffers. Raises SettingsError if *host* and *port* cannot be bound."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -135,6 +138,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            socket_buffers.bound(listener)  # before clients learn how much they may send
             listener.bind(address)
             listener.listen(BACKLOG)
         except BaseException:

@@ -12,10 +12,10 @@ open for free: an empty line begins no request, and a byte of a head does not be
 | IDLE | request and answer are complete | keep-alive | close |
 | LINGER | the last answer was written | linger | close |
 
-In every state, a client that has not taken what was written has the send timer besides.
+In every state, a client that has not taken what was written has the send timer besides, and the response of a connection that
+is too old says that it is the last one (the timer `age`).
 """
 
-from dataclasses import dataclass
 from enum import Enum, auto
 
 LINGER_SECONDS = 2.0
@@ -36,25 +36,22 @@ class ConnectionState(Enum):
     LINGER = auto()
 
 
-@dataclass(frozen=True, slots=True)
 class Timers:
-    """Seconds: *request* for a whole request, *keep_alive* between two, *send* for a client to take what was written."""
+    """Seconds: *request* for a whole request, *keep_alive* between two, *send* for a client to take what was written.
 
-    request: float
-    keep_alive: float
-    send: float
+    *limits* says how long a connection may stay in each state.
+    """
 
-    def limit(self, state: ConnectionState) -> float:
-        """How long a connection may stay in *state*, in seconds."""
-        if state is ConnectionState.ANSWER:
-            return float("inf")
-        if state is ConnectionState.IDLE:
-            return self.keep_alive
-        return LINGER_SECONDS if state is ConnectionState.LINGER else self.request
-
-    def name(self, state: ConnectionState) -> str:
-        """The word that the timer of *state* is counted under."""
-        return state.name.lower()
+    def __init__(self, request: float, keep_alive: float, send: float) -> None:
+        self.request, self.send = request, send
+        self.limits = {
+            ConnectionState.NEW: request,
+            ConnectionState.HEAD: request,
+            ConnectionState.ANSWER: float("inf"),
+            ConnectionState.BODY: request,
+            ConnectionState.IDLE: keep_alive,
+            ConnectionState.LINGER: LINGER_SECONDS,
+        }
 
 
 class SendWindow:

@@ -1,0 +1,72 @@
+"""The output of a connection: what is written to its client, and how much of that the client has taken."""
+
+import asyncio
+
+from apidex.server.socket_buffers import reset_at_close, unacknowledged
+from apidex.server.timers import SendWindow
+
+_COPY_BELOW = 16 * 2**10
+"""Bodies of fewer bytes are copied behind their head: one write is cheaper than two."""
+
+
+class Output:
+    """Bytes on their way to one client. It *is_paused* while the client takes them more slowly than they are made."""
+
+    __slots__ = ("_acknowledged", "_transport", "_window", "_writable", "_written", "is_paused")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._written = self._acknowledged = 0
+        self.is_paused = False
+        self._writable: asyncio.Future[None] | None = None
+        self._window: SendWindow | None = None
+
+    def write(self, head: bytes, body: bytes = b"") -> None:
+        """Write both. A long body is not copied: many connections may wait with the same one."""
+        size = len(body)
+        self._written += len(head) + size
+        if size < _COPY_BELOW:
+            self._transport.write(head + body)
+        else:
+            self._transport.writelines((head, body))
+
+    def resume(self) -> None:
+        """The client has taken most of what was written."""
+        self.is_paused = False
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+
+    async def resumed(self) -> None:
+        """Wait until then. Cancelled when the client is gone."""
+        self._writable = asyncio.get_running_loop().create_future()
+        await self._writable
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the kernel has not taken yet."""
+        return self._transport.get_write_buffer_size()
+
+    def untaken(self) -> int:
+        """Bytes that the client has not acknowledged, the kernel's among them."""
+        if self._acknowledged < self._written:  # who has taken all of it costs no system call
+            connection = self._transport.get_extra_info("socket")
+            self._acknowledged = self._written - self.unsent - unacknowledged(connection)
+        return self._written - self._acknowledged
+
+    def is_stalled(self, now: float, limit: float) -> bool:
+        """Whether the client takes too little over *limit* seconds. To be asked again and again, as long as some is unsent."""
+        untaken = self.untaken()
+        if self._window is None:
+            self._window = SendWindow(now, self._written - untaken)
+            return False
+        return self._window.is_stalled(now, self._written - untaken, limit)
+
+    def all_sent(self) -> None:
+        """Nothing is unsent: the send timer stands still."""
+        self._window = None
+
+    def abort(self) -> None:
+        """Close at once. What the client has not taken is lost, and the kernel does not keep it."""
+        if self.untaken():
+            reset_at_close(self._transport.get_extra_info("socket"))
+        self._transport.abort()

@@ -1,0 +1,69 @@
+"""What the kernel holds for a connection, beside the process: how much at most, and how much now."""
+
+import fcntl
+import os
+import socket
+import struct
+import termios
+from datetime import timedelta
+from typing import Protocol
+
+SEND_BUFFER = 128 * 2**10
+"""Bytes of responses that the kernel takes for a connection; Linux adds as many for its own records. Without this, it takes up to
+4 MiB from a process that answers faster than its client reads."""
+
+UNSENT_LIMIT = 32 * 2**10
+"""The part of them that is not on its way yet: all that there is for a client that does not read. Enough to go on sending
+while the process fetches more."""
+
+RECEIVE_BUFFER = 64 * 2**10
+"""Bytes of input, as above: the longest head."""
+
+
+class Descriptor(Protocol):
+    """An open socket."""
+
+    def fileno(self) -> int:
+        """The number of its file descriptor."""
+
+
+def bound(listener: socket.socket) -> None:
+    """Bound what the kernel holds for each connection that *listener* accepts."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # Linux
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_LIMIT)
+
+
+def drop_after(listener: socket.socket, timeout: timedelta) -> None:
+    """Have the kernel drop a connection of *listener*, a closed one too, whose client acknowledges nothing for so long."""
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+        milliseconds = round(timeout.total_seconds() * 1000)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+
+
+def unacknowledged(connection: Descriptor | None) -> int:
+    """Bytes that were written to *connection* and that its client has not acknowledged; 0 where that is not known."""
+    return _queued(connection, termios.TIOCOUTQ)
+
+
+def unread(connection: Descriptor | None) -> int:
+    """Bytes that were received for *connection* and not read."""
+    return _queued(connection, termios.FIONREAD)
+
+
+def _queued(connection: Descriptor | None, queue: int) -> int:
+    if connection is None:
+        return 0
+    try:
+        return int(struct.unpack("i", fcntl.ioctl(connection.fileno(), queue, b"\0\0\0\0"))[0])
+    except OSError:
+        return 0
+
+
+def reset_at_close(connection: Descriptor | None) -> None:
+    """Have the kernel drop what is not acknowledged when *connection* is closed, instead of keeping it for minutes."""
+    if connection is None:
+        return
+    with socket.socket(fileno=os.dup(connection.fileno())) as same:
+        same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
