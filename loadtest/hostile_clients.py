@@ -1,10 +1,10 @@
 """Many clients that cost a server as much as they can, each of one kind. One process, ended by its parent.
 
-    python -m loadtest.hostile_clients KIND COUNT PORT
+    python -m loadtest.hostile_clients KIND HOST PORT
 
-A client whose connection ends opens another, a second after it opened the last one; ten seconds after where each costs a long
-answer: a thousand of those a second are more than a replica can make, and no matter of connections. Source addresses are
-127.0.0.2 and the following, so that there are ports enough.
+There are a thousand of most kinds. A client whose connection ends opens another, a second after it opened the last one; ten
+seconds after where each costs a long answer: a thousand of those a second are more than a replica can make, and no matter of
+connections. On the loopback, source addresses are 127.0.0.2 and the following, so that there are ports enough.
 """
 
 import asyncio
@@ -13,8 +13,10 @@ import random
 import resource
 import socket
 import struct
+import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import uvloop
@@ -137,40 +139,52 @@ KINDS = {
 }
 
 
-async def _connect(client: HostileClient, number: int, port: int) -> None:
+@contextmanager
+def attacking(kind: str, host: str, port: int, prefix: Sequence[str] = ()) -> Iterator[int]:
+    """Have the clients of one *kind* attack while the block runs; the number of their process. *prefix* begins its command."""
+    command = [*prefix, sys.executable, "-P", __file__, kind, host, str(port)]
+    with subprocess.Popen(command) as process:  # noqa: S603 - this interpreter
+        try:
+            yield process.pid
+        finally:
+            process.kill()
+
+
+async def _connect(client: HostileClient, number: int, address: tuple[str, int]) -> None:
     """One connection of a client."""
     with socket.socket() as connection:
         connection.setblocking(False)
         if not client.is_reading:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-        connection.bind((f"127.0.0.{2 + number % _ADDRESSES}", 0))
+        if address[0].startswith("127."):
+            connection.bind((f"127.0.0.{2 + number % _ADDRESSES}", 0))
         try:
-            await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
+            await asyncio.get_running_loop().sock_connect(connection, address)
             await client.act(connection)
         except OSError:
             pass  # closed by the server
 
 
-async def _stay(client: HostileClient, number: int, port: int) -> None:
+async def _stay(client: HostileClient, number: int, address: tuple[str, int]) -> None:
     loop = asyncio.get_running_loop()
     await asyncio.sleep(random.uniform(0, client.pause))
     while True:
         began = loop.time()
-        await _connect(client, number, port)
+        await _connect(client, number, address)
         await asyncio.sleep(max(0, began + client.pause - loop.time()))
 
 
-async def _attack(client: HostileClient, count: int, port: int) -> None:
-    await asyncio.gather(*(_stay(client, number, port) for number in range(count)))
+async def _attack(client: HostileClient, address: tuple[str, int]) -> None:
+    await asyncio.gather(*(_stay(client, number, address) for number in range(client.number)))
 
 
 def main() -> None:
     """Attack until the process is ended."""
-    kind, count, port = sys.argv[1:]
+    kind, host, port = sys.argv[1:]
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     os.nice(19)  # honest clients on the same core are measured, and are not to wait for this
-    uvloop.run(_attack(KINDS[kind], int(count), int(port)))
+    uvloop.run(_attack(KINDS[kind], (host, int(port))))
 
 
 if __name__ == "__main__":

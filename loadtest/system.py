@@ -43,6 +43,15 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+def listens(port: int) -> bool:
+    """Whether something accepts connections on *port* of this machine."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
 def is_ready(host: str) -> bool:
     """Whether a replica answers at *host*, and is ready."""
     try:

@@ -2,7 +2,7 @@
 
     python -m loadtest.bench [--short] [--write] [--upstream FILE] [PART…]
 
-The parts are contenders, start, search, scaling, overload, fleet and hostile.
+The parts are contenders, start, search, scaling, overload, goodput, fleet and hostile.
 
 It takes the list of public APIs from the tests' data, unless --upstream names another file.
 """
@@ -18,8 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from loadtest.bench import compare, fleet, hostile, overload, scaling, search_engines, start
+from loadtest.bench import compare, fleet, goodput, hostile, overload, scaling, search_engines, start
 from loadtest.bench.process import MissingToolError, on_the_client_core
+from loadtest.system import UnsupportedError
 
 _ROOT = Path(__file__).parents[2]
 _LIST = _ROOT / "tests/testdata/public-apis/list.tar.xz"
@@ -39,6 +40,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], str]] = {
     "search": lambda options: search_engines.measure((3_000,) if options.short else (100_000, 1_000_000)),
     "scaling": _scaling,
     "overload": lambda options: overload.measure(short=options.short),
+    "goodput": lambda options: goodput.measure(short=options.short),
     "fleet": lambda options: fleet.measure(10_000 if options.short else 1_000_000),
     "hostile": lambda options: hostile.measure(options.upstream.resolve(), short=options.short),
 }
@@ -66,7 +68,7 @@ def _run(options: argparse.Namespace) -> int:
             print(f"## {part}\n\n{text}", flush=True)
             if options.write:
                 _PAGE.write_text(_with(_PAGE.read_text(), part, text))
-    except MissingToolError as error:
+    except (MissingToolError, UnsupportedError) as error:
         print(error, file=sys.stderr)
         return 2
     return 0

@@ -6,7 +6,6 @@ open: what the server gives back then, it gives back by its own timers.
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from loadtest.bench import honest_clients
 from loadtest.bench.process import (
     CLIENT_CORE,
     ServerProcess,
+    cpu_seconds,
     descriptors,
     get,
     in_background,
@@ -29,7 +29,7 @@ from loadtest.bench.process import (
     wait_for,
 )
 from loadtest.bench.table import Cell, formatted
-from loadtest.hostile_clients import KINDS, SMALL, WIDE
+from loadtest.hostile_clients import KINDS, SMALL, WIDE, attacking
 from loadtest.system import free_port
 
 SEARCH = "/v1/search?q=weather"
@@ -42,6 +42,8 @@ _COLUMNS = {
     "p99, ms": ".2f",
     "times quiet": ".1f",
     "longest, ms": ".0f",
+    "CPU quiet": ".0%",
+    "CPU": ".0%",
     "memory more, MB": ".0f",
     "descriptors, most": ",.0f",
     "closed again after, s": ".0f",
@@ -84,14 +86,14 @@ def shown(figures: list[tuple[Cell, ...]]) -> str:
 
 
 def rows(upstream: Path, kind: str, seconds: float, patience: float) -> Iterator[tuple[Cell, ...]]:
-    """A row for each server under clients of one kind for so long. It has *patience* seconds to close all descriptors."""
+    """A row for each server under clients of one kind. The replica has *patience* seconds to close all descriptors."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         with _replica(upstream, free_port()) as server:
             _write_files(folder / "files", server.port)
             yield kind, "Apidex", *_figures(server, kind, seconds, patience, SMALL, SEARCH)
         with _nginx(folder, free_port()) as server:
-            yield kind, "nginx, files", *_figures(server, kind, seconds, patience, SMALL)
+            yield kind, "nginx, files", *_figures(server, kind, seconds, 0.0, SMALL)
 
 
 def _write_files(folder: Path, port: int) -> None:
@@ -124,28 +126,25 @@ def _nginx(folder: Path, port: int) -> Iterator[ServerProcess]:
 def _figures(server: ServerProcess, kind: str, seconds: float, patience: float, *paths: str) -> tuple[Cell, ...]:
     """The figures of one server under clients of one kind."""
     get(server.port, WIDE)
-    quiet = honest_clients.ask(server.port, max(1.0, seconds / 4), *paths)
+    quiet, quiet_cpu = _honest(server, max(1.0, seconds / 4), *paths)
     time.sleep(0.2)  # until the honest clients' connections are closed
     before = _Peak(server)
-    with _attackers(kind, server.port) as attackers:
+    with attacking(kind, "127.0.0.1", server.port, pinned(CLIENT_CORE, [])) as attackers:
+        time.sleep(1)
         with _watched(server) as peak:
-            busy = honest_clients.ask(server.port, seconds, *paths)
+            busy, busy_cpu = _honest(server, seconds, *paths)
         os.kill(attackers, signal.SIGSTOP)
         closed_after = _seconds_until_closed(server, before.descriptors, patience)
     failed: Cell = ", ".join(f"{count} {reason}" for reason, count in busy.failed.items()) or 0
     latencies = (quiet.p99, busy.p99, busy.p99 / quiet.p99, busy.longest)
-    return failed, *latencies, peak.memory - before.memory, peak.descriptors, closed_after
+    return failed, *latencies, quiet_cpu, busy_cpu, peak.memory - before.memory, peak.descriptors, closed_after
 
 
-@contextmanager
-def _attackers(kind: str, port: int) -> Iterator[int]:
-    command = [sys.executable, "-m", "loadtest.hostile_clients", kind, str(KINDS[kind].number), str(port)]
-    with subprocess.Popen(pinned(CLIENT_CORE, command)) as process:  # noqa: S603 - this interpreter
-        try:
-            time.sleep(1)
-            yield process.pid
-        finally:
-            process.kill()
+def _honest(server: ServerProcess, seconds: float, *paths: str) -> tuple[honest_clients.Honest, float]:
+    """What the honest clients notice, and the share of its core that the server uses meanwhile."""
+    before = cpu_seconds(server.pid)
+    honest = honest_clients.ask(server.port, seconds, *paths)
+    return honest, (cpu_seconds(server.pid) - before) / seconds
 
 
 @contextmanager
@@ -170,4 +169,4 @@ def _seconds_until_closed(server: ServerProcess, count: int, patience: float) ->
         if descriptors(server.pid) <= count:
             return took
         time.sleep(0.2)
-    return f"{descriptors(server.pid) - count:,} left"
+    return f"{descriptors(server.pid) - count:,} left" if patience else "not waited for"

@@ -46,24 +46,35 @@ _COLUMNS = {
 
 
 @dataclass(slots=True)
-class _Latencies:
-    """Seconds from the moment at which a request was due to its response, by status."""
+class Sent:
+    """How many requests were *sent*, and seconds from the moment at which each was due to its response, by status."""
 
     by_status: defaultdict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
+    sent: int = 0
     unsent: int = 0
 
     def p99_ms(self, status: int) -> float:
+        """p99 of the latencies."""
         times = sorted(self.by_status[status])
         return times[len(times) * 99 // 100] * 1000 if times else 0.0
 
+    def count(self, *statuses: int) -> int:
+        """Responses with one of *statuses*."""
+        return sum(len(self.by_status[status]) for status in statuses)
+
+    def slowest_ms(self) -> float:
+        """The longest latency of a 200."""
+        return max(self.by_status[200], default=0.0) * 1000
+
     def useful(self) -> int:
+        """Responses that came in time."""
         return sum(took <= _USEFUL_SECONDS for took in self.by_status[200])
 
 
 class _Connection(asyncio.Protocol):
     """Sends one request at a time; reopened when it is closed."""
 
-    def __init__(self, latencies: _Latencies, idle: list["_Connection"], reopen: Callable[[], object]) -> None:
+    def __init__(self, latencies: Sent, idle: list["_Connection"], reopen: Callable[[], object]) -> None:
         self._latencies, self._idle, self._reopen = latencies, idle, reopen
         self._due, self._response = 0.0, b""
         self._transport: asyncio.Transport | None = None
@@ -98,14 +109,14 @@ class _Connection(asyncio.Protocol):
                 self._idle.append(self)
 
 
-async def _send(port: int, paths: Sequence[str], rate: float, seconds: float) -> tuple[_Latencies, _Latencies]:
+async def send(port: int, paths: Sequence[str], rate: float, seconds: float) -> tuple[Sent, Sent]:
     """Send *rate* requests a second, and ten probes a second on a connection of their own; the latencies of both."""
-    loop, requests, probes = asyncio.get_running_loop(), _Latencies(), _Latencies()
+    loop, requests, probes = asyncio.get_running_loop(), Sent(), Sent()
     idle: list[_Connection] = []
     idle_probe: list[_Connection] = []
     opening: set[asyncio.Task[None]] = set()
 
-    async def connect(latencies: _Latencies, pool: list[_Connection]) -> None:
+    async def connect(latencies: Sent, pool: list[_Connection]) -> None:
         def reopen() -> None:
             opening.add(loop.create_task(connect(latencies, pool)))
 
@@ -119,6 +130,7 @@ async def _send(port: int, paths: Sequence[str], rate: float, seconds: float) ->
         for number in range(sent, int(now * rate)):
             if idle:
                 idle.pop().request(next(names), began + number / rate)
+                requests.sent += 1
             else:
                 requests.unsent += 1
         sent = int(now * rate)
@@ -144,18 +156,16 @@ def measure(*, short: bool) -> str:
         rows = []
         for times in (0.5, 1, 2, 3):
             with peak_memory_mb(server.pid) as peak:
-                requests, probes = uvloop.run(_send(server.port, paths, capacity.rate * times, seconds))
+                requests, probes = uvloop.run(send(server.port, paths, capacity.rate * times, seconds))
             rows.append((times, *_figures(requests, probes, capacity.rate, seconds), max(0.0, peak() - memory)))
     return f"Capacity: {capacity.rate:,.0f} requests a second, {capacity.cpu:,.0f} µs CPU each.\n\n" + formatted(
         _COLUMNS, rows
     )
 
 
-def _figures(requests: _Latencies, probes: _Latencies, capacity: float, seconds: float) -> tuple[float, ...]:
+def _figures(requests: Sent, probes: Sent, capacity: float, seconds: float) -> tuple[float, ...]:
     useful = requests.useful() / seconds
-    shed = len(requests.by_status[503]) / seconds
-    slowest_probe = max(probes.by_status[200], default=0) * 1000
     return (
-        *(useful, useful / capacity, requests.p99_ms(200), shed, requests.p99_ms(503)),
-        *(requests.unsent / seconds, slowest_probe),
+        *(useful, useful / capacity, requests.p99_ms(200), requests.count(503) / seconds, requests.p99_ms(503)),
+        *(requests.unsent / seconds, probes.slowest_ms()),
     )

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from loadtest.faults.clients import HostileClients
 from loadtest.faults.redis import RedisDown, RedisFlush, RedisHang, RedisPartition
 from loadtest.faults.replicas import DeletePod, DrainNode, Kill, KillAll, LoseNode, Pause, Rollout, Scale
 from loadtest.faults.upstream import BadUpstream, UpstreamPartition
@@ -20,6 +21,7 @@ AnyFault = (
     | RedisFlush
     | RedisPartition
     | BadUpstream
+    | HostileClients
     | UpstreamPartition
 )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from socket import create_connection
 
 from loadtest.balancer import Balancer
-from loadtest.system import UnsupportedError, between, free_port, output_of, wait_for
+from loadtest.system import UnsupportedError, between, free_port, listens, output_of, wait_for
 from loadtest.targets.target import Replica, Target, TargetOptions
 
 _TESTBED = Path(__file__).parents[1] / "testbed"
@@ -103,7 +103,7 @@ class Processes(Target):
         self._daemon("upstream", self._upstream_script("serve", "--host", "127.0.0.1"))
         self._redis = self._daemon("redis", _redis_command(self._redis_port, self._folder))
         for what, port in (("upstream", self._upstream_port), ("Redis", self._redis_port)):
-            wait_for(20, f"an answer of the {what}", partial(_listens, port))
+            wait_for(20, f"an answer of the {what}", partial(listens, port))
         self.scale(replicas)
         self.host = f"http://127.0.0.1:{self._balancer.port}"
 
@@ -198,11 +198,3 @@ def _redis_command(port: int, folder: Path) -> tuple[str, ...]:
         options = f"--port {port} --bind 127.0.0.1 --appendonly no"
         return (binary, *options.split(), "--save", "", "--dir", str(folder))
     return (sys.executable, str(_TESTBED / "fake_redis.py"), str(port))
-
-
-def _listens(port: int) -> bool:
-    try:
-        create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True

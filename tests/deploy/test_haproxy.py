@@ -1,8 +1,6 @@
 """HAProxy 3.0 with our configuration, before two replicas that a test plays: what reaches them, how often, and what does not."""
 
-import re
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,14 +12,12 @@ import httpx
 import pytest
 from loadtest.system import free_port
 
-from conftest import ROOT
 from deploy.rendering import needs
-from processes import HANG, replica, wait_until
+from loadtest import haproxy as front
+from processes import HANG, replica
 from victims import expected_bodies, wrong_answers
 
 pytestmark = pytest.mark.real
-
-CONFIG = (ROOT / "deploy/k8s/components/edge/haproxy.cfg").read_text()
 
 Behaviour = Callable[[BaseHTTPRequestHandler], None]
 
@@ -82,37 +78,10 @@ def hang(handler: BaseHTTPRequestHandler) -> None:
 
 @contextmanager
 def haproxy(folder: Path, *ports: int, slow: int = 3, **environ: str) -> Iterator[str]:
-    """HAProxy before replicas on *ports* of this machine; its URL. DNS is left out, and answers are waited for *slow* seconds."""
+    """HAProxy 3.0 before replicas on *ports* of this machine; its URL. Answers are waited for *slow* seconds."""
     needs("docker")
-    port, health = free_port(), free_port()
-    servers = "\n".join(f"    server replica{number} 127.0.0.1:{number}" for number in ports)
-    text = re.sub(r"^resolvers dns\n(?:[ \t]+.*\n)+", "", CONFIG, flags=re.MULTILINE)
-    text = text.replace("resolvers dns resolve-prefer ipv4 init-addr none", "").replace(
-        "timeout server 3s", f"timeout server {slow}s"
-    )
-    text = re.sub(r"^ +server-template .*$", servers, text, flags=re.MULTILINE)
-    text = text.replace("bind :8000", f"bind 127.0.0.1:{port}").replace("bind :8001", f"bind 127.0.0.1:{health}")
-    config = folder / "haproxy.cfg"
-    config.write_text(text.replace("abns@unready", f"abns@unready{port}"))
-    config.chmod(0o644)
-    name, options = (
-        f"apidex-tests-haproxy-{port}",
-        [word for key, value in environ.items() for word in ("--env", f"{key}={value}")],
-    )
-    mount = f"{config}:/usr/local/etc/haproxy/haproxy.cfg:ro"
-    command = ["docker", "run", "--rm", "--name", name, "--network", "host", *options, "--volume", mount, "haproxy:3.0"]
-    with subprocess.Popen(command) as process:
-        try:
-            wait_until(lambda: listens(health), "HAProxy listens")
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            subprocess.run(["docker", "kill", name], capture_output=True, check=False)
-            process.wait(HANG)
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
+    with front.haproxy(folder, *ports, server_timeout=slow, environ=environ) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @contextmanager

@@ -152,12 +152,13 @@ def test_all_contenders_give_the_same_answers_and_are_put_side_by_side(data):
         ("search", "tantivy, 1- to 3-grams"),
         ("scaling", "others beside it, p99 ms"),
         ("overload", "shed, a second"),
+        ("goodput", "at replicas, × requests"),
         ("fleet", "payload read by each, times"),
         ("hostile", "closed again after, s"),
     ],
 )
 def test_each_part_measures(part, said):
-    need("wrk", "redis-server", "nginx")
+    need("wrk", "redis-server", "nginx", *(["haproxy"] if part == "goodput" else []))
     done = bench("--short", part)
     assert (done.returncode, done.stderr) == (0, "")
     assert said in done.stdout

@@ -1,0 +1,91 @@
+"""HAProxy as compose and `edge` configure it, before replicas on ports of this machine."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from loadtest.system import UnsupportedError, free_port, listens, output_of, wait_for
+
+IMAGE = "haproxy:3.0"
+"""That of compose and `edge`. Where Docker does not run, an installed HAProxy takes its place."""
+
+_CONFIGURATION = Path(__file__).parents[1] / "deploy/k8s/components/edge/haproxy.cfg"
+_PATIENCE = 60.0
+
+
+@contextmanager
+def haproxy(
+    folder: Path,
+    *ports: int,
+    server_timeout: int = 3,
+    core: int | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Iterator[int]:
+    """HAProxy before the replicas on *ports*, on one *core* if that is given; its port.
+
+    It waits for a response for *server_timeout* seconds. Raises UnsupportedError where there is no HAProxy.
+    """
+    port, health = free_port(), free_port()
+    file = folder / "haproxy.cfg"
+    file.write_text(_configuration(ports, port, health, server_timeout))
+    file.chmod(0o644)
+    name, environ = f"apidex-haproxy-{port}", environ or {}
+    command = _docker(name, file, core, environ) if _has_docker() else _installed(file, core)
+    with subprocess.Popen(command, env=os.environ | environ) as process:  # noqa: S603 - commands of ours
+        try:
+            wait_for(_PATIENCE, "HAProxy", lambda: listens(health))
+            yield port
+        finally:
+            if command[0] == "docker":
+                subprocess.run(["docker", "kill", name], capture_output=True, check=False)  # noqa: S603, S607
+            process.terminate()
+            process.wait(_PATIENCE)
+
+
+def version() -> str:
+    """Which HAProxy it is. Raises UnsupportedError where there is none."""
+    command = ["docker", "run", "--rm", IMAGE, "haproxy"] if _has_docker() else [_binary()]
+    return output_of(*command, "-v").partition("-")[0].replace(" version", "")
+
+
+def _has_docker() -> bool:
+    command = ["docker", "version"]
+    return bool(shutil.which("docker")) and not subprocess.run(command, check=False, capture_output=True).returncode  # noqa: S603
+
+
+def _docker(name: str, file: Path, core: int | None, environ: Mapping[str, str]) -> list[str]:
+    options = [f"--env={key}={value}" for key, value in environ.items()]
+    options += [] if core is None else [f"--cpuset-cpus={core}"]
+    mount = f"{file}:/usr/local/etc/haproxy/haproxy.cfg:ro"
+    return ["docker", "run", "--rm", "--name", name, "--network", "host", *options, "--volume", mount, IMAGE]
+
+
+def _installed(file: Path, core: int | None) -> list[str]:
+    return [*([] if core is None else ["taskset", "--cpu-list", str(core)]), _binary(), "-db", "-f", str(file)]
+
+
+def _binary() -> str:
+    binary = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
+    if binary is None:
+        raise UnsupportedError("Docker does not run, and haproxy is not installed (Debian: apt-get install haproxy)")
+    return binary
+
+
+def _configuration(ports: tuple[int, ...], port: int, health: int, server_timeout: int) -> str:
+    """The configuration with addresses of this machine, and without DNS."""
+    text = re.sub(r"^resolvers dns\n(?:[ \t]+.*\n)+", "", _CONFIGURATION.read_text(), flags=re.MULTILINE)
+    servers = "\n".join(f"    server replica{number} 127.0.0.1:{number}" for number in ports)
+    text = re.sub(r"^ +server-template .*$", servers, text, flags=re.MULTILINE)
+    for usual, here in (
+        ("resolvers dns resolve-prefer ipv4 init-addr none", ""),
+        ("timeout server 3s", f"timeout server {server_timeout}s"),
+        ("bind :8000", f"bind 127.0.0.1:{port}"),
+        ("bind :8001", f"bind 127.0.0.1:{health}"),
+        ("abns@unready", f"abns@unready{port}"),
+    ):
+        text = text.replace(usual, here)
+    return text
