@@ -180,14 +180,14 @@ def _costs(history: RunHistory, requests: Sequence[RequestRecord]) -> Iterator[F
     failed = sorted(request.done for request in requests if request.failure)
     by_due = sorted(requests, key=_due)
     ends = [*(each.began for each in history.faults[1:]), history.facts.seconds]
-    calm = 0.0
+    recovered = 0.0
     for each, end in zip(history.faults, ends, strict=False):
         count = bisect_left(failed, end) - bisect_left(failed, each.began)
         after = _full_strength_after(bins, each, end)
         over = end if after is None else min(end, max(each.ended, each.began + max(after, _AT_LEAST)))
-        p99s = [_p99(by_due, *span) for span in ((calm, each.began), (each.began, over), (over, end))]
+        p99s = [_p99(by_due, *span) for span in ((recovered, each.began), (each.began, over), (over, end))]
         yield FaultCost(each.fault.kind, str(each.fault), each.began, each.ended, count, after, *p99s)
-        calm = over
+        recovered = over
 
 
 def _due(request: RequestRecord) -> float:
