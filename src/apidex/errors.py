@@ -33,7 +33,9 @@ class QueryError(ApidexError):
     def __init__(self, name: str, value: str, allowed: Sequence[str]) -> None:
         shown = value if len(value) <= 80 else f"{value[:80]}…"
         more = f" and {len(allowed) - 100:,} more" if len(allowed) > 100 else ""
-        values = f"allowed are {', '.join(allowed[:100])}{more}" if allowed else "no API of this catalogue has any"
+        values = (
+            f"allowed are {', '.join(allowed[:100])}{more}" if allowed else "this catalogue has no values to filter by"
+        )
         super().__init__(f"{name}: {shown!r} is not allowed; {values}")
         self.name, self.value, self.allowed = name, value, allowed[:100]
 

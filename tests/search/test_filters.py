@@ -75,8 +75,26 @@ def test_an_entry_without_provider_has_no_value_in_that_facet(index_of):
     assert list(index.positions(index.parse({"provider": ["oak ltd"]}))) == [1]
 
 
+def test_a_filter_with_too_many_values_is_left_out(monkeypatch):
+    monkeypatch.setattr(filters, "MAX_KEY_BYTES", 2**15)
+    entries = [entry(f"a{at}", category=f"c{at % 7}", provider=f"p{at}") for at in range(2000)]
+    builder = FacetIndexBuilder()
+    for start in range(0, len(entries), 50):
+        builder.add(entries[start : start + 50])
+        assert builder._numbers.size <= 2**15
+        assert len(builder._numbers) <= 2**9 + 50
+    index = builder.finish()
+    assert len(index.keys) == 7
+    assert list(index.positions(index.parse({"category": ["C3"]}))) == list(range(3, 2000, 7))
+    assert index.facets(index.key_counts, {})["provider"] == []
+    with pytest.raises(filters.QueryError, match="no values to filter by"):
+        index.parse({"provider": ["p1"]})
+
+
 def test_an_error_says_where_no_value_is_allowed(index):
-    with pytest.raises(filters.QueryError, match="provider: 'x' is not allowed; no API of this catalogue has any"):
+    with pytest.raises(
+        filters.QueryError, match="provider: 'x' is not allowed; this catalogue has no values to filter by"
+    ):
         index.parse({"provider": ["x"]})
 
 

@@ -25,6 +25,12 @@ from apidex.search.text import fold
 MAX_FILTER_VALUES = 20
 """The most values of one filter that a request may give."""
 
+MAX_KEY_BYTES = 2**23
+"""The most memory for facet keys. Above, the filter with most values is left out: it accepts none, and its facet is empty."""
+
+_VALUE_BYTES = 64
+"""Memory of a value of a key, beside its characters, of which each can take 4 bytes."""
+
 MAX_FACET_VALUES = 100
 """The most values that a facet lists: the most frequent, and those that the request gives."""
 
@@ -125,6 +131,11 @@ class FacetIndexBuilder:
     def add(self, entries: Iterable[Entry]) -> None:
         """Append *entries*."""
         self.key_numbers.extend(map(self._numbers.__getitem__, map(_attributes, entries)))
+        while self._numbers.size > MAX_KEY_BYTES:
+            renumbered = self._numbers.leave_out_widest()
+            self.key_numbers = array("I", map(renumbered.__getitem__, self.key_numbers))
+        if len(self._numbers) * _VALUE_BYTES > MAX_KEY_BYTES:
+            self._numbers.clear()
 
     def finish(self) -> "FacetIndex":
         """Return the index of all entries added."""
@@ -136,11 +147,27 @@ class _KeyNumbers(dict[tuple[Any, ...], int]):
 
     def __init__(self) -> None:
         self.numbers: dict[FacetKey, int] = {}
+        self.size = 0
+        self._left_out: set[int] = set()
 
     def __missing__(self, attributes: tuple[Any, ...]) -> int:
-        key = tuple(each.read(value) for each, value in zip(_DECLARED, attributes, strict=True))
-        self[attributes] = self.numbers.setdefault(key, len(self.numbers))
-        return self[attributes]
+        number = self._number(each.read(value) for each, value in zip(_DECLARED, attributes, strict=True))
+        self[attributes] = number
+        return number
+
+    def leave_out_widest(self) -> IntArray:
+        """Leave out the filter with most values. Return the new number of each key."""
+        self._left_out.add(max(range(len(_DECLARED)), key=lambda place: len({key[place] for key in self.numbers})))
+        keys, self.numbers, self.size = self.numbers, {}, 0
+        self.clear()
+        return array("I", map(self._number, keys))
+
+    def _number(self, values: Iterable[str]) -> int:
+        key = tuple("" if place in self._left_out else value for place, value in enumerate(values))
+        if key not in self.numbers:
+            self.numbers[key] = len(self.numbers)
+            self.size += sum(_VALUE_BYTES + 4 * len(value) for value in key)
+        return self.numbers[key]
 
 
 @dataclass(frozen=True, eq=False)
