@@ -290,17 +290,18 @@ def completed(line: str, tmp_path: Path) -> list[str]:
         ("apidex ca", ["categories", "catalogue"]),
         ("apidex search --cat", ["--category"]),
         ("apidex search --cors ", ["yes", "no", "unknown"]),
-        ("apidex search cat --category we", ["weather"]),
+        ("apidex search cat --category we", ["Weather"]),
         ("apidex search --format nd", ["ndjson"]),
         ("apidex search --sort n", ["name"]),
-        ("apidex get cat", ["cat facts"]),
+        ("apidex get CAT", ["cat facts"]),
+        ('apidex open "cat f', ["cat facts"]),
         ("apidex completion ", ["bash", "zsh", "fish"]),
     ],
 )
 def test_commands_options_and_values_are_completed(upstream_file, monkeypatch, tmp_path, user_cache, line, words):
     monkeypatch.setenv("APIDEX_UPSTREAM", "https://upstream.example/")
     copy = open_copy(user_cache, "https://upstream.example/", "auto", 2**20)
-    body = msgspec.json.encode({"entries": [entry("cat facts", category="weather"), entry("dog", category="sport")]})
+    body = msgspec.json.encode({"entries": [entry("cat facts", category="Weather"), entry("dog", category="sport")]})
     copy.write(parse(body), CopyLabels(1, 1.0, False, NO_VALIDATORS))
     assert [word.strip().partition("\t")[0] for word in completed(line, tmp_path)] == words
 

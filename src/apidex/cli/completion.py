@@ -33,7 +33,12 @@ def complete(parser: ArgumentParser) -> None:
     if "_ARGCOMPLETE" in os.environ:
         import argcomplete
 
-        argcomplete.autocomplete(parser, always_complete_options=False)
+        argcomplete.autocomplete(parser, always_complete_options=False, validator=_is_begun_by)
+
+
+def _is_begun_by(word: str, typed: str) -> bool:
+    """Whether *word* begins with what was typed, in any case: `wea` is completed to `Weather`."""
+    return word.casefold().startswith(typed.casefold())
 
 
 def offer(argument: Action, words: Iterable[str]) -> None:
