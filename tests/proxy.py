@@ -24,15 +24,20 @@ class Proxy:
         if mode in ("refuse", "reset"):
             self._break_all()
         if mode == "refuse":
-            self._listener.close()
+            self._stop_listening()
         elif self._listener.fileno() < 0:
             self._listener = socket.create_server(("127.0.0.1", self.port))
             threading.Thread(target=self._accept, daemon=True).start()
 
     def closes(self) -> None:
         """The end."""
-        self._listener.close()
+        self._stop_listening()
         self._break_all()
+
+    def _stop_listening(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # or the thread that waits would accept one more
+        self._listener.close()
 
     def _break_all(self) -> None:
         while self._pairs:
