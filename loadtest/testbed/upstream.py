@@ -14,6 +14,7 @@ import json
 import sys
 import time
 import urllib.request
+from contextlib import suppress
 from email.message import Message
 from functools import cache, partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -147,7 +148,8 @@ class UpstreamHandler(BaseHTTPRequestHandler):
 def serve(host: str, port: int, every: float) -> None:
     """Until it is ended."""
     edition(0)
-    ThreadingHTTPServer((host, port), partial(UpstreamHandler, ScriptedUpstream(every))).serve_forever()
+    with suppress(KeyboardInterrupt):
+        ThreadingHTTPServer((host, port), partial(UpstreamHandler, ScriptedUpstream(every))).serve_forever()
 
 
 def ask(method: str, url: str) -> str:
