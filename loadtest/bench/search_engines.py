@@ -8,6 +8,7 @@ positions, so that it finds names that have them in another order, too.
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -20,6 +21,7 @@ from apidex.catalogue.catalogue import Catalogue
 from apidex.search.facet_columns import FacetColumns
 from apidex.search.index import SearchIndex
 from apidex.search.names import NameIndex
+from apidex.search.ranking import Scope
 from apidex.search.sorted_names import index_names
 from apidex.search.text import fold
 from loadtest.bench.synthetic_catalogue import entries
@@ -59,15 +61,15 @@ class _Scan:
 
     def search(self, query: str) -> int:
         """As `_Engine.search`."""
-        return self.index.search(query, {}, limit=_LIMIT).total
+        return self.index.search(query, {}, scope=Scope.NAME, limit=_LIMIT).total
 
     def correct(self, query: str) -> str | None:
         """As `_Engine.correct`."""
-        return self.index.correct(query)
+        return self.index.correct(query, Scope.NAME)
 
     def bytes(self) -> int:
         """As `_Engine.bytes`."""
-        return self.index.size
+        return self.index.names.size
 
 
 class _SuffixArray(_Scan):
@@ -79,7 +81,7 @@ class _SuffixArray(_Scan):
         keys = narrowed(scanned.facets.key_numbers, len(scanned.facets.keys))
         flags = memoryview(scanned.names.word_starts)  # type: ignore[arg-type] # bytes in this process
         names = index_names(scanned.names, NameIndex.build(catalogue.names()), flags, keys)
-        self.index = SearchIndex.of(catalogue, names, FacetColumns(scanned.facets.keys, keys))
+        self.index = replace(scanned, names=names, facets=FacetColumns(scanned.facets.keys, keys))
 
 
 class _Sqlite:

@@ -115,8 +115,8 @@ def test_a_port_in_use_ends_serve_with_status_2(file):
         ("cat --limit 1 --offset 1", 0, ["Cat Facts"], "2 found; 2 to 2 are shown (--limit, --offset), as of "),
         ("cat --offset 5", 0, [], "2 found; none is shown (--limit, --offset), as of "),
         ("cat --exact", 1, [], "No API has 'cat' in its name. Upper and lower case matter.\n"),
-        ("zzzz --no-auth", 1, [], "No API has 'zzzz' in its name with these filters.\n"),
-        ("cat fcats", 1, [], "No API has 'cat fcats' in its name. Did you mean 'cat facts'? That finds 1.\n"),
+        ("zzzz --no-auth", 1, [], "No API fits 'zzzz' with these filters.\n"),
+        ("cat fcats", 1, [], "No API fits 'cat fcats'. Did you mean 'cat facts'? That finds 1.\n"),
     ],
 )
 def test_search_prints_a_row_a_line_and_its_status_is_as_greps(file, run, words, status, names, err):

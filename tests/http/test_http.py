@@ -207,7 +207,7 @@ async def test_the_openapi_document_describes_every_parameter_and_response(clien
         for status, answer in item["get"]["responses"].items():
             assert answer["description"], (path, status)
     names = [parameter["name"] for parameter in document["paths"]["/v1/search"]["get"]["parameters"]]
-    assert names == ["q", *FILTERS, "sort", "limit", "offset", "version"]
+    assert names == ["q", *FILTERS, "in", "sort", "limit", "offset", "version"]
 
 
 async def test_the_docs_page_loads_nothing(client):

@@ -42,12 +42,22 @@ async def test_a_search_answers_all_that_it_promises(client):
     assert answer["version"] == response.headers["catalogue-version"]
     assert answer == {
         "query": "weather",
+        "understood": {},
+        "searched": "weather",
+        "in": "all",
         "version": answer["version"],
         "total": 2,
         "limit": 1,
         "offset": 0,
         "sort": "relevance",
-        "hits": [{"entry": msgspec.to_builtins(ENTRIES[3]), "rank": "prefix", "highlights": [[0, 7]]}],
+        "hits": [
+            {
+                "entry": msgspec.to_builtins(ENTRIES[3]),
+                "rank": "prefix",
+                "highlights": [[0, 7]],
+                "description_highlights": [],
+            }
+        ],
         "facets": {
             "category": [{"value": "Weather", "count": 2}],
             "auth": [{"value": "apiKey", "count": 2}, {"value": "none", "count": 1}],
@@ -97,6 +107,7 @@ async def test_sorting(client):
         ("search?offset=-1", "offset: '-1' is not allowed; allowed is a whole number from 0"),
         ("search?cors=maybe", "cors: 'maybe' is not allowed; allowed are yes, no, unknown"),
         ("search?https=1", "allowed are true, false"),
+        ("search?in=names", "in: 'names' is not allowed; allowed is one of name, about, all"),
         ("search?sort=best", "one of relevance, name, catalogue"),
         ("search?category=Cats", "category: 'Cats' is not allowed; allowed are Development, Games, Weather"),
         ("search?category=", "category: '' is not allowed"),

@@ -30,7 +30,7 @@ def contents_of(built: builder.IndexedCatalogue) -> list:
     texts = (catalogue.canonical, built.index.text, names.text)
     numbers = (catalogue.bounds, built.index.starts, names.starts, facets.key_numbers)
     word_starts = [bool(names.word_starts[place]) for place in range(names.starts[-1])]
-    others = [catalogue.digest, catalogue.categories, built.parsed.report, facets.keys, built.search.vocabulary]
+    others = [catalogue.digest, catalogue.categories, built.parsed.report, facets.keys]
     return [*(bytes(memoryview(text)) for text in texts), *map(list, numbers), word_starts, *others]
 
 

@@ -135,7 +135,7 @@ def test_each_key_is_answered_with_what_was_typed_marked(page: Visit):
     expect(page.hits.first).to_have_text("Pokéapi")
     expect(page.hits.first.locator("mark")).to_have_text("Poké")
     page.box.press_sequentially(" zzz")
-    expect(page.count).to_have_text("No API has “poke zzz” in its name")
+    expect(page.count).to_have_text("No API fits “poke zzz”")
 
 
 def test_marks_count_characters_and_not_utf_16_units(browser):
@@ -148,7 +148,7 @@ def test_marks_count_characters_and_not_utf_16_units(browser):
 
 def test_what_may_have_been_meant_is_offered_apart_and_taken_by_enter(page: Visit):
     page.box.fill("jsonplacholder")
-    expect(page.count).to_have_text("No API has “jsonplacholder” in its name")
+    expect(page.count).to_have_text("No API fits “jsonplacholder”")
     expect(page.page.get_by_text("Did you mean jsonplaceholder?")).to_be_visible()
     expect(page.page.get_by_role("list", name="Results for jsonplaceholder")).to_contain_text("JSONPlaceholder")
     expect(page.hits).to_have_count(0)
@@ -364,7 +364,7 @@ def test_markup_in_data_is_text_and_an_address_that_runs_something_is_no_link(br
 
 def test_a_query_with_markup_is_text(page: Visit):
     page.box.fill("<img src=x onerror=alert(1)>")
-    expect(page.count).to_have_text("No API has “<img src=x onerror=alert(1)>” in its name")
+    expect(page.count).to_have_text("No API fits “<img src=x onerror=alert(1)>”")
 
 
 def test_the_policy_lets_nothing_in(page: Visit):

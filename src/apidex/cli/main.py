@@ -33,6 +33,7 @@ apidex search cat --no-auth --format names
 apidex catalogue README.md"""
 
 _SORTS = ("relevance", "name", "catalogue")
+_SCOPES = ("name", "about", "all")
 _MANY = 12
 """As many allowed values are listed in an error."""
 
@@ -88,9 +89,14 @@ def _seconds(text: str) -> float:
 
 
 def _add_search_arguments(parser: ArgumentParser) -> None:
-    about = "what the name is to contain; case, accents, spaces and punctuation do not matter"
+    about = "a name, or what the API is for; case, accents, spaces and punctuation do not matter"
     parser.add_argument("words", metavar="WORD", nargs="*", help=about)
     _add_filters(parser)
+    about = "search names, all that is said about an API, or first the one and then the other [all]"
+    scope = parser.add_argument(
+        "--in", dest="scope", type=_one_of(*_SCOPES), metavar="WHERE", default="all", help=about
+    )
+    completion.offer(scope, _SCOPES)
     about = "best first, alphabetical, or as the upstream lists them [relevance]"
     sort = parser.add_argument("--sort", type=_one_of(*_SORTS), metavar="ORDER", default="relevance", help=about)
     completion.offer(sort, _SORTS)

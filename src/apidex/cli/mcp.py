@@ -36,13 +36,13 @@ from apidex.urls import without_password
 _INSTRUCTIONS = (
     "A catalogue of public web APIs: what each offers, where its documentation is, which authentication it wants, whether it is "
     "served over HTTPS, and whether web pages of other sites may call it (CORS). Use it to find an API for a task, rather than "
-    "one from memory that may be gone. Names are searched, not descriptions: for a topic, look into its category."
+    "one from memory that may be gone. Names and descriptions are searched: say in a few words what the API is to do."
 )
 _FIRST_CATALOGUE = timedelta(seconds=10)
 """How long to wait for the upstream before the starter catalogue is used; people wait longer than probes."""
 
 _READS_ONLY = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
-_ABOUT_QUERY = "A part of the name, such as `open weather`; empty for every API that the filters accept"
+_ABOUT_QUERY = "A name, or what the API is for: `open weather`, `send sms`; empty for every API that the filters accept"
 _ABOUT_ENTRY = (
     "Each with API (its name), Description, Auth (empty for none), HTTPS, Cors, Link, Category and, if known, Provider"
 )
@@ -107,7 +107,10 @@ class Found(Apis):
 
     total: Annotated[int, Field(description="How many there are, on all pages")]
     next_offset: Annotated[int | None, Field(description="The offset of the next page, if there is one")]
-    did_you_mean: Annotated[Meant | None, Field(description="Another spelling, where nothing was found")]
+    understood: Annotated[
+        dict[str, str], Field(description="Filters that words of the query were taken for, such as free")
+    ]
+    did_you_mean: Annotated[Meant | None, Field(description="Another query, where nothing was found")]
     catalogue: Annotated[str, Field(description="The version of the catalogue, and whether it is only the starter one")]
 
 
@@ -138,10 +141,10 @@ class Tools:
         offset: Annotated[int, Field(description="How many to leave out before the first", ge=0, le=10**9)] = 0,
         **filters: Any,  # noqa: ANN401 - declared in search.filters; see below
     ) -> Found:
-        """Find public APIs by name, by filters, or by both: the best match first, case and spaces do not matter.
+        """Find public APIs by name, by what they do, by filters, or by all: names first, then the most relevant descriptions.
 
-        Every filter must be met; several values of one filter are alternatives. For a topic rather than a name, leave the query
-        empty and choose a category.
+        Every filter must be met; several values of one filter are alternatives. An API need not have all words of the query.
+        Where nothing fits, ask with fewer words, or leave the query empty and choose a category.
         """
         given = {
             name: str(value).lower() if isinstance(value, bool) else value
@@ -155,6 +158,7 @@ class Tools:
             "apis": _entries(view),
             "total": view["total"],
             "next_offset": following if view["hits"] and following < view["total"] else None,
+            "understood": view.get("understood", {}),  # releases before 0.3 understand none
             "did_you_mean": {"apis": _entries(meant), "query": meant["query"]} if meant else None,
             "catalogue": version,
         }

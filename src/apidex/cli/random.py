@@ -14,10 +14,12 @@ from apidex.settings import Settings
 def run(options: Namespace, settings: Settings) -> int:
     """Print it. Return 1 if there is none with these filters. Raises ApidexError."""
     source, filters = open_source(options, settings), filters_of(options)
-    _, page = source.search(SearchRequest("", filters, Sort.CATALOGUE, limit=1))
+    _, page = source.search(SearchRequest("", filters, sort=Sort.CATALOGUE, limit=1))
     if not page.total:
         say("There is no API with these filters.")
         return 1
-    _, page = source.search(SearchRequest("", filters, Sort.CATALOGUE, 1, offset=secrets.randbelow(page.total)))
+    _, page = source.search(
+        SearchRequest("", filters, sort=Sort.CATALOGUE, limit=1, offset=secrets.randbelow(page.total))
+    )
     show(listing_of_entries([hit.entry for hit in page.hits]), format_of(options))
     return 0

@@ -12,7 +12,7 @@ from apidex.errors import SettingsError
 from apidex.http.paths import name_from_path
 from apidex.http.problem_details import Problem
 from apidex.search.filters import FILTERS
-from apidex.search.ranking import Sort
+from apidex.search.ranking import Scope, Sort
 from apidex.search.results import HitView, SearchRequest
 from apidex.settings import Settings
 
@@ -39,6 +39,9 @@ def run(options: Namespace, settings: Settings) -> int:
         page = SearchPage(len(entries), [HitView(entry, None, []) for entry in entries])
     else:
         body, page = source.search(request)
+    if page.understood:
+        filters = " ".join(f"--{name} {value}" for name, value in page.understood.items())
+        say(f"Understood as {page.searched!r} {filters}")
     show(listing_of(page.hits, body), format_of(options))
     if page.total:
         _summarise(page, options, source)
@@ -60,9 +63,8 @@ def filters_of(options: Namespace) -> Mapping[str, Sequence[str]]:
 
 def request_of(options: Namespace) -> SearchRequest:
     """The search that the *options* say."""
-    return SearchRequest(
-        " ".join(options.words), filters_of(options), Sort(options.sort), options.limit, options.offset
-    )
+    scope, sort = Scope(options.scope), Sort(options.sort)
+    return SearchRequest(" ".join(options.words), filters_of(options), scope, sort, options.limit, options.offset)
 
 
 def check_word(text: str) -> None:
@@ -111,14 +113,18 @@ def _summarise(page: SearchPage, options: Namespace, source: Source) -> None:
     say(f"{text}, as of {source.as_of}" if source.as_of else text)
 
 
+_OFFERS = {"spelling": "Did you mean {!r}?", "fewer_words": "With fewer words: {!r}."}
+
+
 def _tell_nothing_found(text: str, filters: Mapping[str, Sequence[str]], page: SearchPage, options: Namespace) -> None:
-    message = f"No API has {text!r} in its name" if text else "There is no API"
+    fits = f"has {text!r} in its name" if options.exact else f"fits {text!r}"
+    message = f"No API {fits}" if text else "There is no API"
     message += " with these filters." if any(filters.values()) else "."
     correction = page.did_you_mean
     if options.exact:
         message += " Upper and lower case matter."
     elif correction:
-        message += f" Did you mean {correction.query!r}? That finds {correction.total}."
+        message += f" {_OFFERS[correction.kind].format(correction.query)} That finds {correction.total}."
     say(message)
     if correction and is_for_people(format_of(options)):
         show(listing_of(correction.hits, b""), "table")

@@ -27,6 +27,7 @@ from apidex.replication.upstream import Fetched, NotModified, open_upstream
 from apidex.replication.validators import NO_VALIDATORS, Validators
 from apidex.search.index import SearchIndex
 from apidex.search.names import NameIndex
+from apidex.search.ranking import Scope
 from apidex.search.results import CorrectionView, HitView, SearchRequest, answer
 from apidex.settings import DEFAULT_UPSTREAM, UPSTREAM, Settings
 
@@ -53,6 +54,8 @@ class SearchPage(msgspec.Struct):
     total: int
     hits: list[HitView]
     did_you_mean: CorrectionView | None = None
+    understood: dict[str, str] = msgspec.field(default_factory=dict)
+    searched: str = ""
 
 
 class CategoryCount(msgspec.Struct):
@@ -110,6 +113,7 @@ class _ServiceSource(Source):
     def search(self, request: SearchRequest) -> tuple[bytes, SearchPage]:
         query = {"q": request.query, **request.filters, "sort": request.sort, "limit": request.limit}
         query |= {"offset": request.offset} if request.offset else {}
+        query |= {"in": request.scope} if request.scope is not Scope.ALL else {}  # services before 0.2.0 do not know it
         body = self._service.get(f"v1/search?{urlencode(query, doseq=True)}", request.filters)
         return body, self._service.decode(body, SearchPage, "a page of hits")
 

@@ -4,6 +4,7 @@ Decoding a million entries takes seconds, in which the interpreter of this proce
 own interpreter, and leaves its result in shared memory as flat arrays, so that nothing remains to be decoded here.
 """
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -28,6 +29,7 @@ from apidex.indexing.worker import (
     too_costly,
     view,
 )
+from apidex.search.descriptions import DescriptionIndex
 from apidex.search.index import SearchIndex
 from apidex.search.names import NameIndex
 
@@ -77,7 +79,8 @@ def _build(kind: str, argument: object, data: bytes | bytearray | SharedBuffer) 
         return _build_in_subprocess(kind, argument, data, size)
     sink = IndexingSink(MemorySink())
     parsed = READERS[kind](memory, argument, sink)
-    search = SearchIndex.of(parsed.catalogue, sink.folded_names.finish(), sink.facets.finish())
+    parts = sink.folded_names.finish(), sink.facets.finish(), sink.descriptions.finish()
+    search = SearchIndex(parsed.catalogue, *parts)
     return IndexedCatalogue(parsed, sink.names.finish(), search)
 
 
@@ -131,6 +134,7 @@ def _from_shared(result: BuildResult, memory: memoryview) -> IndexedCatalogue:
     )
     index = VerifiedNames(Str(at["names"]), at["name_starts"], folded)
     facets = FacetColumns(result.facet_keys, at["facet_key_numbers"])
-    search = SearchIndex.of(catalogue, folded, facets)
+    descriptions = DescriptionIndex(**{each.name: at[each.name] for each in dataclasses.fields(DescriptionIndex)})
+    search = SearchIndex(catalogue, folded, facets, descriptions)
     search.search("", facets.parse({"https": ["true"]}), limit=1)  # computes here what is computed once
     return IndexedCatalogue(Parsed(catalogue, result.report), index, search)

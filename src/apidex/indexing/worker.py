@@ -25,6 +25,7 @@ from apidex.catalogue.formats import Parsed, Report
 from apidex.errors import CatalogueError, CodecError
 from apidex.indexing.shared_buffer import SharedBuffer
 from apidex.search import suffix_array
+from apidex.search.descriptions import DescriptionIndexBuilder
 from apidex.search.filters import FacetIndexBuilder, FacetKey
 from apidex.search.names import NameIndex, NameIndexBuilder
 from apidex.search.ranking import FoldedNamesBuilder
@@ -57,6 +58,7 @@ class IndexingSink:
     def __init__(self, sink: MemorySink | SharedBuffer) -> None:
         self.write, self.getvalue = sink.write, sink.getvalue
         self.names, self.folded_names, self.facets = NameIndexBuilder(), FoldedNamesBuilder(), FacetIndexBuilder()
+        self.descriptions = DescriptionIndexBuilder()
 
     def on_batch(self, entries: list[Entry], /) -> None:
         """As `CatalogueSink.on_batch`."""
@@ -64,6 +66,7 @@ class IndexingSink:
         self.names.add(names)
         self.folded_names.add(names)
         self.facets.add(entries)
+        self.descriptions.add(entries)
 
 
 class BuildResult(msgspec.Struct, frozen=True, tag=True):
@@ -126,6 +129,7 @@ def build(kind: str, argument: object, source: SharedBuffer, output: SharedBuffe
         "folded_starts": narrowed(folded.starts, folded.starts[-1]),
         "facet_key_numbers": narrowed(facets.key_numbers, len(facets.keys)),
     }
+    arrays |= sink.descriptions.finish().arrays()
     facet_keys = facets.keys
     del sink, names, folded, facets  # so that each array is released once it is written
     written = {name: _written(arrays.pop(name), output) for name in list(arrays)}

@@ -1,64 +1,85 @@
-"""Corrections of queries that find nothing ("did you mean"). Pure.
+"""Help where a query finds nothing: words spelled otherwise ("did you mean"), or fewer words. Pure.
 
-The vocabulary holds what people may call the names of a catalogue. A correction is the nearest phrase in it, by optimal string
-alignment distance, that finds something.
+A word that nothing has is replaced by the nearest one that a catalogue has, by optimal string alignment distance.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import chain
+from collections.abc import Callable, Iterable
+from heapq import nsmallest
+from typing import NamedTuple, Protocol
 
 from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
-from apidex.search.text import fold, query_terms, word_spans
+from apidex.search.text import fold, query_terms, separate_spans
 
-VOCABULARY_LIMIT = 20_000
-"""Catalogues with more entries have no corrections: their vocabulary would take too much memory and time."""
+MAX_WORDS = 8
+"""Queries of more words get no help."""
 
-_MAX_TERMS = 8
-"""Queries with more terms are not corrected: each term takes about a millisecond."""
+_MAX_MENDED = 3
+"""The most words of a query that are replaced."""
 
 _MIN_LENGTH, _LONG = 4, 8
-"""Shorter queries than the first, in folded characters, are not corrected; from the second on, two letters may differ."""
+"""Shorter words than the first, in folded characters, are not replaced; from the second on, two letters may differ."""
 
-_MAX_PHRASE_WORDS = 4
+_MAX_TRIED = 5
+"""Of so many near words, the first that finds something is taken."""
 
-Vocabulary = Mapping[str, str]
-"""Folded phrases, and how each is spelled in lower case."""
-
-
-def vocabulary_of(names: Iterable[str]) -> Vocabulary:
-    """The vocabulary of a catalogue's *names*."""
-    return dict(chain.from_iterable(map(phrase_variants, names)))
+Finds = Callable[[str], bool]
+"""Whether a query finds anything."""
 
 
-def phrase_variants(name: str) -> Iterator[tuple[str, str]]:
-    """What people may call *name*: a few consecutive words of it, or all; folded, and in lower case as it is spelled."""
-    spans = word_spans(name)
-    for first, (start, _) in enumerate(spans):
-        for _, end in (*spans[first : first + _MAX_PHRASE_WORDS], spans[-1]):
-            yield fold(name[start:end]), name[start:end].lower()
+class Word(NamedTuple):
+    """A folded word of a catalogue, and how many entries have it."""
+
+    text: str
+    entries: int
 
 
-def correct(query: str, vocabulary: Vocabulary, count_hits: Callable[[str], int]) -> str | None:
-    """Return a query near *query* that finds something, or None. *count_hits* says how many names a query finds."""
-    nearest = _nearest(fold(query), vocabulary, count_hits)
-    terms = query_terms(query)
-    if nearest is not None or not 1 < len(terms) <= _MAX_TERMS:
-        return nearest
-    corrected = [term if count_hits(term) else _nearest(term, vocabulary, count_hits) for term in terms]
-    phrase = " ".join(filter(None, corrected))
-    return phrase if None not in corrected and count_hits(phrase) else None
+class Vocabulary(Protocol):
+    """The words of a catalogue."""
+
+    def near(self, text: str, distance: int) -> Iterable[Word]:
+        """The words that can be made of *text* by *distance* changes, and perhaps others."""
+        ...
+
+    def spelling(self, text: str) -> str:
+        """How the folded word *text* is spelled, in lower case."""
+        ...
 
 
-def _nearest(folded: str, vocabulary: Vocabulary, count_hits: Callable[[str], int]) -> str | None:
-    """The nearest phrase; of equally near ones those with the same first letter, and of these the one with most hits."""
+def correct(query: str, vocabulary: Vocabulary, finds: Finds) -> str | None:
+    """Return a query near *query*, which finds nothing, that finds something; None if there is none.
+
+    Each word that finds nothing is replaced; where that does not help, the whole query, as if it were one word.
+    """
+    spans = [(start, end) for start, end in separate_spans(query) if fold(query[start:end])]
+    unknown = [span for span in spans if not finds(query[slice(*span)])] if len(spans) <= MAX_WORDS else []
+    nearest = [_nearest(fold(query[slice(*span)]), vocabulary, finds) for span in unknown[: _MAX_MENDED + 1]]
+    if 0 < len(nearest) <= _MAX_MENDED and None not in nearest:
+        corrected = query
+        for (start, end), word in zip(reversed(unknown), reversed(nearest), strict=True):
+            corrected = f"{corrected[:start]}{word}{corrected[end:]}"
+        if finds(corrected):
+            return corrected.strip()
+    return _nearest(fold(query), vocabulary, finds) if len(spans) > 1 else None
+
+
+def _nearest(folded: str, vocabulary: Vocabulary, finds: Finds) -> str | None:
+    """The nearest word that finds something; of equally near ones those with the same first letter, then the most frequent."""
     if len(folded) < _MIN_LENGTH:
         return None
     cutoff = 1 if len(folded) < _LONG else 2
-    near = process.extract(folded, vocabulary.keys(), scorer=OSA.distance, score_cutoff=cutoff, limit=None)
-    if not near:
-        return None
-    closest = [phrase for phrase, distance, _ in near if distance == near[0][1]]
-    same_start = [phrase for phrase in closest if phrase[0] == folded[0]] or closest
-    return vocabulary[max(same_start, key=lambda phrase: (count_hits(phrase), phrase))]
+    words = dict(vocabulary.near(folded, cutoff))
+    near = process.extract(folded, words.keys(), scorer=OSA.distance, score_cutoff=cutoff, limit=None)
+    best = nsmallest(_MAX_TRIED, near, key=lambda each: (each[1], each[0][0] != folded[0], -words[each[0]], each[0]))
+    return next((vocabulary.spelling(word) for word, _, _ in best if finds(word)), None)
+
+
+def with_fewer_words(query: str, finds: Finds) -> str | None:
+    """Return those words of *query*, which finds nothing, that find something together: as many as possible."""
+    words = [query[start:end] for start, end in separate_spans(query) if fold(query[start:end]) in query_terms(query)]
+    known = [word for word in words if finds(word)] if 1 < len(words) <= MAX_WORDS else []
+    if len(known) < 2 or (len(known) < len(words) and finds(" ".join(known))):
+        return " ".join(known) or None
+    fewer = (" ".join(words[:at] + words[at + 1 :]) for words in [known] for at in range(len(known)))
+    return next(filter(finds, fewer), known[0])

@@ -40,7 +40,7 @@ class Filter:
     """A filter: its *name*, the *attribute* of an entry that it looks at, and how that becomes its *value*.
 
     *values* are all that there are, where these do not depend on the catalogue. *absent* is the value of entries that leave the
-    attribute empty. *label* and *value_labels* are for people.
+    attribute empty. *label* and *value_labels* are for people. *phrases* are words of a query that may stand for a value.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Filter:
     values: tuple[str, ...] = ()
     absent: str = ""
     value_labels: Mapping[str, str] = field(default_factory=dict)
+    phrases: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_flag(self) -> bool:
@@ -76,6 +77,9 @@ _DECLARED = (
         label="Authentication",
         absent="none",
         value_labels={"none": "No key", "apiKey": "API key"},
+        phrases=dict.fromkeys(
+            ("free", "keyless", "no key", "no api key", "no auth", "without key", "without auth"), "none"
+        ),
     ),
     Filter(
         name="https",
@@ -85,6 +89,7 @@ _DECLARED = (
         value=lambda https: str(https).lower(),
         values=("true", "false"),
         value_labels={"true": "HTTPS", "false": "HTTP only"},
+        phrases={"https": "true"},
     ),
     Filter(
         name="cors",
@@ -93,6 +98,7 @@ _DECLARED = (
         label="From web pages",
         values=("yes", "no", "unknown"),
         value_labels={"yes": "CORS", "no": "No CORS", "unknown": "CORS unknown"},
+        phrases={"cors": "yes"},
     ),
     Filter(
         name="provider",
@@ -103,6 +109,26 @@ _DECLARED = (
 )
 FILTERS = {each.name: each for each in _DECLARED}
 _PLACES = {name: place for place, name in enumerate(FILTERS)}
+
+_PHRASES = {tuple(phrase.split()): (each.name, value) for each in _DECLARED for phrase, value in each.phrases.items()}
+_LONGEST_PHRASE = max(map(len, _PHRASES))
+
+
+def read_filters(query: str) -> tuple[dict[str, str], str]:
+    """The filters that words of *query* stand for, and the query without these; none where nothing would be left."""
+    words, folded = query.split(), list(map(fold, query.split()))
+    understood, rest, at = dict[str, str](), list[str](), 0
+    while at < len(words):
+        sizes = range(_LONGEST_PHRASE, 0, -1)
+        size = next((size for size in sizes if tuple(folded[at : at + size]) in _PHRASES), 0)
+        if size:
+            name, value = _PHRASES[tuple(folded[at : at + size])]
+            understood.setdefault(name, value)
+        else:
+            rest.append(words[at])
+        at += size or 1
+    return (understood, " ".join(rest)) if any(map(fold, rest)) else ({}, query)
+
 
 FacetKey = tuple[str, ...]
 """The value that an entry has for each of FILTERS, in their order."""

@@ -1,12 +1,16 @@
 """The searchable index of a catalogue: ranked hits, filters, facets, suggestions and corrections. Pure, and without an await."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from apidex.catalogue.catalogue import Catalogue
 from apidex.search import corrections
-from apidex.search.corrections import VOCABULARY_LIMIT, Vocabulary, vocabulary_of
+from apidex.search.corrections import Word
+from apidex.search.descriptions import DescriptionIndex, DescriptionIndexBuilder, Term, highlights
 from apidex.search.filters import Facet, FacetIndex, FacetIndexBuilder, Filters
-from apidex.search.ranking import FoldedNames, FoldedNamesBuilder, Hit, Rank, Sort
+from apidex.search.ranking import FoldedNames, FoldedNamesBuilder, Hit, Matches, Rank, Scope, Sort
+from apidex.search.text import fold, separate_spans, word_spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,48 +29,93 @@ class SearchIndex:
     catalogue: Catalogue
     names: FoldedNames
     facets: FacetIndex
-    vocabulary: Vocabulary
+    descriptions: DescriptionIndex
 
     @classmethod
     def build(cls, catalogue: Catalogue) -> "SearchIndex":
         """Index every entry."""
-        names, facets = FoldedNamesBuilder(), FacetIndexBuilder()
+        names, facets, descriptions = FoldedNamesBuilder(), FacetIndexBuilder(), DescriptionIndexBuilder()
         for entries in catalogue.batches():
             names.add([entry.name for entry in entries])
             facets.add(entries)
-        return cls.of(catalogue, names.finish(), facets.finish())
-
-    @classmethod
-    def of(cls, catalogue: Catalogue, names: FoldedNames, facets: FacetIndex) -> "SearchIndex":
-        """Return the index of *catalogue*, whose *names* and *facets* were built here or in another process."""
-        vocabulary = vocabulary_of(catalogue.names()) if len(catalogue) <= VOCABULARY_LIMIT else {}
-        return cls(catalogue, names, facets, vocabulary)
+            descriptions.add(entries)
+        return cls(catalogue, names.finish(), facets.finish(), descriptions.finish())
 
     @property
     def size(self) -> int:
-        """Bytes of memory, without the catalogue and the vocabulary."""
-        return self.names.size + 4 * len(self.catalogue)
+        """Bytes of memory, without the catalogue."""
+        return self.names.size + 4 * len(self.catalogue) + self.descriptions.size
 
     def search(
-        self, query: str, filters: Filters, *, sort: Sort = Sort.RELEVANCE, offset: int = 0, limit: int | None = None
+        self,
+        query: str,
+        filters: Filters,
+        *,
+        scope: Scope = Scope.ALL,
+        sort: Sort = Sort.RELEVANCE,
+        offset: int = 0,
+        limit: int | None = None,
     ) -> SearchResult:
         """The hits for *query* that *filters* accept, from *offset* on, at most *limit*; all entries if it is blank."""
-        matches = self.names.matches(query)
+        terms = self._terms(query, scope)
+        matches = self._matches(query, terms, scope)
         facets = matches.facets(self.facets, filters)
         if filters:
             matches = matches.accepted(self.facets, filters)
-        return SearchResult(len(matches), self._hits(query, matches.page(sort, offset, limit)), facets)
+        hits = [self._hit(query, terms, *match) for match in matches.page(sort, offset, limit)]
+        return SearchResult(len(matches), hits, facets)
 
     def suggest(self, query: str, limit: int) -> list[Hit]:
         """The best hits with distinct names; none for a blank query."""
-        return self._hits(query, self.names.matches(query).best(limit, self._name))
+        return [self._hit(query, [], *match) for match in self.names.matches(query).best(limit, self._name)]
 
-    def correct(self, query: str) -> str | None:
+    def _terms(self, query: str, scope: Scope) -> list[Term]:
+        return [] if scope is Scope.NAME or not query.strip() else self.descriptions.parse(query)
+
+    def _matches(self, query: str, terms: Sequence[Term], scope: Scope) -> Matches:
+        matches = self.names.no_matches() if terms and scope is Scope.ABOUT else self.names.matches(query)
+        return matches.behind(self.descriptions.find(terms)) if terms else matches
+
+    def has_name(self, query: str) -> bool:
+        """Whether *query* finds a name."""
+        return len(self.names.matches(query)) > 0
+
+    def finds(self, query: str, scope: Scope) -> bool:
+        """Whether *query* finds anything."""
+        return len(self._matches(query, self._terms(query, scope), scope)) > 0
+
+    def finds_all(self, query: str, filters: Filters) -> bool:
+        """Whether an entry that *filters* accept has a name that fits *query*, or has all words of it."""
+        found = self.descriptions.find(self._terms(query, Scope.ABOUT)).complete()
+        return len(self.names.matches(query).behind(found).accepted(self.facets, filters)) > 0
+
+    def correct(self, query: str, scope: Scope = Scope.ALL) -> str | None:
         """Return a query near *query*, which finds nothing, that finds something; None if there is none."""
-        return corrections.correct(query, self.vocabulary, lambda corrected: len(self.names.matches(corrected)))
+        return corrections.correct(query, self, lambda corrected: self.finds(corrected, scope))
+
+    def with_fewer_words(self, query: str, scope: Scope = Scope.ALL) -> str | None:
+        """Return some words of *query*, which finds nothing, that find something; None if there are none."""
+        return corrections.with_fewer_words(query, lambda fewer: self.finds(fewer, scope))
+
+    def near(self, text: str, distance: int) -> Iterable[Word]:
+        """As `Vocabulary.near`."""
+        return self.descriptions.near(text, distance)
+
+    def spelling(self, text: str) -> str:
+        """As `Vocabulary.spelling`: in the first entry that has the word."""
+        position = self.descriptions.first_position(text)
+        entry = self.catalogue[position]
+        for spelled in (entry.name, entry.description, entry.category, entry.provider):
+            for start, end in chain(separate_spans(spelled), word_spans(spelled)):
+                if fold(spelled[start:end]) == text:
+                    return spelled[start:end].lower()
+        return text
 
     def _name(self, position: int) -> str:
         return self.catalogue[position].name
 
-    def _hits(self, query: str, page: list[tuple[int, Rank | None]]) -> list[Hit]:
-        return [self.names.hit(query, position, rank, self._name(position)) for position, rank in page]
+    def _hit(self, query: str, terms: Sequence[Term], position: int, rank: Rank | None) -> Hit:
+        if rank is not Rank.ABOUT:
+            return self.names.hit(query, position, rank, self._name(position))
+        entry = self.catalogue[position]
+        return Hit(position, rank, highlights(entry.name, terms), highlights(entry.description, terms))

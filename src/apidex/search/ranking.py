@@ -7,7 +7,7 @@ that begins a word. Nothing here is a Python object for each name.
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import accumulate, chain, compress, groupby, islice
 from typing import Protocol
@@ -15,18 +15,31 @@ from typing import Protocol
 from stringzilla import Str
 
 from apidex.catalogue.buffers import IntArray
+from apidex.search.descriptions import RelevantEntries
 from apidex.search.filters import Facet, FacetIndex, Filters
 from apidex.search.text import fold, fold_batch, highlighted, query_terms, to_ranges
 
 
 class Rank(StrEnum):
-    """How well a name fits, best first. `words`: each word of the query begins a word of the name, in any order."""
+    """How well an entry fits, best first.
+
+    All but `about` are of names. `words`: each word of the query begins a word of the name. `about`: see `descriptions`.
+    """
 
     EXACT = "exact"
     PREFIX = "prefix"
     WORD = "word"
     INSIDE = "inside"
     WORDS = "words"
+    ABOUT = "about"
+
+
+class Scope(StrEnum):
+    """Where a query is looked for: in names, in all that is said about an entry, or first in names and then in all."""
+
+    NAME = "name"
+    ABOUT = "about"
+    ALL = "all"
 
 
 class Sort(StrEnum):
@@ -39,17 +52,22 @@ class Sort(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """An entry's position in the catalogue, the rank of its name, and what matches: half-open ranges of its code points."""
+    """An entry's position in the catalogue, its rank, and what matches: half-open ranges of code points."""
 
     position: int
     rank: Rank | None
     highlights: list[tuple[int, int]]
+    description_highlights: list[tuple[int, int]] = field(default_factory=list)
 
 
 class Matches(Protocol):
     """The entries that match a query, each with its rank. Immutable."""
 
     def __len__(self) -> int: ...
+
+    def behind(self, found: RelevantEntries) -> "Matches":
+        """These, and behind them, with the rank `about`, the entries *found* that are not among them."""
+        ...
 
     def facets(self, index: FacetIndex, filters: Filters) -> dict[str, list[Facet]]:
         """The facets: each counts those that all *filters* but its own accept."""
@@ -69,7 +87,7 @@ class Matches(Protocol):
 
 
 _RANKS = list(Rank)
-_EXACT, _PREFIX, _WORD, _INSIDE, _WORDS = range(len(Rank))
+_EXACT, _PREFIX, _WORD, _INSIDE, _WORDS, _ABOUT = range(len(Rank))
 _POSITION_BITS, _LENGTH_BITS = 40, 20
 _POSITION_MASK = (1 << _POSITION_BITS) - 1
 
@@ -122,6 +140,10 @@ class FoldedNames:
     def breadth(self, query: str) -> int:  # noqa: ARG002
         """About how many places of names a search for *query* looks at, so that a long one need not hold up others."""
         return len(self)
+
+    def no_matches(self) -> Matches:
+        """What `matches` returns where no name matches."""
+        return _ScannedMatches(self, [])
 
     def matches(self, query: str) -> Matches:
         """Every name that matches *query*; all for a blank one."""
@@ -209,6 +231,10 @@ class EveryName:
     def __len__(self) -> int:
         return len(self.positions)
 
+    def behind(self, found: RelevantEntries) -> "EveryName":  # noqa: ARG002
+        """As `Matches.behind`: nothing was asked for."""
+        return self
+
     def facets(self, index: FacetIndex, filters: Filters) -> dict[str, list[Facet]]:
         """As `Matches.facets`."""
         return index.facets(self.positions, filters)
@@ -229,13 +255,21 @@ class EveryName:
 
 @dataclass(frozen=True, slots=True)
 class _ScannedMatches:
-    """Matches as numbers that sort by relevance: rank, length of the folded name in bytes, position."""
+    """Matches as numbers that sort: rank, length of the folded name in bytes (or relevance, see `RelevantEntries`), position."""
 
     names: FoldedNames
     numbers: Sequence[int]
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    def behind(self, found: RelevantEntries) -> "_ScannedMatches":
+        """As `Matches.behind`."""
+        own, pairs = set(self._positions()), zip(found.positions, found.relevance, strict=True)
+        others = (
+            (_ABOUT << _LENGTH_BITS | relevance) << _POSITION_BITS | at for at, relevance in pairs if at not in own
+        )
+        return replace(self, numbers=[*self.numbers, *others])
 
     def facets(self, index: FacetIndex, filters: Filters) -> dict[str, list[Facet]]:
         """As `Matches.facets`."""

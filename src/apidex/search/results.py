@@ -1,15 +1,15 @@
 """The request and the answer of a search, over HTTP and on the command line. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 import msgspec
 
 from apidex.catalogue.entry import Entry
-from apidex.search.filters import FILTERS, MAX_FACET_VALUES, Facet, Filters
-from apidex.search.index import SearchIndex
-from apidex.search.ranking import Hit, Rank, Sort
+from apidex.search.filters import FILTERS, MAX_FACET_VALUES, Facet, Filters, read_filters
+from apidex.search.index import SearchIndex, SearchResult
+from apidex.search.ranking import Hit, Rank, Scope, Sort
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,28 +18,32 @@ class SearchRequest:
 
     query: str
     filters: Mapping[str, Sequence[str]]
+    scope: Scope = Scope.ALL
     sort: Sort = Sort.RELEVANCE
     limit: int = 20
     offset: int = 0
 
 
+_RANGES = "Half-open ranges of Unicode code points (in JavaScript: Array.from(name))"
+
+
 class HitView(msgspec.Struct, frozen=True):
-    """An entry, how well its name matches, and which characters of the name do."""
+    """An entry, how well it matches, and which characters of its name and description do."""
 
     entry: Entry
     rank: Annotated[
         Rank | None,
         msgspec.Meta(
             description="exact: the whole name; prefix: its beginning; word: the beginning of a word; inside: any part of it; "
-            "words: each word of q begins one of its words, in any order; null where q is blank"
+            "words: each word of q begins one of its words, in any order; about: name, description, category or provider "
+            "have the words of q, or link leads to the domain that q names; null where q is blank"
         ),
     ]
-    highlights: Annotated[
+    highlights: Annotated[list[tuple[int, int]], msgspec.Meta(description=f"What matches in the name. {_RANGES}")]
+    description_highlights: Annotated[
         list[tuple[int, int]],
-        msgspec.Meta(
-            description="Half-open ranges of Unicode code points of the name (in JavaScript: Array.from(name))"
-        ),
-    ]
+        msgspec.Meta(description=f"What matches in the description, where the rank is about. {_RANGES}"),
+    ] = msgspec.field(default_factory=list)
 
 
 FacetsView = msgspec.defstruct(
@@ -55,17 +59,30 @@ FacetsView = msgspec.defstruct(
 
 
 class CorrectionView(msgspec.Struct, frozen=True):
-    """A similar query, and what it finds."""
+    """Another query, and what it finds."""
 
     query: str
     total: int
     hits: list[HitView]
+    kind: Annotated[
+        Literal["spelling", "fewer_words"],
+        msgspec.Meta(description="spelling: other spellings of words; fewer_words: some words are left out"),
+    ] = "spelling"
 
 
-class SearchView(msgspec.Struct, frozen=True):
+class SearchView(msgspec.Struct, frozen=True, rename={"scope": "in"}):
     """A page of hits. `did_you_mean` is there only where q finds nothing, and never mixed into the hits."""
 
     query: str
+    understood: Annotated[
+        dict[str, str],
+        msgspec.Meta(
+            description="Filters that words of q stand for, such as auth=none for free. They are applied where no name fits q, "
+            "the request does not give the filter, and an entry that passes has all other words"
+        ),
+    ]
+    searched: Annotated[str, msgspec.Meta(description="What was looked for: q without the words that became filters")]
+    scope: Scope
     version: Annotated[
         str, msgspec.Meta(description="The catalogue that was searched, as in the header Catalogue-Version")
     ]
@@ -79,14 +96,18 @@ class SearchView(msgspec.Struct, frozen=True):
 
 
 def answer(search: SearchIndex, version: str, request: SearchRequest) -> SearchView:
-    """Return a page of hits in the catalogue of *version*, and a correction where there is no hit at all.
+    """Return a page of hits in the catalogue of *version*, and other queries where there is no hit at all.
 
     Raises QueryError for a filter value that no entry can have.
     """
     filters = search.facets.parse(request.filters)
-    found = search.search(request.query, filters, sort=request.sort, offset=request.offset, limit=request.limit)
+    understood, searched = _understand(search, request, filters)
+    found = _search(search, request, filters, understood, searched)
     return SearchView(
         query=request.query,
+        understood=understood,
+        searched=searched,
+        scope=request.scope,
         version=version,
         total=found.total,
         limit=request.limit,
@@ -98,15 +119,47 @@ def answer(search: SearchIndex, version: str, request: SearchRequest) -> SearchV
     )
 
 
+def _understand(search: SearchIndex, request: SearchRequest, filters: Filters) -> tuple[dict[str, str], str]:
+    """The filters that words of the query stand for, and the other words; as it is where they are better taken literally."""
+    understood, rest = read_filters(request.query)
+    allowed = all(name not in filters and value in search.facets.values(name) for name, value in understood.items())
+    literal: tuple[dict[str, str], str] = {}, request.query
+    if not understood or not allowed or request.scope is Scope.NAME or search.has_name(request.query):
+        return literal
+    return (understood, rest) if search.finds_all(rest, _with(filters, understood)) else literal
+
+
+def _with(filters: Filters, understood: Mapping[str, str]) -> Filters:
+    return {**filters, **{name: frozenset([value]) for name, value in understood.items()}}
+
+
+def _search(
+    search: SearchIndex, request: SearchRequest, filters: Filters, understood: Mapping[str, str], searched: str
+) -> SearchResult:
+    return search.search(
+        searched,
+        _with(filters, understood),
+        scope=request.scope,
+        sort=request.sort,
+        offset=request.offset,
+        limit=request.limit,
+    )
+
+
 def _correction(search: SearchIndex, request: SearchRequest, filters: Filters) -> CorrectionView | None:
-    corrected = search.correct(request.query)
-    if corrected is None:
-        return None
-    found = search.search(corrected, filters, limit=request.limit)
-    return CorrectionView(corrected, found.total, _hits(search, found.hits)) if found.total else None
+    kind: Literal["spelling", "fewer_words"]
+    for kind, find in (("spelling", search.correct), ("fewer_words", search.with_fewer_words)):
+        query = find(request.query, request.scope)
+        if query is not None:
+            corrected = replace(request, query=query, sort=Sort.RELEVANCE, offset=0)
+            found = _search(search, corrected, filters, *_understand(search, corrected, filters))
+            if found.total:
+                return CorrectionView(query, found.total, _hits(search, found.hits), kind)
+    return None
 
 
 def _hits(search: SearchIndex, hits: Sequence[Hit]) -> list[HitView]:
     """Each entry is put in as the encoded bytes that the catalogue holds."""
     raw = [msgspec.Raw(search.catalogue.encoded(hit.position)) for hit in hits]
-    return [HitView(entry, hit.rank, hit.highlights) for entry, hit in zip(raw, hits, strict=True)]  # type: ignore[arg-type]
+    pairs = zip(raw, hits, strict=True)
+    return [HitView(entry, hit.rank, hit.highlights, hit.description_highlights) for entry, hit in pairs]  # type: ignore[arg-type]

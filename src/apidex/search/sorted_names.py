@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apidex.catalogue.buffers import ByteBuffer, IntArray
+from apidex.search.descriptions import RelevantEntries
 from apidex.search.facet_columns import FacetColumns
 from apidex.search.filters import Facet, FacetIndex, Filters
 from apidex.search.names import NameIndex
@@ -36,10 +37,10 @@ _VERIFIED = 2000
 _CHUNK = 2**15
 """Suffixes, or entries, that are looked at together: as many as stay in the processor's cache."""
 
-_RANKS = (Rank.PREFIX, Rank.WORD, Rank.INSIDE, Rank.WORDS)
+_RANKS = (Rank.PREFIX, Rank.WORD, Rank.INSIDE, Rank.WORDS, Rank.ABOUT)
 """Names that begin with the query are exact if they are as long, and then first of them: shorter names are."""
 
-_PREFIX, _WORD, _INSIDE, _WORDS, _NO_MATCH = range(len(_RANKS) + 1)
+_PREFIX, _WORD, _INSIDE, _WORDS, _ABOUT, _NO_MATCH = range(len(_RANKS) + 1)
 
 _NONE = np.zeros(0, np.uint32)
 
@@ -109,6 +110,10 @@ class SortedNames(FoldedNames):
         """As `FoldedNames.breadth`."""
         needles = dict.fromkeys([fold(query), *query_terms(query)])
         return sum(len(self._suffixes(needle.encode())) for needle in needles) if any(needles) else len(self)
+
+    def no_matches(self) -> Matches:
+        """As `FoldedNames.no_matches`."""
+        return _FewMatches(self, 0, _NONE, _NONE)
 
     def matches(self, query: str) -> Matches:
         """As `FoldedNames.matches`."""
@@ -225,6 +230,19 @@ class _FewMatches:
         positions: Numbers = np.asarray(self.names.positions)[self.entries]
         return positions
 
+    def rows(self) -> tuple[Numbers, Numbers]:
+        """The position and the rank of each."""
+        return self._positions, self.ranks
+
+    def keys(self, index: FacetIndex) -> Numbers:
+        """The number of the facet key of each."""
+        numbers: Numbers = np.asarray(index.key_numbers)[self._positions]
+        return numbers
+
+    def behind(self, found: RelevantEntries) -> "_CombinedMatches":
+        """As `Matches.behind`."""
+        return _CombinedMatches.of(self, found)
+
     def facets(self, index: FacetIndex, filters: Filters) -> dict[str, list[Facet]]:
         """As `Matches.facets`."""
         return index.facets(self._positions.data, filters)
@@ -265,10 +283,23 @@ class _ManyMatches:
         """Of each entry."""
         return np.asarray(self.names.positions)
 
+    def rows(self) -> tuple[Numbers, Numbers]:
+        """The position and the rank of each."""
+        entries = np.flatnonzero(self.ranks != _NO_MATCH)
+        return self._positions[entries], self.ranks[entries]
+
+    def keys(self, index: FacetIndex) -> Numbers:  # noqa: ARG002
+        """The number of the facet key of each."""
+        numbers: Numbers = np.asarray(self.names.key_numbers)[self.ranks != _NO_MATCH]
+        return numbers
+
+    def behind(self, found: RelevantEntries) -> "_CombinedMatches":
+        """As `Matches.behind`."""
+        return _CombinedMatches.of(self, found)
+
     def facets(self, index: FacetIndex, filters: Filters) -> dict[str, list[Facet]]:
         """As `Matches.facets`."""
-        numbers = np.asarray(self.names.key_numbers)[self.ranks != _NO_MATCH]
-        return FacetColumns.of(index).facets_of_keys(numbers, filters)
+        return FacetColumns.of(index).facets_of_keys(self.keys(index), filters)
 
     def accepted(self, index: FacetIndex, filters: Filters) -> "_ManyMatches":
         """As `Matches.accepted`."""
@@ -304,6 +335,70 @@ class _ManyMatches:
         """As `Matches.best`."""
         is_first = np.asarray(self.names.first_spellings) != 0
         return replace(self, ranks=np.where(is_first, self.ranks, np.uint8(_NO_MATCH))).page(Sort.RELEVANCE, 0, limit)
+
+
+@dataclass(frozen=True, slots=True)
+class _CombinedMatches:
+    """The *named* matches, and behind them the entries at *positions*, by *relevance* and then by name."""
+
+    named: _FewMatches | _ManyMatches
+    positions: Numbers
+    relevance: Numbers
+
+    @classmethod
+    def of(cls, named: _FewMatches | _ManyMatches, found: RelevantEntries) -> "_CombinedMatches":
+        """Return *named* and those that were *found* beside them."""
+        is_named, positions = np.zeros(len(named.names), np.bool_), np.asarray(found.positions, np.int64)
+        is_named[named.rows()[0]] = True
+        is_other = ~is_named[positions]
+        return cls(named, positions[is_other], np.asarray(found.relevance, np.int64)[is_other])
+
+    def __len__(self) -> int:
+        return len(self.named) + len(self.positions)
+
+    def behind(self, found: RelevantEntries) -> "_CombinedMatches":
+        """As `Matches.behind`; what is behind already is left out."""
+        return _CombinedMatches.of(self.named, found)
+
+    def facets(self, index: FacetIndex, filters: Filters) -> dict[str, list[Facet]]:
+        """As `Matches.facets`."""
+        numbers = np.concatenate([self.named.keys(index), np.asarray(index.key_numbers)[self.positions]])
+        return FacetColumns.of(index).facets_of_keys(numbers, filters)
+
+    def accepted(self, index: FacetIndex, filters: Filters) -> "_CombinedMatches":
+        """As `Matches.accepted`."""
+        is_kept = FacetColumns.of(index).accepted_keys(filters)[np.asarray(index.key_numbers)[self.positions]]
+        named = self.named.accepted(index, filters)
+        return _CombinedMatches(named, self.positions[is_kept], self.relevance[is_kept])
+
+    def page(self, sort: Sort, offset: int, limit: int | None) -> list[tuple[int, Rank | None]]:
+        """As `Matches.page`."""
+        end, ahead = len(self) if limit is None else min(offset + limit, len(self)), len(self.named)
+        names = self.named.names
+        by_name = np.asarray(names.name_ranks)
+        if sort is Sort.RELEVANCE:
+            keys = self.relevance << 32 | by_name[self.positions]
+            places = _smallest(keys, max(0, offset - ahead), max(0, end - ahead))
+            rows = self.named.page(sort, offset, limit) if offset < ahead else []
+            return [*rows, *((position, Rank.ABOUT) for position in self.positions[places].tolist())]
+        positions, ranks = self.named.rows()
+        positions = np.concatenate([positions, self.positions])
+        ranks = np.concatenate([ranks, np.full(len(self.positions), _ABOUT, np.uint8)])
+        places = _smallest(positions if sort is Sort.CATALOGUE else by_name[positions], offset, end)
+        return names.rows(self.named.size, positions[places], ranks[places])
+
+    def best(self, limit: int, spelling: Callable[[int], str]) -> list[tuple[int, Rank | None]]:
+        """As `Matches.best`, of names."""
+        return self.named.best(limit, spelling)
+
+
+def _smallest(keys: Numbers, start: int, end: int) -> Numbers:
+    """Where the *keys* are that are from *start* to *end* in their order."""
+    if start >= end:
+        return _NONE
+    places = np.argpartition(keys, (start, end - 1))[start:end] if end < len(keys) else np.argsort(keys)[start:]
+    ordered: Numbers = places[np.argsort(keys[places])]
+    return ordered
 
 
 @dataclass(frozen=True, slots=True, eq=False)

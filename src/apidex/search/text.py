@@ -70,6 +70,8 @@ _FOLDED, _SHAPE = _CharacterMap(_folded), _CharacterMap(_shape)
 _WORD = re.compile(r"A[A']*(?![a'])|A?[a']*a[a']*|A|0+")
 """A word in a text's shape: `JSONPlaceholder`, `open-weather` and `Web3` have two each."""
 
+_SEPARATE = re.compile("[^-]+")
+
 
 def fold(text: str) -> str:
     """What *text* is compared by. Folding twice changes nothing."""
@@ -93,10 +95,19 @@ def word_spans(text: str) -> list[tuple[int, int]]:
     return [match.span() for match in _WORD.finditer(text.translate(_SHAPE))]
 
 
+def separate(text: str) -> list[str]:
+    """The folded words of *text*, cut at spaces and punctuation, but not where case or digits begin."""
+    return list(filter(None, (fold(text[start:end]) for start, end in separate_spans(text))))
+
+
+def separate_spans(text: str) -> list[tuple[int, int]]:
+    """Where the words that `separate` returns begin and end."""
+    return [match.span() for match in _SEPARATE.finditer(text.translate(_SHAPE))]
+
+
 def query_terms(query: str) -> list[str]:
     """The distinct folded words of *query*, cut at spaces and punctuation, without the word API unless it is the only one."""
-    folded = [fold(query[match.start() : match.end()]) for match in re.finditer("[^-]+", query.translate(_SHAPE))]
-    terms = list(dict.fromkeys(filter(None, folded)))
+    terms = list(dict.fromkeys(separate(query)))
     return [term for term in terms if term not in ("api", "apis")] or terms
 
 

@@ -69,7 +69,7 @@ def query_parameters(handler: BaseRouteHandler) -> dict[str, QueryParameter]:
     for name, field in handler.parsed_fn_signature.parameters.items():
         found |= providers[name].parsed_fn_signature.parameters if name in providers else {name: field}
     kinds = {name: field.kwarg_definition for name, field in found.items()}
-    return {name: kind for name, kind in kinds.items() if isinstance(kind, QueryParameter)}
+    return {kind.name or name: kind for name, kind in kinds.items() if isinstance(kind, QueryParameter)}
 
 
 def not_allowed(name: str, value: str, parameter: ParameterKwarg) -> Problem:

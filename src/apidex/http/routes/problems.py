@@ -58,7 +58,9 @@ def query_error(request: Request[Any, Any, Any], error: QueryError) -> Response[
 
 def invalid_parameter(request: Request[Any, Any, Any], error: ValidationException) -> Response[bytes]:
     """The problem of the first parameter that Litestar could not convert."""
-    name = cast(list[dict[str, str]], error.extra)[0]["key"]
+    argument = cast(list[dict[str, str]], error.extra)[0]["key"]
+    declared = request.route_handler.parsed_fn_signature.parameters.get(argument)
+    name = (declared and getattr(declared.kwarg_definition, "name", None)) or argument
     parameter = query_parameters(request.route_handler)[name]
     return problem(request, not_allowed(name, request.query_params[name], parameter))
 

@@ -26,7 +26,7 @@ from apidex.http.routes.conditional import CONDITIONAL, HttpRequest, ReplicaDepe
 from apidex.http.routes.parameters import NO_CONTROLS, RequestedFilters, strict_query, whole_number
 from apidex.http.routes.problems import problem_spec
 from apidex.replication.snapshot import Snapshot
-from apidex.search.ranking import Sort
+from apidex.search.ranking import Scope, Sort
 from apidex.search.results import SearchRequest, SearchView, answer
 
 # --- query parameters
@@ -56,9 +56,18 @@ _TYPED = _query("What was typed so far. Nothing is suggested for a blank one.")
 _LIMIT = whole_number(1, 100, "The most hits in one answer.")
 _SUGGESTIONS = whole_number(1, 20, "The most names that are suggested.")
 _OFFSET = whole_number(0, 10**9, "How many hits to leave out before the first. Past the end the page is empty.")
+_IN = QueryParameter(
+    name="in",
+    description="name: names only. about: the words of name, description, category and provider, and the domains of the link; "
+    "an entry needs not have all words of q. all: first what name finds, then what about finds.",
+    title=f"one of {', '.join(Scope)}",
+    lower_case=True,
+    schema_extra={"default": Scope.ALL.value},
+)
 _SORT = QueryParameter(
     description="relevance: exact names, then those that begin so, have a word that begins so, contain it; "
-    "shorter before longer, then alphabetical. name: alphabetical. catalogue: as the upstream lists them.",
+    "shorter before longer, then alphabetical; then what is about q, the most relevant first. "
+    "name: alphabetical. catalogue: as the upstream lists them.",
     title=f"one of {', '.join(Sort)}",
     lower_case=True,
     schema_extra={"default": Sort.RELEVANCE.value},
@@ -157,6 +166,7 @@ async def search(
     replica: ReplicaDependency,
     q: Annotated[str, _SEARCH] = "",
     filters: RequestedFilters,
+    where: Annotated[Scope, _IN] = Scope.ALL,
     sort: Annotated[Sort, _SORT] = Sort.RELEVANCE,
     limit: Annotated[int, _LIMIT] = 20,
     offset: Annotated[int, _OFFSET] = 0,
@@ -164,7 +174,7 @@ async def search(
 ) -> Response[bytes]:
     """Answer with a page of hits, from the requested version."""
     snapshot = _snapshot(replica, version)
-    search_request = SearchRequest(q, filters, sort, limit, offset)
+    search_request = SearchRequest(q, filters, where, sort, limit, offset)
     snapshot.search.facets.parse(filters)  # a wrong value is an error even where the client holds the answer
     results = functools.cache(lambda: answer(snapshot.search, snapshot.version, search_request))
     return versioned_response(
@@ -294,7 +304,13 @@ def _links(request: SearchRequest, version: str, total: int) -> Headers:
         del pages["next"]
     if "prev" not in pages and "next" not in pages:
         return []
-    query = {"q": request.query, **request.filters, "sort": request.sort.value, "limit": limit}
+    query = {
+        "q": request.query,
+        **request.filters,
+        "in": request.scope.value,
+        "sort": request.sort.value,
+        "limit": limit,
+    }
     kept = {name: value for name, value in query.items() if value}
     links = {
         rel: f'</v1/search?{urlencode(kept | {"offset": to, "version": version}, doseq=True)}>; rel="{rel}"'

@@ -150,7 +150,7 @@ const chosen = () => [...asked].filter(([name]) => name in FILTERS);
 
 /** Take the search from the address. */
 function readAddress() {
-  const kept = ["q", "sort", ...Object.keys(FILTERS)];
+  const kept = ["q", "in", "sort", ...Object.keys(FILTERS)];
   asked = new URLSearchParams([...new URLSearchParams(location.search)].filter(([name, value]) => kept.includes(name) && value));
   box.value = asked.get("q") ?? "";
   $("sort").value = asked.get("sort") ?? "relevance";
@@ -236,14 +236,14 @@ function show(found) {
   $("hits").replaceChildren(...found.hits.map(hitItem));
   $("none").replaceChildren(...(found.total ? [] : instead(found)));
   showMore(found.total);
-  showChosen();
+  showChosen(found);
   // A page that was opened before a release may meet a filter that it does not know.
   for (const [filter, facets] of Object.entries(found.facets)) if (filter in FILTERS) showFilter(filter, facets);
   $("unfold").hidden = Object.values(found.facets).every((facets) => facets.length === 0);
   $("sort").hidden = found.total < 2;
   seen(found.version);
   turn({ toAnswer: true });
-  const meant = found.did_you_mean ? `. Did you mean ${found.did_you_mean.query}?` : "";
+  const meant = found.did_you_mean ? `. ${question(found.did_you_mean).join(found.did_you_mean.query)}` : "";
   say(found.total ? `${apis(found.total)} found` : nothing(found.query) + meant);
 }
 
@@ -254,10 +254,10 @@ function turn({ toAnswer }) {
   $("copied").hidden = true;
 }
 
-function hitItem({ entry, highlights }) {
+function hitItem({ entry, highlights, description_highlights: inDescription = [] }) {
   const item = template("hit");
   item.querySelector("h3").append(linked(entry.Link, marked(entry.API, highlights)));
-  item.querySelector(".about").textContent = entry.Description;
+  item.querySelector(".about").append(...marked(entry.Description, inDescription));
   const facts = { auth: entry.Auth || "none", https: String(entry.HTTPS), cors: entry.Cors };
   const category = button(entry.Category, () => toggle("category", entry.Category, true));
   category.ariaLabel = `Only ${entry.Category}`;
@@ -275,16 +275,20 @@ const fact = (text) => element("span", GOOD.includes(text) ? { class: "good" } :
 const host = (address) => (URL.canParse(address) ? new URL(address).hostname.replace(/^www\./, "") : address);
 
 function nothing(query) {
-  const named = query ? `No API has “${query}” in its name` : "No API matches these filters";
+  const named = query ? `No API fits “${query}”` : "No API matches these filters";
   return chosen().length && query ? `${named} and matches these filters` : named;
 }
 
-/** Where nothing was found: a correction and its hits, or a button that clears the filters. */
+/** What stands before and behind another query. */
+const question = ({ kind }) => (kind === "fewer_words" ? ["With fewer words: ", "."] : ["Did you mean ", "?"]);
+
+/** Where nothing was found: another query and its hits, or a button that clears the filters. */
 function instead({ did_you_mean: meant }) {
   if (meant) {
     const link = button(meant.query, () => searchFor(meant.query), "meant");
+    const [before, after] = question(meant);
     return [
-      element("p", {}, "Did you mean ", link, `? That finds ${apis(meant.total)}.`),
+      element("p", {}, before, link, `${after} That finds ${apis(meant.total)}.`),
       element("ol", { "aria-label": `Results for ${meant.query}` }, ...meant.hits.slice(0, 5).map(hitItem)),
     ];
   }
@@ -297,13 +301,19 @@ function showMore(total) {
   $("more").textContent = `Show ${number(Math.min(left, LIMIT))} more of ${number(total)}`;
 }
 
-function showChosen() {
+/** A chip for each active filter, and for each that words of the query stand for: to remove that is to remove the words. */
+function showChosen({ understood = {}, searched }) {
   const set = chosen();
   const items = set.map(([filter, value]) => {
     const remove = button(`${word(filter, value)} ×`, () => toggle(filter, value, false));
     remove.ariaLabel = `Without the filter ${word(filter, value)}`;
     return element("li", {}, remove);
   });
+  for (const [filter, value] of Object.entries(understood)) {
+    const remove = button(`Understood: ${word(filter, value)} ×`, () => searchFor(searched));
+    remove.ariaLabel = `Search for ${searched} without the filter ${word(filter, value)}`;
+    items.push(element("li", {}, remove));
+  }
   if (set.length > 1) items.push(element("li", {}, button("Clear all", clearFilters, "clear")));
   $("chosen").replaceChildren(...items);
   $("unfold").lastElementChild.textContent = set.length ? ` · ${set.length}` : "";

@@ -1,0 +1,374 @@
+"""Entries by what is said about them: an inverted index of the words of names, descriptions, categories and providers. Pure.
+
+Relevance is BM25 (Robertson and Zaragoza, 2009), where the frequency of a word in an entry is the number of fields that have it.
+The index is a few flat arrays, which another process can share. numpy is imported only where there are many words.
+"""
+
+import dataclasses
+import math
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property, reduce
+from itertools import accumulate, chain, groupby, pairwise, repeat
+from operator import or_
+from typing import Any
+
+from apidex.catalogue.buffers import ByteBuffer, IntArray
+from apidex.catalogue.entry import Entry
+from apidex.search.corrections import Word
+from apidex.search.text import fold, query_terms, separate_spans, to_ranges, word_spans
+from apidex.search.words import END, cut, domains, forms, host_of, stem, with_parts
+
+MAX_TERMS = 16
+"""The most words of a query that are looked for."""
+
+MIN_SHARE = Fraction(2, 5)
+"""How much of a query an entry must have. A word weighs the more the fewer entries have it."""
+
+COMMON_SHARE = 1 / 8
+"""A word that more of the entries have counts only where the query has no rarer one."""
+
+MIN_PREFIX = 3
+"""A word of so many letters that no entry has stands for all words that begin so."""
+
+RELEVANCE_BITS = 20
+"""Relevance is a number of so many bits, 0 for the best."""
+
+_K1, _B = 1.2, 0.75
+"""The usual constants of BM25."""
+
+_TF_BITS = 2
+_TF_MASK = (1 << _TF_BITS) - 1
+_POSITION_BITS = 32 - _TF_BITS
+"""A posting is the position of an entry and, in the last bits, how many of its four fields have the word, less 1."""
+
+_DESCRIPTION = 1
+"""The number of the field whose words are the length of an entry."""
+
+_WEIGHT_UNIT = 1 / 1000
+_SCORE_BITS = 28
+_HALF = (1 << RELEVANCE_BITS // 2) - 1
+
+_LINE_FEED = 10
+_LETTERS = [0 if code == _LINE_FEED else 1 << (code & 31) for code in range(256)]
+"""For each byte of a word the bit that stands for it: one for each letter, which other bytes share."""
+
+_BLOCK = 2**20
+"""Words whose letters are read at a time."""
+
+_MANY_WORDS, _MANY_POSTINGS = 2**18, 2**14
+"""So many words are indexed, and so many postings are searched, by numpy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A word or a domain of a query, and the *numbers* of the words that it stands for: forms of it, or all that it begins."""
+
+    text: str
+    numbers: Sequence[int]
+    is_prefix: bool = False
+
+    def fits(self, word: str) -> bool:
+        """Whether it stands for a folded *word*."""
+        return word.startswith(self.text) if self.is_prefix else stem(word) == stem(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class RelevantEntries:
+    """The entries at *positions*, and the *relevance* of each."""
+
+    positions: Sequence[int]
+    relevance: Sequence[int]
+
+    def complete(self) -> "RelevantEntries":
+        """Those that have all words of the query, as far as these count."""
+        pairs = zip(self.positions, self.relevance, strict=True)
+        kept = [(position, relevance) for position, relevance in pairs if not relevance >> RELEVANCE_BITS // 2]
+        return RelevantEntries([position for position, _ in kept], [relevance for _, relevance in kept])
+
+
+class DescriptionIndexBuilder:
+    """The words of entries while these are added: a stream of numbers for each field, with 0 behind each text."""
+
+    def __init__(self) -> None:
+        self._numbers = _Numbers({END: 0})
+        self._fields = [array("I") for _ in range(1 << _TF_BITS)]
+
+    def add(self, entries: Sequence[Entry]) -> None:
+        """Append *entries*."""
+        words_of_fields = (
+            cut([with_parts(entry.name) for entry in entries]),
+            cut([entry.description for entry in entries]),
+            cut([f"{entry.category} {entry.provider}" for entry in entries]),
+            list(chain.from_iterable(map(_domains, entries))),
+        )
+        for stream, words in zip(self._fields, words_of_fields, strict=True):
+            stream.extend(map(self._numbers.__getitem__, words))
+
+    def finish(self) -> "DescriptionIndex":
+        """Return the index of all entries added. The builder must not be used again."""
+        words = list(self._numbers)
+        del self._numbers
+        order = sorted(range(1, len(words)), key=words.__getitem__)
+        terms = [words[number] for number in order]
+        ranks = array("I", bytes(4 * len(words)))
+        for rank, number in enumerate(order):
+            ranks[number] = rank
+        make = _postings if sum(map(len, self._fields)) < _MANY_WORDS else _many_postings
+        postings = make(self._fields, ranks)
+        term_starts = array("I", accumulate((len(term) + 1 for term in terms), initial=0))
+        text = b"\n".join([*terms, b""])
+        return DescriptionIndex(text, term_starts, *postings, _letters(text, term_starts))
+
+
+class _Numbers(dict[bytes, int]):
+    """The number of a word; a new one gets the next."""
+
+    def __missing__(self, word: bytes) -> int:
+        self[word] = number = len(self)
+        return number
+
+
+def _domains(entry: Entry) -> Iterator[bytes]:
+    found = dict.fromkeys(chain(domains(entry.link), domains(entry.provider)))
+    return chain((domain.encode() for domain in found), (END,))
+
+
+def _postings(streams: Sequence[IntArray], ranks: IntArray) -> tuple[IntArray, IntArray, bytearray]:
+    """Where the postings of each word begin; all postings, by word and position; and the words of each description."""
+    keys, lengths = set[int](), bytearray()
+    for field, numbers in enumerate(streams):
+        ends = [place for place, number in enumerate(numbers) if not number]
+        sizes = [end - start - 1 for start, end in pairwise([-1, *ends])]
+        if field == _DESCRIPTION:
+            lengths = bytearray(min(size, 255) for size in sizes)
+        positions = chain.from_iterable(
+            repeat(position << _TF_BITS | field, size) for position, size in enumerate(sizes)
+        )
+        keys.update(map(_join, map(ranks.__getitem__, filter(None, numbers)), positions))
+    postings, counts = array("I"), array("I", bytes(4 * len(ranks)))
+    for key, group in groupby(sorted(keys), key=lambda key: key >> _TF_BITS):
+        counts[key >> _POSITION_BITS] += 1
+        postings.append((key << _TF_BITS & 0xFFFFFFFF) | len(list(group)) - 1)
+    return array("I", accumulate(counts[:-1], initial=0)), postings, lengths
+
+
+def _join(rank: int, position_and_field: int) -> int:
+    return rank << _POSITION_BITS + _TF_BITS | position_and_field
+
+
+def _many_postings(streams: Sequence[IntArray], ranks: IntArray) -> tuple[IntArray, IntArray, ByteBuffer]:
+    """As `_postings`, with a sort of numbers that have the word's rank, the position and the field in their bits."""
+    import numpy as np
+
+    parts, by_number = [], np.frombuffer(ranks, np.uint32)
+    for field, stream in enumerate(streams):
+        numbers = np.frombuffer(stream, np.uint32)
+        is_end = numbers == 0
+        if field == _DESCRIPTION:
+            lengths = np.minimum(np.diff(np.flatnonzero(is_end), prepend=-1) - 1, 255)
+        positions = np.cumsum(is_end, dtype=np.uint32)[~is_end]
+        keys = by_number[numbers[~is_end]].astype(np.uint64) << np.uint64(_POSITION_BITS)
+        parts.append((keys | positions) << np.uint64(_TF_BITS) | np.uint64(field))
+    keys = np.concatenate(parts)
+    del parts
+    keys.sort()
+    keys = keys[np.diff(keys, prepend=keys[:1] + 1) != 0] >> np.uint64(_TF_BITS)
+    first = np.flatnonzero(np.diff(keys, prepend=keys[:1] + 1))
+    fields_less_one = np.diff(first, append=len(keys)).astype(np.uint32) - 1
+    keys = keys[first]
+    starts = np.searchsorted(keys >> np.uint64(_POSITION_BITS), np.arange(len(ranks), dtype=np.uint64)).astype(
+        np.uint32
+    )
+    postings = keys.astype(np.uint32) << np.uint32(_TF_BITS) | fields_less_one
+    return starts.data, postings.data, lengths.astype(np.uint8).data
+
+
+def _letters(terms: bytes, starts: IntArray) -> IntArray:
+    """A number for each word in which a bit is set for each letter that it has; none where there are few words."""
+    if len(starts) <= _MANY_WORDS:
+        return array("I")
+    import numpy as np
+
+    text, bits, begin = np.frombuffer(terms, np.uint8), np.array(_LETTERS, np.uint32), np.frombuffer(starts, np.uint32)
+    blocks = [begin[at : at + _BLOCK + 1] for at in range(0, len(begin) - 1, _BLOCK)]
+    parts = [np.bitwise_or.reduceat(bits[text[each[0] : each[-1]]], each[:-1] - each[0]) for each in blocks]
+    return np.concatenate(parts).data
+
+
+@dataclass(frozen=True, eq=False)
+class DescriptionIndex:
+    """The inverted index of a catalogue.
+
+    Word *i* is `terms[term_starts[i] : term_starts[i + 1] - 1]`, in the order of bytes; domains of links are words, too. Its
+    postings are `postings[posting_starts[i] : posting_starts[i + 1]]`. *lengths* has the number of words of each description, 255
+    at most. *letters* has the letters of each word, where there are many.
+    """
+
+    terms: ByteBuffer
+    term_starts: IntArray
+    posting_starts: IntArray
+    postings: IntArray
+    lengths: ByteBuffer
+    letters: IntArray
+
+    @classmethod
+    def build(cls, entries: Sequence[Entry]) -> "DescriptionIndex":
+        """Return the index of *entries*."""
+        builder = DescriptionIndexBuilder()
+        builder.add(entries)
+        return builder.finish()
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory."""
+        return sum(memoryview(each).nbytes for each in self.arrays().values())
+
+    def arrays(self) -> dict[str, ByteBuffer | IntArray]:
+        """All that it consists of."""
+        return {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+
+    # --- the words of a query
+
+    def parse(self, query: str) -> list[Term]:
+        """The words of *query*, a form of each only once, and its domains if there are links to them."""
+        chunks = query.split()
+        hosts = {chunk: host for chunk in chunks if (host := host_of(chunk)) and self._number(host) is not None}
+        words = (
+            query_terms(" ".join(chunk for chunk in chunks if chunk not in hosts)) if len(hosts) < len(chunks) else []
+        )
+        named = [Term(host, [self._number(host) or 0]) for host in hosts.values()]
+        if named and words in (["api"], ["apis"]):
+            words = []
+        return [*named, *({stem(word): self._term(word) for word in reversed(words)}.values())][:MAX_TERMS]
+
+    def _term(self, word: str) -> Term:
+        begin = stem(word).encode()
+        start, end = self._at(begin), self._at(begin + b"\xff")
+        found = [number for form in forms(word) if (number := self._number(form, start, end)) is not None]
+        if found or len(word) < MIN_PREFIX:
+            return Term(word, found)
+        begin = word.encode()
+        return Term(word, range(self._at(begin, start, end), self._at(begin + b"\xff", start, end)), is_prefix=True)
+
+    def _at(self, text: bytes, start: int = 0, end: int | None = None) -> int:
+        """Where *text* is among the words, or would be."""
+        return bisect_left(range(len(self.term_starts) - 1), text, start, end, key=self._word)
+
+    def _word(self, number: int) -> bytes:
+        return bytes(self.terms[self.term_starts[number] : self.term_starts[number + 1] - 1])
+
+    def _number(self, word: str, start: int = 0, end: int | None = None) -> int | None:
+        text = word.encode()
+        number = self._at(text, start, end)
+        return number if number < len(self.term_starts) - 1 and self._word(number) == text else None
+
+    # --- words for corrections
+
+    def near(self, text: str, distance: int) -> Iterator[Word]:
+        """The words that can be made of *text* by *distance* changes, and perhaps others; no domains."""
+        starts, postings = self.term_starts, self.posting_starts
+        numbers: Iterable[int] = range(len(starts) - 1)
+        if len(self.letters):
+            numbers = self._with_like_letters(text, distance)
+        for number in numbers:
+            word = bytes(self.terms[starts[number] : starts[number + 1] - 1])
+            if b"." not in word:
+                yield Word(word.decode(), postings[number + 1] - postings[number])
+
+    def _with_like_letters(self, text: str, distance: int) -> list[int]:
+        """The words of about as many bytes as *text*, with no more other letters than *distance* changes can make."""
+        import numpy as np
+
+        own, starts = text.encode(), np.frombuffer(self.term_starts, np.uint32)
+        letters = np.uint32(reduce(or_, map(_LETTERS.__getitem__, own)))
+        numbers = np.flatnonzero(np.bitwise_count(np.frombuffer(self.letters, np.uint32) ^ letters) <= 2 * distance)
+        sizes = starts[numbers + 1] - starts[numbers] - 1
+        widest = distance if text.isascii() else 4 * distance
+        return numbers[np.abs(sizes.astype(np.int64) - len(own)) <= widest].tolist()  # type: ignore[no-any-return]
+
+    def first_position(self, word: str) -> int:
+        """The position of the first entry that has *word*, which is one of the words."""
+        return self.postings[self.posting_starts[self._at(word.encode())]] >> _TF_BITS
+
+    # --- the entries that have them
+
+    def find(self, terms: Sequence[Term]) -> RelevantEntries:
+        """The entries that have enough of *terms* (see MIN_SHARE), in catalogue order; none where nothing has one of them."""
+        entries = len(self.lengths)
+        sizes = [(term, min(self._postings_of(term), entries)) for term in terms]
+        if not all(size for _, size in sizes):
+            return RelevantEntries([], [])
+        rare = [(term, size) for term, size in sizes if size <= entries * COMMON_SHARE]
+        weighed = [(term, self._weight(size)) for term, size in rare or sizes]
+        most = sum(weight for _, weight in weighed)
+        collect = self._few if sum(size for _, size in sizes) <= _MANY_POSTINGS else self._many
+        return collect(weighed, math.ceil(MIN_SHARE * most), most)
+
+    def _postings_of(self, term: Term) -> int:
+        return sum(self.posting_starts[number + 1] - self.posting_starts[number] for number in term.numbers)
+
+    def _weight(self, entries: int) -> int:
+        """The inverse document frequency of a word that so many *entries* have."""
+        return math.ceil(math.log1p((len(self.lengths) - entries + 0.5) / (entries + 0.5)) / _WEIGHT_UNIT)
+
+    def _few(self, weighed: Sequence[tuple[Term, int]], least: int, most: int) -> RelevantEntries:
+        sums = dict[int, int]()
+        for term, weight in weighed:
+            counts = dict[int, int]()
+            for posting in chain.from_iterable(self._slices(self.postings, term)):
+                position, count = posting >> _TF_BITS, posting & _TF_MASK
+                counts[position] = max(count, counts.get(position, 0))
+            for position, count in counts.items():
+                score = weight * self._saturation[count << 8 | self.lengths[position]]
+                sums[position] = sums.get(position, 0) + (weight << _SCORE_BITS) + score
+        positions = sorted(position for position, total in sums.items() if total >> _SCORE_BITS >= least)
+        return RelevantEntries(positions, [_relevance(sums[position], most) for position in positions])
+
+    def _many(self, weighed: Sequence[tuple[Term, int]], least: int, most: int) -> RelevantEntries:
+        """As `_few`, by numpy."""
+        import numpy as np
+
+        postings, lengths = np.frombuffer(self.postings, np.uint32), np.frombuffer(self.lengths, np.uint8)
+        saturation, sums = np.array(self._saturation), np.zeros(len(lengths), np.int64)
+        for term, weight in weighed:
+            slices = self._slices(postings, term)
+            own = slices[0] if len(slices) == 1 and not term.is_prefix else np.sort(np.concatenate(slices))
+            positions = own >> np.uint32(_TF_BITS)
+            if len(slices) > 1 or term.is_prefix:  # where several words stand for one, the posting with most fields
+                last = np.diff(positions, append=positions[-1:] + np.uint32(1)) != 0
+                own, positions = own[last], positions[last]
+            scores = weight * saturation[(own & np.uint32(_TF_MASK)) << np.uint32(8) | lengths[positions]]
+            sums[positions] += scores + (weight << _SCORE_BITS)
+        found = np.flatnonzero(sums >= least << _SCORE_BITS)
+        return RelevantEntries(found, _relevance(sums[found], most))  # type: ignore[arg-type] # arrays are sequences enough
+
+    def _slices(self, postings: Any, term: Term) -> list[Any]:  # noqa: ANN401 - a buffer, or an array of numpy
+        """The *postings* of the words that *term* stands for. Those of consecutive words are consecutive."""
+        numbers, starts = term.numbers, self.posting_starts
+        ranges = [numbers] if isinstance(numbers, range) else [range(number, number + 1) for number in numbers]
+        return [postings[starts[each.start] : starts[each.stop]] for each in ranges]
+
+    @cached_property
+    def _saturation(self) -> list[int]:
+        """What a word adds to the score, by the number of fields that have it, less 1, and the length of the entry."""
+        average = sum(self.lengths) / len(self.lengths) or 1
+        norms = [_K1 * (1 - _B + _B * length / average) for length in range(256)]
+        return [round(_HALF * count / (count + norm)) for count in range(1, _TF_MASK + 2) for norm in norms]
+
+
+def _relevance(total: Any, most: int) -> Any:  # noqa: ANN401 - a number, or an array of them
+    """How near *total* is to *most*: first by the weight of the words that are there, then by their score."""
+    share, score = (total >> _SCORE_BITS) * _HALF // most, (total & (1 << _SCORE_BITS) - 1) // most
+    return (_HALF - share) << RELEVANCE_BITS // 2 | (_HALF - score)
+
+
+def highlights(text: str, terms: Iterable[Term]) -> list[tuple[int, int]]:
+    """Where *terms* are in *text*, as half-open ranges of code points."""
+    terms = list(terms)
+    spans = dict.fromkeys(chain(separate_spans(text), word_spans(text)))
+    marked = [span for span in spans if (word := fold(text[slice(*span)])) and any(term.fits(word) for term in terms)]
+    return to_ranges(sorted({at for start, end in marked for at in range(start, end)}))

@@ -1,0 +1,124 @@
+"""The words of descriptions: many texts are cut at once, and forms of a word have one stem. Pure."""
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import chain
+
+from apidex.search.text import separate, word_spans
+
+END = b"\0"
+"""Stands behind the words of each text."""
+
+_MAX_PARTS = 3
+"""How many parts of OpenWeatherMap make a word: openweather and weathermap are as good as open and weather."""
+
+_TO_WORDS = bytes(
+    code if chr(code).isalnum() or code == END[0] or code > 127 else ord(" ") for code in bytes(range(256)).lower()
+)
+_MAYBE_OF_PARTS = re.compile(r"[^\W_]+[^\Wa-z_][^\W_]*|\d[^\W_]+")
+
+
+def cut(texts: Sequence[str]) -> list[bytes]:
+    """The folded words of each of *texts*, as `separate` returns them, and END behind each text."""
+    if not (joined := "".join(texts)).isascii() or "\0" in joined:
+        texts = [text if text.isascii() and "\0" not in text else " ".join(separate(text)) for text in texts]
+    return " \0 ".join([*texts, ""]).encode().translate(_TO_WORDS, b"'").split()[: None if texts else 0]
+
+
+def with_parts(name: str) -> str:
+    """Return *name* followed by the words that its words consist of, such as `Open`, `Weather` and `OpenWeather`."""
+    words = _MAYBE_OF_PARTS.findall(name)
+    return " ".join([name, *chain.from_iterable(map(_parts, words))]) if words else name
+
+
+def _parts(word: str) -> Iterator[str]:
+    spans = word_spans(word)
+    for first, (start, _) in enumerate(spans if len(spans) > 1 else ()):
+        yield from (word[start:end] for _, end in spans[first : first + _MAX_PARTS])
+
+
+# --- the hosts of links
+
+_HOST = re.compile(
+    r"(?:[a-z][a-z0-9+.-]*://)?(?:[^/@?#]*@)?(?:www\.)?((?:[\w-]+\.)+[\w-]{2,})\.?(?::\d*)?(?:[/?#].*)?",
+    re.IGNORECASE | re.DOTALL,
+)
+_MAX_LABELS = 5
+
+
+def host_of(link: str) -> str | None:
+    """The host of a URL, with or without scheme, in lower case and without `www.`; None for what is no URL."""
+    match = _HOST.fullmatch(link)
+    return match[1].lower() if match else None
+
+
+def domains(link: str) -> Iterator[str]:
+    """The host of *link* and the domains that it belongs to: `api.dog.ceo` and `dog.ceo`."""
+    labels = (host_of(link) or "").rsplit(".", _MAX_LABELS)
+    return (".".join(labels[first:]) for first in range(len(labels) - 1))
+
+
+# --- stems
+
+_SUFFIXES = [
+    (suffix, least)
+    for least, suffixes in (
+        (4, "izations isations ization isation ations ation ators ator ating ated ates ate"),
+        (5, "itions ition ions ion"),
+        (4, "ings ing ers er ors or ed"),
+        (3, "ies ie y"),
+        (5, "es e"),
+        (3, "s"),
+    )
+    for suffix in suffixes.split()
+]
+"""Endings that forms of a word differ in, the longest first, and how many letters must be left."""
+
+_ENDINGS = tuple(suffix for suffix, _ in _SUFFIXES)
+_NO_PLURAL = ("ss", "us", "is", "news", "series")
+_LONG_PLURAL = ("ches", "shes", "sses", "xes")
+_VOWELS = "aeiou"
+
+MAX_SUFFIX = 10
+"""No form of a word is so many letters longer than its stem."""
+
+
+@lru_cache(4096)
+def stem(word: str) -> str:
+    """What all forms of a *word* begin with: `translat` for translate, translates, translator and translation.
+
+    Simpler than Porter's: a query has few words, and where two words share a stem by accident, the other words tell.
+    """
+    while (shorter := _without_suffix(word)) != word:
+        word = shorter
+    return word
+
+
+def _without_suffix(word: str) -> str:
+    if not word.endswith(_ENDINGS) or word.endswith(_NO_PLURAL):
+        return word
+    if word.endswith(_LONG_PLURAL):
+        return word[:-2]
+    for suffix, least in _SUFFIXES:
+        if word.endswith(suffix) and len(word) - len(suffix) >= least:
+            kept = word[: -len(suffix)]
+            if suffix == "y" and kept[-1] in _VOWELS:
+                return word
+            doubled = suffix[0] in "ieo" and kept[-1] == kept[-2] and kept[-1] not in "lsz" + _VOWELS
+            return kept[:-1] if doubled and len(kept) > least else kept
+    return word
+
+
+_FORMS = [*_ENDINGS, "", *(first + second for first in ("er", "or") for second in ("ing", "ed"))]
+
+
+def forms(word: str) -> list[str]:
+    """The words that may be forms of *word*: all that have the same stem, as far as endings are known here."""
+    root = stem(word)
+    doubled = root + root[-1:]
+    candidates = dict.fromkeys(chain((word, *(root + each for each in _FORMS)), (doubled + each for each in _DOUBLING)))
+    return [each for each in candidates if stem(each) == root]
+
+
+_DOUBLING = ("ing", "ed", "er", "ers")
