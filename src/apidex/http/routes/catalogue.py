@@ -8,6 +8,7 @@ from litestar import Response, get
 from apidex.catalogue.formats.report import RowIssues
 from apidex.http.context import ReplicaContext
 from apidex.http.routes.conditional import CONDITIONAL, HttpRequest, ReplicaDependency, live_response
+from apidex.http.routes.described import date_time, described
 from apidex.replication.clock import iso
 from apidex.replication.freshness import State
 from apidex.replication.refresher import Refresher
@@ -19,7 +20,7 @@ class FailureView(msgspec.Struct, frozen=True):
 
     reason: str
     detail: str
-    at: str
+    at: Annotated[str, date_time()]
 
 
 class UpstreamView(msgspec.Struct, frozen=True):
@@ -56,12 +57,12 @@ class CatalogueView(msgspec.Struct, frozen=True):
     digest: Annotated[str, msgspec.Meta(description="SHA-256 of its canonical bytes")]
     state: State
     age: Annotated[float, msgspec.Meta(description="Time since the upstream last validated it")]
-    checked_at: str
+    checked_at: Annotated[str, date_time()]
     max_age: float
     poll: Annotated[float, msgspec.Meta(description="Time between two polls of Redis")]
     last_turn_at: Annotated[
         str,
-        msgspec.Meta(description="When the refresh task last took a turn; it has stopped if that is several polls ago"),
+        date_time("When the refresh task last took a turn; it has stopped if that is several polls ago"),
     ]
     source: str
     origin: Annotated[
@@ -88,6 +89,7 @@ class CatalogueView(msgspec.Struct, frozen=True):
     "/v1/catalogue",
     summary="The catalogue that answers come from: its age, its origin, and what was refused or repaired",
     tags=["catalogue"],
+    operation_class=described(),
     responses=CONDITIONAL,
 )
 async def catalogue(request: HttpRequest, replica: ReplicaDependency) -> Response[CatalogueView]:

@@ -3,16 +3,14 @@
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from litestar import Request, Response
 from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
-from litestar.openapi.spec import OpenAPIMediaType, OpenAPIResponse, OpenAPIType, Operation, Schema
 from litestar.params import SkipValidation
 
 from apidex.http.asgi import Headers
@@ -115,19 +113,6 @@ def _conditional(
     if encoding is not IDENTITY:
         headers[b"content-encoding"] = encoding.token
     return Response(encoding.encode(body), media_type=content_type.decode(), headers=_text(headers))
-
-
-def also_as(*media_types: str) -> type[Operation]:
-    """How Litestar documents a handler that answers with *media_types* besides JSON."""
-
-    @dataclass
-    class Also(Operation):
-        def __post_init__(self) -> None:
-            text = Schema(type=OpenAPIType.STRING)
-            answer = cast(OpenAPIResponse, (self.responses or {})["200"])
-            answer.content = {**(answer.content or {}), **{each: OpenAPIMediaType(schema=text) for each in media_types}}
-
-    return Also
 
 
 _HOST = re.compile(rb"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")

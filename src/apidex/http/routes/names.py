@@ -12,6 +12,7 @@ from litestar.params import Parameter
 from apidex.catalogue.entry import NAME_LIMIT, Entry
 from apidex.http.paths import is_single_segment, name_from_path
 from apidex.http.routes.conditional import CONDITIONAL, HttpRequest, ReplicaDependency, catalogue_response
+from apidex.http.routes.described import described
 from apidex.http.routes.parameters import NO_CONTROLS
 from apidex.http.routes.problems import problem_spec
 
@@ -30,6 +31,7 @@ NAME = Parameter(
     ),
     tags=["search"],
     operation_id="search_by_name",
+    operation_class=described(),
     responses={
         200: ResponseSpec(list[Entry], description="The entries", generate_examples=False),
         **CONDITIONAL,

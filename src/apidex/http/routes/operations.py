@@ -10,6 +10,7 @@ from prometheus_client.exposition import choose_encoder
 
 from apidex.http.probes import ALIVE, LIVEZ, READY, READYZ, StatusView, shutting_down, stalled
 from apidex.http.routes.conditional import ReplicaDependency
+from apidex.http.routes.described import described
 from apidex.http.routes.problems import problem_spec
 
 _ODD_VERSION = re.compile(r"version\s*=(?!\s*[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}\s*(?:[;,]|\Z))", re.ASCII)
@@ -20,6 +21,7 @@ _ODD_VERSION = re.compile(r"version\s*=(?!\s*[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}\
     LIVEZ,
     summary="Whether the event loop and the refresh task go on",
     tags=["operations"],
+    operation_class=described(conditional=False, sheds=False),
     responses=problem_spec(HTTPStatus.SERVICE_UNAVAILABLE, "The refresh task has stopped"),
 )
 async def livez(replica: ReplicaDependency) -> Response[StatusView]:
@@ -33,6 +35,7 @@ async def livez(replica: ReplicaDependency) -> Response[StatusView]:
     READYZ,
     summary="Whether this replica wants requests: it holds a catalogue and is not about to end",
     tags=["operations"],
+    operation_class=described(conditional=False, sheds=False),
     responses=problem_spec(HTTPStatus.SERVICE_UNAVAILABLE, "It is about to end"),
 )
 async def readyz(replica: ReplicaDependency) -> Response[StatusView]:
@@ -46,6 +49,7 @@ async def readyz(replica: ReplicaDependency) -> Response[StatusView]:
     "/-/metrics",
     media_type=MediaType.TEXT,
     summary="Metrics for Prometheus",
+    operation_class=described(conditional=False, sheds=False),
     tags=["operations"],
 )
 async def metrics(request: Request[Any, Any, Any], replica: ReplicaDependency) -> Response[bytes]:

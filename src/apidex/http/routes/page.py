@@ -24,11 +24,11 @@ from apidex.http.routes.conditional import (
     CONDITIONAL,
     HttpRequest,
     ReplicaDependency,
-    also_as,
     base,
     live_response,
     static_response,
 )
+from apidex.http.routes.described import described
 from apidex.search.filters import FILTERS
 
 
@@ -51,7 +51,7 @@ class IndexView(msgspec.Struct, frozen=True):
     summary="The addresses of the API",
     description="A page to search in where `Accept` likes `text/html` best, as browsers do.",
     tags=["catalogue"],
-    operation_class=also_as("text/html"),
+    operation_class=described("text/html"),
     responses={200: ResponseSpec(IndexView, description="The addresses", generate_examples=False), **CONDITIONAL},
 )
 async def index(request: HttpRequest, replica: ReplicaDependency) -> Response[Any]:

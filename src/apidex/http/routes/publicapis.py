@@ -20,6 +20,7 @@ from apidex.catalogue.entry import NAME_LIMIT, Entry
 from apidex.http.headers import JSON, version_headers
 from apidex.http.problem_details import Problem
 from apidex.http.routes.conditional import CONDITIONAL, HttpRequest, ReplicaDependency, catalogue_response
+from apidex.http.routes.described import described
 from apidex.http.routes.parameters import strict_query
 from apidex.http.routes.problems import problem_spec
 from apidex.search.publicapis import CORS, NO, YES, PublicApisQuery, normalize_query
@@ -59,7 +60,14 @@ def requested_query(
     title: Annotated[str, _text("What the name must contain, in any case.")] = "",
     description: Annotated[str, _text("What the description must contain, in any case.")] = "",
     auth: Annotated[str, _text("What the authentication must contain, in any case; `null` for none.")] = "",
-    https: Annotated[str, _word("Whether it is served over HTTPS.", *YES, *NO)] = "",
+    https: Annotated[
+        str,
+        # not as an enum: generated clients name its members, and `true` and `True` would get one name
+        QueryParameter(
+            description="Whether it is served over HTTPS.",
+            schema_extra={"pattern": f"^({'|'.join((*YES, *NO))})?$(?!\\n)"},
+        ),
+    ] = "",
     cors: Annotated[str, _word("Whether web pages of other sites may call it, in any case.", *CORS)] = "",
     category: Annotated[str, _text("What the category must contain, in any case: `science` for Science & Math.")] = "",
 ) -> PublicApisQuery:
@@ -86,6 +94,7 @@ _NOT_ALLOWED = problem_spec(HTTPStatus.BAD_REQUEST, "An unknown parameter, or a 
     description="As `GET /entries` of api.publicapis.org. An empty parameter is as good as none.",
     tags=["publicapis"],
     before_request=_strict_query,
+    operation_class=described(),
     responses={**_ENTRIES, **CONDITIONAL, **_NOT_ALLOWED},
 )
 async def entries(request: HttpRequest, replica: ReplicaDependency, requested: RequestedQuery) -> Response[bytes]:
@@ -100,6 +109,7 @@ async def entries(request: HttpRequest, replica: ReplicaDependency, requested: R
     description="As `GET /random` of api.publicapis.org; each request gets another.",
     tags=["publicapis"],
     before_request=_strict_query,
+    operation_class=described(conditional=False),
     responses={**_ENTRIES, **_NOT_ALLOWED, **problem_spec(HTTPStatus.NOT_FOUND, "No entry matches all parameters")},
 )
 async def random(replica: ReplicaDependency, requested: RequestedQuery) -> Response[bytes]:
@@ -119,6 +129,7 @@ async def random(replica: ReplicaDependency, requested: RequestedQuery) -> Respo
     description="As `GET /categories` of api.publicapis.org.",
     tags=["publicapis"],
     before_request=_strict_query,
+    operation_class=described(),
     responses={**_CATEGORIES, **CONDITIONAL, **_NOT_ALLOWED},
 )
 async def categories(request: HttpRequest, replica: ReplicaDependency) -> Response[bytes]:
@@ -136,6 +147,7 @@ async def categories(request: HttpRequest, replica: ReplicaDependency) -> Respon
     "/publicapis/health",
     summary="Whether the service answers",
     description="As `GET /health` of api.publicapis.org.",
+    operation_class=described(conditional=False),
     tags=["publicapis"],
 )
 async def health() -> Response[HealthView]:

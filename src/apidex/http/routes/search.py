@@ -22,7 +22,8 @@ from apidex.http.asgi import Headers
 from apidex.http.context import ReplicaContext
 from apidex.http.problem_details import Problem
 from apidex.http.routes.accept import preferred
-from apidex.http.routes.conditional import CONDITIONAL, HttpRequest, ReplicaDependency, also_as, versioned_response
+from apidex.http.routes.conditional import CONDITIONAL, HttpRequest, ReplicaDependency, versioned_response
+from apidex.http.routes.described import described
 from apidex.http.routes.parameters import NO_CONTROLS, RequestedFilters, strict_query, whole_number
 from apidex.http.routes.problems import problem_spec
 from apidex.replication.snapshot import Snapshot
@@ -158,6 +159,7 @@ def _answers(shape: Any, text: str, *further: dict[int, ResponseSpec]) -> dict[i
     ),
     tags=["search"],
     before_request=strict_query,
+    operation_class=described(links=True),
     responses=_answers(SearchView, "A page of hits", _GONE),
 )
 async def search(
@@ -191,6 +193,7 @@ async def search(
     summary="Names that fit what was typed so far",
     tags=["search"],
     before_request=strict_query,
+    operation_class=described(),
     responses=_answers(SuggestionsView, "Distinct names, best first"),
 )
 async def suggest(
@@ -215,6 +218,7 @@ async def suggest(
     summary="Every category, and how many entries it has",
     tags=["catalogue"],
     before_request=strict_query,
+    operation_class=described(),
     responses=_answers(CategoriesView, "In alphabetical order"),
 )
 async def categories(request: HttpRequest, replica: ReplicaDependency) -> Response[bytes]:
@@ -234,7 +238,7 @@ async def categories(request: HttpRequest, replica: ReplicaDependency) -> Respon
     description="Complete, in the order of the catalogue: `/v1/entries?auth=none&cors=yes&format=csv`.",
     tags=["catalogue"],
     before_request=strict_query,
-    operation_class=also_as("application/x-ndjson", "text/csv"),
+    operation_class=described("application/x-ndjson", "text/csv"),
     responses=_answers(list[Entry], "The entries; as NDJSON or CSV where that is requested"),
 )
 async def entries(
@@ -265,6 +269,7 @@ async def entries(
     description="A replica holds the last few versions. What has the same name, or else the same link, is the same entry.",
     tags=["catalogue"],
     before_request=strict_query,
+    operation_class=described(),
     responses=_answers(ChangesView, "What was added, removed and changed", _GONE),
 )
 async def changed(request: HttpRequest, replica: ReplicaDependency, since: Annotated[str, _SINCE]) -> Response[bytes]:

@@ -1,0 +1,100 @@
+"""Clients that are generated from docs/openapi.json, with defaults, call a running service: one in Python, one in TypeScript."""
+
+import importlib
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT
+from processes import replica
+
+pytestmark = pytest.mark.real
+
+DOCUMENT = ROOT / "docs/openapi.json"
+
+PACKAGES = ("openapi-typescript@7", "openapi-fetch@0.17", "typescript@5", "@types/node@20")
+
+TYPESCRIPT = """
+import createClient from "openapi-fetch";
+import type { paths } from "./schema";
+
+const client = createClient<paths>({ baseUrl: process.argv[2] });
+
+async function main() {
+  const found = await client.GET("/{name}", { params: { path: { name: "Cat" } } });
+  const names: string[] = (found.data ?? []).map((entry) => entry.API);
+  if (!names.includes("Cat Facts")) throw new Error(`not found: ${names}`);
+
+  const etag = found.response.headers.get("ETag") ?? "";
+  const held = await client.GET("/{name}", {
+    params: { path: { name: "Cat" }, header: { "If-None-Match": etag } },
+  });
+  if (held.response.status !== 304) throw new Error(`not held: ${held.response.status}`);
+
+  const page = await client.GET("/v1/search", { params: { query: { q: "cat", https: ["true"], sort: "name", limit: 1 } } });
+  const total: number | undefined = page.data?.total;
+  if (!total || page.data?.hits.length !== 1) throw new Error("no page");
+
+  const wrong = await client.GET("/v1/search", { params: { query: { q: "a\\n" } } });
+  const detail: string | undefined = wrong.error?.detail;
+  if (wrong.response.status !== 400 || !detail) throw new Error("no problem");
+  console.log("well");
+}
+main();
+"""
+
+
+def run(*command: object, folder: Path) -> str:
+    done = subprocess.run(list(map(str, command)), cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def service():
+    with replica() as process:
+        yield process
+
+
+def test_a_python_client(service, tmp_path, monkeypatch):
+    generate = Path(sysconfig.get_path("scripts")) / "openapi-python-client"
+    options = ("--path", DOCUMENT, "--output-path", tmp_path / "apidex_client", "--meta", "none")
+    said = run(generate, "generate", *options, "--fail-on-warning", folder=tmp_path)
+    assert "warning" not in said.lower()
+    monkeypatch.syspath_prepend(tmp_path)
+    module = lambda name: importlib.import_module(f"apidex_client.{name}")  # noqa: E731
+    try:
+        client = module("client").Client(service.url, raise_on_unexpected_status=True)
+        with client:
+            found = module("api.search.search_by_name").sync_detailed("Cat", client=client)
+            assert "Cat Facts" in [entry.api for entry in found.parsed]
+            held = module("api.search.search_by_name").sync_detailed(
+                "Cat", client=client, if_none_match=found.headers["etag"]
+            )
+            assert held.status_code == 304
+            https = module("models").SearchHttpsItem
+            page = module("api.search.search").sync(client=client, q="cat", https=[https.TRUE], limit=1)
+            assert (len(page.hits), page.total > 0) == (1, True)
+            problem = module("api.search.search").sync(client=client, q="a\n")
+            assert "control character" in problem.detail
+            about = module("api.catalogue.catalogue").sync(client=client)
+            assert about.checked_at.tzinfo
+    finally:
+        for name in [name for name in sys.modules if name.startswith("apidex_client")]:
+            del sys.modules[name]
+
+
+def test_a_typescript_client(service, tmp_path):
+    npm = shutil.which("npm")
+    if not npm:
+        pytest.skip("npm is not installed")
+    run(npm, "install", "--no-audit", "--no-fund", *PACKAGES, folder=tmp_path)
+    run("npx", "openapi-typescript", DOCUMENT, "-o", "schema.ts", folder=tmp_path)
+    (tmp_path / "use.ts").write_text(TYPESCRIPT)
+    options = ("--strict", "--skipLibCheck", "--target", "es2022", "--module", "commonjs", "--types", "node")
+    run("npx", "tsc", *options, "use.ts", folder=tmp_path)
+    assert run("node", "use.js", service.url, folder=tmp_path).strip() == "well"
