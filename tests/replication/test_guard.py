@@ -83,6 +83,28 @@ def test_a_first_answer_has_nothing_to_be_compared_with():
     assert GUARD.check(from_upstream(answer(3, auth="")), None, "") is False
 
 
+@pytest.mark.parametrize(("now", "is_checked"), [(USUAL, False), (answer(190), True)], ids=["the same", "another one"])
+def test_a_size_that_was_never_compared_is_not_known_to_be_right_because_it_came_twice(now, is_checked):
+    before = Snapshot.of(from_upstream(USUAL), 1, "", 0.0)
+    assert GUARD.check(from_upstream(now), before, "") is is_checked
+    assert GUARD.check(from_upstream(now), replace(before, size_checked=True), "")
+
+
+async def test_half_a_catalogue_that_was_fetched_without_one_does_not_replace_what_was_adopted_meanwhile():
+    clock, upstream = FakeClock(), FakeUpstream()
+    refresher = refresher_of(upstream, clock, FakeRedis(clock))
+    upstream.sends(USUAL)
+    await refresher.turn()
+    clock.passes(1)
+    await refresher.turn()  # it learns what Redis holds
+    whole, moment = refresher.current, clock.steady()
+    half = Snapshot.of(from_upstream(answer(99)), whole.stamp + 1, upstream.source, moment)
+    await refresher._reconciler.take(half)
+    assert (refresher.current.version, refresher.stats.refreshes["fenced"]) == (whole.version, 1)
+    await refresher._reconciler.take(replace(half, size_checked=True))
+    assert refresher.activation.latest.version == half.version
+
+
 def test_a_catalogue_that_was_taken_back_is_held_back_whatever_came_before():
     built = from_upstream(USUAL)
     with pytest.raises(CatalogueError, match="taken it back"):

@@ -100,9 +100,9 @@ def reconcile(local: Local, state: StoredState) -> Action:
             ours = replace(ours, validated_at=stored.validated_at)
         return _same_content(ours, stored, state.now)
     adopt = Adopt(newer_stamp(stored.stamp, ours.stamp, local.newest_stamp))
-    if local.provisional or ours.digest == state.rejected or _is_partial(ours, stored, local.min_entries_ratio):
+    if local.provisional or ours.digest == state.rejected or is_partial(ours, stored, local.min_entries_ratio):
         return adopt
-    if _is_partial(stored, ours, local.min_entries_ratio):
+    if is_partial(stored, ours, local.min_entries_ratio):
         return Drop(stored)
     if stored.validated_at >= ours.validated_at:
         return adopt
@@ -121,7 +121,7 @@ def _same_content(ours: StoredCatalogue, stored: StoredCatalogue, now: float) ->
     return Relabel(stored.stamp, stored.validated_at, stored.validators)
 
 
-def _is_partial(one: StoredCatalogue, other: StoredCatalogue, min_entries_ratio: float) -> bool:
+def is_partial(one: StoredCatalogue, other: StoredCatalogue, min_entries_ratio: float) -> bool:
     """Whether *one* may be a part of *other*, fetched by a replica that had no size to compare it with."""
     return not one.size_checked and one.source == other.source and one.entries < other.entries * min_entries_ratio
 

@@ -9,7 +9,7 @@ from apidex.errors import CodecError, CodecReason, StoreError
 from apidex.replication import reconcile as action
 from apidex.replication.activation import Activation
 from apidex.replication.metadata import StoredCatalogue, StoredState, milliseconds, newest_possible_stamp
-from apidex.replication.reconcile import Local, newer_stamp, reconcile
+from apidex.replication.reconcile import Local, is_partial, newer_stamp, reconcile
 from apidex.replication.shared_catalogue import SharedCatalogue
 from apidex.replication.snapshot import Snapshot
 
@@ -137,10 +137,11 @@ class Reconciler:
         return self.shared.schedule.policy.lead(snapshot.build_seconds)
 
     async def take(self, found: Snapshot) -> None:
-        """Share what was fetched, if Redis can be used, unless a later answer of the upstream was adopted meanwhile."""
+        """Share what was fetched, if Redis can be used, unless what was adopted meanwhile was validated later, or is larger."""
         latest = self.activation.latest
         if found.version != latest.version:
-            if found.validated_at < latest.validated_at:
+            described = self.shared.describe(found), self.shared.describe(latest)
+            if found.validated_at < latest.validated_at or is_partial(*described, self.min_entries_ratio):
                 self.shared.stats.fetch_fenced(found.version)
                 return
             found = replace(found, stamp=newer_stamp(found.stamp, latest.stamp, self.shared.newest_stamp))
