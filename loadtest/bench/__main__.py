@@ -24,7 +24,7 @@ from loadtest.system import UnsupportedError
 
 _ROOT = Path(__file__).parents[2]
 _LIST = _ROOT / "tests/testdata/public-apis/list.tar.xz"
-_PAGE, _PLOT = _ROOT / "docs/speed.md", _ROOT / "docs/scaling.svg"
+_PAGE, _PLOT, _SEARCH_PLOT = (_ROOT / "docs" / name for name in ("speed.md", "scaling.svg", "search.svg"))
 
 
 def _scaling(options: argparse.Namespace) -> str:
@@ -34,10 +34,17 @@ def _scaling(options: argparse.Namespace) -> str:
     return scaling.shown(figures)
 
 
+def _search(options: argparse.Namespace) -> str:
+    measured = search_engines.measure((3_000,) if options.short else scaling.SIZES)
+    if options.write:
+        search_engines.plot(measured, _SEARCH_PLOT)
+    return search_engines.shown(measured)
+
+
 PARTS: dict[str, Callable[[argparse.Namespace], str]] = {
     "contenders": lambda options: compare.measure(options.upstream.resolve(), short=options.short),
     "start": lambda options: start.measure(options.upstream.resolve().as_uri(), runs=1 if options.short else 5),
-    "search": lambda options: search_engines.measure((3_000,) if options.short else (100_000, 1_000_000)),
+    "search": _search,
     "scaling": _scaling,
     "overload": lambda options: overload.measure(short=options.short),
     "goodput": lambda options: goodput.measure(short=options.short),

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from apidex.indexing import builder
 from loadtest.bench import replica
 from loadtest.bench.latency_probe import ProbeLatency, probe
+from loadtest.bench.plot import draw
 from loadtest.bench.process import ServerProcess, discard, in_background, memory_mb, peak_memory_mb
 from loadtest.bench.table import formatted
 from loadtest.bench.wrk import drive
@@ -60,21 +61,9 @@ def shown(figures: list[Figures]) -> str:
 
 
 def plot(figures: list[Figures], file: Path) -> None:
-    """Draw the curves, each with scales of its own, as an SVG."""
-    import matplotlib as mpl  # takes longer than a short run
-
-    mpl.use("svg")
-    mpl.rcParams.update({"svg.hashsalt": "apidex", "svg.fonttype": "none", "font.size": 9})
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, len(_CURVES), figsize=(15, 3), layout="constrained")
+    """Draw the curves."""
     columns = dict(zip(_COLUMNS, zip(*figures, strict=True), strict=True))
-    for axis, title in zip(axes, _CURVES, strict=True):
-        axis.plot(columns["entries"], columns[title], marker="o", color="#1f5fa8")
-        axis.set(xscale="log", yscale="log", title=title, xlabel="entries")
-        axis.grid(visible=True, which="major", alpha=0.3)
-    figure.savefig(file, metadata={"Date": None})
-    pyplot.close(figure)
+    draw(file, columns["entries"], _CURVES, {"Apidex": [columns[title] for title in _CURVES]})
 
 
 def _measured(count: int) -> Figures:

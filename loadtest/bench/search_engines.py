@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import tantivy
 
@@ -24,6 +24,7 @@ from apidex.search.names import NameIndex
 from apidex.search.ranking import Scope
 from apidex.search.sorted_names import index_names
 from apidex.search.text import fold
+from loadtest.bench.plot import draw
 from loadtest.bench.synthetic_catalogue import entries
 from loadtest.bench.table import Cell, formatted
 
@@ -33,6 +34,9 @@ _SECONDS = 0.3
 
 _COUNTS = {"1,000 hits": 1_000, "26,000 hits": 26_000}
 """Questions with about so many hits among a million names, and as many less among fewer."""
+
+_SLIPS = "slip, ms CPU"
+_NOT_DRAWN = ("exact", _SLIPS)
 
 _LETTER, _MISS, _SLIP = "a", "qzxwvk", "oepn wether"
 
@@ -157,25 +161,54 @@ _ENGINES: dict[str, Callable[[Catalogue, Path], _Engine]] = {
 }
 
 
-def measure(sizes: Sequence[int]) -> str:
+Figures = dict[str, list[Cell]]
+"""For each engine a value for each of the columns."""
+
+
+class Measured(NamedTuple):
+    """What was measured of *size* names; the columns' titles, and how each is formatted."""
+
+    size: int
+    columns: dict[str, str]
+    figures: Figures
+
+
+def measure(sizes: Sequence[int]) -> list[Measured]:
+    """Measure each number of names, the smallest first."""
+    return [_measured(size) for size in sizes]
+
+
+def shown(measured: Sequence[Measured]) -> str:
     """A table for each number of names."""
-    return "\n".join(_table(size) for size in sizes)
+    return "\n".join(
+        formatted({f"{each.size:,} names": "", **each.columns}, [[name, *row] for name, row in each.figures.items()])
+        for each in measured
+    )
 
 
-def _table(count: int) -> str:
+def plot(measured: Sequence[Measured], file: Path) -> None:
+    """Draw what can be drawn: a part for each column, a curve for each engine."""
+    drawn = [place for place, title in enumerate(measured[0].columns) if title not in _NOT_DRAWN]
+    titles = [list(measured[-1].columns)[place] for place in drawn]
+    counts = [each.size for each in measured]
+    curves = {
+        name: [[each.figures[name][place] for each in measured] for place in drawn] for name in measured[0].figures
+    }
+    draw(file, counts, titles, curves)
+
+
+def _measured(count: int) -> Measured:
     catalogue = Catalogue.of(entries(count))
     questions = _questions([fold(name) for name in catalogue.names()])
-    columns = {f"{count:,} names": "", "build, s CPU": ",.2f", "memory, MB": ",.1f", "exact": ""}
     hits = [f"{title} ({truth:,}), ms CPU" for title, (_, truth) in questions.items()]
-    rows = [_row(title, engine, catalogue, questions.values()) for title, engine in _ENGINES.items()]
-    return formatted(columns | dict.fromkeys([*hits, "slip, ms CPU"], ",.3f"), rows)
+    columns = {"build, s CPU": ",.2f", "memory, MB": ",.1f", "exact": "", **dict.fromkeys([*hits, _SLIPS], ",.3f")}
+    return Measured(
+        count, columns, {title: _row(engine, catalogue, questions.values()) for title, engine in _ENGINES.items()}
+    )
 
 
 def _row(
-    title: str,
-    engine: Callable[[Catalogue, Path], _Engine],
-    catalogue: Catalogue,
-    questions: Iterable[tuple[str, int]],
+    engine: Callable[[Catalogue, Path], _Engine], catalogue: Catalogue, questions: Iterable[tuple[str, int]]
 ) -> list[Cell]:
     with TemporaryDirectory() as folder:
         began = time.process_time()
@@ -185,7 +218,7 @@ def _row(
         exact = f"not {', '.join(wrong)}" if wrong else "yes"
         took = [_milliseconds(lambda: index.search(query)) for query, _ in questions]  # noqa: B023 - called at once
         slip = _milliseconds(lambda: index.correct(_SLIP)) if index.correct(_SLIP) else "not corrected"
-        return [title, build, index.bytes() / 1e6, exact, *took, slip]
+        return [build, index.bytes() / 1e6, exact, *took, slip]
 
 
 def _milliseconds(ask: Callable[[], object]) -> float:

@@ -104,6 +104,14 @@ def test_the_subprocess_yields_to_requests_and_does_not_receive_ctrl_c(in_subpro
     assert group != os.getpgid(0)
 
 
+def test_a_replica_with_a_small_catalogue_does_not_import_numpy():
+    program = (
+        "import sys; from apidex.app import *; from apidex.http.routes import litestar_app; from apidex.indexing import builder;"
+        f"builder.from_upstream({publicapis('Cat')!r}).search.search('cat', {{}}); sys.exit('numpy' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_the_subprocess_runs_no_code_of_a_folder_and_gets_no_secret(in_subprocess, monkeypatch, tmp_path):
     environment, ran = [], tmp_path / "ran"
 

@@ -20,7 +20,7 @@ from apidex.catalogue import formats
 from apidex.catalogue.catalogue import Catalogue
 from apidex.catalogue.entry import Entry
 from apidex.errors import QueryError
-from apidex.search import descriptions, sorted_names
+from apidex.search import descriptions, facet_columns, sorted_names
 from apidex.search.facet_columns import FacetColumns
 from apidex.search.filters import FILTERS
 from apidex.search.index import SearchIndex
@@ -94,6 +94,7 @@ def name_of(search: SearchIndex, hit) -> str:
         pytest.param(
             {
                 sorted_names: {"_NARROW": 0, "_FEW": 0, "item_size": lambda starts: 8},
+                facet_columns: {"_FEW": -1},
                 descriptions: {"_MANY_WORDS": -1, "_MANY_POSTINGS": -1},
             },
             id="suffix array, as if larger",

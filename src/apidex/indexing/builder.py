@@ -45,6 +45,9 @@ _TIMEOUT = 900.0
 _ENVIRONMENT = ("LD_LIBRARY_PATH", "SYSTEMROOT", "COVERAGE_PROCESS_CONFIG")
 """The variables that the subprocess gets: none that holds a secret, and none that says which modules are imported."""
 
+_NO_THREADS = {"OPENBLAS_NUM_THREADS": "1"}
+"""numpy would start threads for products of matrices, which nothing here has."""
+
 # Isolated (-I), Python imports nothing from the working directory or PYTHONPATH. The packages of this process are found all the
 # same where they are not installed in the place that Python looks at: in a checkout, or in a user's own packages.
 _PACKAGES = list(dict.fromkeys([str(Path(__file__).parents[2]), str(Path(str(msgspec.__file__)).parents[1])]))
@@ -93,7 +96,7 @@ def _build_in_subprocess(
     arguments = [*map(str, descriptors), kind, msgspec.json.encode(argument).decode()]
     process = subprocess.Popen(  # noqa: S603 - our own module
         [sys.executable, "-I", "-c", _PROGRAM, *arguments],
-        env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+        env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | _NO_THREADS,
         pass_fds=descriptors,
         stdout=subprocess.PIPE,
         process_group=0,  # Ctrl-C is for the replica; a session of its own would make _NICE ineffective

@@ -24,7 +24,6 @@ from apidex.catalogue.entry import Entry
 from apidex.catalogue.formats import Parsed, Report
 from apidex.errors import CatalogueError, CodecError
 from apidex.indexing.shared_buffer import SharedBuffer
-from apidex.search import suffix_array
 from apidex.search.descriptions import DescriptionIndexBuilder
 from apidex.search.filters import FacetIndexBuilder, FacetKey
 from apidex.search.names import NameIndex, NameIndexBuilder
@@ -118,6 +117,8 @@ def build(kind: str, argument: object, source: SharedBuffer, output: SharedBuffe
     except (CatalogueError, CodecError) as error:
         return BuildError(error.reason, str(error))
     source.close()  # so that its memory is released after reading
+    from apidex.search import suffix_array  # imports numpy, which a replica may never need
+
     catalogue = parsed.catalogue
     names, folded, facets = sink.names.finish(), sink.folded_names.finish(), sink.facets.finish()
     arrays: dict[str, ByteBuffer | IntArray] = {
@@ -154,6 +155,8 @@ def _written(array: ByteBuffer | IntArray, output: SharedBuffer) -> Array:
 
 def _suffixes(written: Mapping[str, Array], output: SharedBuffer) -> dict[str, Array]:
     """Index the folded names that are in *output*, where the index goes, too."""
+    from apidex.search import suffix_array  # as above
+
     memory = output.getvalue()
     text, starts, word_starts, names, name_starts, key_numbers = (
         view(memory, written[name])
@@ -169,6 +172,8 @@ def _suffixes(written: Mapping[str, Array], output: SharedBuffer) -> dict[str, A
 
 def main() -> None:
     """Build what the command line says. `builder` runs this in an isolated Python."""
+    import apidex.search.suffix_array  # noqa: F401 - numpy takes memory and cannot be imported with little; that is not the list's
+
     descriptor, output, kind, argument = sys.argv[1:]
     source = SharedBuffer(int(descriptor))
     size = size_of(kind, source.getvalue())

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from apidex.search.filters import FILTERS, MAX_FACET_VALUES, Facet, FacetIndex, Filters, most_frequent
 
+_FEW = 32
+"""Up to so many hits are counted one by one, which is quicker."""
+
 
 @dataclass(frozen=True)
 class _Column:
@@ -92,6 +95,8 @@ class FacetColumns(FacetIndex):
 
     def facets(self, positions: Sequence[int], filters: Filters) -> dict[str, list[Facet]]:
         """As `FacetIndex.facets`."""
+        if len(positions) <= _FEW:
+            return super().facets(positions, filters)
         if len(positions) == len(self.key_numbers):
             return self._facets_of(self._key_counts, filters)
         return self.facets_of_keys(self._numbers(positions), filters)

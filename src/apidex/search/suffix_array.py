@@ -17,7 +17,7 @@ from apidex.search.names import NameIndex
 
 Numbers = NDArray[Any]
 
-_CHUNK = 2**20
+_CHUNK = 2**18
 """Suffixes that are converted at a time."""
 
 
@@ -57,7 +57,7 @@ def build(
 
     *names* are the names as they are spelled, and *key_numbers* those of their facet keys.
     """
-    letters, first = np.frombuffer(text, np.uint8)[:-1], np.asarray(starts).astype(np.int64)
+    letters, first = np.frombuffer(text, np.uint8)[:-1], np.asarray(starts).astype(np.int32)
     sizes = np.diff(first)
     entries, count, shift = _EntryAt(letters), len(sizes), shift_of(starts)
     suffixes = np.frombuffer(out, np.uint32 if out.nbytes == 4 * len(letters) else np.uint64)
@@ -69,7 +69,7 @@ def build(
     places[:count] = first[by_name]
     positions = by_name[np.argsort(sizes[by_name], kind="stable")]
     above = _inverse(positions).astype(suffixes.dtype) << shift
-    flags, begins = np.frombuffer(word_starts, np.uint8), first.astype(np.uint32)
+    flags, begins = np.frombuffer(word_starts, np.uint8), first.view(np.uint32)
     for begin in reversed(range(0, len(places), _CHUNK)):  # from the end, as numbers may be wider than places
         place = places[begin : begin + _CHUNK].copy()
         entry = entries.of(place)
