@@ -27,6 +27,7 @@ from apidex.http.context import ReplicaContext
 from apidex.http.etag import entity_tag
 from apidex.http.fast_path import FastPath
 from apidex.http.metrics import Metrics
+from apidex.http.response_cache import ResponseCache
 from apidex.replication.freshness import FreshnessPolicy
 from apidex.replication.refresher import Refresher
 from apidex.server.config import ServerConfig
@@ -67,7 +68,7 @@ def _connection(loop: asyncio.AbstractEventLoop) -> Connection:
     policy = FreshnessPolicy(timedelta(hours=1), timedelta(seconds=5), week, week)
     state = SimpleNamespace(current=starter_snapshot(clock), policy=policy, clock=clock)  # all that the fast path reads
     refresher = cast(Refresher, state)
-    fast_path = FastPath(_asgi, ReplicaContext(refresher, Metrics(refresher), "replica"), 2**20)
+    fast_path = FastPath(_asgi, ReplicaContext(refresher, Metrics(refresher), "replica", ResponseCache(2**20)))
     limits = ConnectionLimits(week, week, week, week)
     options = ServerOptions(fast_path, limits, respond_sync=fast_path.respond_sync, shed=fast_path.shed)
     config = ServerConfig(options, Connection)

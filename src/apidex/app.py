@@ -16,6 +16,7 @@ from apidex.http.fast_path import FastPath
 from apidex.http.metrics import Metrics
 from apidex.http.middleware import ResponseMiddleware
 from apidex.http.probes import Probes
+from apidex.http.response_cache import ResponseCache
 from apidex.indexing.builder import from_upstream
 from apidex.replication.clock import Clock, SystemClock
 from apidex.replication.freshness import FreshnessPolicy
@@ -96,11 +97,12 @@ async def create_app(
             ),
         )
         metrics = Metrics(refresher)
-        replica = ReplicaContext(refresher, metrics, settings.served_by)
+        replica = ReplicaContext(refresher, metrics, settings.served_by, ResponseCache(settings.response_cache))
+        stack.callback(replica.thread.close)
         await stack.enter_async_context(_running(refresher))
         await refresher.wait_for_first_load(settings.startup_timeout)
         without_fast_path = ResponseMiddleware(cast(ASGIApp, litestar_app(replica)), replica)
-        fast_path = FastPath(without_fast_path, replica, settings.response_cache)
+        fast_path = FastPath(without_fast_path, replica)
         options = ServerOptions(
             fast_path,
             connection_limits(settings),

@@ -1,12 +1,17 @@
 """The event loop that every command runs on."""
 
 import asyncio
+import sys
 from collections.abc import Callable
 from typing import Any
+
+_SWITCH_SECONDS = 0.001
+"""How long the event loop waits for a thread that runs Python. CPython's default of 5 ms would be felt."""
 
 
 def run(main: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever main gives back
     """Run the coroutine function *main* on uvloop, or on asyncio where there is none."""
+    sys.setswitchinterval(_SWITCH_SECONDS)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(main())
 

@@ -140,7 +140,7 @@ def cells_of(text: str) -> list[str]:
 
 def test_a_formula_is_text_in_a_spreadsheet():
     rows = [[text, True] for text in [*FORMULAS, "Cat =1", 'a,b"c']]
-    assert cells_of(to_csv(["API", "HTTPS"], rows)) == [f"'{text}" for text in FORMULAS] + ["Cat =1", 'a,b"c']
+    assert cells_of(to_csv([["API", "HTTPS"], *rows])) == [f"'{text}" for text in FORMULAS] + ["Cat =1", 'a,b"c']
 
 
 async def test_the_service_answers_no_formulas(upstream, clock):

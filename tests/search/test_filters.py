@@ -101,4 +101,4 @@ def test_an_error_says_where_no_value_is_allowed(index):
 def test_an_entry_without_authentication_is_found_by_none(index_of):
     index = index_of([entry("a"), entry("b", auth="OAuth")])
     assert index.values("auth") == ["none", "OAuth"]
-    assert list(index.positions(index.parse({"auth": ["NONE"]}))) == [0]
+    assert [*index.batches(index.parse({"auth": ["NONE"]}))] == [[0]]

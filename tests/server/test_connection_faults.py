@@ -111,7 +111,7 @@ async def test_nothing_is_written_behind_a_complete_response():
         def write(self, head: bytes, body: bytes) -> None:
             self.calls.append(head + body)
 
-        async def drained(self) -> None: ...
+        async def drained(self, pending) -> None: ...
 
         def finish(self, *, is_last: bool) -> None:
             self.calls.append(is_last)

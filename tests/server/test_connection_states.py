@@ -116,6 +116,8 @@ async def test_a_client_that_takes_nothing_is_closed_and_one_that_is_slow_is_not
             client.transport.takes(read)
             await client.waits(1)
         assert client.transport.is_closed is is_closed, read
+        for _ in range(5):  # until the answer has noticed
+            await asyncio.sleep(0)
         assert len(state.tasks) == 0 or not is_closed
 
 

@@ -6,7 +6,8 @@ Pure: knows no Redis, no HTTP, no clock.
 import hashlib
 import io
 from array import array
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, islice
 from typing import Protocol
@@ -23,6 +24,9 @@ _BATCH = 512
 
 _PIECE = 2**16
 """Canonical bytes that are read at a time."""
+
+_RUN = 2**15
+"""Bytes of entries that are put into a response at a time."""
 
 
 class _Named(msgspec.Struct, gc=False, rename={"name": "API"}):
@@ -121,6 +125,30 @@ class Catalogue:
         canonical, bounds = self.canonical, self.bounds
         return b"[%b]" % b",".join([canonical[bounds[i] : bounds[i + 1] - 1] for i in positions])
 
+    def select_in_pieces(self, batches: Iterable[Sequence[int]]) -> Iterator[bytes]:
+        """What `select` returns for all *batches* together, in pieces of some kibibytes; an empty one for an empty batch."""
+        before = b"["
+        for run in self.runs(batches):
+            if len(run):
+                yield before + self.select(run)[1:-1]
+                before = b","
+            else:
+                yield b""
+        yield b"]" if before == b"," else b"[]"
+
+    def runs(self, batches: Iterable[Sequence[int]]) -> Iterator[Sequence[int]]:
+        """The positions of all *batches*, in runs whose entries have some kibibytes together; an empty run for an empty batch."""
+        bounds = self.bounds
+        for batch in batches:
+            begin = size = 0
+            for end, position in enumerate(batch, 1):
+                size += bounds[position + 1] - bounds[position]
+                if size >= _RUN:
+                    yield batch[begin:end]
+                    begin, size = end, 0
+            if begin < len(batch) or not begin:
+                yield batch[begin:]
+
     def names(self) -> list[str]:
         """All names, in order."""
         return [item.name for batch in self._json_batches() for item in _decode_names(batch)]
@@ -130,9 +158,12 @@ class Catalogue:
         return map(_decode_entries, self._json_batches())
 
     def _json_batches(self) -> Iterator[bytes]:
-        for start in range(0, len(self), _BATCH):
+        start, bounds = 0, self.bounds
+        while start < len(self):
             end = min(start + _BATCH, len(self))
-            yield b"[%b]" % bytes(self.canonical[self.bounds[start] : self.bounds[end] - 1])
+            end = max(start + 1, bisect_left(bounds, bounds[start] + 4 * _PIECE, start, end))
+            yield b"[%b]" % bytes(self.canonical[bounds[start] : bounds[end] - 1])
+            start = end
 
 
 class CatalogueBuilder:

@@ -1,13 +1,20 @@
 """What has changed from one catalogue to another. Pure."""
 
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable
-from typing import NamedTuple
+from collections import Counter, defaultdict
+from collections.abc import Generator, Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from apidex.catalogue.catalogue import Catalogue
 from apidex.catalogue.entry import Entry
+
+T = TypeVar("T")
+Steps = Generator[None, None, T]
+"""Work that pauses where others may go on, and returns a T."""
+
+_STEP = 256
+"""Entries that are compared in one step."""
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -25,38 +32,93 @@ class Changes(NamedTuple):
     changed: list[Change]
 
 
+class ChangedPositions(NamedTuple):
+    """As Changes, but the position of each entry, in the catalogue that it is in."""
+
+    added: list[int]
+    removed: list[int]
+    changed: list[tuple[int, int]]
+
+
 def changes(before: Catalogue, after: Catalogue) -> Changes:
-    """Compare two catalogues. Entries with the same name, or else with the same link, are the same entry."""
-    removed, added = _without(before, after), _without(after, before)
-    same_name, removed, added = _paired(removed, added, lambda entry: entry.name)
-    same_link, removed, added = _paired(removed, added, lambda entry: entry.link)
-    return Changes(added, removed, same_name + same_link)
+    """Compare two catalogues, at once. Entries with the same name, or else with the same link, are the same entry."""
+    steps = compare(before, after)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            added, removed, changed = end.value
+            break
+    return Changes(
+        [after[position] for position in added],
+        [before[position] for position in removed],
+        [Change(before[first], after[second]) for first, second in changed],
+    )
 
 
-def _without(these: Catalogue, those: Catalogue) -> list[Entry]:
-    """The entries of one catalogue that the other does not have, byte for byte, or has fewer times."""
-    others = Counter(map(those.encoded, range(len(those))))
-    missing = []
-    for position in range(len(these)):
-        encoded = these.encoded(position)
-        others[encoded] -= 1
-        if others[encoded] < 0:
-            missing.append(these[position])
-    return missing
+def compare(before: Catalogue, after: Catalogue) -> Steps[ChangedPositions]:
+    """As `changes`, in steps."""
+    if before.digest == after.digest:
+        return ChangedPositions([], [], [])
+    removed, added = yield from _unequal(before, after)
+    same_name, removed, added = yield from _paired(before, removed, after, added, "name")
+    same_link, removed, added = yield from _paired(before, removed, after, added, "link")
+    return ChangedPositions(added, removed, same_name + same_link)
+
+
+def _unequal(before: Catalogue, after: Catalogue) -> Steps[tuple[list[int], list[int]]]:
+    """The entries of each catalogue that the other does not have, byte for byte, or has fewer times.
+
+    For the bytes of an entry stands their hash of 64 bits, which Python keys anew in every process.
+    """
+    removed, added, counts = list[int](), list[int](), Counter[int]()
+    for step in _steps(range(len(before))):
+        counts.update([hash(before.encoded(position)) for position in step])
+        yield
+    for step in _steps(range(len(after))):
+        for position in step:
+            each = hash(after.encoded(position))
+            if counts[each]:
+                counts[each] -= 1
+            else:
+                added.append(position)
+        yield
+    for step in _steps(range(len(before) - 1, -1, -1)):  # of equal entries the last ones were removed
+        for position in step:
+            each = hash(before.encoded(position))
+            if counts[each]:
+                counts[each] -= 1
+                removed.append(position)
+        yield
+    removed.reverse()
+    return removed, added
 
 
 def _paired(
-    removed: list[Entry], added: list[Entry], key: Callable[[Entry], str]
-) -> tuple[list[Change], list[Entry], list[Entry]]:
-    """Pairs with the same *key*, first with first, and the rest of each list. An empty key makes no pair."""
-    waiting = defaultdict[str, deque[Entry]](deque)
-    for entry in removed:
-        waiting[key(entry)].append(entry)
-    pairs, rest = [], []
-    for entry in added:
-        if key(entry) and waiting[key(entry)]:
-            pairs.append(Change(waiting[key(entry)].popleft(), entry))
-        else:
-            rest.append(entry)
-    paired = {id(pair.before) for pair in pairs}  # by identity: entries can be equal
-    return pairs, [entry for entry in removed if id(entry) not in paired], rest
+    before: Catalogue, removed: list[int], after: Catalogue, added: list[int], attribute: str
+) -> Steps[tuple[list[tuple[int, int]], list[int], list[int]]]:
+    """Pairs with the same value of *attribute*, first with first, and the rest of each list. An empty value makes no pair."""
+    waiting = defaultdict[str, list[int]](list)
+    for step in _steps(removed[::-1]):
+        for position in step:
+            waiting[getattr(before[position], attribute)].append(position)
+        yield
+    waiting[""] = []
+    pairs, rest, remaining = list[tuple[int, int]](), list[int](), list[int]()
+    for step in _steps(added):
+        for position in step:
+            same = waiting.get(getattr(after[position], attribute))
+            if same:
+                pairs.append((same.pop(), position))
+            else:
+                rest.append(position)
+        yield
+    paired = {position for position, _ in pairs}
+    for step in _steps(removed):
+        remaining += [position for position in step if position not in paired]
+        yield
+    return pairs, remaining, rest
+
+
+def _steps(positions: Sequence[int]) -> Iterator[Sequence[int]]:
+    return (positions[start : start + _STEP] for start in range(0, len(positions), _STEP))

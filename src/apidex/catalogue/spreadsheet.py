@@ -2,19 +2,16 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 _FORMULA = tuple("=+-@\t\r＝＋－＠")
 """What a cell begins with that a spreadsheet takes for a formula, which may start programs."""
 
 
-def to_csv(heads: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
-    """Return *rows* below a line of *heads*. What could be a formula begins with an apostrophe."""
+def to_csv(rows: Iterable[Iterable[object]]) -> str:
+    """Return a line for each of *rows*. What could be a formula begins with an apostrophe."""
     text = io.StringIO()
-    lines = csv.writer(text)
-    lines.writerow(heads)
-    for row in rows:
-        lines.writerow(map(_cell, row))
+    csv.writer(text).writerows(map(_cell, row) for row in rows)
     return text.getvalue()
 
 

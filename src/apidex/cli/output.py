@@ -85,7 +85,7 @@ def _csv(listing: Listing) -> None:
 
     heads = list(dict.fromkeys(key for item in listing.items for key in item))
     rows = [[_printable_cell(item.get(head, "")) for head in heads] for item in listing.items]
-    sys.stdout.write(to_csv(heads, rows))
+    sys.stdout.write(to_csv([heads, *rows]))
 
 
 def _printable_cell(value: object) -> object:

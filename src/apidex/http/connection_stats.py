@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 TIMERS = ("new", "head", "body", "idle", "send", "linger", "age")
-SHED_REASONS = ("overload", "connections", "unsent")
+SHED_REASONS = ("overload", "connections", "unsent", "replaced")
 
 
 @dataclass(slots=True)

@@ -2,7 +2,7 @@
 
 import re
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
@@ -12,7 +12,16 @@ import zstandard
 COMPRESS_FROM = 1024
 """Shorter bodies are not compressed: they fit into one packet either way."""
 
+STREAM_ABOVE_BYTES = 2**18
+"""Longer bodies are made, compressed and sent in slices: gzip takes 5 ms for so many bytes."""
+
 _ZSTD_LEVEL = 3
+
+_ZSTD_STREAM = zstandard.ZstdCompressionParameters.from_level(_ZSTD_LEVEL, window_log=16, hash_log=14, chain_log=14)
+"""For streams: 0.6 MB of memory for each instead of 3.7, for lists of entries that are 7 % longer."""
+
+COMPRESSOR_BYTES = 600_000
+"""Memory of a compressor while its stream lasts, at most."""
 
 
 class Compressor(Protocol):
@@ -44,6 +53,12 @@ class Encoding:
     encode: Callable[[bytes], bytes]
     compressor: Callable[[], Compressor]
 
+    def encode_pieces(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """Encode a body that comes in *pieces*, some of which may be empty."""
+        compressor = self.compressor()
+        yield from map(compressor.compress, pieces)
+        yield compressor.flush()
+
 
 def _gzip_compressor() -> Compressor:
     return zlib.compressobj(level=6, wbits=31)
@@ -55,7 +70,8 @@ def _gzip(body: bytes) -> bytes:
 
 
 def _zstd_compressor() -> Compressor:
-    return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compressobj()  # a compressor has one compressobj at a time
+    # a compressor has one compressobj at a time
+    return zstandard.ZstdCompressor(compression_params=_ZSTD_STREAM).compressobj()
 
 
 IDENTITY = Encoding(b"identity", "", bytes, _Identity)

@@ -4,14 +4,13 @@ Its responses equal those of Litestar's handler of the same route to the byte (a
 cost. It passes every other request on. A server that can write a response at once needs no ASGI: see `FastPath.respond_sync`.
 """
 
-import asyncio
 from collections.abc import Iterator
 from time import perf_counter
 from typing import NamedTuple
 
 from apidex import logs
 from apidex.http.asgi import ASGIApp, Headers, Receive, Scope, Send, SyncResponse
-from apidex.http.content_encoding import COMPRESS_FROM, IDENTITY, Encoding, negotiate
+from apidex.http.content_encoding import COMPRESS_FROM, IDENTITY, STREAM_ABOVE_BYTES, Encoding, negotiate
 from apidex.http.context import ReplicaContext
 from apidex.http.etag import check_if_match, entity_tag, matching_etag
 from apidex.http.headers import (
@@ -35,9 +34,10 @@ CHEAP_SCAN_BYTES = 2**20
 """Scanning so many bytes of names takes no more time than shedding the request."""
 
 STREAM_ABOVE_ENTRIES = 2000
-"""Longer responses are streamed: finding and joining so many entries takes about a millisecond."""
+"""Longer responses are streamed, as those of more than STREAM_ABOVE_BYTES are: to find so many entries takes a millisecond."""
 
-_CHUNK_ENTRIES = 500
+_BATCH = 100
+"""Entries of a stream that are searched for at a time."""
 
 _OVERLOADED = "Replica overloaded. Retry after 1 second."
 
@@ -79,12 +79,12 @@ class SnapshotHeaders:
 class FastPath:
     """Answers searches from the current snapshot of *replica*, and passes all other requests to *app*."""
 
-    def __init__(self, app: ASGIApp, replica: ReplicaContext, max_cache_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, replica: ReplicaContext) -> None:
         self.app = app
         refresher = replica.refresher
         self._activation, self._policy, self._steady = refresher.activation, refresher.policy, refresher.clock.steady
-        self._common = common_headers(replica.served_by)
-        self._cache: ResponseCache[tuple[bytes, Encoding], CachedResponse] = ResponseCache(max_cache_bytes)
+        self._common, self._send_wide = common_headers(replica.served_by), replica.send_wide
+        self._cache: ResponseCache[tuple[bytes, Encoding], CachedResponse] = replica.responses
         self._headers = self._headers_of(self._activation.current)
         self._overloaded = Problem(503, _OVERLOADED).response([(b"retry-after", b"1"), *self._common])
         self._observe = replica.metrics.route("/{name}").observe
@@ -139,7 +139,7 @@ class FastPath:
         return problem.response(self._common)
 
     async def _stream(self, scope: Scope, send: Send) -> None:
-        """Send a long response in chunks: other requests are answered in between, and a slow client is waited for."""
+        """Send a long response in slices: other requests are answered in between, and a slow client is waited for."""
         self._observe(200, 0.0)
         headers, name = self._current_headers(), name_from_path(scope["raw_path"])
         encoding = negotiate(header_value(scope["headers"], b"accept-encoding"))
@@ -147,12 +147,10 @@ class FastPath:
         lines = _STREAM_LINES % (JSON, headers.etag(encoding), content_encoding, headers.lines, headers.age_lines)
         await send({"type": "http.response.start", "status": 200, "headers": decode_headers(lines)})
         if scope["method"] == "GET":
-            compressor = encoding.compressor()
-            for chunk in _chunks(headers.snapshot, name):
-                await send({"type": "http.response.body", "body": compressor.compress(chunk), "more_body": True})
-                await asyncio.sleep(0)
-            await send({"type": "http.response.body", "body": compressor.flush(), "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+            pieces = headers.snapshot.catalogue.select_in_pieces(_batches(headers.snapshot, name))
+            await self._send_wide(headers.snapshot, encoding.encode_pieces(pieces), send)
+        else:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _find(self, raw_path: bytes, request_headers: Headers, is_overloaded: bool) -> SyncResponse | None:
         accept_encoding = if_none_match = if_match = b""
@@ -191,6 +189,8 @@ class FastPath:
         body = snapshot.catalogue.select(positions)
         if len(body) < COMPRESS_FROM:
             used = IDENTITY
+        elif len(body) > STREAM_ABOVE_BYTES:
+            return None
         else:
             used, body = encoding, encoding.encode(body)
         lines = _LINES % (JSON, len(body), headers.etag(used), _content_encoding(used), headers.lines)
@@ -224,10 +224,9 @@ def _content_encoding(encoding: Encoding) -> bytes:
     return b"" if encoding is IDENTITY else b"content-encoding: %b\r\n" % encoding.token
 
 
-def _chunks(snapshot: Snapshot, name: str) -> Iterator[bytes]:
-    """What `Catalogue.select` makes of all that `NameIndex.find` finds, a few entries at a time."""
-    before, begin, end = b"[", 0, len(snapshot.catalogue)
-    while begin < end and (positions := snapshot.index.find(name, begin, _CHUNK_ENTRIES)):
-        yield before + snapshot.catalogue.select(positions)[1:-1]
-        before, begin = b",", positions[-1] + 1
-    yield b"]"
+def _batches(snapshot: Snapshot, name: str) -> Iterator[list[int]]:
+    """All that `NameIndex.find` finds, a few entries at a time."""
+    begin, end = 0, len(snapshot.catalogue)
+    while begin < end and (positions := snapshot.index.find(name, begin, _BATCH)):
+        yield positions
+        begin = positions[-1] + 1

@@ -34,6 +34,7 @@ class ResponseMiddleware:
         inner = dict(scope)
         if is_single_segment(scope["raw_path"]):
             inner["path"] = scope["raw_path"].decode("latin-1")
+        inner["is_head"] = is_head
         if is_head:
             inner["method"] = "GET"
 

@@ -7,7 +7,7 @@ are numbered, and filters and facets cost as much as there are keys, not entries
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from heapq import nsmallest
@@ -33,6 +33,10 @@ _VALUE_BYTES = 64
 
 MAX_FACET_VALUES = 100
 """The most values that a facet lists: the most frequent, and those that the request gives."""
+
+
+_WINDOW, _BATCH = 2**16, 2**10
+"""Entries that are compared with filters at a time, and those of a batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,6 +255,15 @@ class FacetIndex:
             return range(len(self.key_numbers))
         every = range(len(self.key_numbers))
         return list(compress(every, self.are_accepted(every, filters)))
+
+    def batches(self, filters: Filters) -> Iterator[Sequence[int]]:
+        """As `positions`, in batches that may be empty."""
+        for start in range(0, len(self.key_numbers), _WINDOW):
+            window = range(start, min(start + _WINDOW, len(self.key_numbers)))
+            flags = self.are_accepted(window, filters) if filters else ()
+            for begin in range(0, len(window), _BATCH):
+                batch = window[begin : begin + _BATCH]
+                yield list(compress(batch, flags[begin : begin + _BATCH])) if filters else batch
 
     def are_accepted(self, positions: Sequence[int], filters: Filters) -> Sequence[bool]:
         """For each of *positions* whether all *filters* accept the entry there."""

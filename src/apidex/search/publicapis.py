@@ -5,9 +5,13 @@ Every text is found as a substring in any case, and all parameters must match; a
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from random import Random
+from typing import NamedTuple
 
+from apidex.catalogue.catalogue import Catalogue
+from apidex.catalogue.diff import Steps
 from apidex.catalogue.entry import Entry
 from apidex.errors import QueryError
 from apidex.search.filters import FILTERS
@@ -15,6 +19,18 @@ from apidex.search.filters import FILTERS
 YES = ("true", "True", "TRUE", "1", "t", "T")
 NO = ("false", "False", "FALSE", "0", "f", "F")
 CORS = FILTERS["cors"].values
+
+_KEPT = 2000
+"""The most positions that a count returns."""
+
+_TRIES = 100
+
+
+class MatchCount(NamedTuple):
+    """How many entries match, and the positions of the first of them: of all, if they are few."""
+
+    total: int
+    first: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +50,37 @@ class PublicApisQuery:
         if self.cors.lower() not in (*CORS, ""):
             raise QueryError("cors", self.cors, CORS)
 
-    def select(self, entries: Iterable[Entry]) -> list[int]:
-        """Return the positions of the *entries* that match all parameters, in order."""
-        tests = list(self._tests())
-        return [position for position, entry in enumerate(entries) if all(test(entry) for test in tests)]
+    def select(self, catalogue: Catalogue) -> Iterator[Sequence[int]]:
+        """The positions of the entries that match all parameters, in order, in batches that may be empty."""
+        tests, start = list(self._tests()), 0
+        for batch in catalogue.batches() if tests else ():
+            yield [position for position, entry in enumerate(batch, start) if all(test(entry) for test in tests)]
+            start += len(batch)
+        if not tests:
+            yield range(len(catalogue))
+
+    def count(self, catalogue: Catalogue) -> Steps[MatchCount]:
+        """Count the entries that match, and return the first of them, too."""
+        count, first = 0, list[int]()
+        for positions in self.select(catalogue):
+            first += positions[: _KEPT - count] if count < _KEPT else ()
+            count += len(positions)
+            yield
+        return MatchCount(count, first)
+
+    def draw(self, catalogue: Catalogue, random: Random) -> Steps[int | None]:
+        """Return the position of a random entry of those that match; None if there is none."""
+        tests, count, drawn = list(self._tests()), 0, None
+        for _ in range(_TRIES):  # finds most of what is requested, without looking at all entries
+            position = random.randrange(len(catalogue))
+            if all(test(catalogue[position]) for test in tests):
+                return position
+        for positions in self.select(catalogue):
+            count += len(positions)
+            if positions and random.randrange(count) < len(positions):
+                drawn = random.choice(positions)
+            yield
+        return drawn
 
     def _tests(self) -> Iterator[Callable[[Entry], bool]]:
         """A test for each parameter that is not empty, the fastest first."""

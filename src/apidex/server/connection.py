@@ -54,6 +54,7 @@ class Connection(asyncio.Protocol):
         "_is_reading_paused",
         "_is_unreadable",
         "_output",
+        "_pending",
         "_request",
         "_request_since",
         "_retires_at",
@@ -86,6 +87,7 @@ class Connection(asyncio.Protocol):
         self._body_left = 0
         self._task: asyncio.Task[None] | None = None
         self._is_unreadable = self._is_ending = False
+        self._pending = 0
 
     # --- the transport's calls
 
@@ -133,6 +135,8 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The client has taken most of it."""
         self._output.resume()
+        self._pending = 0
+        self._config.slow_clients.hold(self, 0)  # it takes what it gets: behind all that wait
         self._count_held()
         self._go_on()
 
@@ -151,7 +155,7 @@ class Connection(asyncio.Protocol):
 
     def _count_held(self) -> None:
         """Tell how many bytes are held: what the client has not taken, what it sends ahead, a head that is not complete."""
-        size = len(self._held) + self._output.untaken()
+        size = len(self._held) + self._output.untaken() + self._pending
         if self._is_reading_paused:
             size += unread(self.transport.get_extra_info("socket"))
         if self._state is _HEAD:
@@ -315,9 +319,14 @@ class Connection(asyncio.Protocol):
         """Write a part of a response."""
         self._output.write(head, body)
 
-    async def drained(self) -> None:
-        """Wait until the client has taken most of what was written. Cancelled when it is gone."""
+    async def drained(self, pending: int) -> None:
+        """Wait until the client has taken most of what was written. Cancelled when it is gone.
+
+        The response holds *pending* bytes meanwhile, besides what was written.
+        """
         if self._output.is_paused:
+            self._pending = pending
+            self._count_held()
             with self._config.waiting_for_client():
                 await self._output.resumed()
 

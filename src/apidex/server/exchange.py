@@ -7,6 +7,7 @@ from typing import Protocol
 from urllib.parse import unquote
 
 from apidex.http.asgi import ASGIApp, Headers, Message, Scope
+from apidex.http.content_encoding import COMPRESSOR_BYTES
 from apidex.http.headers import encode_headers
 from apidex.logs import get_logger
 
@@ -46,8 +47,11 @@ class Wire(Protocol):
     def write(self, head: bytes, body: bytes, /) -> None:
         """Write a part of the response."""
 
-    def drained(self) -> Awaitable[None]:
-        """Wait until the client has taken most of what was written. Cancelled when it is gone."""
+    def drained(self, pending: int, /) -> Awaitable[None]:
+        """Wait until the client has taken most of what was written. Cancelled when it is gone.
+
+        The response holds *pending* bytes meanwhile, besides what was written.
+        """
 
     def finish(self, *, is_last: bool) -> None:
         """Note that the response is complete; *is_last* closes the connection."""
@@ -67,6 +71,7 @@ class Exchange:
         self._is_received = self._is_started = self._is_complete = self._is_chunked = False
         self._head = b""
         self._left: int | None = None  # bytes of the body that the response still owes; None when it is not said
+        self._compressor_bytes = 0
 
     async def run(self, app: ASGIApp) -> None:
         """Have *app* answer. A fault in it is a 500 when nothing was sent yet, and ends the connection otherwise."""
@@ -99,7 +104,7 @@ class Exchange:
     async def _send(self, message: Message) -> None:
         if self._is_complete:
             return  # as after a disconnect (ASGI): the next response may have begun
-        await self._wire.drained()
+        await self._wire.drained(len(message.get("body", b"")) + self._compressor_bytes)
         if message["type"] == "http.response.start":
             self._start(message["status"], message["headers"])
         else:
@@ -111,6 +116,8 @@ class Exchange:
         for name, value in headers:
             if name.lower() == b"content-length":
                 self._left = int(value)
+            elif name.lower() == b"content-encoding":
+                self._compressor_bytes = COMPRESSOR_BYTES
             elif name.lower() == b"connection" and value.lower() == b"close":
                 self._is_last = True
         has_body = self._scope["method"] != "HEAD" and status not in (204, 304)

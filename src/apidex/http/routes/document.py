@@ -29,10 +29,12 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-
 _NO_CACHE = {"cache-control": "no-cache"}
 _ROUTES: dict[str, dict[str, Any]] = {
     "/docs": {
+        "sync_to_thread": True,  # at the first request the document is made, which takes 20 ms
         "summary": "This document, for people",
         "response_headers": _NO_CACHE | {"content-security-policy": _POLICY},
     },
     "/openapi.json": {
+        "sync_to_thread": True,  # at the first request the document is made, which takes 20 ms
         "summary": "This document, for programs",
         "responses": {200: ResponseSpec(dict[str, Any], description="The document", generate_examples=False)},
         "response_headers": _NO_CACHE,

@@ -11,7 +11,7 @@ from litestar.params import Parameter
 
 from apidex.catalogue.entry import NAME_LIMIT, Entry
 from apidex.http.paths import is_single_segment, name_from_path
-from apidex.http.routes.conditional import CONDITIONAL, HttpRequest, ReplicaDependency, catalogue_response
+from apidex.http.routes.conditional import CONDITIONAL, Content, HttpRequest, ReplicaDependency, catalogue_response
 from apidex.http.routes.described import described
 from apidex.http.routes.parameters import NO_CONTROLS
 from apidex.http.routes.problems import problem_spec
@@ -51,8 +51,8 @@ async def search_by_name(
         raise NotFoundException
     wanted = name_from_path(raw_path)
 
-    def body() -> bytes:
+    async def content() -> Content:
         entries = replica.refresher.current.catalogue
-        return msgspec.json.encode([entry for entry in entries if wanted in entry.name])
+        return Content(msgspec.json.encode([entry for entry in entries if wanted in entry.name]))
 
-    return catalogue_response(request, replica, body)
+    return await catalogue_response(request, replica, content)

@@ -4,9 +4,10 @@ It has the shapes and parameters of the old service, not its faults: an empty li
 and no match for `random` is a 404. The old service had neither pages nor limits, and so this has none.
 """
 
-import random as chance
 import re
+from collections.abc import Iterable, Iterator, Sequence
 from http import HTTPStatus
+from random import Random
 from typing import Annotated
 
 import msgspec
@@ -19,7 +20,7 @@ from apidex.catalogue.catalogue import Catalogue
 from apidex.catalogue.entry import NAME_LIMIT, Entry
 from apidex.http.headers import JSON, version_headers
 from apidex.http.problem_details import Problem
-from apidex.http.routes.conditional import CONDITIONAL, HttpRequest, ReplicaDependency, catalogue_response
+from apidex.http.routes.conditional import CONDITIONAL, Content, HttpRequest, ReplicaDependency, catalogue_response
 from apidex.http.routes.described import described
 from apidex.http.routes.parameters import strict_query
 from apidex.http.routes.problems import problem_spec
@@ -100,7 +101,13 @@ _NOT_ALLOWED = problem_spec(HTTPStatus.BAD_REQUEST, "An unknown parameter, or a 
 async def entries(request: HttpRequest, replica: ReplicaDependency, requested: RequestedQuery) -> Response[bytes]:
     """Answer with the entries in the order of the catalogue."""
     catalogue = replica.refresher.current.catalogue
-    return catalogue_response(request, replica, lambda: _entries_view(catalogue, requested.select(catalogue)))
+
+    async def content() -> Content:
+        count, first = await replica.slices.result(requested.count(catalogue))
+        is_complete = len(first) == count
+        return Content(lambda: _entries_view(catalogue, count, [first] if is_complete else requested.select(catalogue)))
+
+    return await catalogue_response(request, replica, content)
 
 
 @get(
@@ -115,10 +122,10 @@ async def entries(request: HttpRequest, replica: ReplicaDependency, requested: R
 async def random(replica: ReplicaDependency, requested: RequestedQuery) -> Response[bytes]:
     """Answer with a list of one, which no cache may keep."""
     current, policy = replica.refresher.current, replica.refresher.policy
-    found = requested.select(current.catalogue)
-    if not found:
+    drawn = await replica.slices.result(requested.draw(current.catalogue, Random()))  # noqa: S311 - guards nothing
+    if drawn is None:
         raise Problem(404, "No entry matches all parameters.")
-    body = _entries_view(current.catalogue, [chance.choice(found)])  # noqa: S311 - guards nothing
+    body = b"".join(_entries_view(current.catalogue, 1, [[drawn]]))
     headers = {name.decode(): value.decode() for name, value in version_headers(current, policy)}
     return Response(body, media_type=JSON.decode(), headers=headers | {"cache-control": "no-store"})
 
@@ -134,13 +141,13 @@ async def random(replica: ReplicaDependency, requested: RequestedQuery) -> Respo
 )
 async def categories(request: HttpRequest, replica: ReplicaDependency) -> Response[bytes]:
     """Answer with each name once, in the order in which the catalogue has them first."""
-    facets = replica.refresher.current.search.facets
+    current = replica.refresher.current
 
-    def body() -> bytes:
-        names = facets.in_catalogue_order("category")
-        return msgspec.json.encode(NamesView(len(names), names))
+    def listed() -> Content:
+        names = current.search.facets.in_catalogue_order("category")
+        return Content(msgspec.json.encode(NamesView(len(names), names)))
 
-    return catalogue_response(request, replica, body)
+    return await catalogue_response(request, replica, lambda: replica.compute(current, listed))
 
 
 @get(
@@ -162,6 +169,8 @@ _without_providers = re.compile(rb',"Provider":"(?:[^"\\]|\\.)*"').sub
 """Removes what the old service did not have. It occurs nowhere else: quotation marks in texts are escaped."""
 
 
-def _entries_view(catalogue: Catalogue, positions: list[int]) -> bytes:
-    """An EntriesView, cut from the catalogue's bytes."""
-    return b'{"count":%d,"entries":%b}' % (len(positions), _without_providers(b"", catalogue.select(positions)))
+def _entries_view(catalogue: Catalogue, count: int, batches: Iterable[Sequence[int]]) -> Iterator[bytes]:
+    """An EntriesView of *count* entries, cut from the catalogue's bytes."""
+    yield b'{"count":%d,"entries":' % count
+    yield from (_without_providers(b"", piece) for piece in catalogue.select_in_pieces(batches))
+    yield b"}"

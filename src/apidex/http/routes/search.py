@@ -3,8 +3,7 @@
 Each answer names the version of the catalogue that it is from.
 """
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
@@ -15,14 +14,15 @@ from litestar.openapi import ResponseSpec
 from litestar.openapi.spec import Example, OpenAPIType
 from litestar.params import ParameterKwarg, QueryParameter
 
-from apidex.catalogue.diff import Change, changes
+from apidex.catalogue.catalogue import Catalogue
+from apidex.catalogue.diff import Change, ChangedPositions, compare
 from apidex.catalogue.entry import NAME_LIMIT, Entry
 from apidex.catalogue.spreadsheet import to_csv
 from apidex.http.asgi import Headers
 from apidex.http.context import ReplicaContext
 from apidex.http.problem_details import Problem
 from apidex.http.routes.accept import preferred
-from apidex.http.routes.conditional import CONDITIONAL, HttpRequest, ReplicaDependency, versioned_response
+from apidex.http.routes.conditional import CONDITIONAL, Content, HttpRequest, ReplicaDependency, versioned_response
 from apidex.http.routes.described import described
 from apidex.http.routes.parameters import NO_CONTROLS, RequestedFilters, strict_query, whole_number
 from apidex.http.routes.problems import problem_spec
@@ -178,14 +178,12 @@ async def search(
     snapshot = _snapshot(replica, version)
     search_request = SearchRequest(q, filters, where, sort, limit, offset)
     snapshot.search.facets.parse(filters)  # a wrong value is an error even where the client holds the answer
-    results = functools.cache(lambda: answer(snapshot.search, snapshot.version, search_request))
-    return versioned_response(
-        request,
-        replica,
-        snapshot,
-        lambda: msgspec.json.encode(results()),
-        further=lambda: _links(search_request, snapshot.version, results().total),
-    )
+
+    def found() -> Content:
+        view = answer(snapshot.search, snapshot.version, search_request)
+        return Content(msgspec.json.encode(view), _links(search_request, snapshot.version, view.total))
+
+    return await versioned_response(request, replica, snapshot, lambda: replica.compute(snapshot, found))
 
 
 @get(
@@ -205,12 +203,12 @@ async def suggest(
     """Answer with the best few names."""
     snapshot = replica.refresher.current
 
-    def body() -> bytes:
+    def found() -> Content:
         hits = snapshot.search.suggest(q, limit)
         names = [SuggestionView(snapshot.catalogue[hit.position].name, hit.highlights) for hit in hits]
-        return msgspec.json.encode(SuggestionsView(q, snapshot.version, names))
+        return Content(msgspec.json.encode(SuggestionsView(q, snapshot.version, names)))
 
-    return versioned_response(request, replica, snapshot, body)
+    return await versioned_response(request, replica, snapshot, lambda: replica.compute(snapshot, found))
 
 
 @get(
@@ -225,11 +223,11 @@ async def categories(request: HttpRequest, replica: ReplicaDependency) -> Respon
     """Answer with the categories of the current catalogue."""
     snapshot = replica.refresher.current
 
-    def body() -> bytes:
-        listed = [CategoryView(name, entries) for name, entries in snapshot.search.facets.categories.items()]
-        return msgspec.json.encode(CategoriesView(snapshot.version, len(listed), listed))
+    def listed() -> Content:
+        views = [CategoryView(name, entries) for name, entries in snapshot.search.facets.categories.items()]
+        return Content(msgspec.json.encode(CategoriesView(snapshot.version, len(views), views)))
 
-    return versioned_response(request, replica, snapshot, body)
+    return await versioned_response(request, replica, snapshot, lambda: replica.compute(snapshot, listed))
 
 
 @get(
@@ -254,12 +252,12 @@ async def entries(
         media_type = preferred(request.scope["headers"], [*_MEDIA_TYPES.values()])
         format = next(name for name in _WRITERS if _MEDIA_TYPES[name] == media_type)  # noqa: A001
 
-    def body() -> bytes:
-        return _WRITERS[format](snapshot, snapshot.search.facets.positions(accepted))
+    async def content() -> Content:
+        return Content(lambda: _WRITERS[format](snapshot.catalogue, snapshot.search.facets.batches(accepted)))
 
     content_type = _MEDIA_TYPES[format] + ("; charset=utf-8" if format == "csv" else "")
-    return versioned_response(
-        request, replica, snapshot, body, content_type=content_type.encode(), variant=f"-{format}"
+    return await versioned_response(
+        request, replica, snapshot, content, content_type=content_type.encode(), variant=f"-{format}"
     )
 
 
@@ -276,11 +274,11 @@ async def changed(request: HttpRequest, replica: ReplicaDependency, since: Annot
     """Answer with the difference between an earlier version and the current one."""
     before, now = _snapshot(replica, since), replica.refresher.current
 
-    def body() -> bytes:
-        added, removed, otherwise = changes(before.catalogue, now.catalogue)
-        return msgspec.json.encode(ChangesView(since, now.version, added, removed, otherwise))
+    async def content() -> Content:
+        found = await replica.slices.result(compare(before.catalogue, now.catalogue))
+        return Content(lambda: _as_changes(since, before, now, found))
 
-    return versioned_response(request, replica, now, body)
+    return await versioned_response(request, replica, now, content)
 
 
 HANDLERS = (search, suggest, categories, entries, changed)
@@ -327,21 +325,32 @@ def _links(request: SearchRequest, version: str, total: int) -> Headers:
     return [(b"link", ", ".join(links.values()).encode())] if links else []
 
 
-def _as_json(snapshot: Snapshot, positions: Sequence[int]) -> bytes:
-    return snapshot.catalogue.select(positions)
+def _as_ndjson(catalogue: Catalogue, batches: Iterable[Sequence[int]]) -> Iterator[bytes]:
+    return (b"".join([catalogue.encoded(position) + b"\n" for position in run]) for run in catalogue.runs(batches))
 
 
-def _as_ndjson(snapshot: Snapshot, positions: Sequence[int]) -> bytes:
-    return b"".join([snapshot.catalogue.encoded(position) + b"\n" for position in positions])
+def _as_csv(catalogue: Catalogue, batches: Iterable[Sequence[int]]) -> Iterator[bytes]:
+    yield to_csv([[field.encode_name for field in msgspec.structs.fields(Entry)]]).encode()
+    for run in catalogue.runs(batches):
+        yield to_csv(msgspec.structs.astuple(catalogue[position]) for position in run).encode()
 
 
-def _as_csv(snapshot: Snapshot, positions: Sequence[int]) -> bytes:
-    heads = [field.encode_name for field in msgspec.structs.fields(Entry)]
-    return to_csv(heads, (msgspec.structs.astuple(snapshot.catalogue[each]) for each in positions)).encode()
-
-
-_WRITERS: dict[Literal["json", "ndjson", "csv"], Callable[[Snapshot, Sequence[int]], bytes]] = {
-    "json": _as_json,
+_WRITERS: dict[Literal["json", "ndjson", "csv"], Callable[[Catalogue, Iterable[Sequence[int]]], Iterator[bytes]]] = {
+    "json": Catalogue.select_in_pieces,
     "ndjson": _as_ndjson,
     "csv": _as_csv,
 }
+
+
+def _as_changes(since: str, before: Snapshot, now: Snapshot, found: ChangedPositions) -> Iterator[bytes]:
+    """A ChangesView, cut from the bytes of both catalogues."""
+    yield b'{"since":"%b","version":"%b","added":' % (since.encode(), now.version.encode())
+    yield from now.catalogue.select_in_pieces([found.added])
+    yield b',"removed":'
+    yield from before.catalogue.select_in_pieces([found.removed])
+    separator = b',"changed":['
+    for first, second in found.changed:
+        pair = (separator, before.catalogue.encoded(first), now.catalogue.encoded(second))
+        yield b'%b{"before":%b,"after":%b}' % pair
+        separator = b","
+    yield b"]}" if found.changed else b',"changed":[]}'

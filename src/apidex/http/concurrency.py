@@ -1,0 +1,102 @@
+"""How requests share one event loop: long work runs in slices or in a thread, and what many ask for is made once.
+
+`TimeSlices` is for work in Python, which is written as a generator; `WorkerThread` for calls that release the interpreter.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Generator, Hashable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
+from typing import Any, TypeVar, cast
+
+T = TypeVar("T")
+
+SLICE_SECONDS = 0.001
+
+SLICE_BYTES = 2**16
+"""A slice ends when it has made so many bytes, so that a client that does not read makes a replica hold no more."""
+
+
+class TimeSlices:
+    """Runs generators slice by slice. Each turn of the event loop has one slice, whoever's turn it is: first come, first served.
+
+    Other requests wait for a slice and for the step of a generator in which it ends. A step is at most a few tenths of a
+    millisecond.
+    """
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Lock()
+
+    async def take(self, pieces: Iterator[bytes]) -> bytes | None:
+        """What *pieces* make in one slice, possibly nothing; None when they have ended."""
+        taken, size = list[bytes](), 0
+        async with self._turn:
+            until = perf_counter() + SLICE_SECONDS
+            for piece in pieces:
+                taken.append(piece)
+                size += len(piece)
+                if size >= SLICE_BYTES or perf_counter() >= until:
+                    break
+            await asyncio.sleep(0)
+        return b"".join(taken) if taken else None
+
+    async def join(self, pieces: Iterator[bytes], limit: int) -> bytes | None:
+        """What *pieces* make; None if that is more than *limit* bytes, and then *pieces* have not ended."""
+        taken, size = list[bytes](), 0
+        while size <= limit and (part := await self.take(pieces)) is not None:
+            taken.append(part)
+            size += len(part)
+        return b"".join(taken) if size <= limit else None
+
+    async def result(self, steps: Generator[None, None, T]) -> T:
+        """What *steps* return at their end."""
+        while True:
+            async with self._turn:
+                until = perf_counter() + SLICE_SECONDS
+                try:
+                    while perf_counter() < until:
+                        next(steps)
+                except StopIteration as end:
+                    return cast(T, end.value)
+                await asyncio.sleep(0)
+
+
+class SingleFlight:
+    """Calls with the same key at the same time are one call, whose result all of them get (as groupcache's singleflight)."""
+
+    def __init__(self) -> None:
+        self._flights: dict[Hashable, asyncio.Future[Any]] = {}
+
+    async def run(self, key: Hashable, make: Callable[[], Awaitable[T]]) -> T:
+        """The result of *make*, or what it raises. Where the caller that runs it is cancelled, the next one runs its own."""
+        while (flight := self._flights.get(key)) is not None:
+            await asyncio.wait([flight])
+            if not flight.cancelled():
+                return cast(T, flight.result())
+        flight = self._flights[key] = asyncio.get_running_loop().create_future()
+        try:
+            result = await make()
+            flight.set_result(result)
+        except Exception as error:
+            flight.set_exception(error)
+            flight.exception()  # nothing is wrong where no other call waits for it
+            raise
+        finally:
+            del self._flights[key]
+            flight.cancel()  # without effect on a flight that has ended
+        return result
+
+
+class WorkerThread:
+    """Runs functions in a thread, one at a time: two that need the interpreter would make the event loop wait for both."""
+
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="search")
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """What *function* returns."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, function)
+
+    def close(self) -> None:
+        """Drop what has not begun, and wait for the thread to end."""
+        self._executor.shutdown(cancel_futures=True)

@@ -1,0 +1,83 @@
+"""Whatever is requested among 200,000 entries, in whichever format and encoding, others are answered in between."""
+
+import asyncio
+import gc
+import time
+from urllib.parse import unquote
+
+import msgspec
+import pytest
+from loadtest.bench.every_route import every_request
+from loadtest.bench.synthetic_catalogue import entries
+
+from apidex.replication.snapshot import SnapshotHistory
+from conftest import client_of, refreshed, running_app
+from fakes import FakeClock, FakeUpstream
+
+COUNT = 200_000
+
+HOLD_SECONDS = 0.025
+"""CPU that a turn of the event loop may take: more than the 10 ms of a quiet machine, and a small part of a scan."""
+
+
+async def cpu_of_the_longest_turn(asgi, path: str, headers: dict[str, str]) -> float:
+    """CPU seconds of the event loop's thread in its longest turn while *path* is answered."""
+    statuses, longest, before = [], 0.0, 0.0
+
+    async def send(message) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    async def receive():
+        await asyncio.Event().wait()
+
+    raw_path, _, query = path.encode().partition(b"?")
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": unquote(raw_path.decode()),
+        "raw_path": raw_path,
+        "query_string": query,
+        "root_path": "",
+        "headers": [(b"host", b"a"), *((name.encode(), value.encode()) for name, value in headers.items())],
+        "state": {},
+    }
+    answering = asyncio.create_task(asgi(scope, receive, send))
+    while not answering.done():
+        before = time.thread_time()
+        await asyncio.sleep(0)
+        longest = max(longest, time.thread_time() - before)
+    await answering
+    assert statuses == [200], path
+    return longest
+
+
+@pytest.fixture
+def no_garbage_collection():
+    """Nothing but the requests: the objects of other tests cost more than they do."""
+    gc.freeze()
+    gc.disable()
+    yield
+    gc.enable()
+    gc.unfreeze()
+
+
+async def test_no_request_holds_the_event_loop(no_garbage_collection):
+    upstream = FakeUpstream()
+    items = list(entries(COUNT))
+    upstream.sends(msgspec.json.encode({"count": COUNT, "entries": items[COUNT // 100 :]}))
+    async with running_app(upstream, FakeClock()) as app, client_of(app.asgi) as client:
+        app.replica.refresher.activation.history = SnapshotHistory(limit=2**30)
+        since = app.replica.refresher.current.version
+        upstream.sends(msgspec.json.encode({"count": COUNT, "entries": items}))
+        await refreshed(app)
+        document = (await client.get("/-/openapi.json")).json()
+        known = {"since": since, "version": app.replica.refresher.current.version, "category": "Weather"}
+        known |= {"auth": "none", "provider": "none"}
+        longest = {}
+        for route, path, headers in every_request(document, known):
+            longest[f"{route}: {path} {headers}"] = await cpu_of_the_longest_turn(app.asgi, path, headers)
+    assert {request: seconds for request, seconds in longest.items() if seconds > HOLD_SECONDS} == {}
