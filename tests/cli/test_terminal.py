@@ -205,6 +205,7 @@ def test_json_is_what_a_service_answers(run, upstream_file):
         ("same", 0, ["Same", "Same"], ""),
         ("cat fact", 1, [], "apidex: no API is called 'cat fact'; near it are: Cat Facts\n"),
         ("zzzz", 1, [], "apidex: no API is called 'zzzz'\n"),
+        ("daily", 1, [], "apidex: no API is called 'daily'\n"),  # a word of a description
     ],
 )
 def test_get_finds_a_whole_name(run, name, status, found, err):

@@ -6,6 +6,7 @@ from apidex.catalogue.entry import Entry
 from apidex.cli.output import show, warn
 from apidex.cli.search import check_word, filters_of, format_of, listing_of_entries
 from apidex.cli.source import Source, open_source
+from apidex.search.ranking import Scope
 from apidex.search.results import SearchRequest
 from apidex.settings import Settings
 
@@ -27,7 +28,7 @@ def entries_of_name(options: Namespace, source: Source) -> list[Entry]:
     """
     name = " ".join(options.words)
     check_word(name)
-    _, page = source.search(SearchRequest(name, filters_of(options), limit=100))
+    _, page = source.search(SearchRequest(name, filters_of(options), Scope.NAME, limit=100))
     same = [hit.entry for hit in page.hits if hit.rank == "exact"]
     if not same:
         hits = page.hits or (page.did_you_mean.hits if page.did_you_mean else [])
