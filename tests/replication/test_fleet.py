@@ -146,6 +146,28 @@ async def test_redis_is_gone_for_hours_and_each_asks_the_upstream_once_in_an_int
     assert len(fleet.versions) == 1
 
 
+async def test_the_size_of_a_copy_that_nobody_could_read_does_not_count(fleet):
+    """A billion entries, as the hash says, would make every answer of the upstream look shrunk."""
+    fleet.redis.stored = replace(fleet.redis.stored, entries=10**9)
+    fleet.redis.payload = b"garbage"
+    newcomer = refresher_of(fleet.upstream, fleet.clock, fleet.redis)
+    for _ in range(2):
+        await newcomer.turn()
+    assert newcomer.state() is State.FRESH
+
+
+@pytest.mark.parametrize("kind", ["oom", "readonly"])
+async def test_a_redis_that_can_only_be_read_is_called_unusable_and_is_read_all_the_same(fleet, kind):
+    fleet.redis.goes_down(kind)
+    newcomer = refresher_of(fleet.upstream, fleet.clock, fleet.redis)
+    await newcomer.turn()
+    for replica in (newcomer, fleet.replicas[0]):
+        await replica.turn()
+        assert replica.current.version == fleet.redis.stored.version
+        assert (replica.stats.redis_reachable, replica.current.shared) == (False, False)
+    assert len(fleet.upstream.asked) == 1
+
+
 async def test_redis_is_gone_for_hours_and_so_is_the_upstream_and_no_replica_asks_more_often(fleet):
     fleet.redis.goes_down()
     fleet.upstream.goes_down()

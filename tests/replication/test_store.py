@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import tracemalloc
 import uuid
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -377,6 +378,21 @@ async def test_validators_that_no_request_may_have_count_as_none(redis_store, et
     await redis_store._client.hset(redis_store.keys.head, "etag", etag)
     state = await redis_store.read()
     assert state.catalogue.validators == Validators("", "yesterday")
+
+
+@pytest.mark.real
+async def test_a_field_of_many_megabytes_is_not_read(redis_server):
+    async with open_store(RedisAddress(redis_server.url), prefix="large", **PLAIN) as store:
+        await published(store)
+        for field in ("source", "etag", "another"):
+            await store._client.hset(store.keys.head, field, bytes(2**24))
+        tracemalloc.start()
+        try:
+            await store.read()
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak < 2**20
 
 
 async def test_nothing_else_in_the_hash_outlives_a_publication(redis_store):

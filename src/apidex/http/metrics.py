@@ -125,7 +125,11 @@ class Metrics(Collector):
                 "When the refresh task last took a turn, in seconds since 1970",
                 refresher.clock.wall() - refresher.supervision.since_last_turn(),
             ),
-            ("apidex_redis_reachable", "1 if Redis answered the last poll", stats.redis_reachable),
+            (
+                "apidex_redis_reachable",
+                "1 if Redis can be read, written to and asked to run scripts",
+                stats.redis_reachable,
+            ),
         ):
             yield GaugeMetricFamily(name, about, value)
         for name, about, label, counts in (

@@ -43,8 +43,8 @@ class FleetRefresh:
         found, stats = await self.fetch(), self.reconciler.shared.stats
         if isinstance(found, FetchFailure):
             failures = max(state.failures, stats.failed_in_a_row) + 1
-            stats.fetch_failed(found, self.schedule.state(self.reconciler.activation.current), failures)
             wait = self.schedule.back_off(failures, found.retry_after)
+            stats.fetch_failed(found, self.schedule.state(self.reconciler.activation.current), failures)
             await self.reconciler.shared.store.back_off(failures, wait)
         else:
             await self.reconciler.take(found)

@@ -394,7 +394,7 @@ function showFoot(catalogue) {
   $("foot").replaceChildren(
     `${apis(entries)} in `, element("a", { href: "v1/categories" }, `${catalogue.categories} categories`), " · ",
     element("span", { class: `state ${state}` }, first), ...rest,
-    redis.reachable ? "" : " · Redis cannot be reached; this replica runs standalone",
+    redis.reachable ? "" : " · Redis cannot be used; this replica runs standalone",
     ` · answered by ${replica} · `, element("a", { href: "v1/catalogue" }, "details"),
   );
 }
