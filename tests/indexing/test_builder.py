@@ -1,8 +1,10 @@
 """A catalogue that a subprocess builds is the same one, and so are the errors that it raises."""
 
+import gc
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import msgspec
@@ -11,6 +13,8 @@ import pytest
 from apidex.catalogue import codec, formats
 from apidex.errors import CatalogueError, CodecError
 from apidex.indexing import builder
+from apidex.replication.snapshot import Snapshot
+from apidex.replication.snapshot import _size as size_of
 from conftest import client_of, running_app
 from fakes import FakeClock, FakeUpstream, publicapis
 
@@ -166,6 +170,21 @@ def test_a_subprocess_that_takes_too_much_refuses_what_it_reads(in_subprocess, m
     with pytest.raises(CodecError, match=cost) as damaged:
         builder.from_payload(codec.to_bytes(formats.parse(publicapis("Cat"))), LIMIT)
     assert damaged.value.reason == "too_large"
+
+
+@pytest.mark.parametrize("word", ["Weather", "a b c d e f g h", "天気", "\ufdfa" * 20])
+def test_what_a_catalogue_takes_is_counted(word):
+    """So that as many are kept as there is room for. What is not counted does not grow with the entries."""
+    body = publicapis(*(f"{word} {number}" for number in range(1500)))
+    builder.from_upstream(body)  # what is cached once
+    gc.collect()
+    tracemalloc.start()
+    built = builder.from_upstream(body)
+    gc.collect()
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    snapshot = Snapshot.of(built, 1, "source", 0.0)
+    assert taken < 1.25 * size_of(snapshot) + 100_000
 
 
 def test_a_small_payload_of_a_large_catalogue_is_read_in_a_subprocess(monkeypatch):

@@ -261,6 +261,15 @@ def allowed(search: SearchIndex, asked: dict) -> dict:
     return {name: [value for value in values if value.casefold() in known[name]] for name, values in asked.items()}
 
 
+def test_a_query_is_cut_where_a_name_is_when_it_folds_to_many_letters(index_of):
+    name = "\ufdfa" * 256
+    index = index_of(entry(name), entry("b"))
+    found = answer(index, "version", SearchRequest(name, {}))
+    assert [hit.rank for hit in found.hits] == [Rank.EXACT]
+    assert (found.query, len(fold(found.searched))) == (name, 1020)
+    assert [hit.position for hit in index.suggest(name, 8)] == [0]
+
+
 @given(catalogues, queries, scopes, asked_filters, st.sampled_from(Sort))
 def test_hits_order_and_facets_equal_the_oracle(index_of, entries, query, scope, asked, sort):
     search = index_of(*entries)

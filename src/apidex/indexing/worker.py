@@ -47,8 +47,8 @@ _MOST_DECLARED = 2**40
 _MEMORY, _MEMORY_PER_BYTE = 128 * 2**20, 32
 """Bytes that the worker may take beside those of its interpreter, and for each byte that it reads: 10, or 25 for names alone."""
 
-_CPU_SECONDS, _CPU_SECONDS_PER_MIB = 20, 2
-"""CPU time that the worker may take, and for each MiB that it reads. Real lists take up to 0.1 seconds for a MiB."""
+_CPU_SECONDS, _CPU_SECONDS_PER_MIB = 30, 4
+"""CPU time that the worker may take, and for each MiB that it reads. Real lists take 0.1 to 1 second for a MiB."""
 
 
 class IndexingSink:

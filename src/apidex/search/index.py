@@ -10,7 +10,7 @@ from apidex.search.corrections import Word
 from apidex.search.descriptions import DescriptionIndex, DescriptionIndexBuilder, Term, highlights
 from apidex.search.filters import Facet, FacetIndex, FacetIndexBuilder, Filters
 from apidex.search.ranking import FoldedNames, FoldedNamesBuilder, Hit, Matches, Rank, Scope, Sort
-from apidex.search.text import fold, separate_spans, word_spans
+from apidex.search.text import fold, foldable, separate_spans, word_spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,7 @@ class SearchIndex:
 
     def suggest(self, query: str, limit: int) -> list[Hit]:
         """The best hits with distinct names; none for a blank query."""
+        query = foldable(query)
         return [self._hit(query, [], *match) for match in self.names.matches(query).best(limit, self._name)]
 
     def _terms(self, query: str, scope: Scope) -> list[Term]:

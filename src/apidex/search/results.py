@@ -10,6 +10,7 @@ from apidex.catalogue.entry import Entry
 from apidex.search.filters import FILTERS, MAX_FACET_VALUES, Facet, Filters, read_filters
 from apidex.search.index import SearchIndex, SearchResult
 from apidex.search.ranking import Hit, Rank, Scope, Sort
+from apidex.search.text import foldable
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +101,12 @@ def answer(search: SearchIndex, version: str, request: SearchRequest) -> SearchV
 
     Raises QueryError for a filter value that no entry can have.
     """
-    filters = search.facets.parse(request.filters)
+    filters, query = search.facets.parse(request.filters), request.query
+    request = replace(request, query=foldable(query))
     understood, searched = _understand(search, request, filters)
     found = _search(search, request, filters, understood, searched)
     return SearchView(
-        query=request.query,
+        query=query,
         understood=understood,
         searched=searched,
         scope=request.scope,

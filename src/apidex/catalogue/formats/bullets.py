@@ -9,7 +9,7 @@ table of contents.
 
 import re
 from collections.abc import Iterator
-from itertools import chain, pairwise
+from itertools import chain, islice, pairwise
 from typing import TypeGuard
 
 from apidex.catalogue.formats.blocks import Headings, lines_of, visible
@@ -27,11 +27,15 @@ _FEWEST = 3
 """A document with fewer entries is another text that has links."""
 
 
+_SAMPLE = 1000
+"""Items that are looked at to recognise the format."""
+
+
 def recognises(document: object) -> TypeGuard[str]:
     """Whether *document* is a text with lists, of which most items begin with a link to another site."""
     if not isinstance(document, str):
         return False
-    kinds = [is_entry for _, _, is_entry, _ in _items(document)]
+    kinds = [is_entry for _, _, is_entry, _ in islice(_items(document), _SAMPLE)]
     return sum(kinds) >= _FEWEST and sum(kinds) * 2 > len(kinds)
 
 
