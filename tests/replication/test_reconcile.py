@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from apidex.replication.guard import Guard
 from apidex.replication.metadata import REJECT, StoredCatalogue, StoredState
 from apidex.replication.reconcile import Adopt, Confirm, Drop, Keep, Local, Publish, Relabel, Reset, reconcile
 from apidex.replication.validators import Validators
@@ -16,8 +17,9 @@ OURS = StoredCatalogue(
 )
 THEIRS = replace(OURS, stamp=60, digest="theirs", validated_at=9_500.0, validators=Validators("2"))
 PART = replace(THEIRS, entries=49, size_checked=False)
+GROWN = replace(PART, entries=151)
 NEWEST = 70
-HAVING = Local(OURS, provisional=False, newest_stamp=NEWEST, min_entries_ratio=0.5)
+HAVING = Local(OURS, provisional=False, newest_stamp=NEWEST, guard=Guard(0.5))
 STARTING = replace(HAVING, provisional=True)
 
 MISSING = "does not exist"
@@ -25,7 +27,10 @@ SAME = "is the local one"
 RESTAMPED = "has the same content under another stamp"
 LATER = "was validated later than the local one"
 EARLIER = "was validated earlier than the local one"
-PARTIAL = "has less than `APIDEX_MIN_ENTRIES_RATIO` of our entries, comes from the same source, and its size was never checked"
+WRONG_SIZE = (
+    "has less than `APIDEX_MIN_ENTRIES_RATIO` of our entries, or more than `APIDEX_MAX_ENTRIES_RATIO` of ours that were checked, "
+    "comes from the same source, and its size was never checked"
+)
 UNREADABLE = "cannot be read (truncated, too large, wrong digest or size, other version, other type)"
 TAKEN_BACK = "is one that an operator took back"
 MALFORMED = "has a metadata hash that Apidex did not write"
@@ -65,8 +70,14 @@ TABLE = [
     (EARLIER, "and ours is the starter catalogue", STARTING, replace(THEIRS, validated_at=8_000), Adopt(60)),
     (EARLIER, "and ours is a part of it", replace(HAVING, catalogue=replace(OURS, entries=49, size_checked=False)),
      replace(THEIRS, validated_at=8_000), Adopt(60)),
-    (PARTIAL, "", HAVING, PART, Drop(PART)),
-    (PARTIAL, "but ours is the starter catalogue", STARTING, PART, Adopt(60)),
+    (WRONG_SIZE, "", HAVING, PART, Drop(PART)),
+    (WRONG_SIZE, "but ours is the starter catalogue", STARTING, PART, Adopt(60)),
+    (WRONG_SIZE, "and is larger", HAVING, GROWN, Drop(GROWN)),
+    (LATER, "and is larger, but its size was checked", HAVING, replace(GROWN, size_checked=True), Adopt(60)),
+    (LATER, "and is larger, but ours may be a part",
+     replace(HAVING, catalogue=replace(OURS, size_checked=False)), GROWN, Adopt(60)),
+    (EARLIER, "and ours is too large", replace(HAVING, catalogue=replace(OURS, entries=151, size_checked=False)),
+     replace(THEIRS, validated_at=8_000), Adopt(60)),
     (UNREADABLE, "", HAVING, unreadable(THEIRS), Drop(THEIRS, "damaged")),
     (UNREADABLE, "and was dropped once", replace(HAVING, dropped=THEIRS.version), unreadable(THEIRS), Keep()),
     (UNREADABLE, "after another one", replace(HAVING, dropped=OURS.version), unreadable(THEIRS), Drop(THEIRS, "damaged")),

@@ -54,7 +54,7 @@ class Guard:
         has = f"it has {entries} entries, {before} before"
         if entries < before * self.min_entries_ratio:
             _refuse("shrunk", f"{has}; at least {self.min_entries_ratio:.0%} must remain; {_ACCEPT}")
-        if entries > before * self.max_entries_ratio and entries - before > _FEW:
+        if has_grown(entries, before, self.max_entries_ratio):
             _refuse("grown", f"{has}; at most {self.max_entries_ratio:.0%} are taken; {_ACCEPT}")
 
     def _check_rejected(self, built: IndexedCatalogue, before: Snapshot) -> None:
@@ -74,6 +74,11 @@ class Guard:
             if share > self.max_value_ratio and risen > max(_FEW, entries / 10):
                 shares = f"{share:.0%} of the entries have {value!r} as {name}, {share_before:.0%} before"
                 _refuse("facts", f"{shares}; {_ACCEPT}")
+
+
+def has_grown(entries: int, before: int, max_entries_ratio: float) -> bool:
+    """Whether there are more *entries* than may be, after so many *before*."""
+    return entries > before * max_entries_ratio and entries - before > _FEW
 
 
 def _counts(facets: FacetIndex) -> "Counter[tuple[str, str]]":

@@ -7,6 +7,7 @@ upstream validated last wins. Stamps only order what was shown to clients, and n
 from dataclasses import dataclass, replace
 
 from apidex.errors import CodecReason
+from apidex.replication.guard import Guard, has_grown
 from apidex.replication.metadata import StoredCatalogue, StoredState
 from apidex.replication.validators import Validators
 
@@ -26,7 +27,7 @@ class Local:
     catalogue: StoredCatalogue
     provisional: bool
     newest_stamp: int
-    min_entries_ratio: float
+    guard: Guard
     dropped: str = ""
 
 
@@ -100,9 +101,9 @@ def reconcile(local: Local, state: StoredState) -> Action:
             ours = replace(ours, validated_at=stored.validated_at)
         return _same_content(ours, stored, state.now)
     adopt = Adopt(newer_stamp(stored.stamp, ours.stamp, local.newest_stamp))
-    if local.provisional or ours.digest == state.rejected or is_partial(ours, stored, local.min_entries_ratio):
+    if local.provisional or ours.digest == state.rejected or has_wrong_size(ours, stored, local.guard):
         return adopt
-    if is_partial(stored, ours, local.min_entries_ratio):
+    if has_wrong_size(stored, ours, local.guard):
         return Drop(stored)
     if stored.validated_at >= ours.validated_at:
         return adopt
@@ -121,9 +122,15 @@ def _same_content(ours: StoredCatalogue, stored: StoredCatalogue, now: float) ->
     return Relabel(stored.stamp, stored.validated_at, stored.validators)
 
 
-def is_partial(one: StoredCatalogue, other: StoredCatalogue, min_entries_ratio: float) -> bool:
-    """Whether *one* may be a part of *other*, fetched by a replica that had no size to compare it with."""
-    return not one.size_checked and one.source == other.source and one.entries < other.entries * min_entries_ratio
+def has_wrong_size(one: StoredCatalogue, other: StoredCatalogue, guard: Guard) -> bool:
+    """Whether *one* was fetched by a replica that had no size to compare it with, and may be a part of *other*.
+
+    Or too large, where the size of *other* was checked: else *other* may be the part.
+    """
+    if one.size_checked or one.source != other.source:
+        return False
+    is_partial = one.entries < other.entries * guard.min_entries_ratio
+    return is_partial or (other.size_checked and has_grown(one.entries, other.entries, guard.max_entries_ratio))
 
 
 def newer_stamp(stamp: int, shown: int, newest: int) -> int:

@@ -8,22 +8,20 @@ from typing import assert_never
 from apidex.errors import CodecError, CodecReason, StoreError
 from apidex.replication import reconcile as action
 from apidex.replication.activation import Activation
+from apidex.replication.guard import Guard
 from apidex.replication.metadata import StoredCatalogue, StoredState, milliseconds, newest_possible_stamp
-from apidex.replication.reconcile import Local, is_partial, newer_stamp, reconcile
+from apidex.replication.reconcile import Local, has_wrong_size, newer_stamp, reconcile
 from apidex.replication.shared_catalogue import SharedCatalogue
 from apidex.replication.snapshot import Snapshot
 
 
 @dataclass
 class Reconciler:
-    """Keeps the latest snapshot of *activation* the same as what *shared* holds.
-
-    *min_entries_ratio* is as in `reconcile`.
-    """
+    """Keeps the latest snapshot of *activation* the same as what *shared* holds."""
 
     shared: SharedCatalogue
     activation: Activation
-    min_entries_ratio: float
+    guard: Guard
     dropped: str = ""
     """The stored version that was dropped last as unreadable."""
 
@@ -75,7 +73,7 @@ class Reconciler:
     def _next_action(self, state: StoredState) -> action.Action:
         latest = self.activation.latest
         ours, newest = self.shared.describe(latest), self.shared.newest_stamp
-        return reconcile(Local(ours, latest.is_provisional, newest, self.min_entries_ratio, self.dropped), state)
+        return reconcile(Local(ours, latest.is_provisional, newest, self.guard, self.dropped), state)
 
     def _keep_stamps_possible(self, now: float) -> None:
         """Give the latest catalogue another stamp if no reader would accept it: this calendar or Redis's clock was far off."""
@@ -137,11 +135,11 @@ class Reconciler:
         return self.shared.schedule.policy.lead(snapshot.build_seconds)
 
     async def take(self, found: Snapshot) -> None:
-        """Share what was fetched, if Redis can be used, unless what was adopted meanwhile was validated later, or is larger."""
+        """Share what was fetched, if Redis can be used; but not in place of a later answer, or of one whose size is more credible."""
         latest = self.activation.latest
         if found.version != latest.version:
             described = self.shared.describe(found), self.shared.describe(latest)
-            if found.validated_at < latest.validated_at or is_partial(*described, self.min_entries_ratio):
+            if found.validated_at < latest.validated_at or has_wrong_size(*described, self.guard):
                 self.shared.stats.fetch_fenced(found.version)
                 return
             found = replace(found, stamp=newer_stamp(found.stamp, latest.stamp, self.shared.newest_stamp))

@@ -63,7 +63,7 @@ class Refresher:
         self.supervision = Supervision(policy.poll, clock, random)
         self._schedule = Schedule(policy, clock, random, self.stats)
         self._shared = SharedCatalogue(store, self.stats, self._schedule, clock, offload, max_bytes, starter.stamp)
-        self._reconciler = Reconciler(self._shared, self.activation, guard.min_entries_ratio)
+        self._reconciler = Reconciler(self._shared, self.activation, guard)
         self._fetcher = Fetcher(upstream, build, clock, offload, self.stats)
         self._with_fleet = FleetRefresh(self._reconciler, self._schedule, self._fetch, random)
         self._standalone = StandaloneRefresh(self._reconciler, self._schedule, self._fetch)
