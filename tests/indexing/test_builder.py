@@ -187,6 +187,13 @@ def test_what_a_catalogue_takes_is_counted(word):
     assert taken < 1.25 * size_of(snapshot) + 100_000
 
 
+@pytest.mark.parametrize("names", [100, 100_000])
+def test_a_list_of_names_alone_stays_below_the_limits(in_subprocess, names):
+    """No list takes more memory for each byte."""
+    body = msgspec.json.encode([{"name": f"{number}"} for number in range(names)])
+    assert len(builder.from_upstream(body).parsed.catalogue) == names
+
+
 def test_a_small_payload_of_a_large_catalogue_is_read_in_a_subprocess(monkeypatch):
     payload = codec.to_bytes(formats.parse(publicapis(*(f"Cat {number}" for number in range(5000)))))
     assert len(payload) < builder.SUBPROCESS_THRESHOLD
