@@ -392,6 +392,14 @@ def test_catalogue_is_a_tool_for_the_ci_of_a_list(tmp_path, run, monkeypatch):
     assert report["suspicious"] == [{"kind": "duplicate name", "rows": [3, 5], "text": "Cats, cats"}]
 
 
+def test_a_dead_anchor_of_a_list_of_links_is_suspicious(tmp_path, run):
+    path = tmp_path / "README.md"
+    links = "".join(f"* [API {number}](https://{number}.example/) - About it\n" for number in range(5))
+    path.write_text(f"# List\n[Go](#gone)\n\n## Plants\n{links}")
+    status, out, _ = run("catalogue", str(path))
+    assert (status, "dead anchor: #gone" in out) == (0, True)
+
+
 def test_catalogue_shows_the_rows_of_a_list_of_which_most_cannot_be_read(tmp_path, run):
     path = tmp_path / "list.md"
     path.write_text(LIST + "| | Nameless | No | Yes | Yes |\n" * 3)

@@ -17,6 +17,9 @@ from apidex.errors import CatalogueError
 from apidex.settings import Settings
 from apidex.urls import without_password
 
+_MARKDOWN = ("markdown", "bullets")
+"""Formats whose documents have anchors."""
+
 
 def run(options: Namespace, settings: Settings) -> int:
     """Fetch, read, and print the report. Return 1 if rows were rejected.
@@ -38,7 +41,7 @@ def run(options: Namespace, settings: Settings) -> int:
         if report.rejected.total and not options.json:
             print_table(_HEADS, _rows("rejected", report.rejected.first))
         raise
-    found = suspicions(report, body.decode() if report.format == "markdown" else "")
+    found = suspicions(report, body.decode() if report.format in _MARKDOWN else "")
     if options.json:
         print_line(_as_json(parsed, source, found))
     else:
