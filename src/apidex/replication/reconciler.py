@@ -135,7 +135,7 @@ class Reconciler:
         return self.shared.schedule.policy.lead(snapshot.build_seconds)
 
     async def take(self, found: Snapshot) -> None:
-        """Share what was fetched, if Redis can be used; but not in place of a later answer, or of one whose size is more credible."""
+        """Share what was fetched, if Redis can be used; but not in place of a later answer, or one of a likelier size."""
         latest = self.activation.latest
         if found.version != latest.version:
             described = self.shared.describe(found), self.shared.describe(latest)
