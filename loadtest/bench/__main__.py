@@ -2,7 +2,7 @@
 
     python -m loadtest.bench [--short] [--write] [--upstream FILE] [PART…]
 
-The parts are contenders, start, search, scaling, overload, goodput, fleet, activation and hostile.
+The parts are contenders, start, search, scaling, overload, goodput, fleet, wide, activation and hostile.
 
 It takes the list of public APIs from the tests' data, unless --upstream names another file.
 """
@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from loadtest.bench import activation, compare, fleet, goodput, hostile, overload, scaling, search_engines, start
+from loadtest.bench import activation, compare, fleet, goodput, hostile, overload, scaling, search_engines, start, wide
 from loadtest.bench.process import MissingToolError, on_the_client_core
 from loadtest.system import UnsupportedError
 
@@ -49,6 +49,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], str]] = {
     "overload": lambda options: overload.measure(short=options.short),
     "goodput": lambda options: goodput.measure(short=options.short),
     "fleet": lambda options: fleet.measure(10_000 if options.short else 1_000_000),
+    "wide": lambda options: wide.measure(*((10_000, 2.0) if options.short else (1_000_000, 20.0))),
     "activation": lambda options: activation.measure(20 if options.short else 200),
     "hostile": lambda options: hostile.measure(options.upstream.resolve(), short=options.short),
 }

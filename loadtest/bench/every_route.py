@@ -26,7 +26,8 @@ class RouteRequest(NamedTuple):
 
 
 def every_request(document: Mapping[str, Any], known: Mapping[str, str]) -> Iterator[RouteRequest]:
-    """The requests for a service with this *document*. *known* are values of its catalogue, by parameter.
+    """The requests for a service with this *document*. *known* are values of its catalogue, by parameter; a
+    parameter whose value is empty is left out.
 
     Every route is requested plainly in each media type and encoding, and then with each value of each parameter, alone and
     together with a letter, in one encoding after the other.
@@ -61,10 +62,10 @@ def _parameters(
         values = [known[name]] if name in known else _values(document, parameter["schema"])
         if parameter["in"] == "path":
             path = path.replace(f"{{{name}}}", values[0])
-        elif parameter.get("required"):
+        elif parameter["in"] == "query" and parameter.get("required"):
             required.append((name, values[0]))
-        else:
-            optional += [(name, value) for value in values]
+        elif parameter["in"] == "query":
+            optional += [(name, value) for value in values if value]
     return path, required, optional
 
 

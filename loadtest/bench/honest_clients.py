@@ -1,6 +1,6 @@
 """Clients that send requests at a fixed rate on kept-alive connections: how many fail, and how long the others take.
 
-    python -m loadtest.bench.honest_clients PORT SECONDS PATH…
+    python -m loadtest.bench.honest_clients PORT SECONDS INTERVAL HEADERS < the paths of each client on a line
 
 A request is sent when it is due, or after the response before it; its latency counts from when it was due.
 """
@@ -9,6 +9,7 @@ import asyncio
 import gc
 import subprocess
 import sys
+from collections.abc import Sequence
 from itertools import cycle
 from statistics import quantiles
 
@@ -35,24 +36,28 @@ class Honest(msgspec.Struct):
     longest: float
 
 
-def ask(port: int, seconds: float, *paths: str) -> Honest:
-    """Have the clients request *paths* in turn for so long, in a process of their own."""
-    command = pinned(CLIENT_CORE, [sys.executable, "-m", __name__, str(port), str(seconds), *paths])
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)  # noqa: S603 - this interpreter
+def ask(
+    port: int, seconds: float, paths: Sequence[Sequence[str]], *, interval: float = _INTERVAL, headers: str = ""
+) -> Honest:
+    """Have a client for each of *paths* request them in turn for so long, one each *interval*, in a process of their own."""
+    arguments = [str(port), str(seconds), str(interval), headers]
+    command = pinned(CLIENT_CORE, [sys.executable, "-m", __name__, *arguments])
+    text = "\n".join(map(" ".join, paths))
+    done = subprocess.run(command, input=text, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
     return msgspec.json.decode(done.stdout, type=Honest)
 
 
 class _Client:
     """One client, with its latencies in seconds, and the reasons of what failed."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, port: int, interval: float, headers: str) -> None:
+        self._port, self._interval, self._headers = port, interval, headers
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self.latencies: list[float] = []
         self.failed: list[str] = []
 
-    async def run(self, first: float, until: float, paths: tuple[str, ...]) -> None:
+    async def run(self, first: float, until: float, paths: Sequence[str]) -> None:
         """Send a request every interval."""
         loop, due = asyncio.get_running_loop(), first
         for path in cycle(paths):
@@ -67,7 +72,7 @@ class _Client:
             except (OSError, asyncio.IncompleteReadError) as error:
                 self.failed.append(type(error).__name__)
                 self._close()
-            due += _INTERVAL
+            due += self._interval
         self._close()
 
     async def _request(self, path: str) -> bytes:
@@ -75,7 +80,7 @@ class _Client:
         if self._reader is None or self._writer is None or self._reader.at_eof():
             self._close()
             self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
-        self._writer.write(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        self._writer.write(f"GET {path} HTTP/1.1\r\nHost: a\r\n{self._headers}\r\n".encode())
         head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
         await self._reader.readexactly(int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0]))
         if b"connection: close" in head:
@@ -88,11 +93,11 @@ class _Client:
         self._reader = self._writer = None
 
 
-async def _ask(port: int, seconds: float, paths: tuple[str, ...]) -> Honest:
-    clients, now = [_Client(port) for _ in range(CLIENTS)], asyncio.get_running_loop().time()
-    firsts = (now + number * _INTERVAL / CLIENTS for number in range(CLIENTS))
+async def _ask(port: int, seconds: float, interval: float, headers: str, paths: list[list[str]]) -> Honest:
+    clients, now = [_Client(port, interval, headers) for _ in paths], asyncio.get_running_loop().time()
+    firsts = (now + number * interval / len(paths) for number in range(len(paths)))
     await asyncio.gather(
-        *(client.run(first, now + seconds, paths) for client, first in zip(clients, firsts, strict=True))
+        *(client.run(first, now + seconds, each) for client, first, each in zip(clients, firsts, paths, strict=True))
     )
     latencies = [took * 1000 for client in clients for took in client.latencies] or [0.0, 0.0]
     failed = [reason for client in clients for reason in client.failed]
@@ -103,9 +108,11 @@ async def _ask(port: int, seconds: float, paths: tuple[str, ...]) -> Honest:
 
 def main() -> None:
     """Print the figures as JSON."""
-    port, seconds, *paths = sys.argv[1:]
+    port, seconds, interval, headers = sys.argv[1:]
+    paths = [line.split() for line in sys.stdin]
     gc.disable()
-    print(msgspec.json.encode(uvloop.run(_ask(int(port), float(seconds), tuple(paths)))).decode())
+    found = uvloop.run(_ask(int(port), float(seconds), float(interval), headers, paths))
+    print(msgspec.json.encode(found).decode())
 
 
 if __name__ == "__main__":

@@ -38,27 +38,28 @@ def probe(port: int, paths: Sequence[str], seconds: float) -> ProbeLatency:
 
 def _latencies_ms(port: int, paths: Sequence[str], seconds: float) -> Iterator[float]:
     clock = time.perf_counter
-    until, connection = clock() + seconds, _connection(port)
+    until, connection = clock() + seconds, connected(port)
     for path in cycle(paths):
         request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
         sent = clock()
         connection.sendall(request)
-        head = _head(connection)
+        head = head_of(connection)
         now = clock()
         yield (now - sent) * 1000
         if now > until:
             return
         if b"connection: close" in head:
-            connection = _connection(port)
+            connection = connected(port)
 
 
-def _connection(port: int) -> socket.socket:
+def connected(port: int) -> socket.socket:
+    """A connection to a server on this machine."""
     connection = socket.create_connection(("127.0.0.1", port), timeout=60)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
 
 
-def _head(connection: socket.socket) -> bytes:
+def head_of(connection: socket.socket) -> bytes:
     """The head of a response with a Content-Length, once all of its body has been read. Raises ValueError for any other."""
     data = connection.recv(2**16)
     head, end, body = data.partition(b"\r\n\r\n")

@@ -176,9 +176,9 @@ def get(port: int, path: str, headers: dict[str, str] | None = None) -> Response
         return Response(response.status, fields, response.read())
 
 
-def discard(port: int, path: str) -> int:
+def discard(port: int, path: str, headers: dict[str, str] | None = None) -> int:
     """Read the response to one GET without keeping it; its length in bytes."""
-    with _requested(port, path) as response:
+    with _requested(port, path, headers) as response:
         return sum(len(piece) for piece in iter(lambda: response.read(2**18), b""))
 
 

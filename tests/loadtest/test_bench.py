@@ -154,6 +154,7 @@ def test_all_contenders_give_the_same_answers_and_are_put_side_by_side(data):
         ("overload", "shed, a second"),
         ("goodput", "at replicas, × requests"),
         ("fleet", "payload read by each, times"),
+        ("wide", "others waited, ms"),
         ("hostile", "closed again after, s"),
     ],
 )

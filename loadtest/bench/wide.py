@@ -1,0 +1,125 @@
+"""Whatever is requested among a million entries: how long others wait beside it, what it costs, and what memory it takes.
+
+The requests are those of `every_route`. Others are a probe every 3 ms. A hundred people who type are measured beside.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from random import Random
+from urllib.parse import urlencode
+
+import msgspec
+
+from loadtest.bench import honest_clients, replica
+from loadtest.bench.every_route import RouteRequest, every_request
+from loadtest.bench.process import ServerProcess, cpu_seconds, discard, get, memory_mb, peak_memory_mb
+from loadtest.bench.steady_probe import probed
+from loadtest.bench.synthetic_catalogue import entries
+from loadtest.bench.table import Cell, formatted
+
+_COLUMNS = {
+    "route": "",
+    "requests": ",.0f",
+    "others waited, ms": ".1f",
+    "CPU, ms": ",.0f",
+    "peak memory, MB": ",.0f",
+    "× JSON": ".2f",
+    "longest wait beside": "",
+}
+
+_PEOPLE, _KEYS_A_SECOND = 100, 8
+
+_TYPED = {
+    "people": ",.0f",
+    "requests": ",.0f",
+    "failed": "",
+    "p99, ms": ".1f",
+    "longest, ms": ".1f",
+    "CPU for each, ms": ".2f",
+}
+
+
+def measure(count: int, seconds: float) -> str:
+    """The table of all routes, and that of people who type for so long."""
+    catalogue = replica.prepared(count)
+    with replica.redis_server() as url:
+        replica.publish(url, catalogue)
+        with replica.replica(url) as server:
+            replica.seconds_until_adopted(server.port, catalogue.digest, time.perf_counter())
+            waited, memory = _waited(server), memory_mb(server.pid)
+            typed = _typed(server, count, seconds)
+            rows = list(_rows(server, catalogue.size / 1e6))
+    quiet = f"A probe alone waits {waited * 1000:.1f} ms at most in 3 s. Memory at rest: {memory:,.0f} MB."
+    return f"{count:,} entries. {quiet}\n\n{formatted(_COLUMNS, rows)}\n{formatted(_TYPED, [typed])}"
+
+
+def _waited(server: ServerProcess) -> float:
+    """The longest wait when there is nothing else."""
+    with probed(server.port) as waits:
+        time.sleep(3)
+    return waits.longest(0, float("inf"))
+
+
+def _rows(server: ServerProcess, json_mb: float) -> Iterator[tuple[Cell, ...]]:
+    """A row for each route: the most of all its requests."""
+    document = msgspec.json.decode(get(server.port, "/-/openapi.json").body)
+    requests = list(every_request(document, _known(server)))
+    with probed(server.port) as waits:
+        asked = [_asked(server, request) for request in requests]
+    by_route: dict[str, list[tuple[float, RouteRequest, float, float]]] = {}
+    for request, began, ended, cpu, peak in asked:
+        by_route.setdefault(request.route, []).append((waits.longest(began, ended), request, cpu, peak))
+    for route, found in by_route.items():
+        wait, request, _, _ = max(found, key=lambda each: each[0])
+        peak = max(peak for _, _, _, peak in found)
+        cpu = max(cpu for _, _, cpu, _ in found) * 1000
+        beside = f"`{request.path}` {request.headers['accept-encoding']}"
+        yield route, len(found), wait * 1000, cpu, peak, peak / json_mb, beside
+
+
+def _known(server: ServerProcess) -> Mapping[str, str]:
+    """Values of the catalogue for parameters that only it knows."""
+    version = get(server.port, "/v1/catalogue").headers["catalogue-version"]
+    facets = msgspec.json.decode(get(server.port, "/v1/search?limit=1").body)["facets"]
+    first = {name: values[0]["value"] if values else "" for name, values in facets.items()}
+    return {"version": version, "since": version, "category": first["category"], "auth": first["auth"]} | {
+        name: value for name, value in first.items() if not value
+    }
+
+
+def _asked(server: ServerProcess, request: RouteRequest) -> tuple[RouteRequest, float, float, float, float]:
+    """The request, the moments at which it began and ended, its CPU, and the most memory meanwhile."""
+    before = cpu_seconds(server.pid)
+    with peak_memory_mb(server.pid) as peak:
+        began = time.monotonic()
+        discard(server.port, request.path, request.headers)
+        ended = time.monotonic()
+    most = max(peak(), memory_mb(server.pid))
+    return request, began, ended, cpu_seconds(server.pid) - before, most
+
+
+def _typed(server: ServerProcess, count: int, seconds: float) -> tuple[Cell, ...]:
+    """A hundred people type names key by key, as the page requests them, each with other names."""
+    random = Random(11)
+    names = [item.name for item in islice(entries(count), 20_000)]
+    people = [[*_page_requests(random.sample(names, 20))] for _ in range(_PEOPLE)]
+    before = cpu_seconds(server.pid)
+    honest = honest_clients.ask(
+        server.port,
+        seconds,
+        people,
+        interval=1 / _KEYS_A_SECOND,
+        headers="Accept-Encoding: gzip, deflate, br, zstd\r\n",
+    )
+    cpu = (cpu_seconds(server.pid) - before) / honest.sent * 1000
+    failed = ", ".join(f"{number} {reason}" for reason, number in honest.failed.items()) or "0"
+    return _PEOPLE, honest.sent, failed, honest.p99, honest.longest, cpu
+
+
+def _page_requests(names: list[str]) -> Iterator[str]:
+    for name in names:
+        yield "/v1/categories"
+        for end in range(1, len(name) + 1):
+            if name[:end].strip():
+                yield f"/v1/search?{urlencode({'q': name[:end], 'limit': 20})}"
