@@ -353,6 +353,7 @@ def test_markup_takes_bounded_time(piece):
         lambda n: "name,link\n" + '"Oak,x\n' * n,
         lambda n: "name,link\n" + 'Oak,"x\n' * n,
         lambda n: "name,link\n" + ',"' * n + '\nOak,"" ' + '"""' * n,
+        lambda n: table("Name | Auth", "---|---", *["[a] | [b][a]"] * n, "Oak | No", "", f"[a]: http://{'x' * n}"),
         lambda n: "- [Oak](http://oak.example) [[\n  - [#](#a)\n" * (n // 10),
         lambda n: (
             '{"name": "Oak"}\n' * 2 * n + "\n".join('{"name": "Oak", "auth": ' + "[" * (at % 9) for at in range(n))

@@ -12,6 +12,9 @@ _PIECE = 2**16
 """Characters that are cut into lines at a time."""
 
 _HIDING = re.compile(r"^ {0,3}(?:(`{3,16})[^`\n]*$|(~{3,16})[^\n]*$|<!--)", re.MULTILINE)
+_QUOTE = re.compile(r"^(?: {0,3}> ?)+", re.MULTILINE)
+_DEFINITION = re.compile(r"^ {0,3}\[([^\[\]]{1,200})\]:[ \t]*<?([^\s<>]+)>?", re.MULTILINE)
+_REFERENCE = re.compile(r"\[([^\[\]]{1,200})\](?:\[([^\[\]]{0,200})\])?(?![\[(:])")
 _ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*)|$)")
 _HTML_HEADING = re.compile(r"<(?:h([1-6])|summary)\b[^<>]*>", re.IGNORECASE)
 _BOLD_LINE = re.compile(r"\s{0,3}(\*\*|__)([^*_\[\]|]+)\1:?\s*")
@@ -28,7 +31,31 @@ def lines_of(document: str) -> Iterator[str]:
 
 
 def visible(document: str) -> str:
-    """Return *document* with empty lines in place of comments and fenced code. What is never closed hides nothing."""
+    """Return *document* without comments, fenced code and signs of quotation, and with links in place of references.
+
+    What is never closed hides nothing. Each line keeps its place.
+    """
+    return _with_links(_QUOTE.sub("", _without_hidden(document)))
+
+
+def _with_links(document: str) -> str:
+    """Return *document* with `[text](link)` in place of `[text][label]` and `[label]` where a line `[label]: link` defines it.
+
+    It becomes twice as long at most.
+    """
+    links = {" ".join(label.split()).casefold(): link for label, link in _DEFINITION.findall(document)}
+    left = len(document)
+
+    def resolved(reference: re.Match[str]) -> str:
+        nonlocal left
+        link = links.get(" ".join((reference[2] or reference[1]).split()).casefold(), "")
+        left -= len(link)
+        return f"[{reference[1]}]({link})" if link and left > 0 else reference[0]
+
+    return _REFERENCE.sub(resolved, document) if links else document
+
+
+def _without_hidden(document: str) -> str:
     shown, at, unclosed = list[str](), 0, set[str]()
     while opening := _HIDING.search(document, at):
         kind = opening[1] or opening[2] or "-->"

@@ -4,6 +4,7 @@
 {"apis": [{"name": "Cat Facts"}]}
 {"Animals": [{"name": "Cat Facts"}], "Games": [{"name": "Chess"}]}
 {"categories": [{"name": "Animals", "apis": [{"name": "Cat Facts"}]}]}
+{"data": {"items": [{"name": "Cat Facts"}]}}
 {"Cat Facts": {"url": "https://…"}}
 {"Animals": {"Cat Facts": {"url": "https://…"}}}
 """
@@ -107,6 +108,7 @@ _Member = tuple[msgspec.Raw, str, str]
 
 def _members(document: Document) -> Iterator[_Member]:
     """Every value of the document's lists. Where it has none, its objects, and those in them that are not entries themselves."""
+    document = _unwrapped(document)
     if isinstance(document, list):
         yield from _in_list(document, "")
     elif any(json_rows.first_byte(raw) == b"[" for raw in document.values()):
@@ -119,6 +121,15 @@ def _members(document: Document) -> Iterator[_Member]:
                 yield from ((each, _category(key), name) for name, each in inner.items())
             else:
                 yield raw, "", key
+
+
+def _unwrapped(document: Document) -> Document:
+    """The object in an object that has no list, such as `{"data": {"items": […]}}`, if it has one."""
+    if isinstance(document, list) or any(json_rows.first_byte(raw) == b"[" for raw in document.values()):
+        return document
+    inner = [json_rows.members_of(raw) for key, raw in document.items() if key.lower() in _LIST_KEYS]
+    with_list = (each for each in inner if any(json_rows.first_byte(raw) == b"[" for raw in each.values()))
+    return next(with_list, document)
 
 
 def _category(key: str) -> str:

@@ -5,8 +5,9 @@
     |---|---|---|---|---|
     | [Cat Facts](https://…) | Daily cat facts | No | Yes | No |
 
-Tables of HTML count as well. `table` says which tables have entries. The category is a column, or the heading above the table.
-Tables before `## Index` have no entries (most are advertisements), unless there are none behind it.
+Tables of HTML count as well. `table` says which tables have entries; where none has, two known columns are enough. The category
+is a column, or the heading above the table. Tables before `## Index` have no entries (most are advertisements), unless there are
+none behind it.
 """
 
 import re
@@ -26,6 +27,9 @@ NAME = "markdown"
 _CELL_BORDER = re.compile(r"(?<!\\)\|")
 _MOST_CELLS = 64
 """Cells of a row that are read. What follows is one cell."""
+
+_COLUMNS, _FEWEST_COLUMNS = 3, 2
+"""Columns that are known in a table of entries, and in documents where no table has so many."""
 
 _HEAD_LIMIT = 256
 """Characters of a head that are read."""
@@ -48,7 +52,7 @@ class _Line(NamedTuple):
 
 def recognises(document: object) -> TypeGuard[str]:
     """Whether *document* is a text with at least one table of entries."""
-    return isinstance(document, str) and _has_table(visible(document))
+    return isinstance(document, str) and _has_table(visible(document), _FEWEST_COLUMNS)
 
 
 def seen(document: str) -> str:
@@ -83,17 +87,18 @@ def auths(document: str) -> Iterator[str]:
 
 def _lines_of_entries(document: str) -> Iterator[_Line]:
     text = visible(document)
+    least = _COLUMNS if _has_table(text, _COLUMNS) else _FEWEST_COLUMNS
     index = _INDEX.search(text)
-    has_index = index is not None and _has_table(text[index.end() :])
-    return _lines_of_tables(text, text.count("\n", 0, index.start()) + 1 if index and has_index else 0)
+    has_index = index is not None and _has_table(text[index.end() :], least)
+    return _lines_of_tables(text, text.count("\n", 0, index.start()) + 1 if index and has_index else 0, least)
 
 
-def _has_table(text: str) -> bool:
-    return any(line.table for line in _lines_of_tables(text))
+def _has_table(text: str, least: int) -> bool:
+    return any(line.table for line in _lines_of_tables(text, least=least))
 
 
-def _lines_of_tables(text: str, index: int = 0) -> Iterator[_Line]:
-    """The heads and rows of all tables. Tables above the line *index* have no entries."""
+def _lines_of_tables(text: str, index: int = 0, least: int = _FEWEST_COLUMNS) -> Iterator[_Line]:
+    """The heads and rows of all tables. Those above line *index*, or with less than *least* known columns, have no entries."""
     headings, html = Headings(), HtmlTable()
     html.is_open = False
     table, is_table, is_delimiter, is_first = None, False, False, False
@@ -101,8 +106,8 @@ def _lines_of_tables(text: str, index: int = 0) -> Iterator[_Line]:
         was_delimiter, is_delimiter = is_delimiter, _is_delimiter(following)
         if not line.startswith("|") and headings.take(line, following):
             table, is_table, html.is_open = None, False, False
-        elif is_delimiter and (not is_table or Table.of(_texts(_cells(line)))):
-            table = Table.of(_texts(_cells(line)), headings.current) if number > index else None
+        elif is_delimiter and (not is_table or Table.of(_texts(_cells(line)), least=least)):
+            table = Table.of(_texts(_cells(line)), headings.current, least) if number > index else None
             is_table, html.is_open = True, False
             yield _Line(number, line, table, is_head=True)
         elif html.is_open or opens_table(line):
@@ -110,7 +115,7 @@ def _lines_of_tables(text: str, index: int = 0) -> Iterator[_Line]:
                 html, is_first, is_table = HtmlTable(), True, False
             for cells in html.rows_ending_in(line):
                 if is_first:
-                    table = Table.of(_texts(cells), headings.current) if number > index else None
+                    table = Table.of(_texts(cells), headings.current, least) if number > index else None
                 if is_first or table:  # other tables of HTML are for the layout
                     yield _Line(number, cells, table, is_first)
                 is_first = False

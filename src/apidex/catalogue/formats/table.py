@@ -1,7 +1,7 @@
 """Rows of tables, whatever they are written in: columns are found by their heads, in any order. Pure.
 
-A table has entries when one of its columns is for names, and two others are known or all are. Where no column is for names, that
-of the providers is, or else that of the links.
+A table has entries when one of its columns is for names, and one is for links, two others are known, or all are. Where no column
+is for names, that of the providers is, or else that of the links.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,11 +25,12 @@ class Table:
     category: str = ""
 
     @classmethod
-    def of(cls, heads: Sequence[str], category: str = "") -> "Table | None":
-        """Return the table with these *heads*; None if it has no entries."""
+    def of(cls, heads: Sequence[str], category: str = "", least: int = 3) -> "Table | None":
+        """Return the table with these *heads*; None if it has no entries, as when fewer than *least* columns are known."""
         places = _places(heads)
         known = len(set(places.values()))
-        has_entries = "name" in places and (known >= 3 or known == sum(map(bool, heads)))
+        has_link = places.get("link", places.get("name")) != places.get("name")
+        has_entries = "name" in places and (has_link or known >= least or known == sum(map(bool, heads)))
         return cls(heads, places, category) if has_entries else None
 
     @staticmethod
