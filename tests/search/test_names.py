@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 from apidex.search.names import NameIndex
 from apidex.search.ranking import FoldedNamesBuilder
 from apidex.search.sorted_names import VerifiedNames, index_names
+from apidex.search.text import composed
 
 letters = st.text(st.sampled_from("abAé€🎉 /%\u0301"), max_size=8)
 anything = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=30)
 
 
 def naive(names: list[str], wanted: str) -> list[int]:
-    return [position for position, name in enumerate(names) if wanted in name]
+    return [position for position, name in enumerate(names) if composed(wanted) in composed(name)]
 
 
 def verified(names: list[str]) -> NameIndex:
@@ -59,3 +60,8 @@ def test_every_real_name_and_each_of_their_characters_is_found(build, real_entri
 @pytest.mark.parametrize(("wanted", "found"), [("aa", [0]), ("a", [0, 1]), ("aaaa", []), ("é", [2]), ("\u0301", [])])
 def test_a_name_is_found_once(build, wanted, found):
     assert build(["aaa", "a", "é"]).find(wanted) == found
+
+
+def test_letters_with_accents_are_found_in_either_spelling():
+    index = NameIndex.build(["Poke\u0301mon", "Pok\u00e9mon", "Pokemon"])
+    assert index.find("Poke\u0301") == index.find("Pok\u00e9") == [0, 1]

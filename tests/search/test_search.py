@@ -206,11 +206,8 @@ def naive_about(entries: list[Entry], query: str) -> list[tuple[int, int]]:
         if not any(counts[word] for word in found) and len(root) >= 3:
             terms[root] = [word for word in counts if any(word.startswith(each) for each in found[:1])]
     sizes = {root: min(sum(counts[word] for word in found), len(entries)) for root, found in terms.items()}
-    is_rare = {root: size <= len(entries) / 8 for root, size in sizes.items()}
     if not all(sizes.values()):
         return []
-    if any(is_rare.values()):
-        terms = {root: found for root, found in terms.items() if is_rare[root]}
     weights = {root: ceil(1000 * log1p((len(entries) - sizes[root] + 0.5) / (sizes[root] + 0.5))) for root in terms}
     lengths = [len(separate(each.description)) for each in entries]
     average = sum(lengths) / len(lengths) or 1
@@ -386,6 +383,17 @@ def test_a_selected_value_without_hits_is_listed(index_of):
     search = index_of(entry("A", category="Cats"), entry("B", category="Dogs"))
     facets = search.search("a", search.facets.parse({"category": ["dogs"]})).facets["category"]
     assert [(facet.value, facet.count) for facet in facets] == [("Cats", 1), ("Dogs", 0)]
+
+
+def test_of_equal_names_the_one_as_typed_comes_first(index_of):
+    search = index_of(*map(entry, ("C#", "C", "C++ Quiz", "C++", "Pokemon", "Poke\u0301mon", "Pok\u00e9mon")))
+
+    def names(query, **page):
+        return [name_of(search, hit) for hit in search.search(query, {}, scope=Scope.NAME, **page).hits]
+
+    assert names("c++", limit=3) == ["C++", "C#", "C"]
+    assert names("c++", offset=1, limit=3) == ["C#", "C", "Pokemon"][:2] + names("c++")[3:4]
+    assert names("pok\u00e9mon") == names("poke\u0301mon") == ["Poke\u0301mon", "Pok\u00e9mon", "Pokemon"]
 
 
 def test_a_large_catalogue_has_corrections(index_of):

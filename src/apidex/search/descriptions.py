@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, reduce
 from itertools import accumulate, chain, groupby, pairwise, repeat
-from operator import or_
+from operator import itemgetter, or_
 from typing import Any
 
 from apidex.catalogue.buffers import ByteBuffer, IntArray
@@ -28,8 +28,8 @@ MAX_TERMS = 16
 MIN_SHARE = Fraction(2, 5)
 """How much of a query an entry must have. A word weighs the more the fewer entries have it."""
 
-COMMON_SHARE = 1 / 8
-"""A word that more of the entries have counts only where the query has no rarer one."""
+MOST_POSTINGS = 2**18
+"""The rarest words of a query count, up to so many postings together; at least one does. More would take too long."""
 
 MIN_PREFIX = 3
 """A word of so many letters that no entry has stands for all words that begin so."""
@@ -59,8 +59,12 @@ _LETTERS = [0 if code == _LINE_FEED else 1 << (code & 31) for code in range(256)
 _BLOCK = 2**20
 """Words whose letters are read at a time."""
 
-_MANY_WORDS, _MANY_POSTINGS = 2**18, 2**14
-"""So many words are indexed, and so many postings are searched, by numpy."""
+_DOMAIN = "."
+_AFTER_DOMAINS = b"/"
+"""Domains begin so, and are before all other words, which begin with letters and digits."""
+
+_MANY_WORDS, _MANY_POSTINGS = 2**17, 2**11
+"""From so many words of texts on, numpy builds an index, and in such an index it finds so many postings and more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +121,13 @@ class DescriptionIndexBuilder:
         ranks = array("I", bytes(4 * len(words)))
         for rank, number in enumerate(order):
             ranks[number] = rank
-        make = _postings if sum(map(len, self._fields)) < _MANY_WORDS else _many_postings
-        postings = make(self._fields, ranks)
+        are_many = sum(map(len, self._fields)) >= _MANY_WORDS
+        postings = (_many_postings if are_many else _postings)(self._fields, ranks)
         term_starts = array("I", accumulate((len(term) + 1 for term in terms), initial=0))
         text = b"\n".join([*terms, b""])
-        return DescriptionIndex(text, term_starts, *postings, _letters(text, term_starts))
+        domains = bisect_left(terms, _AFTER_DOMAINS)
+        letters = _letters(text, term_starts[domains:]) if are_many else array("I")
+        return DescriptionIndex(text, term_starts, *postings, letters)
 
 
 class _Numbers(dict[bytes, int]):
@@ -134,7 +140,7 @@ class _Numbers(dict[bytes, int]):
 
 def _domains(entry: Entry) -> Iterator[bytes]:
     found = dict.fromkeys(chain(domains(entry.link), domains(entry.provider)))
-    return chain((domain.encode() for domain in found), (END,))
+    return chain((f"{_DOMAIN}{domain}".encode() for domain in found), (END,))
 
 
 def _postings(streams: Sequence[IntArray], ranks: IntArray) -> tuple[IntArray, IntArray, bytearray]:
@@ -188,9 +194,7 @@ def _many_postings(streams: Sequence[IntArray], ranks: IntArray) -> tuple[IntArr
 
 
 def _letters(terms: bytes, starts: IntArray) -> IntArray:
-    """A number for each word in which a bit is set for each letter that it has; none where there are few words."""
-    if len(starts) <= _MANY_WORDS:
-        return array("I")
+    """A number for each word in which a bit is set for each letter that it has."""
     import numpy as np
 
     text, bits, begin = np.frombuffer(terms, np.uint8), np.array(_LETTERS, np.uint32), np.frombuffer(starts, np.uint32)
@@ -205,7 +209,7 @@ class DescriptionIndex:
 
     Word *i* is `terms[term_starts[i] : term_starts[i + 1] - 1]`, in the order of bytes; domains of links are words, too. Its
     postings are `postings[posting_starts[i] : posting_starts[i + 1]]`. *lengths* has the number of words of each description, 255
-    at most. *letters* has the letters of each word, where there are many.
+    at most. *letters* has the letters of each word that is no domain, where there are many.
     """
 
     terms: ByteBuffer
@@ -236,7 +240,8 @@ class DescriptionIndex:
     def parse(self, query: str) -> list[Term]:
         """The words of *query*, a form of each only once, and its domains if there are links to them."""
         chunks = query.split()
-        hosts = {chunk: host for chunk in chunks if (host := host_of(chunk)) and self._number(host) is not None}
+        hosts = {chunk: _DOMAIN + host for chunk in chunks if (host := host_of(chunk))}
+        hosts = {chunk: host for chunk, host in hosts.items() if self._number(host) is not None}
         words = (
             query_terms(" ".join(chunk for chunk in chunks if chunk not in hosts)) if len(hosts) < len(chunks) else []
         )
@@ -271,13 +276,11 @@ class DescriptionIndex:
     def near(self, text: str, distance: int) -> Iterator[Word]:
         """The words that can be made of *text* by *distance* changes, and perhaps others; no domains."""
         starts, postings = self.term_starts, self.posting_starts
-        numbers: Iterable[int] = range(len(starts) - 1)
+        numbers: Iterable[int] = range(self._at(_AFTER_DOMAINS), len(starts) - 1)
         if len(self.letters):
             numbers = self._with_like_letters(text, distance)
         for number in numbers:
-            word = bytes(self.terms[starts[number] : starts[number + 1] - 1])
-            if b"." not in word:
-                yield Word(word.decode(), postings[number + 1] - postings[number])
+            yield Word(self._word(number).decode(), postings[number + 1] - postings[number])
 
     def _with_like_letters(self, text: str, distance: int) -> list[int]:
         """The words of about as many bytes as *text*, with no more other letters than *distance* changes can make."""
@@ -286,6 +289,7 @@ class DescriptionIndex:
         own, starts = text.encode(), np.frombuffer(self.term_starts, np.uint32)
         letters = np.uint32(reduce(or_, map(_LETTERS.__getitem__, own)))
         numbers = np.flatnonzero(np.bitwise_count(np.frombuffer(self.letters, np.uint32) ^ letters) <= 2 * distance)
+        numbers += len(starts) - 1 - len(self.letters)
         sizes = starts[numbers + 1] - starts[numbers] - 1
         widest = distance if text.isascii() else 4 * distance
         return numbers[np.abs(sizes.astype(np.int64) - len(own)) <= widest].tolist()  # type: ignore[no-any-return]
@@ -302,11 +306,15 @@ class DescriptionIndex:
         sizes = [(term, min(self._postings_of(term), entries)) for term in terms]
         if not all(size for _, size in sizes):
             return RelevantEntries([], [])
-        rare = [(term, size) for term, size in sizes if size <= entries * COMMON_SHARE]
-        weighed = [(term, self._weight(size)) for term, size in rare or sizes]
-        most = sum(weight for _, weight in weighed)
-        collect = self._few if sum(size for _, size in sizes) <= _MANY_POSTINGS else self._many
-        return collect(weighed, math.ceil(MIN_SHARE * most), most)
+        counted, room = list[tuple[Term, int]](), MOST_POSTINGS
+        for term, size in sorted(sizes, key=itemgetter(1)):
+            if counted and size > room:
+                break
+            counted.append((term, self._weight(size)))
+            room -= size
+        most = sum(weight for _, weight in counted)
+        is_numpys = len(self.letters) and MOST_POSTINGS - room >= _MANY_POSTINGS
+        return (self._many if is_numpys else self._few)(counted, math.ceil(MIN_SHARE * most), most)
 
     def _postings_of(self, term: Term) -> int:
         return sum(self.posting_starts[number + 1] - self.posting_starts[number] for number in term.numbers)
@@ -333,7 +341,7 @@ class DescriptionIndex:
         import numpy as np
 
         postings, lengths = np.frombuffer(self.postings, np.uint32), np.frombuffer(self.lengths, np.uint8)
-        saturation, sums = np.array(self._saturation), np.zeros(len(lengths), np.int64)
+        saturation, sums = np.array(self._saturation), np.zeros(len(lengths) if len(weighed) > 1 else 0, np.int64)
         for term, weight in weighed:
             slices = self._slices(postings, term)
             own = slices[0] if len(slices) == 1 and not term.is_prefix else np.sort(np.concatenate(slices))
@@ -342,7 +350,10 @@ class DescriptionIndex:
                 last = np.diff(positions, append=positions[-1:] + np.uint32(1)) != 0
                 own, positions = own[last], positions[last]
             scores = weight * saturation[(own & np.uint32(_TF_MASK)) << np.uint32(8) | lengths[positions]]
-            sums[positions] += scores + (weight << _SCORE_BITS)
+            scores += weight << _SCORE_BITS
+            if len(weighed) == 1:
+                return RelevantEntries(positions, _relevance(scores, most))  # type: ignore[arg-type] # as below
+            sums[positions] += scores
         found = np.flatnonzero(sums >= least << _SCORE_BITS)
         return RelevantEntries(found, _relevance(sums[found], most))  # type: ignore[arg-type] # arrays are sequences enough
 

@@ -10,7 +10,10 @@ from apidex.search.corrections import Word
 from apidex.search.descriptions import DescriptionIndex, DescriptionIndexBuilder, Term, highlights
 from apidex.search.filters import Facet, FacetIndex, FacetIndexBuilder, Filters
 from apidex.search.ranking import FoldedNames, FoldedNamesBuilder, Hit, Matches, Rank, Scope, Sort
-from apidex.search.text import fold, foldable, separate_spans, word_spans
+from apidex.search.text import composed, fold, foldable, separate_spans, word_spans
+
+_MOST_EXACT = 100
+"""So many exact names are looked at whether they are spelled like the query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +65,26 @@ class SearchIndex:
         facets = matches.facets(self.facets, filters)
         if filters:
             matches = matches.accepted(self.facets, filters)
-        hits = [self._hit(query, terms, *match) for match in matches.page(sort, offset, limit)]
+        page = self._page(query, matches, sort, offset, limit)
+        hits = [self._hit(query, terms, *match) for match in page]
         return SearchResult(len(matches), hits, facets)
 
     def suggest(self, query: str, limit: int) -> list[Hit]:
         """The best hits with distinct names; none for a blank query."""
         query = foldable(query)
         return [self._hit(query, [], *match) for match in self.names.matches(query).best(limit, self._name)]
+
+    def _page(
+        self, query: str, matches: Matches, sort: Sort, offset: int, limit: int | None
+    ) -> list[tuple[int, Rank | None]]:
+        """The page, in which of exact names those that are spelled like the query come first: `C++` before `C#` for `c++`."""
+        page, typed = matches.page(sort, offset, limit), composed(query.strip()).casefold()
+        if sort is not Sort.RELEVANCE or typed == fold(query) or offset >= _MOST_EXACT:
+            return page
+        exact = [match for match in matches.page(sort, 0, _MOST_EXACT) if match[1] is Rank.EXACT]
+        exact.sort(key=lambda match: composed(self._name(match[0])).casefold() != typed)
+        shown = exact[offset : len(exact) if limit is None else offset + limit]
+        return [*shown, *page[len(shown) :]]
 
     def _terms(self, query: str, scope: Scope) -> list[Term]:
         return [] if scope is Scope.NAME or not query.strip() else self.descriptions.parse(query)

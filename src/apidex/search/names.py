@@ -1,7 +1,8 @@
 """Every name that contains a string. Pure, and without an await: a search cannot be interrupted.
 
 All names stand in one byte string, each after a line feed; a vectorised substring scan (stringzilla) goes from hit to hit. A name
-has no control characters, so that a hit cannot cross a line feed, and the UTF-8 of a query matches whole characters only.
+has no control characters, so that a hit cannot cross a line feed, and the UTF-8 of a query matches whole characters only. Names
+and queries are compared in NFC: the two spellings of é are one, whichever the upstream and the client use.
 """
 
 from array import array
@@ -13,6 +14,7 @@ from itertools import accumulate, islice
 from stringzilla import Str
 
 from apidex.catalogue.buffers import IntArray
+from apidex.search.text import composed
 
 
 class NameIndexBuilder:
@@ -23,7 +25,7 @@ class NameIndexBuilder:
 
     def add(self, names: Iterable[str]) -> None:
         """Append *names*."""
-        lines = [b"\n%b" % name.encode() for name in names]
+        lines = [b"\n%b" % composed(name).encode() for name in names]
         self._starts.extend(islice(accumulate(map(len, lines), initial=len(self._text)), 1, None))
         self._text += b"".join(lines)
 
@@ -52,7 +54,7 @@ class NameIndex:
 
     def find(self, name: str, start: int = 0, limit: int | None = None) -> list[int]:
         """The positions of the names that contain *name*, case-sensitive, in order: from *start* on, at most *limit*."""
-        needle, find, starts = name.encode(), self.text.find, self.starts
+        needle, find, starts = composed(name).encode(), self.text.find, self.starts
         positions: list[int] = []
         at = find(needle, starts[start])
         while at >= 0 and len(positions) != limit:

@@ -20,7 +20,7 @@ from apidex.search.filters import Facet, FacetIndex, Filters
 from apidex.search.names import NameIndex
 from apidex.search.ranking import EveryName, FoldedNames, Matches, Rank, Sort, end_of_page
 from apidex.search.suffix_array import Numbers, bits_of, build, item_size, shift_of
-from apidex.search.text import fold, query_terms
+from apidex.search.text import composed, fold, query_terms
 
 _NARROW = 32
 """Suffixes are sorted where entries are as many times more. Where there are more suffixes, a table of all entries is quicker."""
@@ -413,7 +413,7 @@ class VerifiedNames(NameIndex):
         candidates = self.folded.containing(needle, _VERIFIED) if needle else None
         if candidates is None:
             return NameIndex.find(self, name, start, limit)
-        spelled, find, starts = name.encode(), self.text.find, self.starts
+        spelled, find, starts = composed(name).encode(), self.text.find, self.starts
         found = (each for each in candidates if each >= start and find(spelled, starts[each], starts[each + 1]) >= 0)
         return list(islice(found, limit))
 

@@ -73,6 +73,11 @@ _WORD = re.compile(r"A[A']*(?![a'])|A?[a']*a[a']*|A|0+")
 _SEPARATE = re.compile("[^-]+")
 
 
+def composed(text: str) -> str:
+    """*text* in NFC: letters with their accents are single characters where there are such, however a keyboard sent them."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
 def fold(text: str) -> str:
     """What *text* is compared by. Folding twice changes nothing."""
     return text.translate(_FOLDED)

@@ -15,6 +15,7 @@ from apidex.http.routes.conditional import CONDITIONAL, Content, HttpRequest, Re
 from apidex.http.routes.described import described
 from apidex.http.routes.parameters import NO_CONTROLS
 from apidex.http.routes.problems import problem_spec
+from apidex.search.text import composed
 
 NAME = Parameter(
     description="What the name must contain",
@@ -26,8 +27,9 @@ NAME = Parameter(
     "/{name:str}",
     summary="Find every API whose name contains a string",
     description=(
-        "Case-sensitive, complete, in the order of the catalogue; an empty list where there is none. Any character can be "
-        "searched, percent-encoded where a URL needs it: `/Songlink%20%2F%20Odesli`."
+        "Case-sensitive, complete, in the order of the catalogue; an empty list where there is none. Names are compared in NFC: "
+        "é is é however it was typed. Any character can be searched, percent-encoded where a URL needs it: "
+        "`/Songlink%20%2F%20Odesli`."
     ),
     tags=["search"],
     operation_id="search_by_name",
@@ -49,10 +51,10 @@ async def search_by_name(
     raw_path = request.scope["raw_path"]
     if not is_single_segment(raw_path):  # Litestar takes /Cat/ for /Cat
         raise NotFoundException
-    wanted = name_from_path(raw_path)
+    wanted = composed(name_from_path(raw_path))
 
     async def content() -> Content:
         entries = replica.refresher.current.catalogue
-        return Content(msgspec.json.encode([entry for entry in entries if wanted in entry.name]))
+        return Content(msgspec.json.encode([entry for entry in entries if wanted in composed(entry.name)]))
 
     return await catalogue_response(request, replica, content)
