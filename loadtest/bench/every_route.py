@@ -3,6 +3,7 @@
 A new route, parameter or format is in the document, and therefore here.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from itertools import cycle, product
 from typing import Any, NamedTuple
@@ -10,8 +11,8 @@ from urllib.parse import urlencode
 
 ENCODINGS = ("identity", "gzip", "zstd")
 
-_LETTER, _SLIP = "a", "wether zq"
-"""What is requested where any text is allowed: a letter, which most names have, and a slip that no name has."""
+_LETTER, _SLIP, _WORD = "a", "wether zq", "true"
+"""What is requested where any text is allowed: a letter, which most names have, and a slip that no name has; else this word."""
 
 Pair = tuple[str, str]
 """Name and value of a parameter of the query."""
@@ -77,7 +78,8 @@ def _values(document: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]
             return list(dict.fromkeys(value.lower() for value in part["enum"] if value))[:3]
         if "maximum" in part:
             return [str(int(part["maximum"]))]
-    return [_LETTER, _SLIP]
+    pattern = schema.get("pattern", "")
+    return [text for text in (_LETTER, _SLIP) if re.search(pattern, text)] or [_WORD]
 
 
 def _query(pairs: list[Pair]) -> str:

@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from shutil import which
@@ -177,8 +178,10 @@ def get(port: int, path: str, headers: dict[str, str] | None = None) -> Response
 
 
 def discard(port: int, path: str, headers: dict[str, str] | None = None) -> int:
-    """Read the response to one GET without keeping it; its length in bytes."""
+    """Read the response to one GET without keeping it; its length in bytes. Raises ValueError for an error."""
     with _requested(port, path, headers) as response:
+        if response.status >= HTTPStatus.BAD_REQUEST:
+            raise ValueError(f"{path}: status {response.status}")
         return sum(len(piece) for piece in iter(lambda: response.read(2**18), b""))
 
 

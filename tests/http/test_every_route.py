@@ -65,6 +65,7 @@ def no_garbage_collection():
     gc.unfreeze()
 
 
+@pytest.mark.real
 async def test_no_request_holds_the_event_loop(no_garbage_collection):
     upstream = FakeUpstream()
     items = list(entries(COUNT))
