@@ -28,6 +28,7 @@ from apidex.http.etag import entity_tag
 from apidex.http.fast_path import FastPath
 from apidex.http.metrics import Metrics
 from apidex.http.response_cache import ResponseCache
+from apidex.replication.activation import Activation
 from apidex.replication.freshness import FreshnessPolicy
 from apidex.replication.refresher import Refresher
 from apidex.server.config import ServerConfig
@@ -66,7 +67,8 @@ def _connection(loop: asyncio.AbstractEventLoop) -> Connection:
     """A connection of a client to a replica that answers from the starter catalogue."""
     clock, week = _FrozenClock(), timedelta(days=7)
     policy = FreshnessPolicy(timedelta(hours=1), timedelta(seconds=5), week, week)
-    state = SimpleNamespace(current=starter_snapshot(clock), policy=policy, clock=clock)  # all that the fast path reads
+    activation = Activation(starter_snapshot(clock), clock, lambda _: None)
+    state = SimpleNamespace(activation=activation, policy=policy, clock=clock)  # all that the fast path reads
     refresher = cast(Refresher, state)
     fast_path = FastPath(_asgi, ReplicaContext(refresher, Metrics(refresher), "replica", ResponseCache(2**20)))
     limits = ConnectionLimits(week, week, week, week)
