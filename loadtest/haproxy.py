@@ -27,7 +27,7 @@ def haproxy(
 ) -> Iterator[int]:
     """HAProxy before the replicas on *ports*, on one *core* if that is given; its port.
 
-    It waits for a response for *server_timeout* seconds. Raises UnsupportedError where there is no HAProxy.
+    It waits for a response for *server_timeout* seconds, and logs into *folder*. Raises UnsupportedError where there is none.
     """
     port, health = free_port(), free_port()
     file = folder / "haproxy.cfg"
@@ -35,7 +35,10 @@ def haproxy(
     file.chmod(0o644)
     name, environ = f"apidex-haproxy-{port}", environ or {}
     command = _docker(name, file, core, environ) if _has_docker() else _installed(file, core)
-    with subprocess.Popen(command, env=os.environ | environ) as process:  # noqa: S603 - commands of ours
+    with (
+        (folder / "haproxy.log").open("wb") as log,
+        subprocess.Popen(command, env=os.environ | environ, stdout=log, stderr=log) as process,  # noqa: S603
+    ):
         try:
             wait_for(_PATIENCE, "HAProxy", lambda: listens(health))
             yield port

@@ -90,6 +90,11 @@ class _Connection(asyncio.Protocol):
             self._idle.remove(self)
         self._reopen()
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._transport is None or self._transport.is_closing()
+
     def request(self, path: str, due: float) -> None:
         """Send a request that was due at that moment."""
         self._due, self._response = due, b""
@@ -107,6 +112,14 @@ class _Connection(asyncio.Protocol):
             self._latencies.by_status[int(head[9:12])].append(time.perf_counter() - self._due)
             if b"connection: close" not in head:
                 self._idle.append(self)
+
+
+def _open_one(idle: list[_Connection]) -> _Connection | None:
+    """Take a connection that is not about to be lost."""
+    while idle:
+        if not (connection := idle.pop()).is_closing:
+            return connection
+    return None
 
 
 async def send(port: int, paths: Sequence[str], rate: float, seconds: float) -> tuple[Sent, Sent]:
@@ -128,14 +141,14 @@ async def send(port: int, paths: Sequence[str], rate: float, seconds: float) -> 
     names, began, sent, sent_probes = cycle(paths), time.perf_counter(), 0, 0
     while (now := time.perf_counter() - began) < seconds:
         for number in range(sent, int(now * rate)):
-            if idle:
-                idle.pop().request(next(names), began + number / rate)
+            if connection := _open_one(idle):
+                connection.request(next(names), began + number / rate)
                 requests.sent += 1
             else:
                 requests.unsent += 1
         sent = int(now * rate)
-        if idle_probe and now * 10 > sent_probes:
-            idle_probe.pop().request("/-/readyz", time.perf_counter())
+        if now * 10 > sent_probes and (connection := _open_one(idle_probe)):
+            connection.request("/-/readyz", time.perf_counter())
             sent_probes = int(now * 10) + 1
         await asyncio.sleep(0.002)
     await asyncio.sleep(_USEFUL_SECONDS)

@@ -3,6 +3,8 @@
 import asyncio
 from itertools import pairwise
 
+import pytest
+
 from apidex.http.connection_stats import ConnectionStats
 from apidex.server.overload import LoopLagDetector, TurnQueue
 from wire import FakeClient, VirtualLoop, server_of
@@ -91,3 +93,23 @@ async def test_the_queue_of_exchanges_is_overloaded_when_its_first_one_waits_too
     assert queue.is_overloaded(loop.now)
     await asyncio.gather(*tasks)
     assert not queue.is_overloaded(loop.now)
+
+
+@pytest.mark.parametrize(("seconds", "is_overloaded"), [(1, True), (6, False)], ids=["soon after", "later"])
+async def test_a_queue_that_was_overloaded_is_so_again_at_once(seconds, is_overloaded):
+    loop, queue = VirtualLoop(), TurnQueue(0.05)
+
+    async def waiting(for_seconds: float) -> bool:
+        queue.is_overloaded(loop.now)
+        tasks = [asyncio.create_task(queue.turn(loop)) for _ in range(2)]
+        await asyncio.sleep(0)
+        loop.now += for_seconds
+        found = queue.is_overloaded(loop.now)
+        await asyncio.gather(*tasks)
+        return found
+
+    assert not await waiting(0.06)
+    assert await waiting(0.6)
+    loop.now += seconds
+    assert not queue.is_overloaded(loop.now), "it is empty"
+    assert await waiting(0.06) is is_overloaded

@@ -1,5 +1,6 @@
 """What a connection once did wrong: each test is named by what is right."""
 
+import asyncio
 import gc
 import weakref
 
@@ -29,6 +30,22 @@ async def test_shedding_a_head_sends_no_body(app, monkeypatch):
     await client.sends(b"HEAD /v1/categories HTTP/1.1\r\nHost: a\r\n\r\n")
     assert client.transport.taken.endswith(b"\r\n\r\n")
     assert client.statuses() == [503]
+
+
+async def test_a_request_that_waited_too_long_for_its_turn_is_shed_and_a_probe_is_not(app):
+    config, state = server_of(app, queue_delay_target=0.05)
+    loop = VirtualLoop()
+    paths = [b"/v1/categories", b"/v1/categories", b"/v1/categories", b"/-/metrics"]
+    clients = [FakeClient(config, state, loop) for _ in paths]
+    for client, path in zip(clients, paths, strict=True):
+        client.connection.data_received(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % path)
+    await asyncio.sleep(0)
+    assert len(config.exchange_queue._waiting) == 3
+    loop.now += 0.6
+    for client in clients:
+        await client.settles()
+    assert [client.statuses() for client in clients] == [[200], [503], [503], [200]]
+    assert config.stats.in_flight == 0
 
 
 @pytest.mark.parametrize("rest", [b"\r\n", b"Host: a\r\nHost: b\r\n\r\n", b"Host: a\r\nX\r\n\r\n"])

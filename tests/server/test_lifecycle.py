@@ -1,5 +1,9 @@
 """The timers of thousands of connections do not hold up the event loop."""
 
+import gc
+
+import uvicorn
+
 from apidex.server.lifecycle import Server
 
 
@@ -35,3 +39,14 @@ async def test_a_connection_that_is_gone_is_not_looked_at(app):
     for tick in range(1, 10):
         await server.on_tick(tick)
     assert (gone.looks, open_connection.looks) == (looks, 1)
+
+
+async def test_the_garbage_collector_does_not_look_through_what_is_loaded_at_the_start(app, monkeypatch):
+    async def listens(*_) -> None: ...
+
+    monkeypatch.setattr(uvicorn.Server, "startup", listens)
+    try:
+        await Server(app.server_options).startup()
+        assert gc.get_freeze_count() > 10_000
+    finally:
+        gc.unfreeze()

@@ -8,6 +8,7 @@ A plain search and a probe are answered as soon as their head is complete (decis
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, cast
 
 from uvicorn.server import ServerState
@@ -275,20 +276,25 @@ class Connection(asyncio.Protocol):
             request.headers = [(b"host", target.authority), *[pair for pair in request.headers if pair[0] != b"host"]]
         is_last |= version == "1.0" or request.is_chunked or request.is_upgrade or not request.is_kept_alive
         is_overloaded |= config.exchange_queue.is_overloaded(self.loop.time())
-        if is_overloaded and config.options.shed is not None and not target.origin.startswith(OPERATIONS):
-            self._respond(self._without_body_for_head(config.options.shed()), is_last=is_last)
+        is_sheddable = not target.origin.startswith(OPERATIONS)
+        if is_overloaded and is_sheddable and config.options.shed is not None:
+            self._shed(config.options.shed, is_last=is_last)
             return
         scope = scope_of(method, version, target.origin, request.headers, self.transport)
         self._state = _ANSWER
         config.stats.in_flight += 1
         exchange = Exchange(self, scope, config.default_lines(self._server_state), is_last=is_last)
-        self._task = self.loop.create_task(self._answer(exchange))
+        self._task = self.loop.create_task(self._answer(exchange, is_sheddable=is_sheddable, is_last=is_last))
         self._server_state.tasks.add(self._task)
         self._task.add_done_callback(self._ended)
 
-    async def _answer(self, exchange: Exchange) -> None:
-        await self._config.exchange_queue.turn(self.loop)
-        await exchange.run(self._config.options.asgi)
+    async def _answer(self, exchange: Exchange, *, is_sheddable: bool, is_last: bool) -> None:
+        options = self._config.options
+        is_in_time = await self._config.exchange_queue.turn(self.loop)
+        if is_in_time or not is_sheddable or options.shed is None:
+            await exchange.run(options.asgi)
+        else:
+            self._shed(options.shed, is_last=is_last)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._config.stats.in_flight -= 1
@@ -303,6 +309,9 @@ class Connection(asyncio.Protocol):
         head = b"".join((STATUS_LINES[status], self._config.default_lines(self._server_state), lines, last, b"\r\n"))
         self._output.write(head, body)
         self.finish(is_last=is_last)
+
+    def _shed(self, shed: Callable[[], SyncResponse], *, is_last: bool) -> None:
+        self._respond(self._without_body_for_head(shed()), is_last=is_last)
 
     def _refuse(self, problem: Problem) -> None:
         """Answer a request that cannot be read, and close: what follows it has no known beginning."""

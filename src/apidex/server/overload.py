@@ -52,34 +52,43 @@ class TurnQueue:
     """One of those that wait in each turn of the event loop, in order: what need not wait is answered in between.
 
     A thousand requests that arrive together would otherwise be one turn, seconds long. The queue stands, as above, where its
-    first one has waited longer than *target* seconds for ten times that; 0 for no such bound.
+    first one has waited longer than *target* seconds for ten times that; 0 for no such bound. For a hundred times that, a queue
+    that stood stands again as soon as its first one waits longer: otherwise it would fill up again each time, and all wait.
     """
 
     def __init__(self, target: float = 0.0) -> None:
         self._target = target or float("inf")
         self._waiting: deque[tuple[Callable[[], object], float]] = deque()
         self._is_turn_taken = False
-        self._short_at = float("-inf")
+        self._short_at = self._stood_at = float("-inf")
 
     def is_overloaded(self, now: float) -> bool:
         """Whether the queue stands. To be asked for every request that could enter it."""
         if not self._waiting or now - self._waiting[0][1] <= self._target:
             self._short_at = now
-        return now - self._short_at > 10 * self._target
+            return False
+        if now - self._short_at <= 10 * self._target and now - self._stood_at > 100 * self._target:
+            return False
+        self._stood_at = now
+        return True
 
     def enter(self, run: Callable[[], object], loop: asyncio.AbstractEventLoop) -> None:
         """Call *run* in a later turn, after those that entered before."""
         self._waiting.append((run, loop.time()))
         self._take_turn(loop)
 
-    async def turn(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Wait until it is the caller's turn: at once if there is no other. May be cancelled."""
+    async def turn(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Wait until it is the caller's turn: at once if there is no other. May be cancelled.
+
+        Return whether that was in time: those that were let in before the queue stood are many, and none would be answered soon.
+        """
         if not self._is_turn_taken:
             self._take_turn(loop)
-            return
-        turn = asyncio.Event()
+            return True
+        turn, entered_at = asyncio.Event(), loop.time()
         self.enter(turn.set, loop)
         await turn.wait()
+        return loop.time() - entered_at <= 10 * self._target
 
     def _take_turn(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._is_turn_taken:
