@@ -85,9 +85,8 @@ class Analysis:
 
     @property
     def without_polls(self) -> list[tuple[float, float]]:
-        """When a replica could not poll Redis, until all have agreed again, in three polls and their margins."""
-        after = 3 * self.facts.poll + 2
-        return _intervals(self.history, after, lambda fault: fault.interrupts_redis or fault.pauses)
+        """When a replica could not poll Redis, until all have agreed again."""
+        return _intervals(self.history, lambda fault: fault.interrupts_redis or fault.pauses)
 
     @property
     def per_second(self) -> float:
@@ -102,7 +101,7 @@ class _Judge:
         self._upstream = UpstreamHistory(history.upstream_log or (), history.sooner)
         two_polls = 2 * history.facts.poll
         self._behind_after = two_polls + _BIN
-        self._without_redis = _intervals(history, two_polls + 1, lambda fault: fault.interrupts_redis)
+        self._without_redis = _intervals(history, lambda fault: fault.interrupts_redis)
 
     def judged(self, request: RequestRecord) -> RequestRecord:
         """*request*, failed if it is wrong."""
@@ -121,8 +120,9 @@ class _Judge:
         return request
 
 
-def _intervals(history: RunHistory, after: float, affects: Callable[[Fault], bool]) -> list[tuple[float, float]]:
-    """When a fault that *affects* something was injected, and for *after* seconds from its end."""
+def _intervals(history: RunHistory, affects: Callable[[Fault], bool]) -> list[tuple[float, float]]:
+    """When a fault that *affects* something was injected, until replicas that parted agree: two polls and a lead later."""
+    after = 3 * history.facts.poll + 2
     return [(each.began, each.ended + after) for each in history.faults if affects(each.fault)]
 
 
