@@ -107,23 +107,24 @@ class DescriptionIndexBuilder:
             cut([with_parts(entry.name) for entry in entries]),
             cut([entry.description for entry in entries]),
             cut([f"{entry.category} {entry.provider}" for entry in entries]),
-            list(chain.from_iterable(map(_domains, entries))),
+            _domains(entries),
         )
         for stream, words in zip(self._fields, words_of_fields, strict=True):
             stream.extend(map(self._numbers.__getitem__, words))
 
     def finish(self) -> "DescriptionIndex":
         """Return the index of all entries added. The builder must not be used again."""
-        words = list(self._numbers)
+        numbers = self._numbers
         del self._numbers
-        order = sorted(range(1, len(words)), key=words.__getitem__)
-        terms = [words[number] for number in order]
-        ranks = array("I", bytes(4 * len(words)))
-        for rank, number in enumerate(order):
+        terms = sorted(numbers)[1:]  # without END, which is before all others
+        ranks = array("I", bytes(4 * len(numbers)))
+        for rank, number in enumerate(map(numbers.__getitem__, terms)):
             ranks[number] = rank
+        del numbers
         are_many = sum(map(len, self._fields)) >= _MANY_WORDS
         postings = (_many_postings if are_many else _postings)(self._fields, ranks)
-        term_starts = array("I", accumulate((len(term) + 1 for term in terms), initial=0))
+        sizes = map(int.__add__, map(len, terms), repeat(1))
+        term_starts = array("I", accumulate(sizes, initial=0))
         text = b"\n".join([*terms, b""])
         domains = bisect_left(terms, _AFTER_DOMAINS)
         letters = _letters(text, term_starts[domains:]) if are_many else array("I")
@@ -138,9 +139,14 @@ class _Numbers(dict[bytes, int]):
         return number
 
 
-def _domains(entry: Entry) -> Iterator[bytes]:
-    found = dict.fromkeys(chain(domains(entry.link), domains(entry.provider)))
-    return chain((f"{_DOMAIN}{domain}".encode() for domain in found), (END,))
+def _domains(entries: Sequence[Entry]) -> Iterator[bytes]:
+    for entry in entries:
+        found = domains(entry.link)
+        if entry.provider:
+            found = list(dict.fromkeys((*found, *domains(entry.provider))))
+        for domain in found:
+            yield f"{_DOMAIN}{domain}".encode()
+        yield END
 
 
 def _postings(streams: Sequence[IntArray], ranks: IntArray) -> tuple[IntArray, IntArray, bytearray]:

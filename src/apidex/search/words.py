@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import chain
+from itertools import accumulate, chain
 
 from apidex.search.text import separate, word_spans
 
@@ -16,7 +16,10 @@ _MAX_PARTS = 3
 _TO_WORDS = bytes(
     code if chr(code).isalnum() or code == END[0] or code > 127 else ord(" ") for code in bytes(range(256)).lower()
 )
-_MAYBE_OF_PARTS = re.compile(r"[^\W_]+[^\Wa-z_][^\W_]*|\d[^\W_]+")
+_HAS_PARTS = re.compile(r"[a-z][A-Z]|[A-Z][A-Z][a-z]|[A-Za-z][0-9]|[0-9][A-Za-z]").search
+_LETTERS = re.compile(r"[^\W_]+").findall
+_ASCII_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+"""As `word_spans` cuts words, for ASCII without punctuation, at a fraction of the cost."""
 
 
 def cut(texts: Sequence[str]) -> list[bytes]:
@@ -28,14 +31,15 @@ def cut(texts: Sequence[str]) -> list[bytes]:
 
 def with_parts(name: str) -> str:
     """Return *name* followed by the words that its words consist of, such as `Open`, `Weather` and `OpenWeather`."""
-    words = _MAYBE_OF_PARTS.findall(name)
-    return " ".join([name, *chain.from_iterable(map(_parts, words))]) if words else name
+    if name.isascii() and not _HAS_PARTS(name):
+        return name
+    return " ".join([name, *chain.from_iterable(map(_parts, _LETTERS(name)))])
 
 
 def _parts(word: str) -> Iterator[str]:
-    spans = word_spans(word)
-    for first, (start, _) in enumerate(spans if len(spans) > 1 else ()):
-        yield from (word[start:end] for _, end in spans[first : first + _MAX_PARTS])
+    parts = _ASCII_PARTS.findall(word) if word.isascii() else [word[slice(*span)] for span in word_spans(word)]
+    for first in range(len(parts) if len(parts) > 1 else 0):
+        yield from accumulate(parts[first : first + _MAX_PARTS])
 
 
 # --- the hosts of links
@@ -53,10 +57,13 @@ def host_of(link: str) -> str | None:
     return match[1].lower() if match else None
 
 
-def domains(link: str) -> Iterator[str]:
+def domains(link: str) -> Sequence[str]:
     """The host of *link* and the domains that it belongs to: `api.dog.ceo` and `dog.ceo`."""
-    labels = (host_of(link) or "").rsplit(".", _MAX_LABELS)
-    return (".".join(labels[first:]) for first in range(len(labels) - 1))
+    host = host_of(link)
+    if host is None or host.count(".") == 1:
+        return (host,) if host else ()
+    labels = host.rsplit(".", _MAX_LABELS)
+    return [".".join(labels[first:]) for first in range(len(labels) - 1)]
 
 
 # --- stems
