@@ -115,12 +115,12 @@ def test_a_catalogue_that_was_taken_back_is_held_back_whatever_came_before():
 
 
 class Fleet:
-    """Two replicas on one Redis, and an upstream that somebody vandalises."""
+    """Replicas on one Redis, and an upstream that somebody vandalises."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int = 2) -> None:
         self.clock, self.upstream = FakeClock(), FakeUpstream()
         self.redis = FakeRedis(self.clock)
-        self.replicas = [refresher_of(self.upstream, self.clock, self.redis, seed=seed) for seed in range(2)]
+        self.replicas = [refresher_of(self.upstream, self.clock, self.redis, seed=seed) for seed in range(size)]
 
     async def passes(self, seconds: float, step: float = 5) -> None:
         for _ in range(int(seconds / step)):
@@ -152,8 +152,12 @@ async def fleet() -> Fleet:
     return fleet
 
 
-async def test_a_vandalised_list_is_held_back_until_an_operator_lets_it_in(fleet):
+@pytest.mark.parametrize("size", [1, 2])
+async def test_a_vandalised_list_is_held_back_until_an_operator_lets_it_in(size):
+    fleet = Fleet(size)
+    await fleet.has(*GOOD)
     await fleet.has(*DOUBLED)
+    await fleet.passes(6 * HOUR, 60)
     assert fleet.first_names() == {"good 0"}
     assert fleet.refused("grown")
     await fleet.replicas[0].store.accept()

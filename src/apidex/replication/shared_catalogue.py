@@ -57,6 +57,8 @@ class SharedCatalogue:
         low, high = state.now - self.clock.steady(), state.now - began
         if high - low < self.offset_width or not low <= self.offset <= high:
             self.offset, self.offset_width = (low + high) / 2, high - low
+        if state.override != self.override:  # what failed may go well now that an operator has decided
+            self.schedule.own_retry_at = 0.0
         self.stored, self.override = state.catalogue, state.override
         if state.catalogue is not None:
             self.newest_stamp = max(self.newest_stamp, state.catalogue.stamp)
