@@ -219,6 +219,36 @@ async def test_the_fleets_tries_at_a_broken_upstream_follow_one_back_off(fleet, 
     assert fleet.names == {"New"}
 
 
+async def test_failures_do_not_count_any_more_when_another_replica_has_reached_the_upstream(fleet):
+    first, second = fleet.replicas[:2]
+    fleet.upstream.goes_down()
+    fleet.clock.passes(HOUR)
+    for _ in range(4):
+        await first.turn()
+        fleet.clock.passes(first.next_refresh_in())
+    assert first.stats.failed_in_a_row == 4
+    fleet.upstream.has("New", *"abcde")
+    await second.turn()
+    await first.turn()
+    assert first.stats.failed_in_a_row == 0
+    fleet.upstream.goes_down()
+    fleet.clock.passes(HOUR)
+    await first.turn()
+    assert first.next_refresh_in() <= 2
+
+
+async def test_a_back_off_that_redis_loses_is_kept_by_each_replica_that_failed(fleet):
+    fleet.upstream.goes_down()
+    fleet.clock.passes(HOUR)
+    asked = len(fleet.upstream.asked)
+    for _ in range(24):  # two minutes: 2, 4, 8, 16, 32, 64 seconds for each
+        fleet.clock.passes(POLL)
+        for replica in fleet.replicas:
+            fleet.redis.flush()
+            await replica.turn()
+    assert 4 * 3 <= len(fleet.upstream.asked) - asked <= 4 * 7
+
+
 async def test_a_429_with_retry_after_is_heard_by_all(fleet):
     fleet.upstream.goes_down("status", retry_after=1800)
     fleet.clock.passes(HOUR)

@@ -93,7 +93,8 @@ class Refresher:
 
     async def run(self) -> None:
         """Take turns until cancelled, beginning with the last good copy on disk."""
-        await self.restore()
+        with contextlib.suppress(Exception):  # its failure may not even be logged
+            await self.restore()
         await self.supervision.run(self.turn, self._pause)
 
     def _pause(self) -> float:
