@@ -306,8 +306,11 @@ class DescriptionIndex:
 
     # --- the entries that have them
 
-    def find(self, terms: Sequence[Term]) -> RelevantEntries:
-        """The entries that have enough of *terms* (see MIN_SHARE), in catalogue order; none where nothing has one of them."""
+    def find(self, terms: Sequence[Term], named: Sequence[int] | None = None) -> RelevantEntries:
+        """The entries that have enough of *terms* (see MIN_SHARE), in catalogue order; none where nothing has one of them.
+
+        Of those that *named* has a flag for, which are hits already, some may be left out.
+        """
         entries = len(self.lengths)
         sizes = [(term, min(self._postings_of(term), entries)) for term in terms]
         if not all(size for _, size in sizes):
@@ -319,8 +322,10 @@ class DescriptionIndex:
             counted.append((term, self._weight(size)))
             room -= size
         most = sum(weight for _, weight in counted)
-        is_numpys = len(self.letters) and MOST_POSTINGS - room >= _MANY_POSTINGS
-        return (self._many if is_numpys else self._few)(counted, math.ceil(MIN_SHARE * most), most)
+        least = math.ceil(MIN_SHARE * most)
+        if len(self.letters) and MOST_POSTINGS - room >= _MANY_POSTINGS:
+            return self._many(counted, least, most, named)
+        return self._few(counted, least, most)
 
     def _postings_of(self, term: Term) -> int:
         return sum(self.posting_starts[number + 1] - self.posting_starts[number] for number in term.numbers)
@@ -342,7 +347,9 @@ class DescriptionIndex:
         positions = sorted(position for position, total in sums.items() if total >> _SCORE_BITS >= least)
         return RelevantEntries(positions, [_relevance(sums[position], most) for position in positions])
 
-    def _many(self, weighed: Sequence[tuple[Term, int]], least: int, most: int) -> RelevantEntries:
+    def _many(
+        self, weighed: Sequence[tuple[Term, int]], least: int, most: int, named: Sequence[int] | None
+    ) -> RelevantEntries:
         """As `_few`, by numpy."""
         import numpy as np
 
@@ -352,6 +359,9 @@ class DescriptionIndex:
             slices = self._slices(postings, term)
             own = slices[0] if len(slices) == 1 and not term.is_prefix else np.sort(np.concatenate(slices))
             positions = own >> np.uint32(_TF_BITS)
+            if named is not None:
+                others = ~np.asarray(named, np.bool_)[positions]
+                own, positions = own[others], positions[others]
             if len(slices) > 1 or term.is_prefix:  # where several words stand for one, the posting with most fields
                 last = np.diff(positions, append=positions[-1:] + np.uint32(1)) != 0
                 own, positions = own[last], positions[last]

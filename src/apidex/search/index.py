@@ -91,7 +91,7 @@ class SearchIndex:
 
     def _matches(self, query: str, terms: Sequence[Term], scope: Scope) -> Matches:
         matches = self.names.no_matches() if terms and scope is Scope.ABOUT else self.names.matches(query)
-        return matches.behind(self.descriptions.find(terms)) if terms else matches
+        return matches.behind(self.descriptions.find(terms, matches.flags())) if terms else matches
 
     def has_name(self, query: str) -> bool:
         """Whether *query* finds a name."""

@@ -65,6 +65,10 @@ class Matches(Protocol):
 
     def __len__(self) -> int: ...
 
+    def flags(self) -> Sequence[int] | None:
+        """For each position whether the entry there is among them; None where they are few."""
+        ...
+
     def behind(self, found: RelevantEntries) -> "Matches":
         """These, and behind them, with the rank `about`, the entries *found* that are not among them."""
         ...
@@ -231,6 +235,9 @@ class EveryName:
     def __len__(self) -> int:
         return len(self.positions)
 
+    def flags(self) -> None:
+        """As `Matches.flags`: nothing was asked for."""
+
     def behind(self, found: RelevantEntries) -> "EveryName":  # noqa: ARG002
         """As `Matches.behind`: nothing was asked for."""
         return self
@@ -262,6 +269,9 @@ class _ScannedMatches:
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    def flags(self) -> None:
+        """As `Matches.flags`: they are few in a catalogue that is scanned."""
 
     def behind(self, found: RelevantEntries) -> "_ScannedMatches":
         """As `Matches.behind`."""

@@ -8,6 +8,7 @@ table has the best rank of each entry.
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import islice
 
 import numpy as np
@@ -239,6 +240,13 @@ class _FewMatches:
         numbers: Numbers = np.asarray(index.key_numbers)[self._positions]
         return numbers
 
+    def flags(self) -> None:
+        """As `Matches.flags`."""
+
+    def has(self, positions: Numbers) -> NDArray[np.bool_]:
+        """For each of *positions* whether the entry there matches."""
+        return np.isin(positions, self._positions)
+
     def behind(self, found: RelevantEntries) -> "_CombinedMatches":
         """As `Matches.behind`."""
         return _CombinedMatches.of(self, found)
@@ -267,7 +275,7 @@ class _FewMatches:
         return self._kept(np.asarray(self.names.first_spellings)[self.entries] != 0).page(Sort.RELEVANCE, 0, limit)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class _ManyMatches:
     """Matches as a table of the rank of each entry. *size* is that of the query, in bytes."""
 
@@ -292,6 +300,27 @@ class _ManyMatches:
         """The number of the facet key of each."""
         numbers: Numbers = np.asarray(self.names.key_numbers)[self.ranks != _NO_MATCH]
         return numbers
+
+    def flags(self) -> Sequence[int]:
+        """As `Matches.flags`."""
+        return self._by_position.data
+
+    def has(self, positions: Numbers) -> NDArray[np.bool_]:
+        """For each of *positions* whether the entry there matches."""
+        return self._by_position[positions]
+
+    @cached_property
+    def _by_position(self) -> NDArray[np.bool_]:
+        """For each position whether the entry there matches."""
+        flags = np.empty(len(self.ranks), np.bool_)
+        flags[self._positions] = self.ranks != _NO_MATCH
+        return flags
+
+    def with_others(self, positions: Numbers) -> "_ManyMatches":
+        """These and, with the rank `about`, the entries at *positions*."""
+        is_other = np.zeros(len(self.ranks), np.bool_)
+        is_other[positions] = True
+        return replace(self, ranks=np.where(is_other[self._positions], np.uint8(_ABOUT), self.ranks))
 
     def behind(self, found: RelevantEntries) -> "_CombinedMatches":
         """As `Matches.behind`."""
@@ -348,13 +377,16 @@ class _CombinedMatches:
     @classmethod
     def of(cls, named: _FewMatches | _ManyMatches, found: RelevantEntries) -> "_CombinedMatches":
         """Return *named* and those that were *found* beside them."""
-        is_named, positions = np.zeros(len(named.names), np.bool_), np.asarray(found.positions, np.int64)
-        is_named[named.rows()[0]] = True
-        is_other = ~is_named[positions]
+        positions = np.asarray(found.positions, np.int64)
+        is_other = ~named.has(positions)
         return cls(named, positions[is_other], np.asarray(found.relevance, np.int64)[is_other])
 
     def __len__(self) -> int:
         return len(self.named) + len(self.positions)
+
+    def flags(self) -> Sequence[int] | None:
+        """As `Matches.flags`, of those that are named."""
+        return self.named.flags()
 
     def behind(self, found: RelevantEntries) -> "_CombinedMatches":
         """As `Matches.behind`; what is behind already is left out."""
@@ -381,6 +413,8 @@ class _CombinedMatches:
             places = _smallest(keys, max(0, offset - ahead), max(0, end - ahead))
             rows = self.named.page(sort, offset, limit) if offset < ahead else []
             return [*rows, *((position, Rank.ABOUT) for position in self.positions[places].tolist())]
+        if isinstance(self.named, _ManyMatches):
+            return self.named.with_others(self.positions).page(sort, offset, limit)
         positions, ranks = self.named.rows()
         positions = np.concatenate([positions, self.positions])
         ranks = np.concatenate([ranks, np.full(len(self.positions), _ABOUT, np.uint8)])
