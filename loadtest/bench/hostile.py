@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
 
+from loadtest import nginx
 from loadtest.bench import honest_clients
 from loadtest.bench.process import (
     CLIENT_CORE,
@@ -25,7 +26,6 @@ from loadtest.bench.process import (
     pinned,
     resident_mb,
     running,
-    tool,
     wait_for,
 )
 from loadtest.bench.table import Cell, formatted
@@ -48,17 +48,6 @@ _COLUMNS = {
     "descriptors, most": ",.0f",
     "closed again after, s": ".0f",
 }
-
-_NGINX = """
-daemon off; worker_processes 1; worker_rlimit_nofile 16384; pid {folder}/nginx.pid;
-events {{ worker_connections 16384; }}
-http {{
-  access_log off; default_type application/json;
-  client_body_temp_path {folder}/nginx; proxy_temp_path {folder}/nginx; fastcgi_temp_path {folder}/nginx;
-  uwsgi_temp_path {folder}/nginx; scgi_temp_path {folder}/nginx;
-  server {{ listen 127.0.0.1:{port} backlog=4096; root {folder}/files; }}
-}}
-"""
 
 
 class _Peak:
@@ -115,9 +104,8 @@ def _replica(upstream: Path, port: int) -> Iterator[ServerProcess]:
 
 @contextmanager
 def _nginx(folder: Path, port: int) -> Iterator[ServerProcess]:
-    configuration = folder / "nginx.conf"
-    configuration.write_text(_NGINX.format(folder=folder, port=port))
-    with running([tool("nginx"), "-e", "stderr", "-c", str(configuration), "-p", str(folder)]) as master:
+    main = "worker_processes 1; worker_rlimit_nofile 16384;"
+    with running(nginx.command(folder, port, f"root {folder}/files;", main=main)) as master:
         wait_for(port, SMALL)
         worker = int(Path(f"/proc/{master}/task/{master}/children").read_text().split()[0])
         yield ServerProcess(worker, port)

@@ -1,6 +1,5 @@
 """Two replicas behind nginx: whatever one client sends, another gets the answers to its own requests."""
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 
@@ -9,38 +8,25 @@ import pytest
 from loadtest.system import free_port
 
 from processes import HANG, Process, replica, wait_until
+from real.nginx import nginx_command
 from victims import expected_bodies, wrong_answers
 
 pytestmark = pytest.mark.real
 
-CONFIG = """
-daemon off;
-master_process off;
-pid {folder}/nginx.pid;
-error_log {folder}/error.log;
-events {{ worker_connections 1024; }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
+HTTP = """
     proxy_cache_path {folder}/cache keys_zone=shared:1m;
     map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
     upstream replicas {{ {servers} keepalive 4; }}
-    server {{
-        listen 127.0.0.1:{port};
-        location / {{
-            proxy_pass http://replicas;
-            proxy_http_version 1.1;
-            proxy_set_header Host $http_host;
-            proxy_set_header Upgrade $http_upgrade;
-            proxy_set_header Connection $connection_upgrade;
-            {more}
-        }}
+"""
+SERVER = """
+    location / {{
+        proxy_pass http://replicas;
+        proxy_http_version 1.1;
+        proxy_set_header Host $http_host;
+        proxy_set_header Upgrade $http_upgrade;
+        proxy_set_header Connection $connection_upgrade;
+        {more}
     }}
-}}
 """
 """As nginx's own documentation has it for websockets, with connections to the replicas that are shared and kept."""
 
@@ -63,13 +49,9 @@ STREAMED = "proxy_request_buffering off; "
 )
 def nginx(replicas, tmp_path, request) -> Iterator[int]:
     """Its port."""
-    command = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    if command is None:
-        pytest.skip("nginx is not installed")
-    port, config = free_port(), tmp_path / "nginx.conf"
-    servers = " ".join(f"server 127.0.0.1:{process.port};" for process in replicas)
-    config.write_text(CONFIG.format(folder=tmp_path, servers=servers, port=port, more=request.param))
-    with subprocess.Popen([command, "-c", str(config), "-e", str(tmp_path / "error.log")]) as process:
+    port, servers = free_port(), " ".join(f"server 127.0.0.1:{process.port};" for process in replicas)
+    http, server = HTTP.format(folder=tmp_path, servers=servers), SERVER.format(more=request.param)
+    with subprocess.Popen(nginx_command(tmp_path, port, server, http=http)) as process:
         try:
             wait_until(lambda: answers(port), "nginx answers")
             yield port

@@ -6,25 +6,15 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from shutil import which
 
 import pytest
 from loadtest.system import free_port
 
 from processes import HANG, wait_until
 from protocol_cases import FILES, Case, cases
+from real.nginx import nginx_command
 
 pytestmark = pytest.mark.real
-
-CONFIG = """
-daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/error.log;
-events {{ worker_connections 1024; }}
-http {{
-  access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/body;
-  fastcgi_temp_path {folder}/body; uwsgi_temp_path {folder}/body; scgi_temp_path {folder}/body;
-  server {{ listen 127.0.0.1:{port}; root {folder}; }}
-}}
-"""
 
 REFUSALS = frozenset({400, 414, 431, 501, 505})
 """What is answered to a request that is not understood. All else is about the resource, and nginx has files only."""
@@ -33,16 +23,13 @@ REFUSALS = frozenset({400, 414, 431, 501, 505})
 @pytest.fixture(scope="module")
 def nginx(tmp_path_factory) -> Iterator[int]:
     """nginx with files of the same names; its port."""
-    if (binary := which("nginx", path="/usr/sbin:/usr/bin")) is None:
-        pytest.skip("nginx is not installed (Debian: apt-get install nginx)")
     folder, port = tmp_path_factory.mktemp("nginx"), free_port()
     for name in ("Cat", "v1/categories", "v1/search", "-/livez"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("[]")
     for path in (folder, *folder.parents[:2], *folder.rglob("*")):  # nginx gives up root
         path.chmod(0o755)
-    (folder / "nginx.conf").write_text(CONFIG.format(folder=folder, port=port))
-    with subprocess.Popen([binary, "-e", "stderr", "-c", folder / "nginx.conf", "-p", folder]) as process:
+    with subprocess.Popen(nginx_command(folder, port, f"root {folder};")) as process:
         wait_until(lambda: played(port, b"").endswith("open"), "nginx listens")
         yield port
         process.terminate()

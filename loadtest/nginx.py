@@ -1,0 +1,34 @@
+"""nginx on a port of this machine, with files or before replicas."""
+
+from pathlib import Path
+from shutil import which
+
+from loadtest.system import UnsupportedError
+
+_CONFIGURATION = """
+daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; {main}
+events {{ worker_connections 16384; }}
+http {{
+    access_log off; default_type application/json; {temporary}
+    {http}
+    server {{ listen 127.0.0.1:{port} backlog=4096; {server} }}
+}}
+"""
+
+_TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+
+
+def command(folder: Path, port: int, server: str, *, http: str = "", main: str = "master_process off;") -> list[str]:
+    """The command that runs it in the foreground, all that it writes in *folder*; the others are parts of its configuration.
+
+    Raises UnsupportedError where it is not installed.
+    """
+    binary = which("nginx") or which("nginx", path="/usr/sbin")
+    if binary is None:
+        raise UnsupportedError("nginx is not installed (Debian: apt-get install nginx)")
+    temporary = " ".join(f"{what}_temp_path {folder}/temporary;" for what in _TEMPORARY)
+    file = folder / "nginx.conf"
+    file.write_text(
+        _CONFIGURATION.format(folder=folder, port=port, server=server, http=http, main=main, temporary=temporary)
+    )
+    return [binary, "-e", str(folder / "error.log"), "-c", str(file), "-p", str(folder)]
