@@ -12,6 +12,7 @@ from apidex.indexing.builder import from_upstream
 from apidex.replication.activation import Activation
 from apidex.replication.clock import SystemClock
 from apidex.replication.freshness import FreshnessPolicy
+from apidex.replication.metadata import StoredState
 from apidex.replication.snapshot import Snapshot
 from fakes import FakeClock, FakeRedis, FakeStore, FakeUpstream, publicapis
 from refreshers import HOUR, refresher_of
@@ -117,6 +118,20 @@ def test_the_lead_is_a_poll_and_twice_the_build_but_at_most_ten_minutes():
     policy = FreshnessPolicy(timedelta(hours=1), timedelta(seconds=5), timedelta(0), timedelta(0))
     assert policy.lead(2).total_seconds() == 5 + 2 * 2 + 1
     assert replace(policy, poll=timedelta(hours=1)).lead(2).total_seconds() == 600
+
+
+def test_the_clock_of_redis_is_read_by_the_reply_that_came_fastest_and_read_anew_when_it_is_set(clock):
+    shared, ahead = refresher_of(FakeUpstream(), clock, None)._shared, clock.wall() - clock.steady()
+
+    def error(took: float, sampled_after: float, set_by: float = 0.0) -> float:
+        """The error of the estimate after a reply that *took* so long, of which Redis's clock was read after a part."""
+        began, now = clock.steady(), clock.wall() + sampled_after + set_by
+        clock.passes(took)
+        shared._learn(StoredState(now, None), began)
+        return round(shared.offset - ahead - set_by, 3)
+
+    replies = [(0.4, 0), (0.002, 0.001), (0.4, 0.4), (0.4, 0), (0.4, 0.2, -100), (0.004, 0.002, -100), (0.4, 0, -100)]
+    assert [error(*reply) for reply in replies] == [-0.2, 0, 0, 0, 0, 0, 0]
 
 
 # --- in a fleet

@@ -14,6 +14,9 @@ from apidex.replication.snapshot import Snapshot
 from apidex.replication.status import PublishOutcome, RefreshStats
 from apidex.replication.store import Payload, RedisStore
 
+_RESOLUTION = 1e-5
+"""Seconds to which a moment since 1970 can be told."""
+
 
 @dataclass
 class SharedCatalogue:
@@ -54,9 +57,12 @@ class SharedCatalogue:
 
     def _learn(self, state: StoredState, began: float) -> StoredState:
         """Take note of how Redis's clock stands to the steady one, and of what the fleet knows."""
-        low, high = state.now - self.clock.steady(), state.now - began
-        if high - low < self.offset_width or not low <= self.offset <= high:
-            self.offset, self.offset_width = (low + high) / 2, high - low
+        ended = self.clock.steady()
+        offset, width = state.now - (began + ended) / 2, ended - began
+        # the ranges of both do not meet: one of the clocks was set, or runs faster
+        is_contradicted = abs(offset - self.offset) > (width + self.offset_width) / 2 + _RESOLUTION
+        if width < self.offset_width or is_contradicted:
+            self.offset, self.offset_width = offset, width
         if state.override != self.override:  # what failed may go well now that an operator has decided
             self.schedule.own_retry_at = 0.0
         self.stored, self.override = state.catalogue, state.override
