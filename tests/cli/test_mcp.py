@@ -82,6 +82,8 @@ async def test_the_tools_answer_the_same_of_a_copy_and_of_a_service(kind, file):
         assert "starter" not in found["catalogue"]
 
         assert names(await answer(client, "search", category=["animals"], auth=["none"])) == ["Cat Facts"]
+        free = await answer(client, "search", query="free cat facts")
+        assert (names(free), free["understood"]) == (["Cat Facts", "Cat facts"], {"auth": "none"})
         assert names(await answer(client, "search", https=False)) == ["<b>Bold</b>"]
         assert names(await answer(client, "search", cors=["no", "unknown"])) == ["Cat Facts", "OpenWeatherMap"]
 

@@ -69,6 +69,27 @@ async def test_a_search_answers_all_that_it_promises(client):
     }
 
 
+async def test_descriptions_are_searched_behind_the_names(client):
+    answer = (await client.get("/v1/search?q=about+github")).json()
+    hit = next(hit for hit in answer["hits"] if hit["entry"]["API"] == "GitHub")
+    assert (hit["rank"], hit["highlights"], hit["description_highlights"]) == ("about", [[0, 6]], [[0, 5], [6, 12]])
+    assert answer["facets"]["auth"] == [{"value": "OAuth", "count": 1}]
+    assert (await client.get("/v1/search?q=about+github&in=name")).json()["total"] == 0
+
+
+async def test_words_that_are_filters_are_told(client):
+    answer = (await client.get("/v1/search?q=free+weather+api")).json()
+    assert (answer["understood"], answer["searched"]) == ({"auth": "none"}, "weather api")
+    assert [hit["entry"]["API"] for hit in answer["hits"]] == ["weather-api"]
+    literal = (await client.get("/v1/search?q=free+weather+api&auth=apiKey")).json()
+    assert literal["understood"] == {}
+
+
+async def test_fewer_words_are_offered_as_such(client):
+    meant = (await client.get("/v1/search?q=weather+qqqq")).json()["did_you_mean"]
+    assert (meant["kind"], meant["query"], meant["total"]) == ("fewer_words", "weather", 3)
+
+
 async def test_a_correction_stands_beside_the_answer_and_not_in_it(client):
     answer = (await client.get("/v1/search?q=githb")).json()
     assert (answer["total"], answer["hits"]) == (0, [])

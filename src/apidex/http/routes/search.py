@@ -51,7 +51,7 @@ def _query(description: str) -> ParameterKwarg:
 
 
 _SEARCH = _query(
-    "What the name must contain. Case, accents, spaces and punctuation do not matter; blank for every entry."
+    "A name or a part of it, or what the API is for. Case, accents, spaces and punctuation do not matter; blank for every entry."
 )
 _TYPED = _query("What was typed so far. Nothing is suggested for a blank one.")
 _LIMIT = whole_number(1, 100, "The most hits in one answer.")
@@ -154,6 +154,7 @@ def _answers(shape: Any, text: str, *further: dict[int, ResponseSpec]) -> dict[i
     summary="Search as people type",
     description=(
         "Case, accents, width, spaces and punctuation do not matter: `open weather` finds OpenWeatherMap, `poke` finds PokéAPI. "
+        "Behind the names come the entries about it: `send sms` is looked for in descriptions, categories and providers, too. "
         "Filters work alone, too. `Link` leads to the other pages (RFC 8288) of the same version of the catalogue. "
         "Where it would pass 3 KiB, it leaves out the last page, then the first, the previous and the next; `offset` leads there."
     ),
