@@ -156,6 +156,16 @@ async def test_the_size_of_a_copy_that_nobody_could_read_does_not_count(fleet):
     assert newcomer.state() is State.FRESH
 
 
+async def test_a_hash_that_names_another_size_than_its_payload_has_is_replaced(fleet):
+    fleet.redis.stored = replace(fleet.redis.stored, entries=10**9)
+    newcomer = refresher_of(fleet.upstream, fleet.clock, fleet.redis)
+    fleet.redis.retry_at = fleet.redis.now() + HOUR  # so that the newcomer cannot help itself
+    await newcomer.turn()
+    assert newcomer.stats.redis_errors["digest"] == 1
+    await fleet.polls()
+    assert fleet.redis.stored.entries == len(fleet.replicas[0].current.catalogue)
+
+
 @pytest.mark.parametrize("kind", ["oom", "readonly"])
 async def test_a_redis_that_can_only_be_read_is_called_unusable_and_is_read_all_the_same(fleet, kind):
     fleet.redis.goes_down(kind)
