@@ -3,9 +3,9 @@
 A word that nothing has is replaced by the nearest one that a catalogue has, by optimal string alignment distance.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from heapq import nsmallest
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from rapidfuzz import process
 from rapidfuzz.distance import OSA
@@ -28,18 +28,11 @@ Finds = Callable[[str], bool]
 """Whether a query finds anything."""
 
 
-class Word(NamedTuple):
-    """A folded word of a catalogue, and how many entries have it."""
-
-    text: str
-    entries: int
-
-
 class Vocabulary(Protocol):
     """The words of a catalogue."""
 
-    def near(self, text: str, distance: int) -> Iterable[Word]:
-        """The words that can be made of *text* by *distance* changes, and perhaps others."""
+    def near(self, text: str, distance: int) -> Mapping[str, int]:
+        """The words that can be made of *text* by *distance* changes, and perhaps others, each with the number of its entries."""
         ...
 
     def spelling(self, text: str) -> str:
@@ -69,7 +62,7 @@ def _nearest(folded: str, vocabulary: Vocabulary, finds: Finds) -> str | None:
     if len(folded) < _MIN_LENGTH:
         return None
     cutoff = 1 if len(folded) < _LONG else 2
-    words = dict(vocabulary.near(folded, cutoff))
+    words = vocabulary.near(folded, cutoff)
     near = process.extract(folded, words.keys(), scorer=OSA.distance, score_cutoff=cutoff, limit=None)
     best = nsmallest(_MAX_TRIED, near, key=lambda each: (each[1], each[0][0] != folded[0], -words[each[0]], each[0]))
     return next((vocabulary.spelling(word) for word, _, _ in best if finds(word)), None)

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, reduce
 from itertools import accumulate, chain, groupby, pairwise, repeat
-from operator import itemgetter, or_
+from operator import itemgetter, or_, sub
 from typing import Any
 
 from apidex.catalogue.buffers import ByteBuffer, IntArray
 from apidex.catalogue.entry import Entry
-from apidex.search.corrections import Word
 from apidex.search.text import fold, query_terms, separate_spans, to_ranges, word_spans
 from apidex.search.words import END, cut, domains, forms, host_of, stem, with_parts
 
@@ -279,14 +278,15 @@ class DescriptionIndex:
 
     # --- words for corrections
 
-    def near(self, text: str, distance: int) -> Iterator[Word]:
-        """The words that can be made of *text* by *distance* changes, and perhaps others; no domains."""
+    def near(self, text: str, distance: int) -> dict[str, int]:
+        """As `Vocabulary.near`, without domains."""
         starts, postings = self.term_starts, self.posting_starts
-        numbers: Iterable[int] = range(self._at(_AFTER_DOMAINS), len(starts) - 1)
         if len(self.letters):
             numbers = self._with_like_letters(text, distance)
-        for number in numbers:
-            yield Word(self._word(number).decode(), postings[number + 1] - postings[number])
+            return {self._word(number).decode(): postings[number + 1] - postings[number] for number in numbers}
+        first = self._at(_AFTER_DOMAINS)
+        words = bytes(self.terms[starts[first] :]).decode().split("\n")
+        return dict(zip(words, map(sub, postings[first + 1 :], postings[first:]), strict=False))
 
     def _with_like_letters(self, text: str, distance: int) -> list[int]:
         """The words of about as many bytes as *text*, with no more other letters than *distance* changes can make."""

@@ -1,12 +1,11 @@
 """The searchable index of a catalogue: ranked hits, filters, facets, suggestions and corrections. Pure, and without an await."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 from apidex.catalogue.catalogue import Catalogue
 from apidex.search import corrections
-from apidex.search.corrections import Word
 from apidex.search.descriptions import DescriptionIndex, DescriptionIndexBuilder, Term, highlights
 from apidex.search.filters import Facet, FacetIndex, FacetIndexBuilder, Filters
 from apidex.search.ranking import FoldedNames, FoldedNamesBuilder, Hit, Matches, Rank, Scope, Sort
@@ -114,7 +113,7 @@ class SearchIndex:
         """Return some words of *query*, which finds nothing, that find something; None if there are none."""
         return corrections.with_fewer_words(query, lambda fewer: self.finds(fewer, scope))
 
-    def near(self, text: str, distance: int) -> Iterable[Word]:
+    def near(self, text: str, distance: int) -> Mapping[str, int]:
         """As `Vocabulary.near`."""
         return self.descriptions.near(text, distance)
 
