@@ -78,13 +78,7 @@ def _checks(title: str, checks: Sequence[CheckResult]) -> str:
     return _table(title, ("Check", "#Measured", "Allowed", "In words"), rows) if rows else ""
 
 
-_COST = (
-    "#Failed requests",
-    "#p99 before, ms",
-    "#p99 in it",
-    "#p99 after",
-    "#All replicas answered again after",
-)
+_COST = ("#Failed requests", "#p99 before, ms", "#p99 in it", "#p99 after", "#All replicas answered again after")
 
 
 def _faults(costs: Sequence[FaultCost]) -> str:

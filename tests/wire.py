@@ -38,13 +38,8 @@ class FakeTransport(asyncio.Transport):
         self.protocol: Connection | None = None
         self.taken, self.unsent = bytearray(), bytearray()
         self.window = window
-        self.is_reading, self.is_paused, self.is_eof_sent, self.is_closed, self._is_closing = (
-            True,
-            False,
-            False,
-            False,
-            False,
-        )
+        self.is_reading = True
+        self.is_paused = self.is_eof_sent = self.is_closed = self._is_closing = False
 
     def get_extra_info(self, name, default=None):
         return {"sockname": ("127.0.0.1", 8000), "peername": ("127.0.0.1", 50000)}.get(name, default)

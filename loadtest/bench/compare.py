@@ -16,12 +16,7 @@ from loadtest.bench.table import Cell, formatted
 from loadtest.bench.workload import Workload
 from loadtest.bench.wrk import CONNECTIONS, Measurement, drive
 
-AIMS = {
-    "12 hits, never seen": 1.6,
-    "12 hits, seen": 1.2,
-    "12 hits, 304": 1.1,
-    "Zipf mix of all names": 1.25,
-}
+AIMS = {"12 hits, never seen": 1.6, "12 hits, seen": 1.2, "12 hits, 304": 1.1, "Zipf mix of all names": 1.25}
 """How many times the CPU of a bare uvicorn that sends the same bytes a workload may cost."""
 
 _AIM_COLUMNS = {"aim": "", "at most": "g", f"times {REPLAY}": ".2f", "": "", f"times {LEAN}": ".2f"}

@@ -25,36 +25,8 @@ MORE = [
     b"GET /-/metrics HTTP/1.1\r\nHost: a\r\nAccept: application/openmetrics-text; version=1.0.0\r\n\r\n",
     b"GET /v1/suggest?q=%C3%A9&limit=3 HTTP/1.1\r\nHost: a\r\n\r\n",
 ]
-INSERTED = [
-    b"\r",
-    b"\n",
-    b"\r\n",
-    b"\r\n\r\n",
-    b"\0",
-    b" ",
-    b"\t",
-    b":",
-    b",",
-    b"%",
-    b"?",
-    b"#",
-    b"/",
-    b";",
-    b"\x80",
-    b"\xff",
-]
-SIZES = [
-    b"0",
-    b"1",
-    b"-1",
-    b"65536",
-    b"4294967296",
-    b"9223372036854775807",
-    b"18446744073709551616",
-    b"1e9",
-    b"inf",
-    b"nan",
-]
+INSERTED = [b"\r\n", b"\r\n\r\n", *(bytes([each]) for each in b"\r\n\0 \t:,%?#/;\x80\xff")]
+SIZES = b"0 1 -1 65536 4294967296 9223372036854775807 18446744073709551616 1e9 inf nan".split()
 
 
 def mutated(random: Random, data: bytes) -> bytes:
