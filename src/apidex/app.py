@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import cast
 
+import anyio
+
 from apidex.catalogue import starter
 from apidex.http.asgi import ASGIApp
 from apidex.http.context import ReplicaContext
@@ -101,6 +103,7 @@ async def create_app(
         stack.callback(replica.thread.close)
         await stack.enter_async_context(_running(refresher))
         await refresher.wait_for_first_load(settings.startup_timeout)
+        anyio.get_cancelled_exc_class()  # imports for 10 ms what the first request would import
         without_fast_path = ResponseMiddleware(cast(ASGIApp, litestar_app(replica)), replica)
         fast_path = FastPath(without_fast_path, replica)
         options = ServerOptions(
