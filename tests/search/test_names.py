@@ -1,11 +1,13 @@
 """A search finds the names that contain the string, and no other."""
 
+import mmap
 from array import array
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apidex.search import suffix_array
 from apidex.search.names import NameIndex
 from apidex.search.ranking import FoldedNamesBuilder
 from apidex.search.sorted_names import VerifiedNames, index_names
@@ -65,3 +67,8 @@ def test_a_name_is_found_once(build, wanted, found):
 def test_letters_with_accents_are_found_in_either_spelling():
     index = NameIndex.build(["Poke\u0301mon", "Pok\u00e9mon", "Pokemon"])
     assert index.find("Poke\u0301") == index.find("Pok\u00e9") == [0, 1]
+
+
+def test_more_folded_names_than_can_be_sorted_are_refused():
+    with mmap.mmap(-1, 2**31 + 1) as text, pytest.raises(MemoryError, match="at most 2147483648 are allowed"):
+        suffix_array.build(text, [], b"", NameIndex.build([]), [], memoryview(b""))

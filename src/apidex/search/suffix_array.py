@@ -55,8 +55,11 @@ def build(
 ) -> SuffixArrays:
     """Fill *out* with the suffixes of *text* without its last byte, `item_size` bytes for each.
 
-    *names* are the names as they are spelled, and *key_numbers* those of their facet keys.
+    *names* are the names as they are spelled, and *key_numbers* those of their facet keys. Raises MemoryError for a text of more
+    than 2 GiB, whose places are larger than libdivsufsort's numbers.
     """
+    if len(text) > 2**31:
+        raise MemoryError(f"the folded names have {len(text)} bytes; at most {2**31} are allowed")
     letters, first = np.frombuffer(text, np.uint8)[:-1], np.asarray(starts).astype(np.int32)
     sizes = np.diff(first)
     entries, count, shift = _EntryAt(letters), len(sizes), shift_of(starts)
