@@ -76,6 +76,13 @@ class Exchange:
     async def run(self, app: ASGIApp) -> None:
         """Have *app* answer. A fault in it is a 500 when nothing was sent yet, and ends the connection otherwise."""
         try:
+            await self._answer(app)
+        finally:  # Litestar may keep this in a cycle, and the connection is not to wait for the garbage collector
+            self._is_complete = True
+            del self._wire
+
+    async def _answer(self, app: ASGIApp) -> None:
+        try:
             await app(self._scope, self._receive, self._send)
         except Exception as error:
             log.error("request.broken", path=self._scope["path"], exc_info=error)
