@@ -84,16 +84,16 @@ def decoded(response) -> bytes:
 
 
 @pytest.mark.parametrize(("encoding", "is_used"), [("gzip", True), ("zstd", True), ("identity", False)])
-async def test_a_long_response_is_compressed_and_has_its_own_etag(client, upstream, app, encoding, is_used):
+async def test_a_long_response_is_compressed_and_has_its_own_etag(upstream, encoding, is_used):
     upstream.has(*NAMES)
-    await refreshed(app)
-    plain = await client.get("/Filler", headers={"accept-encoding": "identity"})
-    response = await client.get("/Filler", headers={"accept-encoding": encoding})
-    assert (response.headers.get("content-encoding") == encoding) is is_used
-    assert (response.headers["etag"] != plain.headers["etag"]) is is_used
-    assert response.headers["vary"] == "accept-encoding"
-    short = await client.get("/Cats", headers={"accept-encoding": encoding})
-    assert "content-encoding" not in short.headers
+    async with running_app(upstream, FakeClock()) as app, client_of(app.asgi) as client:
+        plain = await client.get("/Filler", headers={"accept-encoding": "identity"})
+        response = await client.get("/Filler", headers={"accept-encoding": encoding})
+        assert (response.headers.get("content-encoding") == encoding) is is_used
+        assert (response.headers["etag"] != plain.headers["etag"]) is is_used
+        assert response.headers["vary"] == "accept-encoding"
+        short = await client.get("/Cats", headers={"accept-encoding": encoding})
+        assert "content-encoding" not in short.headers
 
 
 async def test_the_etag_depends_on_the_catalogue_and_not_on_the_replica_or_the_time(upstream):

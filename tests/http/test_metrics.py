@@ -43,7 +43,7 @@ async def test_connections_timers_and_load_shedding_have_series_before_anything_
     metrics = await scraped(client)
     timers = {state.name.lower() for state in ConnectionState} - {"answer"} | {"send", "age"}
     expected = {("apidex_connections_timed_out_total", timer) for timer in timers}
-    expected |= {("apidex_shed_total", reason) for reason in ("overload", "connections", "unsent")}
+    expected |= {("apidex_shed_total", reason) for reason in ("overload", "connections", "unsent", "replaced")}
     expected |= {("apidex_connections",), ("apidex_requests_in_flight",), ("apidex_event_loop_lag_seconds",)}
     found = {key: value for key, value in metrics.items() if key[0] in {name for name, *_ in expected}}
     assert found == dict.fromkeys(expected, 0)
