@@ -250,7 +250,7 @@ async def test_replicas_of_which_one_has_refreshed_give_every_entry_once_or_say_
     ):
         sends(upstream, *reversed(ENTRIES), entry("Newcomer"))
         await refreshed(one)
-        clock.passes(60)  # past the moment of activation, but the other has not looked at Redis yet
+        clock.passes(1000)  # past the moment of activation, but the other has not looked at Redis yet
         clients = [client_one, client_two][:: 1 if goes_first == 0 else -1]
         first = await clients[0].get("/v1/search?limit=4")
         second = await clients[1].get(first.links["next"]["url"])
