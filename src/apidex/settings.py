@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from apidex.catalogue.formats import FORMATS
 from apidex.errors import SettingsError
+from apidex.urls import split
 
 PREFIX = "APIDEX_"
 
@@ -180,7 +181,7 @@ _SENTINEL_URL = re.compile(
 
 
 def _is_redis_url(text: str) -> object:
-    parts = urlsplit(text)
+    parts = split(text)
     if parts.scheme.endswith("+sentinel"):
         return bool(_SENTINEL_URL.fullmatch(text))
     _ = parts.port  # raises ValueError for an invalid one

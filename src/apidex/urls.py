@@ -1,9 +1,18 @@
 """URLs that are fit to be shown. Pure."""
 
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+
+def split(url: str) -> SplitResult:
+    """*url* in its parts, also one of sentinels: it has several hosts, whose brackets urlsplit refuses from Python 3.13 on."""
+    scheme, _, rest = url.partition("://")
+    if not scheme.endswith("+sentinel"):
+        return urlsplit(url)
+    netloc, slash, path = rest.partition("/")
+    return SplitResult(scheme, netloc, slash + path, "", "")
 
 
 def without_password(url: str) -> str:
     """*url* without its user and password, and without a query, which may hold a key: fit to be shown."""
-    parts = urlsplit(url)
+    parts = split(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="…" if parts.query else ""))

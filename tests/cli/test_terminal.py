@@ -216,11 +216,10 @@ def test_open_starts_a_browser_with_the_link_of_the_one_api_that_is_meant(upstre
     log = tmp_path / "opened"
     browser = tmp_path / "browser"
     browser.write_text(f'#!/bin/sh\necho "$1" > {log}\n')
-    browser.chmod(0o755)
 
     def opened(*words: str) -> tuple[int, str, str]:
         command = [sys.executable, "-m", "apidex", "open", *words]
-        done = subprocess.run(command, env=os.environ | {"BROWSER": f"{browser} %s"}, capture_output=True, text=True)
+        done = subprocess.run(command, env=os.environ | {"BROWSER": f"sh {browser} %s"}, capture_output=True, text=True)
         return done.returncode, done.stdout, done.stderr
 
     assert opened("cats") == (0, f"{LONG}\n", "")

@@ -352,8 +352,8 @@ async def recovers(cell: Cell, row: str, upstream: str) -> str:
 @pytest.mark.parametrize("row", TROUBLES)
 async def test_in_every_cell_the_truth_is_told_the_upstream_is_spared_and_the_fleet_recovers(row, tmp_path):
     trouble = TROUBLES[row]
-    cluster = await asyncio.start_server(of_a_cluster, "127.0.0.1", 0)
     with RedisServer(tmp_path, "--requirepass", "right") as server:
+        cluster = await asyncio.start_server(of_a_cluster, "127.0.0.1", 0)
         troubled = TroubledRedis(server, timeout=1 if row == "hangs" else 10)
         troubled.cluster_port = cluster.sockets[0].getsockname()[1]
         async with cluster, fleets(troubled, row) as cells:

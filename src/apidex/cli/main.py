@@ -260,12 +260,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     if not given or given[0] == "help":
         given = [*given[1:2], "--help"]
-    options = _parse(parser, given)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names have characters that not every terminal has
     try:
-        status = _run(options)
-        sys.stdout.flush()  # while a pipe that is closed, or a full disk, can be told
+        return _parse_and_run(parser, given)
     except BrokenPipeError:  # the reader of our output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -278,7 +276,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    return status
+
+
+def _parse_and_run(parser: ArgumentParser, given: Sequence[str]) -> int:
+    try:
+        return _run(_parse(parser, given))
+    finally:  # after --help, too, which raises SystemExit
+        sys.stdout.flush()  # while a pipe that is closed, or a full disk, can be told
 
 
 def _open_missing_streams() -> None:

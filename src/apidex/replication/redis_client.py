@@ -15,7 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from apidex.errors import SettingsError
-from apidex.urls import without_password
+from apidex.urls import split, without_password
 
 _SENTINEL_PORT = 26379
 
@@ -77,7 +77,7 @@ def _connect_by_sentinel(address: RedisAddress, options: dict[str, Any], stack: 
     """A client of whichever server is the master, as the sentinels say at each new connection."""
     from redis.asyncio.sentinel import Sentinel  # few replicas need it
 
-    parts = urlsplit(address.url)
+    parts = split(address.url)
     login, _, hosts = parts.netloc.rpartition("@")
     user, _, password = (unquote(word) for word in login.partition(":"))
     name, _, database = parts.path.strip("/").partition("/")

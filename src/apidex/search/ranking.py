@@ -21,10 +21,7 @@ from apidex.search.text import fold, fold_batch, highlighted, query_terms, to_ra
 
 
 class Rank(StrEnum):
-    """How well an entry fits, best first.
-
-    All but `about` are of names. `words`: each word of the query begins a word of the name. `about`: see `descriptions`.
-    """
+    """How well an entry fits, best first: all but `about` by its name. `words`: each word of the query begins one of the name."""
 
     EXACT = "exact"
     PREFIX = "prefix"
