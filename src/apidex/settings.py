@@ -238,7 +238,7 @@ class Settings:
     )
 
     drain: timedelta = _seconds(
-        10, 0, 3600, "How long a replica goes on accepting after SIGTERM; 0, or longer than connections are kept alive."
+        10, 0, 3600, "How long a replica accepts connections after SIGTERM; 0, or longer than connections are kept alive."
     )
     keep_alive: timedelta = _seconds(5, 1, 3600, "How long a connection may be silent between two requests.")
     max_connection_age: timedelta = _seconds(
@@ -246,10 +246,10 @@ class Settings:
     )
     request_timeout: timedelta = _seconds(10, 0.1, 3600, "How long a request may take to arrive, head and body.")
     queue_delay_target: timedelta = _seconds(
-        0.05, 0, 60, "Queueing delay that, exceeded for ten times as long, gets other requests a 503; 0 for no limit."
+        0.05, 0, 60, "Queueing delay; if it is exceeded for ten times as long, other requests get a 503. 0 for no limit."
     )
     send_timeout: timedelta = _seconds(
-        20, 1, 3600, "How long a client may take nothing of a response, or less than 1 KiB a second on average."
+        20, 1, 3600, "How long a client may read nothing of a response, or less than 1 KiB a second on average."
     )
     max_in_flight: int = _integer(1000, 1, 10**6, "Requests being answered above which others get a 503.")
     max_connections: int = _integer(8192, 16, 10**6, "Connections above which one is closed for each new one.")
@@ -276,31 +276,31 @@ class Settings:
         commands=_ALL_COMMANDS,
     )
     upstream_redirect_hosts: str = _text(
-        "", *_HOSTS, "Hosts that the upstream may redirect to, beside its own.", commands=_FETCHING
+        "", *_HOSTS, "Hosts that the upstream may redirect to, besides its own.", commands=_FETCHING
     )
     min_entries_ratio: float = _ratio(
         0.5, "A catalogue with fewer entries than this ratio of the previous one's is refused.", commands=_REPLICA
     )
     max_entries_ratio: float = _growth(
         1.5,
-        "A catalogue with more entries than this ratio of the previous one's, and 20 more at least, is refused.",
+        "A catalogue with more entries than this ratio of the previous one's, and at least 20 more, is refused.",
         commands=_REPLICA,
     )
     max_rejected_ratio: float = _ratio(
         0.1,
-        "A catalogue is refused where more than this ratio of its rows, and than 20, are rejected that were not before.",
+        "A catalogue is refused if more than this ratio of its rows, and more than 20, are newly rejected.",
         commands=_REPLICA,
     )
     max_value_ratio: float = _ratio(
         0.9,
-        "A catalogue is refused where a field turns to one value for more than this ratio of its entries; 1 for no limit.",
+        "A catalogue is refused if a field changes to one value in more than this ratio of its entries; 1 for no limit.",
         commands=_REPLICA,
     )
     state_dir: Path | None = _field(
         _user_cache,
         _directory,
         *_STATE_DIR,
-        "Directory for the last good copy of the catalogue, which is served after a restart until something newer is there.",
+        "Directory for the last good copy of the catalogue, served after a restart until Redis or the upstream answers.",
         commands=_SEARCHING,
         is_option=True,
     )
@@ -318,7 +318,7 @@ class Settings:
     )
     redis_ca: str = _text("", *_FILE, "Certificates (PEM) that a `rediss:` server is trusted by.")
     redis_certificate: str = _text("", *_FILE, "Certificate (PEM) that a replica shows to a `rediss:` server.")
-    redis_key: str = _text("", *_FILE, "The key (PEM) of that certificate, where its file does not hold it.")
+    redis_key: str = _text("", *_FILE, "The key (PEM) of that certificate, if its file does not contain it.")
     redis_prefix: str = _text(
         "apidex", *_PREFIX, "What all keys in Redis begin with; replicas that share it are one fleet."
     )
