@@ -238,7 +238,10 @@ class Settings:
     )
 
     drain: timedelta = _seconds(
-        10, 0, 3600, "How long a replica accepts connections after SIGTERM; 0, or longer than connections are kept alive."
+        10,
+        0,
+        3600,
+        "How long a replica accepts connections after SIGTERM; 0, or longer than connections are kept alive.",
     )
     keep_alive: timedelta = _seconds(5, 1, 3600, "How long a connection may be silent between two requests.")
     max_connection_age: timedelta = _seconds(
@@ -246,7 +249,10 @@ class Settings:
     )
     request_timeout: timedelta = _seconds(10, 0.1, 3600, "How long a request may take to arrive, head and body.")
     queue_delay_target: timedelta = _seconds(
-        0.05, 0, 60, "Queueing delay; if it is exceeded for ten times as long, other requests get a 503. 0 for no limit."
+        0.05,
+        0,
+        60,
+        "Queueing delay; if it is exceeded for ten times as long, other requests get a 503. 0 for no limit.",
     )
     send_timeout: timedelta = _seconds(
         20, 1, 3600, "How long a client may read nothing of a response, or less than 1 KiB a second on average."
