@@ -1,6 +1,6 @@
 """Every error that Apidex raises on purpose, and the words that failures are counted by.
 
-I/O modules raise; the refresher alone decides what a failure means for the replica. `docs/events.md` describes every reason; a
+I/O modules raise; only the refresh task decides what a failure means for the replica. `docs/events.md` describes every reason; a
 test compares the two.
 """
 

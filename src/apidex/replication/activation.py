@@ -1,7 +1,8 @@
-"""Which catalogue a replica answers from: the current one, those that wait for their moment, and the few before. Does no I/O.
+"""Which catalogue a replica answers from: the current one, those that wait for their moment, and the previous ones. Does no I/O.
 
-A catalogue is published with the moment at which all replicas begin to answer from it, so that a client which is given another
-replica with each request never sees it go back. It is loaded and indexed before, so that only an assignment is left to do then.
+A catalogue is published with the moment at which all replicas begin to answer from it, so that a client whose requests go to
+different replicas never sees an older catalogue after a newer one. It is loaded and indexed before that moment, so that
+activation is one assignment.
 """
 
 import asyncio
@@ -17,10 +18,10 @@ _MEASURED_WITHIN = 1.0
 
 
 class Activation:
-    """Holds the snapshot that is *current*, the *latest* one, which may still wait, and the *history*.
+    """Holds the *current* snapshot, the *latest* one, which may still wait for its moment, and the *history*.
 
-    *on_activation* is called with each snapshot of another version that becomes current. A provisional one is replaced at once.
-    Whoever reads *current* at *next_at* or later calls `activate_due` first: a busy loop may be late to call its timer.
+    *on_activation* is called with each snapshot of another version that becomes current. A provisional one is replaced at once. A
+    caller that reads *current* at *next_at* or later calls `activate_due` first: a busy event loop may call the timer late.
     """
 
     def __init__(self, starter: Snapshot, clock: Clock, on_activation: Callable[[Snapshot], object]) -> None:
@@ -32,19 +33,20 @@ class Activation:
         self._timer: asyncio.TimerHandle | None = None
 
     def find_version(self, version: str) -> Snapshot | None:
-        """Return the snapshot with the content that *version* names: current, waiting, or one of the few before."""
+        """Return the snapshot with the content that *version* names: current, waiting, or one of the previous ones."""
         waiting = (snapshot for _, snapshot in self._waiting.values())
         held = (each for each in (self.current, *waiting) if each.has_content_of(version))
         return next(held, None) or self.history.find(version)
 
     def is_waiting(self) -> bool:
-        """Return whether another snapshot than the current one waits for its moment."""
+        """Return whether a snapshot waits for its moment."""
         return bool(self._waiting)
 
     def accept(self, snapshot: Snapshot, activate_at: float = 0.0) -> None:
         """Take *snapshot* as the latest; it becomes current at *activate_at* on the steady clock, or now if that has passed.
 
-        One that is current or waits already takes the labels of *snapshot*. Its moment may be measured anew, but not be put off.
+        If this version is current or waits already, it takes the labels of *snapshot*; its moment can be measured again, but not
+        postponed.
         """
         self.latest = snapshot
         if snapshot.version == self.current.version:
@@ -55,19 +57,19 @@ class Activation:
         self.activate_due()
 
     def restamp(self, stamp: int) -> None:
-        """Answer from the latest under another *stamp*, which may be an older one."""
+        """Answer from the latest snapshot under another *stamp*, which may be older."""
         self.current = self.latest = replace(self.latest, stamp=stamp, shared=False)
         self._waiting.clear()
         self._wait(0.0)
 
     def unshare(self) -> None:
-        """Note that Redis may not hold any of them."""
+        """Record that Redis may hold none of the snapshots."""
         self.current, self.latest = replace(self.current, shared=False), replace(self.latest, shared=False)
         waiting = self._waiting.items()
         self._waiting = {version: (at, replace(each, shared=False)) for version, (at, each) in waiting}
 
     def activate_due(self) -> None:
-        """Make the newest snapshot current whose moment has come, and wait for the next moment."""
+        """Make the newest snapshot whose moment has come current, and start the timer for the next moment."""
         now = self._clock.steady()
         due = [each for at, each in self._waiting.values() if at <= now or self.current.is_provisional]
         newest = max(due, key=lambda each: each.stamp, default=self.current)

@@ -1,4 +1,4 @@
-"""The time that the rest is handed: a steady one to measure ages with, and the calendar's to show and to stamp."""
+"""The two clocks that are passed to other code: a steady one to measure ages, and the wall clock for display and stamps."""
 
 import time
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""From the upstream to a checked Snapshot, or to the reason why there is none. Knows nothing of Redis and of the fleet."""
+"""From the upstream to a checked Snapshot, or to the reason for a failure. Knows nothing of Redis and the fleet."""
 
 import asyncio
 import contextlib
@@ -15,15 +15,15 @@ from apidex.replication.upstream import NotModified, Upstream
 from apidex.replication.validators import NO_VALIDATORS, Validators
 
 _PROVEN_FOR = 86_400.0
-"""Seconds for which an answer of the upstream proves what its validators stand for."""
+"""Seconds for which validators from the upstream are used."""
 
 T = TypeVar("T")
 
 Check = Callable[[IndexedCatalogue], Awaitable[bool]]
-"""`Guard.check`, with what to compare an answer with."""
+"""`Guard.check`, bound to the catalogue to compare with."""
 
 Fetch = Callable[[], Awaitable[Snapshot | FetchFailure]]
-"""`Fetcher.fetch`, for those that do not choose its arguments."""
+"""`Fetcher.fetch`, with its arguments bound."""
 
 
 class Offload(Protocol):
@@ -46,8 +46,8 @@ class _Proof:
 class Fetcher:
     """Asks *upstream*, and checks its answer.
 
-    Only validators that this replica got from the upstream with the very catalogue are sent, for a day and until a fetch fails:
-    with those that others put into Redis, a forged catalogue could be confirmed for ever.
+    Only validators that this replica received from the upstream for exactly this catalogue are sent, for a day, and until a fetch
+    fails: with validators from Redis, the upstream could confirm a forged catalogue for ever.
 
     *build* makes a catalogue of the answer's bytes, or raises CatalogueError.
     """
@@ -70,8 +70,8 @@ class Fetcher:
     ) -> Snapshot | FetchFailure:
         """Return what the upstream has: *current* with its validation, or another snapshot under *stamp*.
 
-        The polls continue meanwhile, since an upstream that hangs must not keep a replica from what the others have. *poll* is
-        called after each *pause*. *check* raises CatalogueError for an answer that is held back.
+        Polls continue during the fetch, so that a slow upstream does not delay the adoption of other catalogues. *poll* is called
+        after each *pause*. *check* raises CatalogueError for an answer that is held back.
         """
         fetching = asyncio.create_task(self._fetch(current, stamp, check))
         try:
@@ -84,7 +84,7 @@ class Fetcher:
                 await fetching
 
     async def _fetch(self, current: Snapshot, stamp: int, check: Check) -> Snapshot | FetchFailure:
-        proof, self._proof = self._proof, None  # after a failure, which the condition may have caused, there is none
+        proof, self._proof = self._proof, None  # the condition may have caused a failure, so the next request has none
         try:
             outcome, found = await self._fetch_checked(current, stamp, check, self._validators(current, proof))
         except UpstreamError as error:
@@ -101,11 +101,11 @@ class Fetcher:
         return found
 
     def trust(self, copy: Snapshot) -> None:
-        """Take the validators of a *copy* that this replica has kept by itself for proven."""
+        """Accept the validators of a *copy* that this replica has written itself."""
         self._proof = _Proof(copy.catalogue.digest, copy.validators, self.clock.steady())
 
     def _validators(self, current: Snapshot, proof: _Proof | None) -> Validators:
-        """Return those that are proven to stand for *current*."""
+        """Return the validators that this replica received for *current*."""
         if proof is None or proof.digest != current.catalogue.digest or current.source != self.upstream.source:
             return NO_VALIDATORS
         return proof.validators if self.clock.steady() - proof.at < _PROVEN_FOR else NO_VALIDATORS

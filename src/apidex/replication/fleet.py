@@ -1,4 +1,4 @@
-"""A refresh with Redis: one replica asks the upstream for all."""
+"""A refresh with Redis: one replica asks the upstream for the fleet."""
 
 import uuid
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from apidex.replication.status import FetchFailure
 
 @dataclass
 class FleetRefresh:
-    """Asks the upstream where the lease is this replica's, and publishes what it has; *random* makes the lease's tokens."""
+    """Asks the upstream while this replica holds the lease, and publishes the answer; *random* makes the tokens of the lease."""
 
     reconciler: Reconciler
     schedule: Schedule
@@ -22,7 +22,7 @@ class FleetRefresh:
     random: Random
 
     async def refresh(self, state: StoredState) -> None:
-        """Let one replica of the fleet, which stores *state*, ask the upstream, if it is time. Raises StoreError."""
+        """Ask the upstream if a refresh is due and no other replica holds the lease. Redis holds *state*. Raises StoreError."""
         if not self._is_due(state):
             return
         token = uuid.UUID(int=self.random.getrandbits(128), version=4).hex
@@ -34,12 +34,13 @@ class FleetRefresh:
                     await self._fetch(state)
 
     def _is_due(self, state: StoredState) -> bool:
-        """Whether it is time. One catalogue is activated before the next is fetched, so that they do not pile up."""
+        """Whether a refresh is due. A catalogue is activated before the next one is fetched, so that waiting ones do not
+        accumulate."""
         activation = self.reconciler.activation
         return not activation.is_waiting() and self.schedule.is_due(activation.latest, state)
 
     async def _fetch(self, state: StoredState) -> None:
-        """Ask the upstream, and publish what it has. Raises StoreError when Redis cannot be told that it failed."""
+        """Ask the upstream, and publish the answer. Raises StoreError when a failure cannot be recorded in Redis."""
         found, stats = await self.fetch(), self.reconciler.shared.stats
         if isinstance(found, FetchFailure):
             failures = max(state.failures, stats.failed_in_a_row) + 1

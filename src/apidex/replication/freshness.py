@@ -1,4 +1,4 @@
-"""How old is too old, which headers tell it, and when to ask again. Pure: ages come in, decisions go out.
+"""When a catalogue is stale, the headers for it, and when to fetch again. Pure: ages come in, decisions go out.
 
 The words are those of RFC 9111 (fresh, stale, age, max-age) and RFC 5861 (stale-while-revalidate, stale-if-error).
 """
@@ -8,10 +8,10 @@ from datetime import timedelta
 from enum import StrEnum
 
 _MARGIN = timedelta(seconds=1)
-"""For what is not measured: Redis's answers, a payload on its way, a busy machine."""
+"""Time for what is not measured: answers of Redis, the transfer of a payload, a busy machine."""
 
 LONGEST_LEAD = timedelta(minutes=10)
-"""At most between a publication and its activation. A moment further ahead is not one that a replica wrote."""
+"""The longest time from a publication to its activation. No replica writes a later moment."""
 
 
 class State(StrEnum):
@@ -26,8 +26,8 @@ class State(StrEnum):
 class FreshnessPolicy:
     """How old a catalogue may get before it is refreshed, and how long stale answers may be used.
 
-    *refresh* is the age at which a replica asks the upstream, *poll* how often it reads Redis. Both take time, and so does the
-    wait for activation, which is allowed for: at an interval of an hour, a catalogue of 3,604 seconds is still fresh.
+    *refresh* is the age at which a replica asks the upstream, *poll* how often it reads Redis. The maximum age includes this time
+    and the wait for activation: at an interval of an hour, a catalogue of 3,604 seconds is still fresh.
     """
 
     refresh: timedelta
@@ -41,9 +41,8 @@ class FreshnessPolicy:
         return self.refresh * 1.1 + self.poll * 2 + self.lead(0)
 
     def lead(self, build_seconds: float) -> timedelta:
-        """Return how long before all replicas activate it a catalogue is published.
-
-        By then every replica has polled, and prepared it in twice the time that its publisher took.
+        """Return the time from the publication of a catalogue to its activation: enough for a poll, and for a build that takes
+        twice as long as the publisher's.
         """
         return min(self.poll + timedelta(seconds=2 * build_seconds) + _MARGIN, LONGEST_LEAD)
 
@@ -94,8 +93,8 @@ def standalone_delay(
 ) -> timedelta:
     """Return how long a replica that cannot reach Redis waits between requests to the upstream, after *failures* in a row.
 
-    At least *refresh*, and up to a tenth more by *jitter* in [0, 1), so that the replicas do not all ask at once; sooner, as in
-    `backoff_delay`, while its catalogue is *provisional*.
+    It is *refresh*, plus up to a tenth by *jitter* in [0, 1), so that not all replicas ask at the same time; shorter, as in
+    `backoff_delay`, while the catalogue is *provisional*.
     """
     backoff, interval = backoff_delay(max(failures, 1), refresh, jitter, retry_after), refresh * (1 + jitter / 10)
     if provisional:

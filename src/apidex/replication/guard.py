@@ -1,7 +1,7 @@
-"""Which answers of the upstream are held back, since they differ much from the catalogue before. Pure.
+"""Which answers of the upstream are held back because they differ much from the previous catalogue. Pure.
 
-What is held back is refused: the catalogue before stays, and is marked as stale in time. Nothing is lost that cannot be fetched
-again, while a wrong fact that was adopted is in answers and caches everywhere.
+An answer that is held back is refused: the previous catalogue stays, and becomes stale after its maximum age. A refused answer
+can be fetched again, while a wrong fact that was adopted is in answers and caches everywhere.
 """
 
 from collections import Counter
@@ -15,17 +15,16 @@ from apidex.replication.snapshot import Snapshot
 from apidex.search.filters import FILTERS, FacetIndex
 
 _FEW = 20
-"""Changes of so many entries or rows may have any share: small lists change much."""
+"""A change of at most so many entries or rows is never held back: in small lists, few changes are a large ratio."""
 
 _ACCEPT = "to let it in: apidex catalogue accept"
 
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """The shares beyond which an answer is held back, beside the catalogue before.
-
-    It must keep *min_entries_ratio* of the entries, and have at most *max_entries_ratio*. At most *max_rejected_ratio* more of
-    its rows may be rejected. No value of a field may rise to more than *max_value_ratio* of the entries, by a tenth at least.
+    """The ratios, compared with the previous catalogue, beyond which an answer is held back. It must have at least
+    *min_entries_ratio* and at most *max_entries_ratio* of the previous number of entries. The ratio of rejected rows may rise by
+    at most *max_rejected_ratio*. No value of a field may rise, by a tenth or more, to more than *max_value_ratio* of the entries.
     """
 
     min_entries_ratio: float
@@ -34,7 +33,7 @@ class Guard:
     max_value_ratio: float = 0.9
 
     def check(self, built: IndexedCatalogue, before: Snapshot | None, override: str) -> bool:
-        """Raise CatalogueError for what is held back; return whether its size is known to be right.
+        """Raise CatalogueError for an answer that is held back; return whether its size was checked.
 
         *before* is None for the first answer. *override* is an operator's, as in `StoredState`.
         """
@@ -77,12 +76,12 @@ class Guard:
 
 
 def has_grown(entries: int, before: int, max_entries_ratio: float) -> bool:
-    """Whether there are more *entries* than may be, after so many *before*."""
+    """Whether *entries* is too large, compared with the number *before*."""
     return entries > before * max_entries_ratio and entries - before > _FEW
 
 
 def _counts(facets: FacetIndex) -> "Counter[tuple[str, str]]":
-    """How many entries have which value of which filter."""
+    """The number of entries with each value of each filter."""
     counts = Counter[tuple[str, str]]()
     for number, count in facets.key_counts.items():
         for each in zip(FILTERS, facets.keys[number], strict=True):

@@ -1,7 +1,7 @@
-"""The last good copy: the catalogue on disk, across restarts. Written atomically, and checked like anything foreign.
+"""The last good copy: the catalogue on disk, which survives restarts. Written atomically, and checked when it is read.
 
-It counts as older than what Redis and the upstream say, whatever its times are. A replica answers from it until one of the two
-answers, and never publishes it.
+It always counts as older than the catalogues of Redis and the upstream. A replica answers from it until one of the two answers,
+and never publishes it.
 """
 
 import asyncio
@@ -28,16 +28,16 @@ from apidex.replication.status import RefreshStats, broken
 from apidex.replication.validators import NO_VALIDATORS, Validators
 
 _WIRE = 1
-"""The version of the file's form. Files of another version are left alone until they are replaced."""
+"""The version of the file's format. Files of another version are not read; a new copy replaces them."""
 
 _CHECKSUM = 64
-"""Characters of the SHA-256 at the start of the file, of all that follows."""
+"""Characters at the start of the file: the SHA-256 of the rest."""
 
 _HEADROOM = 2**20
-"""Bytes that a file may be larger than the catalogue in it."""
+"""Bytes that a file may have in addition to the largest catalogue."""
 
 _ABANDONED = 3600.0
-"""Seconds after which a temporary file is one that a killed process has left."""
+"""Age in seconds from which on a temporary file was left by a killed process."""
 
 _READ_TIMEOUT = 10.0
 """Seconds that a start waits for the disk."""
@@ -88,7 +88,7 @@ class LastGoodCopy:
             reason = "damaged" if error.reason == "missing" else error.reason
             raise StateError(reason, f"the last good copy {str(self.path)!r} is not used: {error}") from None
         labels = envelope.labels
-        if envelope.release != __version__:  # it may have read the same answer of the upstream otherwise
+        if envelope.release != __version__:  # the other release may have read the same list differently
             labels = replace(labels, validators=NO_VALIDATORS)
         return labels, built
 
@@ -111,7 +111,7 @@ class LastGoodCopy:
         return content
 
     def write(self, parsed: Parsed, labels: CopyLabels) -> None:
-        """Replace the copy. Raises StateError; then the one before stays."""
+        """Replace the copy. Raises StateError; then the previous copy stays."""
         body = msgspec.msgpack.encode(_Envelope(_WIRE, __version__, labels, codec.to_bytes(parsed)))
         content = hashlib.sha256(body).hexdigest().encode() + body
         try:
@@ -128,7 +128,7 @@ class LastGoodCopy:
             with open(descriptor, "wb") as file:  # noqa: PTH123
                 file.write(content)
                 file.flush()
-                os.fsync(file.fileno())  # or the name could be there before the bytes, after a loss of power
+                os.fsync(file.fileno())  # otherwise a power failure could leave the name without the bytes
             os.replace(temporary, self.path)  # noqa: PTH105
         except BaseException:
             with suppress(OSError):
@@ -170,12 +170,12 @@ class LastGood:
     def __init__(self, copy: LastGoodCopy | None, clock: Clock, offload: Offload, stats: RefreshStats) -> None:
         self._copy, self._clock, self._offload, self._stats = copy, clock, offload, stats
         self._writing: asyncio.Task[None] | None = None
-        self._tried = ("", 0.0)  # digest and validation of the last copy that was to be written
+        self._tried = ("", 0.0)  # digest and validation of the last attempt to write
 
     async def restore(self, source: str, unknown_age: float) -> Snapshot | None:
         """Return the copy as a snapshot of *source*, or None.
 
-        Its age is *unknown_age*, in seconds, where it was validated in the future by this machine's calendar.
+        Its age is *unknown_age*, in seconds, if its validation is in the future by this machine's wall clock.
         """
         if self._copy is None:
             return None
@@ -193,12 +193,12 @@ class LastGood:
     def _snapshot(self, labels: CopyLabels, built: IndexedCatalogue, source: str, unknown_age: float) -> Snapshot:
         now = self._clock.wall()
         age = now - labels.validated_at if 0 <= labels.validated_at <= now else unknown_age
-        stamp = min(labels.stamp, int(now * 1000))  # stamps of the future would be handed on
+        stamp = min(labels.stamp, int(now * 1000))  # a stamp in the future would spread to other catalogues
         more = {"validators": labels.validators, "size_checked": labels.size_checked}
         return Snapshot.of(built, stamp, source, self._clock.steady() - age, **more)
 
     def save(self, snapshot: Snapshot) -> None:
-        """Begin to write a copy of *snapshot*, unless there is one, or the one before is still being written."""
+        """Begin to write a copy of *snapshot*, unless it is already written, or another write has not ended."""
         tried, digest = self._tried, snapshot.catalogue.digest
         is_new = digest != tried[0] or snapshot.validated_at >= tried[1] + _INTERVAL
         if self._copy is None or snapshot.is_provisional or not is_new or (self._writing and not self._writing.done()):

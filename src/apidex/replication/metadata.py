@@ -1,4 +1,4 @@
-"""What Redis holds beside the payload: the metadata hash, as values and as the fields of the hash. Pure.
+"""The metadata hash, which Redis holds besides the payload: as values, and as the fields of the hash. Pure.
 
 Releases that differ share one Redis during a rolling update, so the names of the fields stay as they are: `checked_at` is
 validated_at and `vetted` is size_checked. Times in the hash are in milliseconds of Redis's clock, in values in seconds.
@@ -16,15 +16,16 @@ from apidex.replication.validators import Validators
 _DAY = 86_400.0
 
 _WINDOW = _DAY
-"""Seconds by which a stamp or a validation may be ahead of Redis's clock, since that may have been set back."""
+"""Seconds by which a stamp or a validation may be ahead of Redis's clock, because that clock may have been set back."""
 
 _LONGEST_BACK_OFF = _DAY
 
 ACCEPT, REJECT = "accept", "reject:"
-"""What an operator may demand of all replicas: accept what a guard would refuse; reject the catalogue whose digest follows."""
+"""An operator's overrides for all replicas: accept an answer that the guard would refuse; reject the catalogue whose digest
+follows."""
 
 OVERRIDE_FOR = timedelta(days=1)
-"""How long that holds; `accept` also ends with the next catalogue that is published."""
+"""How long an override is valid; `accept` also ends with the next publication."""
 
 FIELDS = {
     **dict.fromkeys(("stamp", "entries", "checked_at", "activate_at", "failed_at", "retry_at"), 16),
@@ -73,9 +74,9 @@ class StoredState:
 
     *now* is Redis's clock, in seconds. *failures* is the number of consecutive failed fetches of the whole fleet, which does not
     ask the upstream before *retry_at*, a day ahead at most. All replicas answer from the stored catalogue from *activate_at* on,
-    0 for at once. *override* is what an operator demands, `ACCEPT` or `REJECT` and a digest. *malformed*: no replica has written
-    the hash. *unreadable*: why the payload, once it was loaded, could not be read. *unwritable*: why Redis cannot be written to,
-    if it cannot.
+    0 for at once. *override* is the operator's, `ACCEPT`, or `REJECT` and a digest. *malformed*: no replica has written the hash.
+    *unreadable*: why the payload, once it was loaded, could not be read. *unwritable*: why Redis cannot be written to, if it
+    cannot.
     """
 
     now: float
@@ -112,7 +113,8 @@ def decode_state(now: float, fields: Mapping[str, bytes]) -> StoredState:
 
 
 def _decode_back_off(now: float, text: Mapping[str, str]) -> tuple[int, float]:
-    """Return the failures and the moment of the next try; 0 for a back-off that is longer than any, or begins later than now."""
+    """Return the number of failures and the moment of the next attempt; 0 for a back-off that is too long, or begins in the
+    future."""
     failures, failed_at, retry_at = (
         _number(text.get("failures", "0")),
         _moment(text, "failed_at"),
@@ -140,7 +142,7 @@ def _decode_catalogue(now: float, text: Mapping[str, str]) -> StoredCatalogue | 
 
 
 def decode_override(text: bytes, milliseconds_left: int) -> str:
-    """Return an operator's demand; empty for a text that is none, and for one that does not end within a day."""
+    """Return the operator's override; empty for an invalid text, and for one that does not expire within a day."""
     is_possible = 0 < milliseconds_left <= milliseconds(OVERRIDE_FOR.total_seconds())
     demand = text.decode("ascii", "replace")
     return demand if is_possible and _OVERRIDE.fullmatch(demand) else ""

@@ -1,6 +1,6 @@
-"""What an upstream sends, counted as it arrives, before a library reads it.
+"""Counts the bytes of the upstream as they arrive, before a library reads them.
 
-Libraries drop what has no meaning, such as interim responses (RFC 9110, section 15.2), and would do so without end.
+Libraries drop data without meaning, such as interim responses (RFC 9110, section 15.2), and do not limit it.
 """
 
 import asyncio
@@ -11,16 +11,17 @@ from typing import Any
 from apidex.errors import UpstreamError
 
 HEAD_BYTES, HEAD_LINES = 2**15, 500
-"""The most that one answer may have before its body, interim responses among it. The lines are what takes time."""
+"""The most that an answer may have before its body, including interim responses. The number of lines decides the CPU time."""
 
 _HEAD_PIECE, _CHUNKED_PIECE = 2**10, 2**12
-"""Bytes of a head, or of a chunked body, that are read at a time. A library takes them in one go, while everything else waits."""
+"""Bytes of a head, or of a chunked body, that are read at a time. A library processes them in one step, while all other tasks
+wait."""
 
 _TRAILER_BYTES = 2**12
-"""The most between two parts of a body, or behind the last."""
+"""The most bytes between two parts of a body, or after the last one."""
 
 _FRAMING = 8
-"""Chunks and the like may add one byte for as many of the body."""
+"""Framing, such as that of chunks, may add one byte for so many bytes of the body."""
 
 Read = Callable[..., Awaitable[bytes]]
 
@@ -28,7 +29,7 @@ Read = Callable[..., Awaitable[bytes]]
 class Meter:
     """Counts the bytes that one fetch receives, over all its connections, and lets other tasks run between them.
 
-    *limit* is the largest body. Reading more than it can take raises UpstreamError of kind `too_large`.
+    *limit* is the largest body. Reading more than such a body needs raises UpstreamError with the reason `too_large`.
     """
 
     def __init__(self, limit: int) -> None:
@@ -36,16 +37,16 @@ class Meter:
         self.reset()
 
     def reset(self) -> None:
-        """Begin with another fetch."""
+        """Begin to count another fetch."""
         self._received, self._is_head, self._piece = 0, True, _HEAD_PIECE
         self._head_bytes = self._head_lines = self._without_body = 0
 
     def progress(self) -> None:
-        """Take note that a part of the body has come."""
+        """Record that a part of the body has arrived."""
         self._without_body = 0
 
     async def trace(self, event: str, info: Mapping[str, Any]) -> None:
-        """Follow a request: what httpcore calls as its extension `trace`. Each new connection is read through the meter."""
+        """The `trace` extension of httpcore for a request. Each new connection is read through the meter."""
         stream: Any = info.get("return_value")
         if hasattr(stream, "read"):
             stream.read = self._metered(stream.read)
@@ -57,7 +58,7 @@ class Meter:
 
     def _metered(self, read: Read) -> Read:
         async def read_metered(max_bytes: int, timeout: float | None = None) -> bytes:
-            self._check()  # here, because the head may have ended within the last bytes
+            self._check()  # checked here, because the head may have ended within the last bytes
             data = await read(min(max_bytes, self._piece), timeout)
             self._received += len(data)
             self._without_body += len(data)

@@ -1,7 +1,7 @@
 """What to do when the local and the stored catalogue differ. Pure: descriptions of both come in, an action goes out.
 
 The rows of the table in `docs/design.md` are the branches of `reconcile`; decision 4 gives the reasons. The catalogue that the
-upstream validated last wins. Stamps only order what was shown to clients, and never fall on a replica.
+upstream validated last wins. Stamps only order the catalogues that clients see, and never decrease on a replica.
 """
 
 from dataclasses import dataclass, replace
@@ -17,11 +17,11 @@ _SLACK = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """What a replica brings along: its *catalogue*, described as Redis would hold it, with its times on Redis's clock.
+    """The state of a replica: its *catalogue*, described as Redis would hold it, with its times on Redis's clock.
 
-    A *provisional* one, from the package or from disk, gives way to any that is stored, and is not published.
+    A *provisional* catalogue, from the package or from disk, is replaced by any stored one, and is not published.
 
-    *newest_stamp* is the newest stamp it has seen, *dropped* the stored version that it dropped last as unreadable.
+    *newest_stamp* is the newest stamp that it has seen, *dropped* the last stored version that it dropped as unreadable.
     """
 
     catalogue: StoredCatalogue
@@ -55,7 +55,7 @@ class Confirm:
 
 @dataclass(frozen=True, slots=True)
 class Adopt:
-    """Load the stored catalogue and answer from it, under *stamp*; where that is not its own, publish it under *stamp* first."""
+    """Load the stored catalogue and answer from it under *stamp*; if it has another stamp, publish it under *stamp* first."""
 
     stamp: int
 
@@ -71,7 +71,7 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Remove the stored *catalogue*, because it is *unreadable*, or else only a part of the local one."""
+    """Remove the stored *catalogue*, because it is *unreadable*, has a wrong size, or was rejected by an operator."""
 
     catalogue: StoredCatalogue
     unreadable: CodecReason | None = None
@@ -94,10 +94,10 @@ def reconcile(local: Local, state: StoredState) -> Action:
         return Keep() if local.provisional else Publish(ours.stamp, ours.validated_at, expected=None)
     if state.unreadable:
         return Keep() if stored.version == local.dropped else Drop(stored, state.unreadable)
-    if stored.digest == state.rejected:  # published by a replica that does not know of the operator's demand
+    if stored.digest == state.rejected:  # published by a replica that does not know the operator's override
         return Keep() if local.provisional or ours.digest == stored.digest else Drop(stored)
     if stored.digest == ours.digest:
-        if local.provisional:  # what a copy says of its validation counts less than what Redis says
+        if local.provisional:  # Redis's validation is more reliable than that of a copy
             ours = replace(ours, validated_at=stored.validated_at)
         return _same_content(ours, stored, state.now)
     adopt = Adopt(newer_stamp(stored.stamp, ours.stamp, local.newest_stamp))
@@ -123,9 +123,9 @@ def _same_content(ours: StoredCatalogue, stored: StoredCatalogue, now: float) ->
 
 
 def has_wrong_size(one: StoredCatalogue, other: StoredCatalogue, guard: Guard) -> bool:
-    """Whether *one* was fetched by a replica that had no size to compare it with, and may be a part of *other*.
+    """Whether the size of *one* was never checked, and *one* may be only a part of *other*.
 
-    Or too large, where the size of *other* was checked: else *other* may be the part.
+    It is also wrong if it is too large and the size of *other* was checked; otherwise *other* may be the part.
     """
     if one.size_checked or one.source != other.source:
         return False

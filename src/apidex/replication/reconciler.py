@@ -1,4 +1,4 @@
-"""Makes the local and the stored catalogue one: does what `reconcile` decides. Every coroutine raises StoreError."""
+"""Performs the actions that `reconcile` decides on the local and the stored catalogue. Every coroutine raises StoreError."""
 
 import contextlib
 from dataclasses import dataclass, replace
@@ -17,16 +17,16 @@ from apidex.replication.snapshot import Snapshot
 
 @dataclass
 class Reconciler:
-    """Keeps the latest snapshot of *activation* the same as what *shared* holds."""
+    """Keeps the latest snapshot of *activation* equal to the catalogue in *shared*."""
 
     shared: SharedCatalogue
     activation: Activation
     guard: Guard
     dropped: str = ""
-    """The stored version that was dropped last as unreadable."""
+    """The last stored version that was dropped as unreadable."""
 
     async def poll(self) -> StoredState:
-        """Read, and make both the same. Raises StoreError unless Redis can be used: read, written to, asked to run scripts."""
+        """Read and reconcile. Raises StoreError unless Redis is usable: it can be read, written to, and runs scripts."""
         state = await self.reconcile()
         if state.unwritable:
             raise state.unwritable
@@ -34,7 +34,7 @@ class Reconciler:
         return state
 
     async def reconcile(self) -> StoredState:
-        """Make both the same, as far as Redis allows; return what Redis holds then."""
+        """Reconcile, as far as Redis allows; return what Redis holds afterwards."""
         state = await self.shared.read()
         self._keep_stamps_possible(state.now)
         while True:
@@ -76,7 +76,7 @@ class Reconciler:
         return reconcile(Local(ours, latest.is_provisional, newest, self.guard, self.dropped), state)
 
     def _keep_stamps_possible(self, now: float) -> None:
-        """Give the latest catalogue another stamp if no reader would accept it: this calendar or Redis's clock was far off."""
+        """Replace a stamp that no reader would accept: this wall clock or Redis's clock was far off."""
         newest, stamp = newest_possible_stamp(now), milliseconds(now)
         if self.shared.newest_stamp > newest:
             self.shared.newest_stamp = stamp
@@ -98,7 +98,7 @@ class Reconciler:
         return state
 
     async def _adopt_before(self, until: float) -> None:
-        """Answer from the catalogue that the others answer from *until* the stored one is activated, if Redis still holds it."""
+        """Answer from the previous catalogue, as the others do, *until* the stored one is activated, if Redis still holds it."""
         with contextlib.suppress(StoreError):
             before = await self.shared.load_before()
             if before is not None and self._is_ahead(until):
@@ -115,27 +115,28 @@ class Reconciler:
         self.shared.stats.stored_dropped(stored, unreadable, before)
 
     def accept(self, snapshot: Snapshot, activate_at: float = 0.0) -> None:
-        """Take *snapshot* as the latest, to be activated at a moment of the steady clock."""
+        """Take *snapshot* as the latest; it is activated at *activate_at* on the steady clock."""
         self.shared.newest_stamp = max(self.shared.newest_stamp, snapshot.stamp)
         self.activation.accept(snapshot, activate_at)
         if not self.shared.schedule.is_overdue(snapshot):
             self.shared.schedule.recovered()
 
     async def _publish(self, snapshot: Snapshot, expected: int | None) -> bool:
-        """Publish *snapshot* in place of the one with the stamp *expected*, and accept it; return whether it was that one."""
+        """Publish *snapshot* and accept it, if the stored stamp is *expected*; return whether it was."""
         activate_at = await self.shared.publish(snapshot, expected, self._lead(snapshot))
         if activate_at is not None:
             self.accept(replace(snapshot, shared=True), activate_at)
         return activate_at is not None
 
     def _lead(self, snapshot: Snapshot) -> timedelta:
-        """Return in how long all answer from *snapshot*, if it is published now: at once, if this one does or is alone."""
+        """Return the time until activation, if *snapshot* is published now: 0 if it is current, or if Redis is embedded."""
         if self.shared.store.is_embedded or snapshot.version == self.activation.current.version:
             return timedelta(0)
         return self.shared.schedule.policy.lead(snapshot.build_seconds)
 
     async def take(self, found: Snapshot) -> None:
-        """Share what was fetched, if Redis can be used; but not in place of a later answer, or one of a likelier size."""
+        """Publish a fetched snapshot, if Redis is usable; but discard it if the latest one was validated later, or its size is
+        wrong."""
         latest = self.activation.latest
         if found.version != latest.version:
             described = self.shared.describe(found), self.shared.describe(latest)
@@ -149,7 +150,7 @@ class Reconciler:
             self.accept(replace(found, shared=False))
 
     async def _share(self, found: Snapshot) -> None:
-        """Publish or confirm what was *found*; if Redis fails, or does not tell, accept it nevertheless."""
+        """Publish or confirm *found*; accept it even if Redis fails or does not answer."""
         stored = self.shared.stored
         expected = stored.stamp if stored else None
         if not (stored and stored.version == found.version):
@@ -159,7 +160,7 @@ class Reconciler:
             done = await (self._confirm(found) if expected == found.stamp else self._publish(found, expected))
         except StoreError as error:
             self.redis_failed(error)
-            # it may have been published
+            # Redis may have published it
             self.accept(replace(found, shared=False), self.shared.clock.steady() + lead)
         else:
             if not done:
@@ -172,6 +173,6 @@ class Reconciler:
         return done
 
     def redis_failed(self, error: StoreError) -> None:
-        """Note that Redis did not do what it was asked."""
+        """Record a failure of Redis."""
         self.shared.stats.redis_failed(error)
         self.activation.unshare()

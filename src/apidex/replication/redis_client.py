@@ -1,4 +1,4 @@
-"""A Redis client for each kind of URL: a server, TLS, a unix socket, the master that Sentinel names, an embedded one.
+"""A Redis client for each kind of URL: a server, TLS, a unix socket, the master that Sentinel names, and an embedded Redis.
 
 Nothing is sent before the first command, so Redis may be down.
 """
@@ -20,15 +20,15 @@ from apidex.urls import split, without_password
 _SENTINEL_PORT = 26379
 
 EMBEDDED = "embedded"
-"""What stands for the URL of an embedded Redis."""
+"""The URL that is shown for an embedded Redis."""
 
 
 @dataclass(frozen=True, slots=True)
 class RedisAddress:
-    """Where Redis is, and how a client gets in. An empty *url* stands for an embedded one.
+    """The address of Redis, and the credentials of a client. An empty *url* stands for an embedded Redis.
 
-    *password* takes precedence over one in the URL; *sentinel_password* is that of the sentinels. For TLS, *ca* is the
-    path of the certificates that the server is trusted by, *certificate* and *key* are the paths of those that this client shows.
+    *password* takes precedence over one in the URL; *sentinel_password* is that of the sentinels. For TLS, *ca* is the path of
+    the trusted certificates, *certificate* and *key* are the paths of the client's own.
     """
 
     url: str = ""
@@ -60,7 +60,7 @@ def open_client(address: RedisAddress, timeout: timedelta, stack: AsyncExitStack
 
 
 def _options(timeout: timedelta) -> dict[str, Any]:
-    """A client that gives up at once: redis-py's own retries and time-outs add up to a minute."""
+    """A client without retries: the retries and time-outs of redis-py add up to a minute."""
     seconds = timeout.total_seconds()
     waiting = {"retry": Retry(NoBackoff(), 0), "socket_timeout": seconds, "socket_connect_timeout": seconds}
     return waiting | {"protocol": 2, "client_name": "apidex"}
@@ -68,13 +68,13 @@ def _options(timeout: timedelta) -> dict[str, Any]:
 
 def _connect(address: RedisAddress, options: dict[str, Any], _stack: AsyncExitStack) -> "Redis":
     client = Redis.from_url(address.url, **options)
-    if address.password:  # from_url would let the one in the URL win
+    if address.password:  # from_url would prefer the password in the URL
         client.connection_pool.connection_kwargs["password"] = address.password
     return client
 
 
 def _connect_by_sentinel(address: RedisAddress, options: dict[str, Any], stack: AsyncExitStack) -> "Redis":
-    """A client of whichever server is the master, as the sentinels say at each new connection."""
+    """A client of the current master, which the sentinels name at each new connection."""
     from redis.asyncio.sentinel import Sentinel  # few replicas need it
 
     parts = split(address.url)
@@ -84,7 +84,7 @@ def _connect_by_sentinel(address: RedisAddress, options: dict[str, Any], stack: 
     servers = [urlsplit(f"//{host}") for host in hosts.split(",")]
     sentinels = [(server.hostname or "", server.port or _SENTINEL_PORT) for server in servers]
     options |= {"ssl": parts.scheme.startswith("rediss")}
-    # all together no longer than one answer may take, so that one that hangs does not stand for all
+    # together the sentinels may take as long as one answer, so that one that hangs leaves time for the others
     shorter = options["socket_timeout"] / (len(sentinels) + 1)
     asking = options | {"socket_timeout": shorter, "socket_connect_timeout": shorter}
     asking["password"] = address.sentinel_password or None

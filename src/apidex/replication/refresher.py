@@ -1,11 +1,11 @@
-"""Keeps one replica's catalogue fresh, and the same as the fleet's: reads, reconciles and refreshes, every few seconds.
+"""Keeps one replica's catalogue fresh, and equal to the fleet's: reads, reconciles and refreshes, every few seconds.
 
-If anything fails, the catalogue stays. Searches read `Activation.current` and wait for nothing here.
+If anything fails, the catalogue stays. Searches read `Activation.current` and do not wait for a turn.
 
 A turn:
-1. Read what Redis holds, and make the local and the stored catalogue the same (`Reconciler`).
-2. If the stored one is old, take the lease, look again, ask the upstream, and publish past the fence.
-3. If Redis fails twice in a row, work alone: ask the upstream, seldom, and adopt.
+1. Read what Redis holds, and reconcile the local and the stored catalogue (`Reconciler`).
+2. If the stored one is old, take the lease, read again, ask the upstream, and publish, guarded by the fence (`FleetRefresh`).
+3. If Redis fails twice in a row, ask the upstream alone, at long intervals (`StandaloneRefresh`).
 """
 
 import asyncio
@@ -37,9 +37,9 @@ from apidex.replication.upstream import Upstream
 
 
 class Refresher:
-    """Keeps *activation* as fresh as the upstream allows, and the same as everywhere in the fleet.
+    """Keeps *activation* as fresh as the upstream allows, and equal to that of the fleet.
 
-    *build* is as in `Fetcher`, *max_bytes* as in `SharedCatalogue`. *last_good* is the copy on disk, if there is a place for one.
+    *build* is as in `Fetcher`, *max_bytes* as in `SharedCatalogue`. *last_good* is the copy on disk, None without a directory.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class Refresher:
             self._redis_failures = 0
 
     async def _fetch(self) -> Snapshot | FetchFailure:
-        """Ask the upstream. What it sends is wanted, whatever the polls find meanwhile."""
+        """Ask the upstream. No result of a poll during the fetch ends it."""
         latest, stamp = self.activation.latest, self._shared.new_stamp()
         return await self._fetcher.fetch(latest, stamp, self._check, poll=self._poll_meanwhile, pause=self._pause)
 
@@ -154,7 +154,7 @@ class Refresher:
             self._reconciler.redis_failed(error)
 
     async def _check(self, built: IndexedCatalogue) -> bool:
-        """As `Guard.check`: compare with the latest catalogue, which this replica has read, if it is from the same source."""
+        """As `Guard.check`, compared with the latest catalogue, if that is from the same source."""
         latest = self.activation.latest
         before = latest if latest.source == self.upstream.source else None
         return await self._offload(self._guard.check, built, before, self._shared.override)

@@ -1,4 +1,4 @@
-"""When one replica acts next: how long it waits for the next poll, and when it may ask the upstream. Does no I/O."""
+"""When a replica acts next: the wait before the next poll, and when it may ask the upstream. Does no I/O."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -65,7 +65,7 @@ class Schedule:
         return min(poll, due) if due > 0 else poll
 
     def back_off(self, failures: int, retry_after: float | None) -> timedelta:
-        """Return how long the fleet leaves the upstream alone after *failures* in a row; this replica does in any case."""
+        """Return how long the fleet does not ask the upstream after *failures* in a row. This replica keeps the wait too."""
         wait = backoff_delay(failures, self.policy.refresh, self.random.random(), retry_after)
         self.retry_at = self.own_retry_at = self.next_attempt_at = self.clock.steady() + wait.total_seconds()
         return wait
@@ -82,5 +82,5 @@ class Schedule:
             self.own_retry_at = since + wait.total_seconds()
 
     def recovered(self) -> None:
-        """The upstream was read, by this replica or another: no failure counts any more."""
+        """Forget earlier failures: this replica or another has read the upstream."""
         self.stats.failed_in_a_row, self.own_retry_at = 0, 0.0

@@ -1,7 +1,7 @@
 """The Lua scripts that Redis runs, each in one step. The fence that protects the stored catalogue is here.
 
-All get the same KEYS: 1 and 2 are the metadata hash and the payload, 3 and 4 those of the catalogue before, 5 is the operator's
-override, 6 the lease, 7 the probe. Where a script has a fence, ARGV begins with the stamp that the caller expects, empty for no
+All get the same KEYS: 1 and 2 are the metadata hash and the payload, 3 and 4 those of the previous catalogue, 5 is the operator's
+override, 6 the lease, 7 the probe. For a script with a fence, ARGV begins with the stamp that the caller expects, empty for no
 catalogue. Moments are in milliseconds of Redis's clock.
 """
 
@@ -12,16 +12,16 @@ _NOW = f"""
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 """
 
-# The grammar is that of `metadata`. Lua's own would take more: hexadecimal, spaces, exponents.
+# The grammar is that of `metadata`. Lua's own also accepts hexadecimal, spaces and exponents.
 _NUMBER = """
 local function number(text)
   return text and #text <= 16 and string.match(text, '^[1-9]%d*$') and tonumber(text) or 0
 end
 """
 
-# The probe is written at each read: a Redis that answers but cannot be written to is known at once, and not only at the next
-# refresh. A field that is longer than any that a replica writes is not read, but empty. ARGV: the most bytes of a payload that is
-# read too, the most of an override, and each field with the most that it has.
+# The probe is written at each read, so that a Redis that answers but cannot be written to is detected at once, and not only at
+# the next refresh. A field that is longer than a replica writes it is returned as empty. ARGV: the limit in bytes for a payload
+# to be returned too, the limit for an override, and each field with its limit.
 READ = f"""
 {_TIME}
 local written = redis.pcall('SET', KEYS[7], '1', 'PX', 60000)
@@ -60,8 +60,8 @@ local stored_at = number(redis.call('HGET', KEYS[1], 'checked_at'))
 if stored_at > now then stored_at = 0 end
 """
 
-# The second fence: another replica may have asked the upstream later, and heard that the stored catalogue is still current. The
-# hash is made anew, so that nothing else in it stays.
+# The second fence: another replica may have asked the upstream later, which has confirmed the stored catalogue. The hash is
+# deleted first, so that no other field remains.
 PUBLISH = f"""
 {_NOW} {_FENCE} {_VALIDATED_AT}
 if stored_at > validated_at then return 0 end
@@ -99,7 +99,7 @@ redis.call('HSET', KEYS[1], 'failures', ARGV[1], 'failed_at', string.format('%.0
 return 1
 """
 
-# As validated now: the operator's word counts like the upstream's. Without validators, so that the upstream sends what it has.
+# The catalogue counts as validated now, by the operator. It has no validators, so that the upstream sends a whole answer.
 ROLLBACK = f"""
 {_NOW} {_NUMBER}
 local digest, stamp = redis.call('HGET', KEYS[1], 'digest'), number(redis.call('HGET', KEYS[1], 'stamp'))
@@ -126,7 +126,7 @@ RESET = "redis.call('DEL', KEYS[1], KEYS[2]) return 1"
 
 CLEAR = "redis.call('DEL', unpack(KEYS)) return 1"
 
-# No replica takes a lease without an end, and this one none that ends later than its own would: such a lease is replaced.
+# A lease without an end, or that ends later than the new one would, is not from a replica: it is replaced.
 LEASE = """
 if redis.call('SET', KEYS[6], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
 local left = redis.call('PTTL', KEYS[6])

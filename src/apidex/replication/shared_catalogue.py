@@ -1,4 +1,4 @@
-"""The fleet's catalogue as a replica sees it: snapshots and its own steady clock, where Redis has bytes and another clock."""
+"""The fleet's catalogue for a replica: translates bytes to snapshots, and Redis's clock to the steady clock."""
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -15,16 +15,16 @@ from apidex.replication.status import PublishOutcome, RefreshStats
 from apidex.replication.store import Payload, RedisStore
 
 _RESOLUTION = 1e-5
-"""Seconds to which a moment since 1970 can be told."""
+"""The precision of a moment since 1970, in seconds."""
 
 
 @dataclass
 class SharedCatalogue:
     """Reads and writes what is in *store*. Every coroutine raises StoreError.
 
-    *max_bytes* bounds what a payload may inflate to. *newest_stamp* is the newest stamp seen; *stored* is what was stored at the
-    last poll, *override* what an operator demanded then. *offset* is Redis's clock less the steady one, 0 before the first poll,
-    known to within *offset_width* seconds: as of the poll that was answered fastest, for as long as no later one contradicts it.
+    *max_bytes* bounds what a payload may inflate to. *newest_stamp* is the newest stamp seen; *stored* and *override* are what
+    Redis held at the last poll. *offset* is Redis's clock minus the steady clock, 0 before the first poll, with an uncertainty of
+    *offset_width* seconds. It is from the poll that was answered fastest, until a later poll contradicts it.
     """
 
     store: RedisStore
@@ -44,7 +44,7 @@ class SharedCatalogue:
         return min(redis_time - self.offset, self.clock.steady())
 
     def new_stamp(self) -> int:
-        """Return a stamp above all that were seen: the calendar's, if Redis's clock allows it."""
+        """Return a stamp above all that were seen: the wall clock, if Redis's clock allows it."""
         stamp = milliseconds(self.clock.wall())
         if self.offset:
             stamp = min(stamp, newest_possible_stamp(self.clock.steady() + self.offset))
@@ -59,11 +59,11 @@ class SharedCatalogue:
         """Take note of how Redis's clock stands to the steady one, and of what the fleet knows."""
         ended = self.clock.steady()
         offset, width = state.now - (began + ended) / 2, ended - began
-        # the ranges of both do not meet: one of the clocks was set, or runs faster
+        # the ranges do not overlap: one of the clocks was set, or runs faster
         is_contradicted = abs(offset - self.offset) > (width + self.offset_width) / 2 + _RESOLUTION
         if width < self.offset_width or is_contradicted:
             self.offset, self.offset_width = offset, width
-        if state.override != self.override:  # what failed may go well now that an operator has decided
+        if state.override != self.override:  # a fetch that failed may succeed with the operator's override
             self.schedule.own_retry_at = 0.0
         self.stored, self.override = state.catalogue, state.override
         if state.catalogue is not None:
@@ -90,7 +90,7 @@ class SharedCatalogue:
             return replace(state, unreadable=error.reason), None
 
     async def load_before(self) -> Snapshot | None:
-        """Load the catalogue that was stored before this one; None for one that does not exist, or cannot be read."""
+        """Load the previous catalogue; None if it does not exist, or cannot be read."""
         state, payload = await self.store.load_before()
         try:
             return await self._snapshot(state.catalogue, payload) if state.catalogue else None
@@ -115,9 +115,9 @@ class SharedCatalogue:
         return built
 
     async def publish(self, snapshot: Snapshot, expected: int | None, lead: timedelta) -> float | None:
-        """Publish *snapshot*, for in *lead*, in place of the one with the stamp *expected*.
+        """Publish *snapshot*, to be activated after *lead*, if the stored stamp is *expected*.
 
-        Return the moment on the steady clock; None if the fence did not let it pass.
+        Return the moment of activation on the steady clock; None if the fence rejected it.
         """
         payload = await self.offload(codec.to_bytes, snapshot.parsed)
         try:

@@ -1,6 +1,6 @@
 """What a replica answers from: one catalogue, its indexes and its age. Pure; the refresher replaces it, others read it.
 
-Its history holds the few before it, for clients that are in the middle of their pages.
+A history holds the previous ones, for clients that are paging through them.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from apidex.search.index import SearchIndex
 from apidex.search.names import NameIndex
 
 Origin = Literal["upstream", "redis", "disk"]
-"""Where a replica takes a catalogue from, besides the package."""
+"""Where a replica gets a catalogue from, besides the package."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,8 +23,8 @@ class Snapshot:
 
     *stamp* orders snapshots, in milliseconds. *validated_at* is the moment, on the steady clock, at which the upstream last
     validated the catalogue; all ages are counted from it. *size_checked* says that the replica that fetched it knew how many
-    entries there were before, and *shared* that Redis holds it, as far as this replica knows. *origin* is where this
-    replica has its content from; for a copy on disk, what has validated it since. To build it took *build_seconds*.
+    entries there were before, and *shared* that Redis holds it, as far as this replica knows. *origin* is where this replica got
+    the content from; for a copy on disk, what has validated it since. *build_seconds* is the time that the build took.
     """
 
     catalogue: Catalogue
@@ -53,11 +53,11 @@ class Snapshot:
 
     @property
     def is_provisional(self) -> bool:
-        """Whether Redis or the upstream have yet to say that it is good. It gives way to what they have, and is not published."""
+        """Whether neither Redis nor the upstream has validated it. Their catalogue replaces it, and it is not published."""
         return self.origin in ("starter", "disk")
 
     def origin_after(self, validation: Origin) -> Origin | Literal["starter"]:
-        """Return its origin after a *validation*: that, if nothing had validated it before."""
+        """Return its origin after a *validation*: the validation, if it was provisional."""
         return validation if self.is_provisional else self.origin
 
     @property

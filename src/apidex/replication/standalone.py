@@ -1,4 +1,4 @@
-"""A refresh without Redis: each replica asks the upstream for itself, seldom."""
+"""A refresh without Redis: each replica asks the upstream for itself, at long intervals."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,14 @@ from apidex.replication.status import FetchFailure
 
 @dataclass
 class StandaloneRefresh:
-    """Asks the upstream while Redis cannot be used, and answers at once from what it has."""
+    """Asks the upstream while Redis is not usable, and activates the answer at once."""
 
     reconciler: Reconciler
     schedule: Schedule
     fetch: Fetch
 
     async def refresh(self) -> None:
-        """Ask the upstream, at most once in an interval; sooner while there is only the starter catalogue."""
+        """Ask the upstream, at most once in an interval; sooner while the catalogue is provisional."""
         activation, stats = self.reconciler.activation, self.reconciler.shared.stats
         if not self.schedule.is_standalone_due(activation.latest):
             return

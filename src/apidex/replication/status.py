@@ -78,19 +78,19 @@ class RefreshStats:
         self._copy_error_logged = ""  # the same for the last good copy, until one is written
 
     def redis_reached(self) -> None:
-        """Redis can be used: it was read and written to, by scripts. What fails next is logged again, of whichever kind."""
+        """Record that Redis is usable: a script has read and written. The next failure of any kind is logged again."""
         self._redis_error_logged = ""
         if not self.redis_reachable:
             self.redis_reachable = True
             log.info("redis.reached", url=self._url)
 
     def redis_failed(self, error: StoreError) -> None:
-        """Redis cannot be used: it did not do what it was asked. Logged at its beginning, not at every poll."""
+        """Record that Redis is not usable. The first failure is logged, not every poll."""
         self.redis_reachable = False
         self._redis_error(error, error.reason)
 
     def stored_unreadable(self, error: CodecError, version: str) -> None:
-        """Redis does what it is asked, but holds what cannot be read. Logged once for each *version*."""
+        """Record that the stored catalogue cannot be read. Logged once for each *version*."""
         self._redis_error(error, f"{version} {error.reason}")
 
     def _redis_error(self, error: CodecError | StoreError, what: str) -> None:
@@ -104,14 +104,14 @@ class RefreshStats:
             self._unreadable_logged = what
 
     def copy_failed(self, error: StateError) -> None:
-        """The last good copy could not be read or written. Logged at its beginning, not at every attempt."""
+        """Record that the last good copy could not be read or written. The first failure is logged, not every attempt."""
         self.copy_errors[error.reason] += 1
         if error.reason != self._copy_error_logged:
             self._copy_error_logged = error.reason
             log.warning("disk.failed", kind=error.reason, detail=str(error))
 
     def copy_written(self) -> None:
-        """The last good copy is written: the next error is logged again."""
+        """Record that the last good copy was written: the next error is logged again."""
         self._copy_error_logged = ""
 
     def lease_tried(self, outcome: LeaseOutcome) -> None:
@@ -132,7 +132,7 @@ class RefreshStats:
             log.warning("redis.refused", version=stored.version, entries=stored.entries, before=before)
 
     def fetched(self, outcome: FetchOutcome, version: str) -> None:
-        """The upstream's answer can be used: it is another catalogue, or validates *version*."""
+        """Record a usable answer of the upstream: another catalogue, or a validation of *version*."""
         self.refreshes[outcome] += 1
         self.failed_in_a_row = 0
         if outcome != "changed":

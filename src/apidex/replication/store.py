@@ -1,7 +1,7 @@
 """The fleet's one catalogue, in Redis. Each method is one request, in one round trip, and raises StoreError.
 
-Times are Redis's own, so that no replica's calendar matters: a reader learns what Redis's clock says now, and compares moments
-with that. Nothing here decides anything. The fence, which protects the stored catalogue, is in `scripts`, where Redis itself
+Times are on Redis's clock, so that the wall clocks of replicas do not matter: each read returns Redis's clock, and moments are
+compared with it. This module decides nothing. The fence, which protects the stored catalogue, is in `scripts`, where Redis itself
 compares and writes in one step.
 """
 
@@ -37,7 +37,7 @@ from apidex.replication.redis_client import EMBEDDED, RedisAddress, open_client
 from apidex.replication.validators import NO_VALIDATORS, Validators
 
 _PAYLOAD_PATIENCE = 10
-"""A payload may take this many times as long as everything else."""
+"""A payload may take this many times as long as other requests."""
 
 _WHOLE, _PART = 2**20, 2**18
 """Payloads of more bytes than the first are read in parts of the second."""
@@ -45,7 +45,7 @@ _WHOLE, _PART = 2**20, 2**18
 _NO_PAYLOAD = -1
 
 Payload = bytes | SharedBuffer
-"""The bytes that stand for a catalogue; a long one is in memory that the subprocess which reads it can map."""
+"""The bytes of a catalogue; a long one is in memory that the subprocess can map."""
 
 
 class Keys(NamedTuple):
@@ -82,11 +82,11 @@ class RedisStore:
         return (await self._read(self.keys, _NO_PAYLOAD))[0]
 
     async def load(self) -> tuple[StoredState, Payload | CodecError]:
-        """Return what is stored with its payload, both of one moment, or with the reason why there is no payload."""
+        """Return what is stored with its payload, both from one moment, or with the reason why the payload cannot be read."""
         return await self._load(self.keys)
 
     async def load_before(self) -> tuple[StoredState, Payload | CodecError]:
-        """As `load`, but for the catalogue that was stored before this one."""
+        """As `load`, but for the previous catalogue."""
         return await self._load(self.keys._replace(head=self.keys.head_before, payload=self.keys.payload_before))
 
     async def _load(self, keys: Keys) -> tuple[StoredState, Payload | CodecError]:
@@ -132,7 +132,7 @@ class RedisStore:
     async def publish(self, catalogue: StoredCatalogue, payload: bytes, expected: int | None, lead: timedelta) -> float:
         """Store a catalogue, to be activated in *lead*, if the stored stamp is still *expected*; return the moment, or 0 if not.
 
-        Refused too when the upstream validated the stored catalogue later than this one. Clears the fleet's failures.
+        It is also refused when the upstream validated the stored catalogue later than this one. Clears the fleet's failures.
         """
         head = ["" if expected is None else expected, *encode_catalogue(catalogue), milliseconds(lead.total_seconds())]
         async with self._answer_in_time(_PAYLOAD_PATIENCE):
@@ -144,12 +144,13 @@ class RedisStore:
         return await self._run(scripts.CONFIRM, arguments)
 
     async def roll_back(self, lead: timedelta) -> bool:
-        """Store the catalogue before again, to be activated in *lead*, and reject this one; return whether there was one."""
+        """Publish the previous catalogue again, to be activated after *lead*, and reject the current one; return whether there
+        was a previous one."""
         spans = [milliseconds(span.total_seconds()) for span in (lead, OVERRIDE_FOR)]
         return await self._run(scripts.ROLLBACK, spans)
 
     async def accept(self) -> None:
-        """Let replicas publish what a guard would refuse, and end the fleet's back-off."""
+        """Let replicas publish an answer that the guard would refuse, and end the fleet's back-off."""
         await self._run(scripts.ACCEPT, [milliseconds(OVERRIDE_FOR.total_seconds())])
 
     async def back_off(self, failures: int, wait: timedelta) -> None:
@@ -177,7 +178,8 @@ class RedisStore:
         await self._run(scripts.RELEASE, [token])
 
     async def rehearse(self) -> None:
-        """Do on other keys, which are removed again, all that a replica does. Raises StoreError if Redis cannot be used."""
+        """Run every operation of a replica, on other keys, which are removed afterwards. Raises StoreError if Redis is not
+        usable."""
         scratch = RedisStore(
             self._client,
             self.url,
@@ -216,7 +218,7 @@ class RedisStore:
             raise StoreError("response", "Redis ran a script of Apidex, and did not do what it is for")
 
     async def _run(self, script: str, arguments: Iterable[Any]) -> bool:
-        """Run one of `scripts`; return whether it did what it is for."""
+        """Run one of `scripts`; return whether it changed something."""
         async with self._answer_in_time():
             return _DONE[await self._eval(script, arguments)]
 
@@ -225,19 +227,20 @@ class RedisStore:
 
     @asynccontextmanager
     async def _answer_in_time(self, patience: int = 1) -> AsyncIterator[None]:
-        """Raise StoreError for whatever a client library raises, for an answer that no script gives, and after the time-out."""
+        """Raise StoreError for every exception of the client library, for an answer that no script gives, and after the
+        time-out."""
         try:
             async with asyncio.timeout(self._timeout.total_seconds() * patience):
                 yield
         except Exception as error:
-            # an answer that comes too late must not be taken for the next one's
+            # a late answer must not be read as the answer to the next request
             with contextlib.suppress(Exception):
                 await self._client.connection_pool.disconnect()
             raise _classify(error) from None
 
 
 _DONE = {0: False, 1: True}
-"""The answers of the scripts that do something."""
+"""The answers of the scripts that change something."""
 
 
 @asynccontextmanager
@@ -277,7 +280,7 @@ _MEANINGS: list[tuple[str, StoreReason, str]] = [
 
 
 def _classify(error: Exception) -> StoreError:
-    """Return what *error* means; for one of no known meaning, with its own text."""
+    """Return the StoreError for *error*; for an unknown one, with its own text."""
     if isinstance(error, StoreError):
         return error
     detail = " ".join(filter(None, (getattr(error, "status_code", None), str(error).strip())))

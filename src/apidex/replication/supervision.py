@@ -1,4 +1,4 @@
-"""Keeps the refresh task going, whatever a turn raises, and tells when it does not go on. Does no I/O."""
+"""Continues the refresh task after any exception, and detects when it has stopped. Does no I/O."""
 
 import asyncio
 import contextlib
@@ -21,19 +21,19 @@ class Supervision:
     def __init__(self, poll: timedelta, clock: Clock, random: Random) -> None:
         self._poll, self._clock = poll.total_seconds(), clock
         self._last_turn = clock.steady()
-        # spread, so that replicas which stall in the same moment are not restarted in the same moment
+        # random, so that replicas that stall at the same moment are not restarted at the same moment
         self._stalled_after = max(_STALLED_AFTER, _STALLED_AFTER_POLLS * self._poll) * (1 + random.random())
 
     def goes_on(self) -> None:
-        """Note that the refresh task goes on: at each turn, and at each poll inside one."""
+        """Record that the refresh task runs: called at each turn, and at each poll inside a turn."""
         self._last_turn = self._clock.steady()
 
     def since_last_turn(self) -> float:
-        """Return the seconds since the refresh task last showed that it goes on."""
+        """Return the seconds since the refresh task last showed that it runs."""
         return self._clock.steady() - self._last_turn
 
     def is_stalled(self) -> bool:
-        """Return whether the refresh task has not gone on for so long that only a restart of this process helps.
+        """Return whether the refresh task has not run for so long that only a restart of this process helps.
 
         Neither Redis nor the upstream can cause it: each wait for them has a limit.
         """

@@ -29,7 +29,7 @@ _SLICE = 0.002
 
 
 class _NoCookies(CookieJar):
-    """Keeps nothing that an upstream sets, and does not even read it."""
+    """Ignores the cookies of an upstream."""
 
     def extract_cookies(self, *_: object) -> None:
         """As `CookieJar.extract_cookies`."""
@@ -209,7 +209,7 @@ class FileUpstream(Upstream):
 
 
 def _check_redirect(hops: Sequence[httpx.Request], target: httpx.URL, hosts: Sequence[str]) -> None:
-    """Raise UpstreamError where a redirect behind *hops* to *target* is not followed."""
+    """Raise UpstreamError if a redirect to *target* after *hops* is not allowed."""
     scheme, host = target.scheme, target.raw_host.decode("ascii", "replace").lower()
     if scheme not in ("https", "http"):
         raise UpstreamError("redirect", f"the upstream redirected to {scheme}:; allowed are https: and http:")

@@ -1,4 +1,4 @@
-"""What an upstream gives to be asked again with. Pure."""
+"""The validators of an upstream's answer, for conditional requests. Pure."""
 
 import re
 from dataclasses import dataclass
@@ -23,4 +23,4 @@ class Validators:
 
 
 NO_VALIDATORS = Validators()
-"""To ask with for the first time."""
+"""For the first request."""
