@@ -28,11 +28,11 @@ RESTAMPED = "has the same content under another stamp"
 LATER = "was validated later than the local one"
 EARLIER = "was validated earlier than the local one"
 WRONG_SIZE = (
-    "has less than `APIDEX_MIN_ENTRIES_RATIO` of our entries, or more than `APIDEX_MAX_ENTRIES_RATIO` of ours that were checked, "
-    "comes from the same source, and its size was never checked"
+    "comes from the same source, its size was never checked, and it has less than `APIDEX_MIN_ENTRIES_RATIO` of the local number "
+    "of entries, or more than `APIDEX_MAX_ENTRIES_RATIO` of it if the size of the local one was checked"
 )
 UNREADABLE = "cannot be read (truncated, too large, wrong digest or size, other version, other type)"
-TAKEN_BACK = "is one that an operator took back"
+TAKEN_BACK = "was rejected by an operator (`rollback`)"
 MALFORMED = "has a metadata hash that Apidex did not write"
 
 
