@@ -8,5 +8,5 @@ IntArray = array | memoryview  # type: ignore[type-arg] # evaluated, and array t
 
 
 def narrowed(numbers: IntArray, largest: int) -> IntArray:
-    """*numbers* in as few bytes each as the *largest* needs."""
+    """*numbers* as an array whose items have as few bytes as the *largest* number needs."""
     return array("H" if largest < 2**16 else "I" if largest < 2**32 else "Q", numbers)

@@ -26,7 +26,7 @@ _PIECE = 2**16
 """Canonical bytes that are read at a time."""
 
 _RUN = 2**15
-"""Bytes of entries that are put into a response at a time."""
+"""Bytes of entries that are added to a response in one step."""
 
 
 class _Named(msgspec.Struct, gc=False, rename={"name": "API"}):
@@ -126,7 +126,7 @@ class Catalogue:
         return b"[%b]" % b",".join([canonical[bounds[i] : bounds[i + 1] - 1] for i in positions])
 
     def select_in_pieces(self, batches: Iterable[Sequence[int]]) -> Iterator[bytes]:
-        """What `select` returns for all *batches* together, in pieces of some kibibytes; an empty one for an empty batch."""
+        """The result of `select` for all *batches*, in pieces of some kibibytes; an empty piece for an empty batch."""
         before = b"["
         for run in self.runs(batches):
             if len(run):
@@ -137,7 +137,7 @@ class Catalogue:
         yield b"]" if before == b"," else b"[]"
 
     def runs(self, batches: Iterable[Sequence[int]]) -> Iterator[Sequence[int]]:
-        """The positions of all *batches*, in runs whose entries have some kibibytes together; an empty run for an empty batch."""
+        """The positions of all *batches*, in runs whose entries total some kibibytes; an empty run for an empty batch."""
         bounds = self.bounds
         for batch in batches:
             begin = size = 0

@@ -1,4 +1,4 @@
-"""The payload that stands for a catalogue in Redis. Pure.
+"""The payload of a catalogue in Redis. Pure.
 
 A MessagePack envelope holds the compressed canonical bytes, and what a reader needs to verify them. CODEC_VERSION is part of
 every key in Redis, so that releases with different payloads do not read each other's. Within a version readers ignore unknown
@@ -42,7 +42,7 @@ def to_bytes(parsed: Parsed) -> bytes:
 
 
 def declared_size(payload: ByteBuffer) -> int:
-    """The bytes that *payload* says it decompresses to; 0 for a malformed one."""
+    """The size to which *payload* declares to decompress, in bytes; 0 for a malformed one."""
     try:
         return max(0, _decode(payload).size)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -11,13 +11,13 @@ from apidex.catalogue.entry import Entry
 
 T = TypeVar("T")
 Steps = Generator[None, None, T]
-"""Work that pauses where others may go on, and returns a T."""
+"""Work that yields where other work may run, and returns a T."""
 
 _STEP = 256
 """Entries that are compared in one step."""
 
 _PARTS = 16
-"""Counters that entries are spread over: a dictionary of all would take 10 ms each time that it grows."""
+"""The number of dictionaries that entries are spread over: a single one would take 10 ms each time that it grows."""
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -36,7 +36,7 @@ class Changes(NamedTuple):
 
 
 class ChangedPositions(NamedTuple):
-    """As Changes, but the position of each entry, in the catalogue that it is in."""
+    """As Changes, with the position of each entry in its catalogue."""
 
     added: list[int]
     removed: list[int]
@@ -44,7 +44,7 @@ class ChangedPositions(NamedTuple):
 
 
 def changes(before: Catalogue, after: Catalogue) -> Changes:
-    """Compare two catalogues, at once. Entries with the same name, or else with the same link, are the same entry."""
+    """Compare two catalogues. Entries with the same name, or else with the same link, are the same entry."""
     steps = compare(before, after)
     while True:
         try:
@@ -70,9 +70,8 @@ def compare(before: Catalogue, after: Catalogue) -> Steps[ChangedPositions]:
 
 
 def _unequal(before: Catalogue, after: Catalogue) -> Steps[tuple[list[int], list[int]]]:
-    """The entries of each catalogue that the other does not have, byte for byte, or has fewer times.
-
-    For the bytes of an entry stands their hash of 64 bits, which Python keys anew in every process.
+    """The entries of each catalogue that are not in the other, byte for byte, or are there fewer times. Entries are compared by a
+    hash of 64 bits, which Python seeds differently in every process.
     """
     removed, added = list[int](), list[int]()
     counts = [Counter[int]() for _ in range(_PARTS)]
@@ -89,7 +88,7 @@ def _unequal(before: Catalogue, after: Catalogue) -> Steps[tuple[list[int], list
             else:
                 added.append(position)
         yield
-    for step in _steps(range(len(before) - 1, -1, -1)):  # of equal entries the last ones were removed
+    for step in _steps(range(len(before) - 1, -1, -1)):  # the last ones of equal entries were removed
         for position in step:
             each = hash(before.encoded(position))
             if counts[each % _PARTS][each]:
@@ -103,7 +102,8 @@ def _unequal(before: Catalogue, after: Catalogue) -> Steps[tuple[list[int], list
 def _paired(
     before: Catalogue, removed: list[int], after: Catalogue, added: list[int], attribute: str
 ) -> Steps[tuple[list[tuple[int, int]], list[int], list[int]]]:
-    """Pairs with the same value of *attribute*, first with first, and the rest of each list. An empty value makes no pair."""
+    """Pairs with the same value of *attribute*, in order, and the entries of each list without a partner. An empty value makes no
+    pair."""
     waiting = defaultdict[str, list[int]](list)
     for step in _steps(removed[::-1]):
         for position in step:

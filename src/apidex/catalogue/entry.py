@@ -20,7 +20,7 @@ class Entry(
     msgspec.Struct,
     frozen=True,
     gc=False,
-    omit_defaults=True,  # lists without providers keep the bytes and the digest that they had before there was this field
+    omit_defaults=True,  # lists without providers keep the bytes and the digest that they had before this field existed
     rename={
         "name": "API",
         "description": "Description",

@@ -5,11 +5,11 @@ import io
 from collections.abc import Iterable
 
 _FORMULA = tuple("=+-@\t\r＝＋－＠")
-"""What a cell begins with that a spreadsheet takes for a formula, which may start programs."""
+"""The characters with which a cell begins that a spreadsheet reads as a formula, which may start programs."""
 
 
 def to_csv(rows: Iterable[Iterable[object]]) -> str:
-    """Return a line for each of *rows*. What could be a formula begins with an apostrophe."""
+    """Return a line for each of *rows*. A cell that could be a formula begins with an apostrophe."""
     text = io.StringIO()
     csv.writer(text).writerows(map(_cell, row) for row in rows)
     return text.getvalue()

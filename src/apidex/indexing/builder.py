@@ -1,7 +1,7 @@
-"""Builds what a replica answers from, a catalogue with its indexes: in this process, or in a subprocess if it is large.
+"""Builds a catalogue with its indexes: in this process, or in a subprocess if it is large.
 
 Decoding a million entries takes seconds, in which the interpreter of this process would answer no request. A subprocess has its
-own interpreter, and leaves its result in shared memory as flat arrays, so that nothing remains to be decoded here.
+own interpreter, and returns its result in shared memory as flat arrays, which need no decoding here.
 """
 
 import dataclasses
@@ -34,22 +34,23 @@ from apidex.search.index import SearchIndex
 from apidex.search.names import NameIndex
 
 SUBPROCESS_THRESHOLD = 2**18
-"""Bytes from which on a subprocess builds. The worst list of fewer takes a thread some seconds; real ones take 0.1 s."""
+"""A subprocess reads lists of so many bytes or more. A shorter one takes 0.1 s in a thread, and some seconds in the worst
+case."""
 
 _NICE = 19
 """Priority of the subprocess: requests go first. Between sessions it has no effect on Linux (sched(7), autogroup)."""
 
 _TIMEOUT = 900.0
-"""Seconds after which the subprocess is ended. A million entries take five."""
+"""Seconds after which the subprocess is ended. A million entries take about 20 s of CPU."""
 
 _ENVIRONMENT = ("LD_LIBRARY_PATH", "SYSTEMROOT", "COVERAGE_PROCESS_CONFIG")
-"""The variables that the subprocess gets: none that holds a secret, and none that says which modules are imported."""
+"""The variables that the subprocess gets: none that holds a secret, and none that changes which modules are imported."""
 
 _NO_THREADS = {"OPENBLAS_NUM_THREADS": "1"}
-"""numpy would start threads for products of matrices, which nothing here has."""
+"""numpy would start threads for products of matrices, which are not used."""
 
-# Isolated (-I), Python imports nothing from the working directory or PYTHONPATH. The packages of this process are found all the
-# same where they are not installed in the place that Python looks at: in a checkout, or in a user's own packages.
+# Isolated (-I), Python imports nothing from the working directory or PYTHONPATH. So the paths of the packages of this process are
+# passed on, which may be in a checkout or among a user's own packages.
 _PACKAGES = list(dict.fromkeys([str(Path(__file__).parents[2]), str(Path(str(msgspec.__file__)).parents[1])]))
 _PROGRAM = f"import sys; sys.path[:0] = {_PACKAGES!r}; from apidex.indexing.worker import main; main()"
 
@@ -111,7 +112,7 @@ def _build_in_subprocess(
             raise RuntimeError(f"the subprocess that builds a catalogue did not end within {_TIMEOUT:g} s") from None
     if process.returncode == -signal.SIGXCPU:
         raise too_costly(kind, f"{cpu_limit(size)} seconds of CPU time").error(kind)
-    if process.returncode == -signal.SIGKILL:  # by the kernel, where the container has less memory than the limit
+    if process.returncode == -signal.SIGKILL:  # the container has less memory than the limit
         raise too_costly(kind, f"the memory that there is, {memory_limit(size) >> 20} MiB at most").error(kind)
     if process.returncode:
         raise RuntimeError(f"the subprocess that builds a catalogue ended with exit status {process.returncode}")
@@ -139,5 +140,5 @@ def _from_shared(result: BuildResult, memory: memoryview) -> IndexedCatalogue:
     facets = FacetColumns(result.facet_keys, at["facet_key_numbers"])
     descriptions = DescriptionIndex(**{each.name: at[each.name] for each in dataclasses.fields(DescriptionIndex)})
     search = SearchIndex(catalogue, folded, facets, descriptions)
-    search.search("", facets.parse({"https": ["true"]}), limit=1)  # computes here what is computed once
+    search.search("", facets.parse({"https": ["true"]}), limit=1)  # computes here what is computed only once
     return IndexedCatalogue(Parsed(catalogue, result.report), index, search)

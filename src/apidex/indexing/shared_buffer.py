@@ -1,4 +1,4 @@
-"""Memory that another process can map: an anonymous file, where the system has such."""
+"""Memory that another process can map: an anonymous file, if the system supports it."""
 
 import mmap
 import os
@@ -46,7 +46,7 @@ class SharedBuffer:
         return start, start + self.write(memoryview(part).cast("B"))
 
     def reserve(self, size: int) -> tuple[Span, memoryview]:
-        """Append *size* zeros, and return where they lie and a view through which they can be written."""
+        """Append *size* zeros, and return their place and a writable view of them."""
         start = len(self) + -len(self) % mmap.ALLOCATIONGRANULARITY
         os.ftruncate(self.descriptor, start + size)
         os.lseek(self.descriptor, 0, os.SEEK_END)

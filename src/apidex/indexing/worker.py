@@ -1,9 +1,10 @@
 """Builds a large catalogue in a subprocess, whose arguments are INPUT OUTPUT KIND ARGUMENT.
 
 INPUT and OUTPUT are descriptors of shared buffers, KIND one of READERS, and ARGUMENT the JSON of its second argument. The worker
-reads INPUT, appends every array of the result to OUTPUT, and prints as JSON where each array lies.
+reads INPUT, appends every array of the result to OUTPUT, and prints the place of each array as JSON.
 
-What it reads may be made to exhaust it. Its memory and its CPU time are limited by what it reads, so that it fails alone.
+A list may be made to exhaust the worker. Its memory and its CPU time are limited by the size of the input, so that only the
+worker fails.
 """
 
 import contextlib
@@ -42,13 +43,14 @@ _ERRORS: dict[str, Callable[[Any, str], CatalogueError | CodecError]] = {
 """What each reader raises."""
 
 _MOST_DECLARED = 2**40
-"""No catalogue has so many bytes; a payload may declare any number."""
+"""The largest size that is believed: a payload may declare any number."""
 
 _MEMORY, _MEMORY_PER_BYTE = 128 * 2**20, 32
-"""Bytes that the worker may take beside those of its interpreter, and for each byte that it reads: 10, or 25 for names alone."""
+"""Bytes of memory that the worker may take besides its interpreter, and for each byte that it reads. Real lists take 10, names
+alone 25."""
 
 _CPU_SECONDS, _CPU_SECONDS_PER_MIB = 30, 4
-"""CPU time that the worker may take, and for each MiB that it reads. Real lists take 0.1 to 1 second for a MiB."""
+"""Seconds of CPU that the worker may take, and for each MiB that it reads. Real lists take 0.1 to 1 second for a MiB."""
 
 
 class IndexingSink:
@@ -69,7 +71,7 @@ class IndexingSink:
 
 
 class BuildResult(msgspec.Struct, frozen=True, tag=True):
-    """What the worker built: *arrays* says where each array lies in the output, and the type of its items."""
+    """What the worker built: *arrays* has the place of each array in the output, and the type of its items."""
 
     report: Report
     digest: str
@@ -79,7 +81,7 @@ class BuildResult(msgspec.Struct, frozen=True, tag=True):
 
 
 class BuildError(msgspec.Struct, frozen=True, tag=True):
-    """Why the worker built nothing: what its reader raised, or that it reached a limit."""
+    """Why the worker built nothing: the error of its reader, or the limit that it reached."""
 
     reason: Any  # of the error's Literal
     text: str
@@ -90,12 +92,12 @@ class BuildError(msgspec.Struct, frozen=True, tag=True):
 
 
 def size_of(kind: str, data: ByteBuffer) -> int:
-    """How many bytes are read: those of a list, or those that a payload decompresses to as well."""
+    """How many bytes are read: those of a list; for a payload, also those that it decompresses to."""
     return len(data) + (min(codec.declared_size(data), _MOST_DECLARED) if kind == "payload" else 0)
 
 
 def memory_limit(size: int) -> int:
-    """Bytes of memory that the worker may take to read *size* bytes, beside those of its interpreter."""
+    """Bytes of memory that the worker may take to read *size* bytes, besides its interpreter."""
     return _MEMORY + _MEMORY_PER_BYTE * size
 
 
@@ -105,7 +107,7 @@ def cpu_limit(size: int) -> int:
 
 
 def too_costly(kind: str, cost: str) -> BuildError:
-    """The error for data of which reading would have taken more than *cost*."""
+    """The error for data whose reading would have taken more than *cost*."""
     return BuildError("too_large" if kind == "payload" else "too_costly", f"reading it takes more than {cost}")
 
 
@@ -144,7 +146,7 @@ Array = tuple[int, int, str]
 
 
 def view(memory: memoryview, array: Array) -> memoryview:
-    """Return the *array* that lies in *memory*."""
+    """Return the *array* in *memory*."""
     start, end, typecode = array
     return memory[start:end].cast(typecode)  # type: ignore[call-overload,no-any-return] # of those that arrays have
 
@@ -154,7 +156,7 @@ def _written(array: ByteBuffer | IntArray, output: SharedBuffer) -> Array:
 
 
 def _suffixes(written: Mapping[str, Array], output: SharedBuffer) -> dict[str, Array]:
-    """Index the folded names that are in *output*, where the index goes, too."""
+    """Index the folded names in *output*, and append the index there."""
     from apidex.search import suffix_array  # as above
 
     memory = output.getvalue()
@@ -188,7 +190,8 @@ def main() -> None:
 
 
 def _limit_resources(size: int) -> None:
-    """Limit what this process takes to read *size* bytes. Where memory runs out before, it is ended rather than the replica."""
+    """Limit the memory and CPU of this process to read *size* bytes. If the container's memory runs out first, the kernel ends it
+    before the replica."""
     with contextlib.suppress(OSError):  # Linux has these files
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         _lower(resource.RLIMIT_AS, pages * resource.getpagesize() + memory_limit(size))

@@ -1,6 +1,6 @@
-"""Help where a query finds nothing: words spelled otherwise ("did you mean"), or fewer words. Pure.
+"""Other queries for a query that finds nothing: other spellings ("did you mean"), or fewer words. Pure.
 
-A word that nothing has is replaced by the nearest one that a catalogue has, by optimal string alignment distance.
+A word that no entry contains is replaced by the nearest word of the catalogue, by optimal string alignment distance.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,16 +13,17 @@ from rapidfuzz.distance import OSA
 from apidex.search.text import fold, query_terms, separate_spans
 
 MAX_WORDS = 8
-"""Queries of more words get no help."""
+"""Queries with more words are not corrected."""
 
 _MAX_MENDED = 3
 """The most words of a query that are replaced."""
 
 _MIN_LENGTH, _LONG = 4, 8
-"""Shorter words than the first, in folded characters, are not replaced; from the second on, two letters may differ."""
+"""In folded characters: shorter words than the first number are not replaced; from the second number on, two letters may
+differ."""
 
 _MAX_TRIED = 5
-"""Of so many near words, the first that finds something is taken."""
+"""The first of so many near words that finds something is taken."""
 
 Finds = Callable[[str], bool]
 """Whether a query finds anything."""
@@ -32,7 +33,7 @@ class Vocabulary(Protocol):
     """The words of a catalogue."""
 
     def near(self, text: str, distance: int) -> Mapping[str, int]:
-        """The words that can be made of *text* by *distance* changes, and perhaps others, each with the number of its entries."""
+        """The words within *distance* changes of *text*, and perhaps others, each with the number of its entries."""
         ...
 
     def spelling(self, text: str) -> str:
@@ -41,9 +42,9 @@ class Vocabulary(Protocol):
 
 
 def correct(query: str, vocabulary: Vocabulary, finds: Finds) -> str | None:
-    """Return a query near *query*, which finds nothing, that finds something; None if there is none.
+    """Return a query that finds something and is near *query*, which finds nothing; None if there is none.
 
-    Each word that finds nothing is replaced; where that does not help, the whole query, as if it were one word.
+    Each word that finds nothing is replaced. If the result finds nothing, the whole query is replaced as if it were one word.
     """
     spans = [(start, end) for start, end in separate_spans(query) if fold(query[start:end])]
     unknown = [span for span in spans if not finds(query[slice(*span)])] if len(spans) <= MAX_WORDS else []
@@ -69,7 +70,7 @@ def _nearest(folded: str, vocabulary: Vocabulary, finds: Finds) -> str | None:
 
 
 def with_fewer_words(query: str, finds: Finds) -> str | None:
-    """Return those words of *query*, which finds nothing, that find something together: as many as possible."""
+    """Return as many words as possible of *query*, which finds nothing, that together find something."""
     words = [query[start:end] for start, end in separate_spans(query) if fold(query[start:end]) in query_terms(query)]
     known = [word for word in words if finds(word)] if 1 < len(words) <= MAX_WORDS else []
     if len(known) < 2 or (len(known) < len(words) and finds(" ".join(known))):

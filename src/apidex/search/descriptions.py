@@ -1,7 +1,7 @@
-"""Entries by what is said about them: an inverted index of the words of names, descriptions, categories and providers. Pure.
+"""An inverted index of the words of names, descriptions, categories and providers. Pure.
 
-Relevance is BM25 (Robertson and Zaragoza, 2009), where the frequency of a word in an entry is the number of fields that have it.
-The index is a few flat arrays, which another process can share. numpy is imported only where there are many words.
+Relevance is BM25 (Robertson and Zaragoza, 2009), where the frequency of a word in an entry is the number of fields that contain
+it. The index is a few flat arrays, which another process can share. numpy is imported only where there are many words.
 """
 
 import dataclasses
@@ -22,19 +22,19 @@ from apidex.search.text import fold, query_terms, separate_spans, to_ranges, wor
 from apidex.search.words import END, cut, domains, forms, host_of, stem, with_parts
 
 MAX_TERMS = 16
-"""The most words of a query that are looked for."""
+"""The largest number of words of a query that are searched."""
 
 MIN_SHARE = Fraction(2, 5)
-"""How much of a query an entry must have. A word weighs the more the fewer entries have it."""
+"""The part of a query, by weight, that an entry must contain. Rare words have more weight."""
 
 MOST_POSTINGS = 2**18
-"""The rarest words of a query count, up to so many postings together; at least one does. More would take too long."""
+"""The rarest words of a query are used, up to so many postings in total, but at least one word. More would take too long."""
 
 MIN_PREFIX = 3
-"""A word of so many letters that no entry has stands for all words that begin so."""
+"""A word with so many letters that no entry contains stands for all words that begin with it."""
 
 RELEVANCE_BITS = 20
-"""Relevance is a number of so many bits, 0 for the best."""
+"""Relevance has so many bits; 0 is the best."""
 
 _K1, _B = 1.2, 0.75
 """The usual constants of BM25."""
@@ -45,7 +45,7 @@ _POSITION_BITS = 32 - _TF_BITS
 """A posting is the position of an entry and, in the last bits, how many of its four fields have the word, less 1."""
 
 _DESCRIPTION = 1
-"""The number of the field whose words are the length of an entry."""
+"""The number of the field whose word count is the length of an entry."""
 
 _WEIGHT_UNIT = 1 / 1000
 _SCORE_BITS = 28
@@ -53,22 +53,23 @@ _HALF = (1 << RELEVANCE_BITS // 2) - 1
 
 _LINE_FEED = 10
 _LETTERS = [0 if code == _LINE_FEED else 1 << (code & 31) for code in range(256)]
-"""For each byte of a word the bit that stands for it: one for each letter, which other bytes share."""
+"""The bit for each byte of a word: each letter has its own, which other bytes share."""
 
 _BLOCK = 2**20
-"""Words whose letters are read at a time."""
+"""Words whose letters are read in one step."""
 
 _DOMAIN = "."
 _AFTER_DOMAINS = b"/"
-"""Domains begin so, and are before all other words, which begin with letters and digits."""
+"""Domains begin with it, and stand before all other words, which begin with letters and digits."""
 
 _MANY_WORDS, _MANY_POSTINGS = 2**17, 2**11
-"""From so many words of texts on, numpy builds an index, and in such an index it finds so many postings and more."""
+"""Above so many words of texts, numpy builds the index; above so many postings, it searches that index."""
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A word or a domain of a query, and the *numbers* of the words that it stands for: forms of it, or all that it begins."""
+    """A word or a domain of a query, and the *numbers* of the words that it stands for: its forms, or all words that begin with
+    it."""
 
     text: str
     numbers: Sequence[int]
@@ -87,14 +88,14 @@ class RelevantEntries:
     relevance: Sequence[int]
 
     def complete(self) -> "RelevantEntries":
-        """Those that have all words of the query, as far as these count."""
+        """The entries that contain all words of the query that are used."""
         pairs = zip(self.positions, self.relevance, strict=True)
         kept = [(position, relevance) for position, relevance in pairs if not relevance >> RELEVANCE_BITS // 2]
         return RelevantEntries([position for position, _ in kept], [relevance for _, relevance in kept])
 
 
 class DescriptionIndexBuilder:
-    """The words of entries while these are added: a stream of numbers for each field, with 0 behind each text."""
+    """Collects the words of entries: a stream of numbers for each field, with 0 after each text."""
 
     def __init__(self) -> None:
         self._numbers = _Numbers({END: 0})
@@ -115,7 +116,7 @@ class DescriptionIndexBuilder:
         """Return the index of all entries added. The builder must not be used again."""
         numbers = self._numbers
         del self._numbers
-        terms = sorted(numbers)[1:]  # without END, which is before all others
+        terms = sorted(numbers)[1:]  # without END, which is the first word
         ranks = array("I", bytes(4 * len(numbers)))
         for rank, number in enumerate(map(numbers.__getitem__, terms)):
             ranks[number] = rank
@@ -149,7 +150,7 @@ def _domains(entries: Sequence[Entry]) -> Iterator[bytes]:
 
 
 def _postings(streams: Sequence[IntArray], ranks: IntArray) -> tuple[IntArray, IntArray, bytearray]:
-    """Where the postings of each word begin; all postings, by word and position; and the words of each description."""
+    """Where the postings of each word begin; all postings, by word and position; and the number of words of each description."""
     keys, lengths = set[int](), bytearray()
     for field, numbers in enumerate(streams):
         ends = [place for place, number in enumerate(numbers) if not number]
@@ -172,7 +173,7 @@ def _join(rank: int, position_and_field: int) -> int:
 
 
 def _many_postings(streams: Sequence[IntArray], ranks: IntArray) -> tuple[IntArray, IntArray, ByteBuffer]:
-    """As `_postings`, with a sort of numbers that have the word's rank, the position and the field in their bits."""
+    """As `_postings`, by sorting numbers whose bits are the word's rank, the position and the field."""
     import numpy as np
 
     parts, by_number = [], np.frombuffer(ranks, np.uint32)
@@ -214,7 +215,7 @@ class DescriptionIndex:
 
     Word *i* is `terms[term_starts[i] : term_starts[i + 1] - 1]`, in the order of bytes; domains of links are words, too. Its
     postings are `postings[posting_starts[i] : posting_starts[i + 1]]`. *lengths* has the number of words of each description, 255
-    at most. *letters* has the letters of each word that is no domain, where there are many.
+    at most. *letters* has the letters of each word that is not a domain, if there are many words.
     """
 
     terms: ByteBuffer
@@ -237,13 +238,13 @@ class DescriptionIndex:
         return sum(memoryview(each).nbytes for each in self.arrays().values())
 
     def arrays(self) -> dict[str, ByteBuffer | IntArray]:
-        """All that it consists of."""
+        """Its arrays."""
         return {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
 
     # --- the words of a query
 
     def parse(self, query: str) -> list[Term]:
-        """The words of *query*, a form of each only once, and its domains if there are links to them."""
+        """The words of *query*, with one form of each, and its domains if entries link to them."""
         chunks = query.split()
         hosts = {chunk: _DOMAIN + host for chunk in chunks if (host := host_of(chunk))}
         hosts = {chunk: host for chunk, host in hosts.items() if self._number(host) is not None}
@@ -265,7 +266,7 @@ class DescriptionIndex:
         return Term(word, range(self._at(begin, start, end), self._at(begin + b"\xff", start, end)), is_prefix=True)
 
     def _at(self, text: bytes, start: int = 0, end: int | None = None) -> int:
-        """Where *text* is among the words, or would be."""
+        """The place of *text* among the sorted words, or where it would be."""
         return bisect_left(range(len(self.term_starts) - 1), text, start, end, key=self._word)
 
     def _word(self, number: int) -> bytes:
@@ -289,7 +290,7 @@ class DescriptionIndex:
         return dict(zip(words, map(sub, postings[first + 1 :], postings[first:]), strict=False))
 
     def _with_like_letters(self, text: str, distance: int) -> list[int]:
-        """The words of about as many bytes as *text*, with no more other letters than *distance* changes can make."""
+        """The words of about the same length as *text* whose letters differ by no more than *distance* changes can cause."""
         import numpy as np
 
         own, starts = text.encode(), np.frombuffer(self.term_starts, np.uint32)
@@ -301,15 +302,15 @@ class DescriptionIndex:
         return numbers[np.abs(sizes.astype(np.int64) - len(own)) <= widest].tolist()  # type: ignore[no-any-return]
 
     def first_position(self, word: str) -> int:
-        """The position of the first entry that has *word*, which is one of the words."""
+        """The position of the first entry that contains *word*, which is in the index."""
         return self.postings[self.posting_starts[self._at(word.encode())]] >> _TF_BITS
 
     # --- the entries that have them
 
     def find(self, terms: Sequence[Term], named: Sequence[int] | None = None) -> RelevantEntries:
-        """The entries that have enough of *terms* (see MIN_SHARE), in catalogue order; none where nothing has one of them.
+        """The entries that contain enough of *terms* (see MIN_SHARE), in catalogue order; none if no entry contains one of them.
 
-        Of those that *named* has a flag for, which are hits already, some may be left out.
+        Entries with a flag in *named* are hits already, and may be left out.
         """
         entries = len(self.lengths)
         sizes = [(term, min(self._postings_of(term), entries)) for term in terms]
@@ -331,7 +332,7 @@ class DescriptionIndex:
         return sum(self.posting_starts[number + 1] - self.posting_starts[number] for number in term.numbers)
 
     def _weight(self, entries: int) -> int:
-        """The inverse document frequency of a word that so many *entries* have."""
+        """The inverse document frequency of a word that so many *entries* contain."""
         return math.ceil(math.log1p((len(self.lengths) - entries + 0.5) / (entries + 0.5)) / _WEIGHT_UNIT)
 
     def _few(self, weighed: Sequence[tuple[Term, int]], least: int, most: int) -> RelevantEntries:
@@ -362,7 +363,7 @@ class DescriptionIndex:
             if named is not None:
                 others = ~np.asarray(named, np.bool_)[positions]
                 own, positions = own[others], positions[others]
-            if len(slices) > 1 or term.is_prefix:  # where several words stand for one, the posting with most fields
+            if len(slices) > 1 or term.is_prefix:  # of several words, the one in most fields counts
                 last = np.diff(positions, append=positions[-1:] + np.uint32(1)) != 0
                 own, positions = own[last], positions[last]
             scores = weight * saturation[(own & np.uint32(_TF_MASK)) << np.uint32(8) | lengths[positions]]
@@ -381,20 +382,20 @@ class DescriptionIndex:
 
     @cached_property
     def _saturation(self) -> list[int]:
-        """What a word adds to the score, by the number of fields that have it, less 1, and the length of the entry."""
+        """The score of a word, by the number of fields that contain it, minus 1, and the length of the entry."""
         average = sum(self.lengths) / len(self.lengths) or 1
         norms = [_K1 * (1 - _B + _B * length / average) for length in range(256)]
         return [round(_HALF * count / (count + norm)) for count in range(1, _TF_MASK + 2) for norm in norms]
 
 
 def _relevance(total: Any, most: int) -> Any:  # noqa: ANN401 - a number, or an array of them
-    """How near *total* is to *most*: first by the weight of the words that are there, then by their score."""
+    """The relevance of an entry: first by the weight of the words that it contains, *total* of *most*, then by their score."""
     share, score = (total >> _SCORE_BITS) * _HALF // most, (total & (1 << _SCORE_BITS) - 1) // most
     return (_HALF - share) << RELEVANCE_BITS // 2 | (_HALF - score)
 
 
 def highlights(text: str, terms: Iterable[Term]) -> list[tuple[int, int]]:
-    """Where *terms* are in *text*, as half-open ranges of code points."""
+    """The occurrences of *terms* in *text*, as half-open ranges of code points."""
     terms = list(terms)
     spans = dict.fromkeys(chain(separate_spans(text), word_spans(text)))
     marked = [span for span in spans if (word := fold(text[slice(*span)])) and any(term.fits(word) for term in terms)]

@@ -1,4 +1,4 @@
-"""Filters and facets of a large catalogue: the same as those of `filters`, in arrays. Pure.
+"""Filters and facets of a large catalogue, in arrays, with the same results as those of `filters`. Pure.
 
 Each filter has a column: for each facet key the number of the value that it has for this filter.
 """
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from apidex.search.filters import FILTERS, MAX_FACET_VALUES, Facet, FacetIndex, Filters, most_frequent
 
 _FEW = 32
-"""Up to so many hits are counted one by one, which is quicker."""
+"""So few hits are counted one by one, which is faster."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class _Column:
     numbers: NDArray[np.int32]
 
     def accepts(self, values: frozenset[str]) -> NDArray[np.bool_]:
-        """For each key whether its value is one of *values*."""
+        """Return for each key whether its value is one of *values*."""
         wanted = [number for value in values if (number := self.places.get(value)) is not None]
         return np.isin(self.numbers, wanted)
 

@@ -1,8 +1,8 @@
 """Filters of a search, and facets: how many hits each value of a filter has. Pure.
 
-FILTERS declares every filter once; the API, its document, the command line, the MCP tools and the page are made from it. A filter
-looks at one value of an entry. The values of all filters together are the entry's FacetKey. Many entries share one, so that keys
-are numbered, and filters and facets cost as much as there are keys, not entries.
+FILTERS declares every filter once; the API, its OpenAPI document, the command line, the MCP tools and the page use it. A filter
+looks at one value of an entry. The values of all filters together are the entry's FacetKey. Many entries share one, so keys are
+numbered, and the cost of filters and facets depends on the number of keys, not of entries.
 """
 
 from array import array
@@ -26,25 +26,25 @@ MAX_FILTER_VALUES = 20
 """The most values of one filter that a request may give."""
 
 MAX_KEY_BYTES = 2**23
-"""The most memory for facet keys. Above, the filter with most values is left out: it accepts none, and its facet is empty."""
+"""The largest memory for facet keys. Above it, the filter with most values is left out: it accepts no entry, and its facet is
+empty."""
 
 _VALUE_BYTES = 64
-"""Memory of a value of a key, beside its characters, of which each can take 4 bytes."""
+"""Memory of a value of a key, without its characters, each of which can take 4 bytes."""
 
 MAX_FACET_VALUES = 100
 """The most values that a facet lists: the most frequent, and those that the request gives."""
 
 
 _WINDOW, _BATCH = 2**16, 2**10
-"""Entries that are compared with filters at a time, and those of a batch."""
+"""Entries that are compared with filters in one step, and entries of a batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """A filter: its *name*, the *attribute* of an entry that it looks at, and how that becomes its *value*.
-
-    *values* are all that there are, where these do not depend on the catalogue. *absent* is the value of entries that leave the
-    attribute empty. *label* and *value_labels* are for people. *phrases* are words of a query that may stand for a value.
+    """A filter: its *name*, the *attribute* of an entry that it compares, and the function from that to its *value*. *values*
+    lists all values, if they do not depend on the catalogue. *absent* is the value of entries whose attribute is empty. *label*
+    and *value_labels* are for people. *phrases* are words of a query that may stand for a value.
     """
 
     name: str
@@ -119,7 +119,7 @@ _LONGEST_PHRASE = max(map(len, _PHRASES))
 
 
 def read_filters(query: str) -> tuple[dict[str, str], str]:
-    """The filters that words of *query* stand for, and the query without these; none where nothing would be left."""
+    """The filters that words of *query* stand for, and the query without these words; no filters if no word would remain."""
     words, folded = query.split(), list(map(fold, query.split()))
     understood, rest, at = dict[str, str](), list[str](), 0
     while at < len(words):
@@ -186,7 +186,7 @@ class _KeyNumbers(dict[tuple[Any, ...], int]):
         return number
 
     def leave_out_widest(self) -> IntArray:
-        """Leave out the filter with most values. Return the new number of each key."""
+        """Remove the filter with most values. Return the new number of each key."""
         self._left_out.add(max(range(len(_DECLARED)), key=lambda place: len({key[place] for key in self.numbers})))
         keys, self.numbers, self.size = self.numbers, {}, 0
         self.clear()

@@ -12,7 +12,7 @@ from apidex.search.ranking import FoldedNames, FoldedNamesBuilder, Hit, Matches,
 from apidex.search.text import composed, fold, foldable, separate_spans, word_spans
 
 _MOST_EXACT = 100
-"""So many exact names are looked at whether they are spelled like the query."""
+"""The number of exact names whose spelling is compared with the query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class SearchIndex:
     def _page(
         self, query: str, matches: Matches, sort: Sort, offset: int, limit: int | None
     ) -> list[tuple[int, Rank | None]]:
-        """The page, in which of exact names those that are spelled like the query come first: `C++` before `C#` for `c++`."""
+        """The page, with exact names that are spelled like the query first: `C++` before `C#` for `c++`."""
         page, typed = matches.page(sort, offset, limit), composed(query.strip()).casefold()
         if sort is not Sort.RELEVANCE or typed == fold(query) or offset >= _MOST_EXACT:
             return page
@@ -101,16 +101,16 @@ class SearchIndex:
         return len(self._matches(query, self._terms(query, scope), scope)) > 0
 
     def finds_all(self, query: str, filters: Filters) -> bool:
-        """Whether an entry that *filters* accept has a name that fits *query*, or has all words of it."""
+        """Whether an entry that *filters* accept has a name that matches *query*, or contains all its words."""
         found = self.descriptions.find(self._terms(query, Scope.ABOUT)).complete()
         return len(self.names.matches(query).behind(found).accepted(self.facets, filters)) > 0
 
     def correct(self, query: str, scope: Scope = Scope.ALL) -> str | None:
-        """Return a query near *query*, which finds nothing, that finds something; None if there is none."""
+        """Return a query that finds something and is near *query*, which finds nothing; None if there is none."""
         return corrections.correct(query, self, lambda corrected: self.finds(corrected, scope))
 
     def with_fewer_words(self, query: str, scope: Scope = Scope.ALL) -> str | None:
-        """Return some words of *query*, which finds nothing, that find something; None if there are none."""
+        """Return words of *query*, which finds nothing, that find something; None if there are none."""
         return corrections.with_fewer_words(query, lambda fewer: self.finds(fewer, scope))
 
     def near(self, text: str, distance: int) -> Mapping[str, int]:
@@ -118,7 +118,7 @@ class SearchIndex:
         return self.descriptions.near(text, distance)
 
     def spelling(self, text: str) -> str:
-        """As `Vocabulary.spelling`: in the first entry that has the word."""
+        """As `Vocabulary.spelling`, from the first entry that contains the word."""
         position = self.descriptions.first_position(text)
         entry = self.catalogue[position]
         for spelled in (entry.name, entry.description, entry.category, entry.provider):

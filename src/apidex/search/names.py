@@ -2,7 +2,7 @@
 
 All names stand in one byte string, each after a line feed; a vectorised substring scan (stringzilla) goes from hit to hit. A name
 has no control characters, so that a hit cannot cross a line feed, and the UTF-8 of a query matches whole characters only. Names
-and queries are compared in NFC: the two spellings of é are one, whichever the upstream and the client use.
+and queries are compared in NFC, so that both spellings of é are equal.
 """
 
 from array import array

@@ -1,6 +1,6 @@
 """Compatibility with api.publicapis.org: what its parameters meant, and what they find. Pure.
 
-Every text is found as a substring in any case, and all parameters must match; an empty one is as good as none. `auth=null` means
+A text matches as a substring, without regard to case, and all parameters must match; an empty one is ignored. `auth=null` means
 "no authentication", and `https` is a boolean as Go reads it. One fault is not kept: `cors=no` found `unknown`, too.
 """
 
@@ -21,13 +21,13 @@ NO = ("false", "False", "FALSE", "0", "f", "F")
 CORS = FILTERS["cors"].values
 
 _KEPT = 2000
-"""The most positions that a count returns."""
+"""The largest number of positions that a count returns."""
 
 _TRIES = 100
 
 
 class MatchCount(NamedTuple):
-    """How many entries match, and the positions of the first of them: of all, if they are few."""
+    """The number of entries that match, and the positions of the first ones; of all, if they are few."""
 
     total: int
     first: list[int]
@@ -71,7 +71,7 @@ class PublicApisQuery:
     def draw(self, catalogue: Catalogue, random: Random) -> Steps[int | None]:
         """Return the position of a random entry of those that match; None if there is none."""
         tests, count, drawn = list(self._tests()), 0, None
-        for _ in range(_TRIES):  # finds most of what is requested, without looking at all entries
+        for _ in range(_TRIES):  # in most cases this finds an entry without a look at all entries
             position = random.randrange(len(catalogue))
             if all(test(catalogue[position]) for test in tests):
                 return position

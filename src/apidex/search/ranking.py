@@ -1,4 +1,4 @@
-"""Names that match a query as people type it, and their order. Pure, and without an await.
+"""Names that match a query as people type it, and the order of hits. Pure, and without an await.
 
 Names are compared in folded form (`text`). All folded names stand in one byte string, as in `names`, with a flag for each byte
 that begins a word. Nothing here is a Python object for each name.
@@ -21,7 +21,8 @@ from apidex.search.text import fold, fold_batch, highlighted, query_terms, to_ra
 
 
 class Rank(StrEnum):
-    """How well an entry fits, best first: all but `about` by its name. `words`: each word of the query begins one of the name."""
+    """How well an entry matches, best first; all ranks but `about` are about its name. `words`: each word of the query begins a
+    word of the name."""
 
     EXACT = "exact"
     PREFIX = "prefix"
@@ -32,7 +33,7 @@ class Rank(StrEnum):
 
 
 class Scope(StrEnum):
-    """Where a query is looked for: in names, in all that is said about an entry, or first in names and then in all."""
+    """Where a query is searched: in names, in all texts of an entry, or in names first and then in all texts."""
 
     NAME = "name"
     ABOUT = "about"
@@ -63,27 +64,27 @@ class Matches(Protocol):
     def __len__(self) -> int: ...
 
     def flags(self) -> Sequence[int] | None:
-        """For each position whether the entry there is among them; None where they are few."""
+        """For each position, whether its entry matches; None if few match."""
         ...
 
     def behind(self, found: RelevantEntries) -> "Matches":
-        """These, and behind them, with the rank `about`, the entries *found* that are not among them."""
+        """These matches, followed by the entries *found* that are not among them, with the rank `about`."""
         ...
 
     def facets(self, index: FacetIndex, filters: Filters) -> dict[str, list[Facet]]:
-        """The facets: each counts those that all *filters* but its own accept."""
+        """The facets: each counts the matches that all other *filters* accept."""
         ...
 
     def accepted(self, index: FacetIndex, filters: Filters) -> "Matches":
-        """Those that *filters* accept."""
+        """The matches that *filters* accept."""
         ...
 
     def page(self, sort: Sort, offset: int, limit: int | None) -> list[tuple[int, Rank | None]]:
-        """Position and rank of at most *limit* in the order of *sort*, from *offset* on. No rank for a blank query."""
+        """Position and rank of at most *limit* matches in the order of *sort*, from *offset* on. A blank query has no rank."""
         ...
 
     def best(self, limit: int, spelling: Callable[[int], str]) -> list[tuple[int, Rank | None]]:
-        """As a `page` by relevance, but only the first of each *spelling*, which is that of the name at a position."""
+        """As a `page` by relevance, with only the first match of each name; *spelling* returns the name at a position."""
         ...
 
 
@@ -139,11 +140,11 @@ class FoldedNames:
         return 2 * int(self.text.nbytes) + 8 * len(self)
 
     def breadth(self, query: str) -> int:  # noqa: ARG002
-        """About how many places of names a search for *query* looks at, so that a long one need not hold up others."""
+        """About how many places of names a search for *query* examines, so that a long search can run in a thread."""
         return len(self)
 
     def no_matches(self) -> Matches:
-        """What `matches` returns where no name matches."""
+        """Return no matches, as `matches` does when no name matches."""
         return _ScannedMatches(self, [])
 
     def matches(self, query: str) -> Matches:
@@ -218,7 +219,7 @@ class FoldedNames:
         return to_ranges(sorted(marked))
 
     def by_name(self, positions: Sequence[int]) -> Sequence[int]:
-        """The *positions*, which are in catalogue order, in the order of their folded names."""
+        """The *positions*, given in catalogue order, sorted by their folded names."""
         return sorted(positions, key=self.folded)
 
 
@@ -233,10 +234,10 @@ class EveryName:
         return len(self.positions)
 
     def flags(self) -> None:
-        """As `Matches.flags`: nothing was asked for."""
+        """As `Matches.flags`: the query is blank."""
 
     def behind(self, found: RelevantEntries) -> "EveryName":  # noqa: ARG002
-        """As `Matches.behind`: nothing was asked for."""
+        """As `Matches.behind`: the query is blank."""
         return self
 
     def facets(self, index: FacetIndex, filters: Filters) -> dict[str, list[Facet]]:
@@ -253,7 +254,7 @@ class EveryName:
         return [(position, None) for position in ordered[offset : end_of_page(offset, limit)]]
 
     def best(self, limit: int, spelling: Callable[[int], str]) -> list[tuple[int, Rank | None]]:  # noqa: ARG002
-        """None: nothing was typed."""
+        """None: the query is blank."""
         return []
 
 

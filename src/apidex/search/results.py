@@ -29,7 +29,7 @@ _RANGES = "Half-open ranges of Unicode code points (in JavaScript: Array.from(na
 
 
 class HitView(msgspec.Struct, frozen=True):
-    """An entry, how well it matches, and which characters of its name and description do."""
+    """An entry, its rank, and the characters of its name and description that match."""
 
     entry: Entry
     rank: Annotated[
@@ -97,7 +97,7 @@ class SearchView(msgspec.Struct, frozen=True, rename={"scope": "in"}):
 
 
 def answer(search: SearchIndex, version: str, request: SearchRequest) -> SearchView:
-    """Return a page of hits in the catalogue of *version*, and other queries where there is no hit at all.
+    """Return a page of hits in the catalogue of *version*, and other queries if there is no hit.
 
     Raises QueryError for a filter value that no entry can have.
     """
@@ -122,7 +122,8 @@ def answer(search: SearchIndex, version: str, request: SearchRequest) -> SearchV
 
 
 def _understand(search: SearchIndex, request: SearchRequest, filters: Filters) -> tuple[dict[str, str], str]:
-    """The filters that words of the query stand for, and the other words; as it is where they are better taken literally."""
+    """The filters that words of the query stand for, and the other words; or the query unchanged, if its words are better
+    searched literally."""
     understood, rest = read_filters(request.query)
     allowed = all(name not in filters and value in search.facets.values(name) for name, value in understood.items())
     literal: tuple[dict[str, str], str] = {}, request.query

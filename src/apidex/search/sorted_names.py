@@ -1,8 +1,8 @@
 """Searching the folded names of a large catalogue by their suffixes (`suffix_array`). Pure.
 
 The suffixes that begin with a query are neighbours, and binary search finds them. numpy ranks, counts and filters hundreds of
-thousands of them in milliseconds. Few are sorted by the numbers of their entries, which are in the order of hits; for many, a
-table has the best rank of each entry.
+thousands of them in milliseconds. A few suffixes are sorted by the numbers of their entries, which are in the order of hits; for
+many, a table holds the best rank of each entry.
 """
 
 from bisect import bisect_left, bisect_right
@@ -24,22 +24,23 @@ from apidex.search.suffix_array import Numbers, bits_of, build, item_size, shift
 from apidex.search.text import composed, fold, query_terms
 
 _NARROW = 32
-"""Suffixes are sorted where entries are as many times more. Where there are more suffixes, a table of all entries is quicker."""
+"""Suffixes are sorted if there are this many times more entries. Otherwise a table of all entries is faster."""
 
 _BEGINS_NAME = 3
-"""The bits of a suffix's number below the entry's, for a whole name: it begins behind a line feed, and a word begins with it."""
+"""The low bits of a suffix's number for a whole name: it begins after a line feed, and a word begins there."""
 
 _FEW = 16
-"""Up to so many entries, each is looked at whether it has another word of the query."""
+"""Up to so many entries, each one is checked for the other words of the query."""
 
 _VERIFIED = 2000
-"""The most places of a folded query at which names are compared as they are spelled. Twice as many take as long as a scan."""
+"""The largest number of places of a folded query at which the original names are compared. Twice as many take as long as a
+scan."""
 
 _CHUNK = 2**15
-"""Suffixes, or entries, that are looked at together: as many as stay in the processor's cache."""
+"""Suffixes, or entries, that are processed in one step: as many as fit into the processor's cache."""
 
 _RANKS = (Rank.PREFIX, Rank.WORD, Rank.INSIDE, Rank.WORDS, Rank.ABOUT)
-"""Names that begin with the query are exact if they are as long, and then first of them: shorter names are."""
+"""A name that begins with the query is exact if it has the same length. Exact names come first, because shorter names do."""
 
 _PREFIX, _WORD, _INSIDE, _WORDS, _ABOUT, _NO_MATCH = range(len(_RANKS) + 1)
 
@@ -61,7 +62,7 @@ class SortedNames(FoldedNames):
     """Folded names with an index.
 
     *suffixes* are the numbers of all suffixes, in alphabetical order. For each number of an entry, *positions* has its position,
-    *first_spellings* a 0 where an entry of a smaller number has the same name, and *key_numbers* the number of its facet key. For
+    *first_spellings* is 0 if an entry with a smaller number has the same name, and *key_numbers* the number of its facet key. For
     each position, *name_ranks* has its place in the alphabetical order of all names.
     """
 
@@ -84,7 +85,7 @@ class SortedNames(FoldedNames):
         return sum(memoryview(part).nbytes for part in parts) + len(self)
 
     def range_of(self, needle: bytes) -> tuple[int, int]:
-        """The first and the last plus one of the suffixes that begin with *needle*."""
+        """The half-open range of the suffixes that begin with *needle*."""
         text, starts, positions, suffixes = self.letters, self.starts, self.positions, self.suffixes
         size, shift, mask = len(needle), self.shift, (1 << self.shift) - 1
 
@@ -100,7 +101,7 @@ class SortedNames(FoldedNames):
         return first, bisect_right(suffixes, needle, first, min(first + step, count), key=beginning)
 
     def containing(self, needle: bytes, most: int) -> list[int] | None:
-        """The positions of the names that contain *needle*, in order; None where it occurs more than *most* times."""
+        """The positions of the names that contain *needle*, in order; None if it occurs more than *most* times."""
         first, end = self.range_of(needle)
         if end - first > most:
             return None
@@ -138,7 +139,7 @@ class SortedNames(FoldedNames):
         return np.asarray(self.suffixes)[first:end]
 
     def _by_relevance(self, suffixes: Numbers) -> tuple[Numbers, Numbers]:
-        """The entries that have one of *suffixes*, best first, and their ranks."""
+        """The entries of *suffixes*, best first, and their ranks."""
         ranks = _INSIDE - (suffixes & 1) - (suffixes & self._lower_bits == _BEGINS_NAME)
         keys = np.sort(suffixes >> self.shift << 2 | ranks)
         best = keys[np.flatnonzero(np.diff(keys >> 2, prepend=~keys[:1] >> 2))]
@@ -146,7 +147,7 @@ class SortedNames(FoldedNames):
         return best >> 2, best & 3
 
     def _rank_of_each(self, suffixes: Numbers) -> NDArray[np.uint8]:
-        """For each entry the best rank that it has with one of *suffixes*."""
+        """For each entry, its best rank by one of *suffixes*."""
         ranks, words = np.full(len(self), _NO_MATCH, np.uint8), [_NONE.astype(suffixes.dtype)]
         for start in range(0, len(suffixes), _CHUNK):
             some = suffixes[start : start + _CHUNK]
@@ -159,11 +160,11 @@ class SortedNames(FoldedNames):
 
     @property
     def _lower_bits(self) -> int:
-        """Selects what a suffix's number has beside the entry."""
+        """The mask of the bits of a suffix's number below the entry."""
         return (1 << self.shift) - 1
 
     def _are_few(self, suffixes: Numbers) -> bool:
-        """Whether to sort *suffixes* is quicker than a table of all entries."""
+        """Whether sorting *suffixes* is faster than a table of all entries."""
         return len(suffixes) * _NARROW < len(self)
 
     def _with_all_words(self, terms: Sequence[str]) -> Numbers:
@@ -179,7 +180,7 @@ class SortedNames(FoldedNames):
         return found
 
     def _beginning_words(self, suffixes: Numbers) -> Numbers:
-        """The numbers of the entries in which one of *suffixes* begins a word, some of them more than once."""
+        """The numbers of the entries in which one of *suffixes* begins a word; some occur more than once."""
         found: Numbers = suffixes[suffixes & 1 == 1] >> self.shift
         return found
 
@@ -368,7 +369,7 @@ class _ManyMatches:
 
 @dataclass(frozen=True, slots=True)
 class _CombinedMatches:
-    """The *named* matches, and behind them the entries at *positions*, by *relevance* and then by name."""
+    """The *named* matches, followed by the entries at *positions*, by *relevance* and then by name."""
 
     named: _FewMatches | _ManyMatches
     positions: Numbers
@@ -376,7 +377,7 @@ class _CombinedMatches:
 
     @classmethod
     def of(cls, named: _FewMatches | _ManyMatches, found: RelevantEntries) -> "_CombinedMatches":
-        """Return *named* and those that were *found* beside them."""
+        """Return *named*, and the other entries that were *found*."""
         positions = np.asarray(found.positions, np.int64)
         is_other = ~named.has(positions)
         return cls(named, positions[is_other], np.asarray(found.relevance, np.int64)[is_other])
@@ -389,7 +390,7 @@ class _CombinedMatches:
         return self.named.flags()
 
     def behind(self, found: RelevantEntries) -> "_CombinedMatches":
-        """As `Matches.behind`; what is behind already is left out."""
+        """As `Matches.behind`; the entries that were added before are left out."""
         return _CombinedMatches.of(self.named, found)
 
     def facets(self, index: FacetIndex, filters: Filters) -> dict[str, list[Facet]]:
@@ -427,7 +428,7 @@ class _CombinedMatches:
 
 
 def _smallest(keys: Numbers, start: int, end: int) -> Numbers:
-    """Where the *keys* are that are from *start* to *end* in their order."""
+    """The indices of the *keys* from *start* to *end* in sorted order."""
     if start >= end:
         return _NONE
     places = np.argpartition(keys, (start, end - 1))[start:end] if end < len(keys) else np.argsort(keys)[start:]
@@ -437,7 +438,7 @@ def _smallest(keys: Numbers, start: int, end: int) -> Numbers:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VerifiedNames(NameIndex):
-    """The names as they are spelled: those that contain a string are among those that contain it when both are folded."""
+    """Searches names in their original spelling: a name that contains a string also contains it when both are folded."""
 
     folded: SortedNames
 

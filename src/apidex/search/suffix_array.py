@@ -1,7 +1,7 @@
-"""The suffixes of all folded names, in alphabetical order: what `sorted_names` searches is built here. Pure.
+"""Builds the suffixes of all folded names, in alphabetical order, for `sorted_names`. Pure.
 
 Every place of the text of all names begins a suffix, and every suffix is one number: the entry, how far into its name it begins,
-and whether a word begins there. Entries are numbered in the order that is the same for all queries: shorter names first, then
+and whether a word begins there. Entries are numbered in an order that is the same for all queries: shorter names first, then
 alphabetical, then by position. numpy takes a tenth of a second to import, so that only what builds or uses such an index imports
 this module.
 """
@@ -18,11 +18,11 @@ from apidex.search.names import NameIndex
 Numbers = NDArray[Any]
 
 _CHUNK = 2**18
-"""Suffixes that are converted at a time."""
+"""Suffixes that are converted in one step."""
 
 
 class SuffixArrays(NamedTuple):
-    """What `build` returns beside the suffixes, as `sorted_names.SortedNames` has it."""
+    """The arrays that `build` returns besides the suffixes, as in `sorted_names.SortedNames`."""
 
     positions: Numbers
     name_ranks: Numbers
@@ -41,7 +41,7 @@ def item_size(starts: IntArray) -> int:
 
 
 def shift_of(starts: IntArray) -> int:
-    """How many bits of a suffix's number follow the entry: how far into the name, and a flag."""
+    """The number of bits of a suffix's number below the entry: the distance from the start of the name, and a flag."""
     return int(np.diff(np.asarray(starts)).max()).bit_length() + 1
 
 
@@ -55,8 +55,8 @@ def build(
 ) -> SuffixArrays:
     """Fill *out* with the suffixes of *text* without its last byte, `item_size` bytes for each.
 
-    *names* are the names as they are spelled, and *key_numbers* those of their facet keys. Raises MemoryError for a text of more
-    than 2 GiB, whose places are larger than libdivsufsort's numbers.
+    *names* are the names in their original spelling, and *key_numbers* the numbers of their facet keys. Raises MemoryError for a
+    text of more than 2 GiB, whose places are larger than libdivsufsort's numbers.
     """
     if len(text) > 2**31:
         raise MemoryError(f"the folded names have {len(text)} bytes; at most {2**31} are allowed")
@@ -73,7 +73,7 @@ def build(
     positions = by_name[np.argsort(sizes[by_name], kind="stable")]
     above = _inverse(positions).astype(suffixes.dtype) << shift
     flags, begins = np.frombuffer(word_starts, np.uint8), first.view(np.uint32)
-    for begin in reversed(range(0, len(places), _CHUNK)):  # from the end, as numbers may be wider than places
+    for begin in reversed(range(0, len(places), _CHUNK)):  # from the end, because numbers may be wider than places
         place = places[begin : begin + _CHUNK].copy()
         entry = entries.of(place)
         flag = flags[place >> 3] >> (place & 7).astype(np.uint8) & 1
@@ -87,7 +87,7 @@ def build(
 
 
 def _sort_suffixes(letters: Numbers, out: Numbers) -> None:
-    """Write the beginning of each suffix to *out*, in alphabetical order, without memory beside it."""
+    """Write the beginning of each suffix to *out*, in alphabetical order, without more memory."""
     from pydivsufsort.dll import libdivsufsort  # its own function returns an array that would have to be copied
 
     pointers = [each.ctypes.data_as(ctypes.c_void_p) for each in (letters, out)]
@@ -96,7 +96,7 @@ def _sort_suffixes(letters: Numbers, out: Numbers) -> None:
 
 
 class _EntryAt:
-    """Tells the entry at each place of a text in which a line feed begins each."""
+    """Finds the entry at each place of a text in which each entry begins with a line feed."""
 
     def __init__(self, letters: Numbers) -> None:
         self._bits = np.packbits(letters == ord("\n"), bitorder="little")
@@ -112,17 +112,18 @@ class _EntryAt:
 
 
 _THROUGH = np.array([(2 << bit) - 1 for bit in range(8)], np.uint8)
-"""Selects the bits of a byte up to each."""
+"""The masks of the bits of a byte up to each one."""
 
 
 def _equal_to_previous(letters: Numbers, first: Numbers, by_name: Numbers) -> NDArray[np.bool_]:
-    """Whether each name in this order equals the one before it. Compares from the end: neighbours begin alike."""
+    """Whether each name in this order equals the previous one. Compares from the end, because neighbours have equal
+    beginnings."""
     sizes, ends = np.diff(first)[by_name], first[1:][by_name]
     result = np.zeros(len(by_name), np.bool_)
     left = np.flatnonzero(sizes[1:] == sizes[:-1]) + 1
     back = 1
     while len(left):
-        is_whole = sizes[left] == back  # the line feed is all that is left
+        is_whole = sizes[left] == back  # only the line feed is left
         result[left[is_whole]] = True
         left = left[~is_whole]
         left = left[letters[ends[left] - back] == letters[ends[left - 1] - back]]
@@ -131,7 +132,7 @@ def _equal_to_previous(letters: Numbers, first: Numbers, by_name: Numbers) -> ND
 
 
 def _first_spellings(names: NameIndex, by_name: Numbers, is_same: NDArray[np.bool_]) -> Numbers:
-    """For each position 1, but 0 where an entry before it has the same name, exactly spelled."""
+    """1 for each position, but 0 if an earlier entry has exactly the same name."""
     result, seen = np.ones(len(by_name), np.uint8), set[bytes]()
     for place in np.flatnonzero(is_same | np.append(is_same[1:], False)).tolist():
         if not is_same[place]:

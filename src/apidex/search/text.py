@@ -14,13 +14,13 @@ _WITHOUT_DECOMPOSITION = dict(zip("łøđðħŧıæœþ", ["l", "o", "d", "d", "
 """Letters that people type as others, although Unicode does not decompose them."""
 
 FOLDED_LIMIT = 1024
-"""The longest folded form, in characters, four times as long as a name."""
+"""The longest folded form, in characters: four times the longest name."""
 
 _MOST_FOLDED = 18
-"""Characters that one can become (U+FDFA)."""
+"""The largest number of characters that one can become (U+FDFA)."""
 
 _MOST_CACHED = 2**13
-"""Characters that are cached; what comes after so many others is computed each time."""
+"""The number of characters that are cached; further ones are computed each time."""
 
 
 class _CharacterMap(dict[int, str]):
@@ -74,7 +74,7 @@ _SEPARATE = re.compile("[^-]+")
 
 
 def composed(text: str) -> str:
-    """*text* in NFC: letters with their accents are single characters where there are such, however a keyboard sent them."""
+    """*text* in NFC: a letter and its accent become one character, if such a character exists."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
@@ -84,7 +84,7 @@ def fold(text: str) -> str:
 
 
 def foldable(name: str) -> str:
-    """Return *name*, without the end that would make its folded form longer than FOLDED_LIMIT."""
+    """Return *name*, cut so that its folded form is not longer than FOLDED_LIMIT."""
     if len(name) * _MOST_FOLDED <= FOLDED_LIMIT or len(fold(name)) <= FOLDED_LIMIT:
         return name
     return name[: bisect_right(list(accumulate(len(fold(each)) for each in name)), FOLDED_LIMIT)]
@@ -101,12 +101,12 @@ def word_spans(text: str) -> list[tuple[int, int]]:
 
 
 def separate(text: str) -> list[str]:
-    """The folded words of *text*, cut at spaces and punctuation, but not where case or digits begin."""
+    """The folded words of *text*, split at spaces and punctuation, but not at a change of case or at digits."""
     return list(filter(None, (fold(text[start:end]) for start, end in separate_spans(text))))
 
 
 def separate_spans(text: str) -> list[tuple[int, int]]:
-    """Where the words that `separate` returns begin and end."""
+    """The ranges of the words that `separate` returns."""
     return [match.span() for match in _SEPARATE.finditer(text.translate(_SHAPE))]
 
 

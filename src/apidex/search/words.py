@@ -1,4 +1,4 @@
-"""The words of descriptions: many texts are cut at once, and forms of a word have one stem. Pure."""
+"""The words of descriptions: splits many texts in one step, and stems words. Pure."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -8,10 +8,11 @@ from itertools import accumulate, chain
 from apidex.search.text import separate, word_spans
 
 END = b"\0"
-"""Stands behind the words of each text."""
+"""Marks the end of the words of each text."""
 
 _MAX_PARTS = 3
-"""How many parts of OpenWeatherMap make a word: openweather and weathermap are as good as open and weather."""
+"""How many consecutive parts of a name also make a word: OpenWeatherMap has openweather and weathermap besides open and
+weather."""
 
 _TO_WORDS = bytes(
     code if chr(code).isalnum() or code == END[0] or code > 127 else ord(" ") for code in bytes(range(256)).lower()
@@ -19,18 +20,18 @@ _TO_WORDS = bytes(
 _HAS_PARTS = re.compile(r"[a-z][A-Z]|[A-Z][A-Z][a-z]|[A-Za-z][0-9]|[0-9][A-Za-z]").search
 _LETTERS = re.compile(r"[^\W_]+").findall
 _ASCII_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
-"""As `word_spans` cuts words, for ASCII without punctuation, at a fraction of the cost."""
+"""Splits like `word_spans`, for ASCII without punctuation, at a fraction of the cost."""
 
 
 def cut(texts: Sequence[str]) -> list[bytes]:
-    """The folded words of each of *texts*, as `separate` returns them, and END behind each text."""
+    """The folded words of each of *texts*, as `separate` returns them, and END after each text."""
     if not (joined := "".join(texts)).isascii() or "\0" in joined:
         texts = [text if text.isascii() and "\0" not in text else " ".join(separate(text)) for text in texts]
     return " \0 ".join([*texts, ""]).encode().translate(_TO_WORDS, b"'").split()[: None if texts else 0]
 
 
 def with_parts(name: str) -> str:
-    """Return *name* followed by the words that its words consist of, such as `Open`, `Weather` and `OpenWeather`."""
+    """Return *name* followed by the parts of its words, such as `Open`, `Weather` and `OpenWeather`."""
     if name.isascii() and not _HAS_PARTS(name):
         return name
     return " ".join([name, *chain.from_iterable(map(_parts, _LETTERS(name)))])
@@ -52,7 +53,7 @@ _MAX_LABELS = 5
 
 
 def host_of(link: str) -> str | None:
-    """The host of a URL, with or without scheme, in lower case and without `www.`; None for what is no URL."""
+    """The host of a URL, with or without scheme, in lower case and without `www.`; None for another text."""
     match = _HOST.fullmatch(link)
     return match[1].lower() if match else None
 
@@ -80,7 +81,7 @@ _SUFFIXES = [
     )
     for suffix in suffixes.split()
 ]
-"""Endings that forms of a word differ in, the longest first, and how many letters must be left."""
+"""The endings that the stemmer removes, the longest first, and how many letters must remain."""
 
 _ENDINGS = tuple(suffix for suffix, _ in _SUFFIXES)
 _NO_PLURAL = ("ss", "us", "is", "news", "series")
@@ -88,14 +89,13 @@ _LONG_PLURAL = ("ches", "shes", "sses", "xes")
 _VOWELS = "aeiou"
 
 MAX_SUFFIX = 10
-"""No form of a word is so many letters longer than its stem."""
+"""The forms of a word are less than so many letters longer than its stem."""
 
 
 @lru_cache(4096)
 def stem(word: str) -> str:
-    """What all forms of a *word* begin with: `translat` for translate, translates, translator and translation.
-
-    Simpler than Porter's: a query has few words, and where two words share a stem by accident, the other words tell.
+    """The stem of a *word*: `translat` for translate, translates, translator and translation. It is simpler than Porter's
+    stemmer: if two words share a stem by accident, the other words of the query decide.
     """
     while (shorter := _without_suffix(word)) != word:
         word = shorter
@@ -121,7 +121,7 @@ _FORMS = [*_ENDINGS, "", *(first + second for first in ("er", "or") for second i
 
 
 def forms(word: str) -> list[str]:
-    """The words that may be forms of *word*: all that have the same stem, as far as endings are known here."""
+    """The words that may be forms of *word*: those with the same stem, by the endings above."""
     root = stem(word)
     doubled = root + root[-1:]
     candidates = dict.fromkeys(chain((word, *(root + each for each in _FORMS)), (doubled + each for each in _DOUBLING)))

@@ -33,9 +33,8 @@ def parse(
 ) -> Parsed:
     """Read an upstream's response, in the format named or recognised by content, and write the catalogue to *sink*.
 
-    The *report*, if one is given, is filled in, even where reading fails later.
-
-    Raises CatalogueError with reason `format` (not the format, or none that is known), `unreadable` or `empty`.
+    The *report*, if one is given, is filled in, even if reading fails later. Raises CatalogueError with the reason `format`
+    (another format, or an unknown one), `unreadable` or `empty`.
     """
     document = _document(body)
     if format_name and not FORMATS[format_name].recognises(document):
@@ -67,7 +66,7 @@ def _document(body: ByteBuffer) -> object:
 
 
 def _lines_of_json(body: ByteBuffer) -> list[msgspec.Raw]:
-    """The values of a text that has an object in its first line, and one in each other (NDJSON); none for other texts."""
+    """The values of a text with one object in each line (NDJSON); none for other texts."""
     first, _, others = bytes(body).partition(b"\n")
     try:
         _decode_members(first)

@@ -1,7 +1,7 @@
 """The format `apis.guru`: its `list.json`, `{"provider:service": {"preferred": "1.0", "versions": {"1.0": {"info": …}}}}`.
 
-It has neither authentication nor CORS, which are "unknown" here. The category is the first of its list, and
-the provider is named by the list, or else is the first part of the key.
+It has neither authentication nor CORS, which are "unknown" here. The category is the first one that the list names. The provider
+is the one that the list names, or else the first part of the key.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
-"""The lines of a Markdown document as people see them: without what is hidden, and with the heading that each stands under. Pure.
+"""The visible lines of a Markdown document, each with its heading. Pure.
 
-Only what can hold entries is told apart. Each function takes linear time.
+Recognises only the parts that can hold entries. Each function takes linear time.
 """
 
 import re
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from apidex.catalogue.formats.markup import read_inline
 
 _PIECE = 2**16
-"""Characters that are cut into lines at a time."""
+"""Characters that are split into lines in one step."""
 
 _HIDING = re.compile(r"^ {0,3}(?:(`{3,16})[^`\n]*$|(~{3,16})[^\n]*$|<!--)", re.MULTILINE)
 _QUOTE = re.compile(r"^>(?: {0,3}>)* ?", re.MULTILINE)
@@ -21,7 +21,7 @@ _BOLD_LINE = re.compile(r"\s{0,3}(\*\*|__)([^*_\[\]|]+)\1:?\s*")
 
 
 def lines_of(document: str) -> Iterator[str]:
-    """The lines of *document*, a piece at a time. Only line feeds separate them: a name may have U+2028 and the like."""
+    """The lines of *document*, in batches. Only line feeds separate them: a name may contain other separators, such as U+2028."""
     start = 0
     while start <= len(document):
         end = document.find("\n", start + _PIECE)
@@ -31,20 +31,20 @@ def lines_of(document: str) -> Iterator[str]:
 
 
 def visible(document: str) -> str:
-    """Return *document* without comments, fenced code and signs of quotation, and with links in place of references.
+    """Return *document* without comments, fenced code and quotation marks (`>`), and with links in place of references.
 
-    What is never closed hides nothing. Each line keeps its place.
+    Text after an unclosed comment or fence stays. Line numbers do not change.
     """
-    # looking for signs is ten times as fast as looking for their lines
+    # searching the signs is ten times as fast as searching their lines
     shown = _without_hidden(document) if any(sign in document for sign in ("```", "~~~", "<!--")) else document
     shown = _QUOTE.sub("", shown) if shown.startswith(">") or "\n>" in shown else shown
     return _with_links(shown) if "]:" in shown else shown
 
 
 def _with_links(document: str) -> str:
-    """Return *document* with `[text](link)` in place of `[text][label]` and `[label]` where a line `[label]: link` defines it.
+    """Return *document* with `[text](link)` in place of `[text][label]` and `[label]`, if a line `[label]: link` defines it.
 
-    It becomes twice as long at most.
+    The result is at most twice as long.
     """
     links = {" ".join(label.split()).casefold(): link for label, link in _DEFINITION.findall(document)}
     left = len(document)
@@ -73,7 +73,8 @@ def _without_hidden(document: str) -> str:
 
 
 def _end(kind: str, document: str, start: int) -> int:
-    """Where a comment or a fence ends that *kind* closes, a fence of the same characters or more; -1 if it does not."""
+    """The end of the comment or fence that *kind* closes; -1 if it is not closed. A fence is closed by as many of its characters
+    or more."""
     if kind == "-->":
         return document.find(kind, start)
     closing = re.compile(rf"^ {{0,3}}{kind}{kind[0]}*[ \t\r]*$", re.MULTILINE).search(document, start)
@@ -81,15 +82,15 @@ def _end(kind: str, document: str, start: int) -> int:
 
 
 class Headings:
-    """The heading that the lines of a document stand under: of Markdown, of HTML, or a line in bold below a title."""
+    """The heading of the lines of a document: a Markdown heading, an HTML heading, or a bold line below a title."""
 
     def __init__(self) -> None:
         self.current = ""
         self._level = 0
-        self._is_open = False  # an element of HTML whose text is on the following lines
+        self._is_open = False  # an HTML element whose text is on the following lines
 
     def take(self, line: str, following: str) -> bool:
-        """Whether *line*, before the line *following*, is a heading. It becomes the current one."""
+        """Whether *line*, which is before the line *following*, is a heading. A heading becomes the current one."""
         if line.startswith(("#", " ")) and (heading := _ATX.match(line)):
             return self._set(len(heading[1]), (heading[2] or "").rstrip("# \t"))
         if "|" in line or not line.strip():
@@ -104,7 +105,7 @@ class Headings:
             return self._set(1 if "=" in following else 2, line)
         if self._level < 2 and (bold := _BOLD_LINE.fullmatch(line)):
             return self._set(1, bold[2])
-        # a heading without a space after its signs is none in CommonMark, but was one on GitHub
+        # CommonMark requires a space after the signs of a heading; GitHub did not
         return line.startswith("#") and self._set(2, line.strip("# \t"))
 
     def _set(self, level: int, source: str) -> bool:
@@ -113,5 +114,5 @@ class Headings:
 
 
 def _is_underline(line: str) -> bool:
-    """Whether *line* makes a heading of the line before it."""
+    """Whether *line* underlines the line before it, which makes that a heading."""
     return line.startswith(("=", "-", " ")) and line.strip() != "" and "" in (line.strip("= \t"), line.strip("- \t"))

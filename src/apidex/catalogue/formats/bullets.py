@@ -3,8 +3,8 @@
     ## Animals
     - [Cat Facts](https://…) - Daily cat facts
 
-The category is the heading above the list. Items that do not begin with a link to another site have no entry, such as those of a
-table of contents.
+The category is the heading above the list. Items that do not begin with a link to another site are not entries, such as those of
+a table of contents.
 """
 
 import re
@@ -24,11 +24,11 @@ _BETWEEN = " \t-–—―:|·•.,"
 """Signs between a link and its description."""
 
 _FEWEST = 3
-"""A document with fewer entries is another text that has links."""
+"""A document with fewer entries is another text with links."""
 
 
 _SAMPLE = 1000
-"""Items that are looked at to recognise the format."""
+"""Items that are examined to recognise the format."""
 
 
 def recognises(document: object) -> TypeGuard[str]:
@@ -50,12 +50,12 @@ def rows(document: str, report: Report) -> Iterator[Row]:
 
 
 def auths(document: str) -> Iterator[str]:  # noqa: ARG001 - one signature for every format
-    """Nothing: the items say nothing of authentication that could be told from the rest."""
+    """Nothing: the items have no field for authentication."""
     return iter(())
 
 
 def _items(document: str) -> Iterator[tuple[int, Inline, bool, str]]:
-    """The line number of each item, its text, whether it is an entry, and its category; not of links within the document."""
+    """The line number, text and category of each item, and whether it is an entry. Links within the document are left out."""
     headings = Headings()
     for number, (line, following) in enumerate(pairwise(chain(lines_of(visible(document)), ("",))), start=1):
         match = _ITEM.match(line)

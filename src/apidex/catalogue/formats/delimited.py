@@ -1,9 +1,9 @@
-"""The formats `csv` and `tsv`: a line of heads, and a row for each API, with commas, semicolons, pipes or tabs between cells.
+"""The formats `csv` and `tsv`: a header line, and a row for each API, with commas, semicolons, pipes or tabs between cells.
 
     name,description,auth,link
     Cat Facts,"Facts, daily",none,https://…
 
-`table` says which heads are known. A cell may be quoted (RFC 4180); a quotation mark that is never closed costs one row.
+`table` lists the known header cells. A cell may be quoted (RFC 4180); a quotation mark that is never closed costs one row.
 """
 
 import csv
@@ -21,13 +21,13 @@ from apidex.catalogue.formats.row import Row
 from apidex.catalogue.formats.table import Table, missing
 
 _LINES_BEFORE = 10
-"""Lines among which the heads are looked for: titles and comments may stand before them."""
+"""Lines among which the header is searched: titles and comments may precede it."""
 
 _MOST_LINES = 32
-"""The most lines that a row may have."""
+"""The largest number of lines of a row."""
 
 _MOST_TRIED = 4
-"""Lines with quotation marks among which the end of a quoted cell is looked for."""
+"""Lines with quotation marks among which the end of a quoted cell is searched."""
 
 _Line = tuple[int, str]
 
@@ -40,11 +40,11 @@ class Delimited:
     delimiters: str
 
     def recognises(self, document: object) -> TypeGuard[str]:
-        """Whether *document* is a text that has the heads of a table of entries in one of its first lines."""
+        """Whether *document* is a text with the header of a table of entries in one of its first lines."""
         return isinstance(document, str) and self._head(document) is not None
 
     def rows(self, document: str, report: Report) -> Iterator[Row]:  # noqa: ARG002 - one signature for every format
-        """A row for each record behind the heads."""
+        """A row for each record after the header."""
         for number, cells, table in self._records(document):
             row = table.row(number, cells, _read)
             row.description = plain_text(row.description) if isinstance(row.description, str) else None
@@ -57,13 +57,13 @@ class Delimited:
             yield from cells[place : place + 1]
 
     def seen(self, document: str) -> str:
-        """The columns of the first line, and what is missing; empty for a text without columns."""
+        """The columns of the first line, and what is missing, for an error; empty for a text without columns."""
         line = next(filter(str.strip, islice(lines_of(document), _LINES_BEFORE)), "")
         heads = max((_cells(line, delimiter) for delimiter in self.delimiters), key=len)
         return missing(heads) if len(heads) > 1 else ""
 
     def _head(self, document: str) -> tuple[int, str, Table] | None:
-        """The line number, the delimiter and the table of the heads."""
+        """The line number, the delimiter and the table of the header."""
         for number, line in enumerate(islice(lines_of(document), _LINES_BEFORE), start=1):
             for delimiter in self.delimiters:
                 table = Table.of(_cells(line, delimiter)) if delimiter in line else None
@@ -123,5 +123,5 @@ def _parsed(record: list[str], delimiter: str) -> list[str]:
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
-    """The cells of a line, without regard to quotation marks around them."""
+    """The cells of a line, ignoring quotation marks around them."""
     return [cell.strip().strip('"').strip() for cell in line.split(delimiter)]

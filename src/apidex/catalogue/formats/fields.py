@@ -1,4 +1,4 @@
-"""The fields of an entry by the names that lists give them, as heads of columns or keys of JSON. Pure."""
+"""The names that lists give to the fields of an entry, as header cells or JSON keys. Pure."""
 
 import unicodedata
 from collections.abc import Iterable
@@ -72,11 +72,11 @@ def _rank_of(name: str) -> tuple[int, str] | None:
 
 
 def rank_of(name: str) -> tuple[int, str] | None:
-    """Return the field that a column or a key of this *name* has, with its rank among names; None for another one."""
+    """Return the field for a column or key with this *name*, with the rank of the name; None for an unknown one."""
     return _rank_of(name[:64])
 
 
 def places_of_fields(names: Iterable[str]) -> dict[str, int]:
-    """Return where each field stands among *names*: of several, at the name that comes first in NAMES_OF_FIELDS."""
+    """Return the place of each field among *names*: if several fit, that of the name that comes first in NAMES_OF_FIELDS."""
     found = [(*ranked, place) for place, name in enumerate(names) if (ranked := rank_of(name))]
     return {field: place for _, field, place in sorted(found, reverse=True)}

@@ -1,4 +1,4 @@
-"""Tables of HTML, as they stand in Markdown documents, read a line at a time. Pure."""
+"""HTML tables in Markdown documents, read line by line. Pure."""
 
 import re
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 _TAG = re.compile(r"<(/?)(table|tr|t[dh])\b[^<>]*>", re.IGNORECASE)
 _OPENING = re.compile(r"<table\b", re.IGNORECASE)
 _MOST_CELLS = 64
-"""Cells of a row that are read."""
+"""The largest number of cells of a row that are read."""
 
 
 def opens_table(line: str) -> bool:
@@ -15,12 +15,12 @@ def opens_table(line: str) -> bool:
 
 
 class HtmlTable:
-    """One table while its lines are read."""
+    """A table whose lines are being read."""
 
     def __init__(self) -> None:
         self.is_open = True
         self._cells: list[str] = []
-        self._texts: list[str] | None = None  # of the cell that is open
+        self._texts: list[str] | None = None  # the text of the open cell
 
     def rows_ending_in(self, line: str) -> Iterator[list[str]]:
         """The cells, as Markdown with HTML, of each row that ends in the next *line*."""

@@ -103,11 +103,12 @@ def _has_name(value: object) -> bool:
 
 
 _Member = tuple[msgspec.Raw, str, str]
-"""A value with the category that it stands under, and the key that it stands at; empty in lists."""
+"""A value with its category and its key; both are empty in lists."""
 
 
 def _members(document: Document) -> Iterator[_Member]:
-    """Every value of the document's lists. Where it has none, its objects, and those in them that are not entries themselves."""
+    """Every value of the document's lists. If it has no lists: its objects, and the members of those that are not entries
+    themselves."""
     document = _unwrapped(document)
     if isinstance(document, list):
         yield from _in_list(document, "")

@@ -51,7 +51,7 @@ def decoded(raw: msgspec.Raw) -> object:
 
 
 def row(place: int, raw: msgspec.Raw, category: str = "", name: str = "") -> Row | Entry:
-    """The row that *raw* says, or its entry. *category* and *name* are those of objects which say none themselves."""
+    """The row of *raw*, or its entry. *category* and *name* are used if the object does not have its own."""
     try:
         entry = _decode_entry(raw)
     except _MALFORMED:
@@ -84,7 +84,7 @@ def _row_of_any(place: int, raw: msgspec.Raw, category: str, name: str) -> Row:
 
 
 def fields_of(item: dict[str, Any]) -> dict[str, Any]:
-    """The values of an object that say something, by the field of an entry. Of two synonyms, the one listed first counts."""
+    """The values of an object that are not empty, by the field of an entry. Of two synonyms, the one listed first counts."""
     said: dict[str, tuple[int, Any]] = {}
     for key, value in item.items():
         if value is not None and value != "" and (ranked := rank_of(key)):

@@ -1,4 +1,4 @@
-"""What is suspicious in a list that can be read, for whoever maintains it. Pure."""
+"""Finds what is suspicious in a readable list, for its maintainer. Pure."""
 
 import re
 import sys
@@ -38,7 +38,7 @@ class LintReport(Report):
 
 
 class Suspicion(msgspec.Struct, frozen=True):
-    """A *kind* of fault that does not keep a list from being read, the *rows* that have it, and what it is there."""
+    """A *kind* of fault with which a list can still be read, the *rows* that have it, and a description."""
 
     kind: str
     rows: list[int]
@@ -46,7 +46,7 @@ class Suspicion(msgspec.Struct, frozen=True):
 
 
 def suspicions(report: LintReport, document: str = "") -> list[Suspicion]:
-    """Return what is suspicious in a list, and in its *document* where that is Markdown."""
+    """Return what is suspicious in a list, and in its *document* if that is Markdown."""
     entries = report.entries
     return [
         *_duplicates("duplicate name", entries, lambda entry: entry.name, key_of),
@@ -89,7 +89,7 @@ def _mixed_spellings(column: str, entries: _Rows, value: Callable[[Entry], str])
 
 
 def _same_link(link: str) -> str:
-    """A link without what makes no difference: the scheme, the case of the host, and a slash at the end."""
+    """A link in a normal form: without the scheme, with the host in lower case, and without a slash at the end."""
     try:
         parts = urlsplit(link)
     except ValueError:
@@ -104,7 +104,7 @@ _LINK = re.compile(r"""(?:\]\(|href=["'])#([^)\s"']{1,200})""")
 
 
 def _dead_anchors(document: str) -> Iterator[Suspicion]:
-    """The links to a heading of the document that leads nowhere, as GitHub names headings."""
+    """The links to headings that the document does not have, by GitHub's names of headings."""
     lines = document.split("\n")
     anchors = {anchor.lower() for line in lines for anchor in _ANCHOR.findall(line)} | {*_anchors(lines)}
     for row, line in enumerate(lines, start=1):

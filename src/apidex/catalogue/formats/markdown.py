@@ -5,9 +5,9 @@
     |---|---|---|---|---|
     | [Cat Facts](https://…) | Daily cat facts | No | Yes | No |
 
-Tables of HTML count as well. `table` says which tables have entries; where none has, two known columns are enough. The category
-is a column, or the heading above the table. Tables before `## Index` have no entries (most are advertisements), unless there are
-none behind it.
+HTML tables are read too. `table` says which tables have entries; if none has, two known columns are enough. The category is a
+column, or the heading above the table. Tables before `## Index` are ignored (most are advertisements), unless there are no tables
+after it.
 """
 
 import re
@@ -29,16 +29,16 @@ _MOST_CELLS = 64
 """Cells of a row that are read. What follows is one cell."""
 
 _COLUMNS, _FEWEST_COLUMNS = 3, 2
-"""Columns that are known in a table of entries, and in documents where no table has so many."""
+"""The number of known columns of a table of entries, and the number in documents where no table has so many."""
 
 _HEAD_LIMIT = 256
-"""Characters of a head that are read."""
+"""Characters of a header that are read."""
 
 _INDEX = re.compile(r"^## index[ \t\r]*$", re.IGNORECASE | re.MULTILINE)
 
 
 class _Line(NamedTuple):
-    """A head or a row of a table: its number, what it says as a line or as cells, and its table if that has entries."""
+    """A header or a row of a table: its number, its content as a line or as cells, and its table if that has entries."""
 
     number: int
     source: str | list[str]
@@ -98,7 +98,8 @@ def _has_table(text: str, least: int) -> bool:
 
 
 def _lines_of_tables(text: str, index: int = 0, least: int = _FEWEST_COLUMNS) -> Iterator[_Line]:
-    """The heads and rows of all tables. Those above line *index*, or with less than *least* known columns, have no entries."""
+    """The headers and rows of all tables. Tables above line *index*, or with fewer than *least* known columns, have no
+    entries."""
     headings, html = Headings(), HtmlTable()
     html.is_open = False
     table, is_table, is_delimiter, is_first = None, False, False, False
@@ -116,7 +117,7 @@ def _lines_of_tables(text: str, index: int = 0, least: int = _FEWEST_COLUMNS) ->
             for cells in html.rows_ending_in(line):
                 if is_first:
                     table = Table.of(_texts(cells), headings.current, least) if number > index else None
-                if is_first or table:  # other tables of HTML are for the layout
+                if is_first or table:  # other HTML tables are for the layout
                     yield _Line(number, cells, table, is_first)
                 is_first = False
         elif "|" not in line:

@@ -1,7 +1,7 @@
 """From markdown and HTML to plain text, by markdown-it-py (CommonMark). Pure.
 
-Most texts have no markup, or are one link; they do not need the parser. Longer texts than MARKUP_LIMIT are cut before they are
-parsed. Those with more than a few hundred signs of markup are left as they are, so that no text takes more than linear time.
+Most texts have no markup, or are one link; they do not need the parser. Texts longer than MARKUP_LIMIT are cut before they are
+parsed. Texts with more than a few hundred signs of markup are not parsed, so that no text takes more than linear time.
 """
 
 import re
@@ -21,7 +21,7 @@ MARKUP_LIMIT = 2 * TEXT_LIMIT
 """Characters of a text that are parsed; what follows is left out."""
 
 _MOST_SIGNS = 200
-"""Signs of markup that are parsed in one text: nested, each can take the parser a tenth of a millisecond."""
+"""The largest number of signs of markup in a text that is parsed: if nested, each can take a tenth of a millisecond."""
 
 _SIGN = re.compile(r"[\[\]*_~`<&!\n]")
 _SUSPICIOUS = re.compile(r"[\\`*_\[<~&#>\r\n]").search
@@ -80,7 +80,7 @@ def _parsed(source: str) -> int:
 
 
 def read_link(source: str) -> Inline | None:
-    """Return what a plain link of markdown says; None for all else."""
+    """Return the text and target of a plain Markdown link; None for another text."""
     one = _ONE_LINK.fullmatch(source) if source.startswith("[") else None
     return Inline(one[1].strip(), one[2], one[1].strip()) if one else None
 

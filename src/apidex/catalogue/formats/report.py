@@ -29,7 +29,7 @@ class RowIssues:
     """How many rows had an issue of one sort, and the first of these issues."""
 
     KEPT: ClassVar = 200
-    """As many issues are kept; the others are only counted."""
+    """So many issues are kept; further ones are only counted."""
 
     total: int = 0
     first: list[RowIssue] = field(default_factory=list)
@@ -56,7 +56,7 @@ class Report:
     ignored: RowIssues = field(default_factory=RowIssues)
 
     def accept(self, row: int, entry: Entry) -> None:
-        """Learn of each entry, and of its row. A report does not keep them."""
+        """Take note of an entry and its row. This class keeps neither."""
 
 
 class Format(Protocol):

@@ -1,6 +1,6 @@
 """The normaliser behind every format: from the values of a row, whatever their types and spellings, to an entry. Pure.
 
-Only a missing name costs an entry. What is repaired is said in the row's *repairs*.
+An entry is rejected only when its name is missing. The row's *repairs* list the changes.
 """
 
 import unicodedata
@@ -45,7 +45,7 @@ WORD_LIMIT = 64
 """The longest text, in characters, that can be a word such as Yes or apiKey. Longer ones are neither compared nor cached."""
 
 _MOST_SPELLINGS = 10_000
-"""Spellings that are counted: where there are more, the most frequent."""
+"""The largest number of spellings that are counted; the most frequent are kept."""
 
 Spellings = Mapping[str, str]
 """The spelling in use for each other spelling of an authentication in the same list."""
@@ -114,7 +114,8 @@ def _counted(values: Iterable[object]) -> Counter[str]:
 
 
 def text_of(value: object) -> str:
-    """Return a value of JSON as text: the texts of a list with commas between; empty for null, an object and a list in a list."""
+    """Return a JSON value as text: a list as its texts, separated by commas; null, an object and a nested list as an empty
+    text."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -125,7 +126,7 @@ def text_of(value: object) -> str:
 
 
 class Repair(msgspec.Struct, frozen=True):
-    """What was changed in a row: its *column* (a field of an entry; empty for the row), from what to what, and why."""
+    """A change in a row: its *column* (a field of an entry; empty for the row), the values before and after, and the reason."""
 
     column: str
     before: str
@@ -134,7 +135,7 @@ class Repair(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, column: str, before: object, after: object, reason: str) -> "Repair":
-        """Return the repair, with values that are cut to what fits into a report."""
+        """Return the repair, with values cut to the limit of a report."""
         return cls(column, _shown(before), _shown(after), reason)
 
 

@@ -1,7 +1,7 @@
-"""Rows of tables, whatever they are written in: columns are found by their heads, in any order. Pure.
+"""Rows of tables of every format: columns are found by their header cells, in any order. Pure.
 
-A table has entries when one of its columns is for names, and one is for links, two others are known, or all are. Where no column
-is for names, that of the providers is, or else that of the links.
+A table has entries when one column holds names and, besides, one column holds links, two other columns are known, or all columns
+are known. If no column is for names, the column of providers is used for them, or else that of links.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,12 +13,12 @@ from apidex.catalogue.formats.markup import URL, Inline
 from apidex.catalogue.formats.row import WORD_LIMIT, Row
 
 Read = Callable[[str], Inline]
-"""From a cell to what it says."""
+"""Returns the plain text of a cell."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The head of a table of entries: its columns, where each field stands, and the category of rows that name none."""
+    """The header of a table of entries: its columns, the column of each field, and the category of rows without one."""
 
     heads: Sequence[str]
     places: dict[str, int]
@@ -26,7 +26,7 @@ class Table:
 
     @classmethod
     def of(cls, heads: Sequence[str], category: str = "", least: int = 3) -> "Table | None":
-        """Return the table with these *heads*; None if it has no entries, as when fewer than *least* columns are known."""
+        """Return the table with these *heads*; None if it has no entries, for example with fewer than *least* known columns."""
         places = _places(heads)
         known = len(set(places.values()))
         has_link = places.get("link", places.get("name")) != places.get("name")
@@ -35,7 +35,7 @@ class Table:
 
     @staticmethod
     def word(cell: str, read: Read) -> str:
-        """The text of a cell, cached where many rows may share it, such as Yes."""
+        """The text of a cell, cached if many rows may share it, such as Yes."""
         return _cached_word(cell, read) if len(cell) <= WORD_LIMIT else read(cell).text
 
     def row(self, number: int, cells: Sequence[str], read: Read) -> Row:
@@ -65,7 +65,7 @@ def _cached_word(cell: str, read: Read) -> str:
 
 
 def missing(heads: Sequence[str]) -> str:
-    """The columns that were seen, and what is missing for a table of entries."""
+    """The columns that were found, and what is missing for a table of entries."""
     lacks = "another one that is known" if "name" in _places(heads) else "one for names, such as API or Name"
     return f"its table has the columns {', '.join(text[:40] for text in heads[:20])}; missing is {lacks}"
 
@@ -87,7 +87,7 @@ def _other_width(cells: Sequence[str], heads: Sequence[str]) -> str:
 
 
 def _url(inline: Inline) -> str:
-    """The link in a cell for links, or else its text if that can be one."""
+    """The link in a cell for links, or else its text if that can be a link."""
     found = inline.link or ((url := URL.search(inline.text)) and url[0])
     return found or (inline.text if "." in inline.text and " " not in inline.text else "")
 
