@@ -70,8 +70,9 @@ def compare(before: Catalogue, after: Catalogue) -> Steps[ChangedPositions]:
 
 
 def _unequal(before: Catalogue, after: Catalogue) -> Steps[tuple[list[int], list[int]]]:
-    """The entries of each catalogue that are not in the other, byte for byte, or are there fewer times. Entries are compared by a
-    hash of 64 bits, which Python seeds differently in every process.
+    """The entries of each catalogue that are not in the other, byte for byte, or are there fewer times.
+
+    Entries are compared by a hash of 64 bits, which Python seeds differently in every process.
     """
     removed, added = list[int](), list[int]()
     counts = [Counter[int]() for _ in range(_PARTS)]
@@ -102,8 +103,7 @@ def _unequal(before: Catalogue, after: Catalogue) -> Steps[tuple[list[int], list
 def _paired(
     before: Catalogue, removed: list[int], after: Catalogue, added: list[int], attribute: str
 ) -> Steps[tuple[list[tuple[int, int]], list[int], list[int]]]:
-    """Pairs with the same value of *attribute*, in order, and the entries of each list without a partner. An empty value makes no
-    pair."""
+    """Pairs with the same value of *attribute*, in order, and the other entries of each list. An empty value makes no pair."""
     waiting = defaultdict[str, list[int]](list)
     for step in _steps(removed[::-1]):
         for position in step:

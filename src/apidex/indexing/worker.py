@@ -190,8 +190,7 @@ def main() -> None:
 
 
 def _limit_resources(size: int) -> None:
-    """Limit the memory and CPU of this process to read *size* bytes. If the container's memory runs out first, the kernel ends it
-    before the replica."""
+    """Limit what this process takes to read *size* bytes. If memory runs out, the kernel ends this process before the replica."""
     with contextlib.suppress(OSError):  # Linux has these files
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         _lower(resource.RLIMIT_AS, pages * resource.getpagesize() + memory_limit(size))

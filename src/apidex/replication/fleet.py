@@ -34,8 +34,7 @@ class FleetRefresh:
                     await self._fetch(state)
 
     def _is_due(self, state: StoredState) -> bool:
-        """Whether a refresh is due. A catalogue is activated before the next one is fetched, so that waiting ones do not
-        accumulate."""
+        """Whether a refresh is due. It is not while a catalogue waits for its activation: waiting ones must not accumulate."""
         activation = self.reconciler.activation
         return not activation.is_waiting() and self.schedule.is_due(activation.latest, state)
 

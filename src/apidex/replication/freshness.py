@@ -41,8 +41,9 @@ class FreshnessPolicy:
         return self.refresh * 1.1 + self.poll * 2 + self.lead(0)
 
     def lead(self, build_seconds: float) -> timedelta:
-        """Return the time from the publication of a catalogue to its activation: enough for a poll, and for a build that takes
-        twice as long as the publisher's.
+        """Return the time from the publication of a catalogue to its activation.
+
+        It is enough for a poll, and for a build that takes twice as long as the publisher's.
         """
         return min(self.poll + timedelta(seconds=2 * build_seconds) + _MARGIN, LONGEST_LEAD)
 

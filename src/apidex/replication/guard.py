@@ -22,9 +22,11 @@ _ACCEPT = "to let it in: apidex catalogue accept"
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """The ratios, compared with the previous catalogue, beyond which an answer is held back. It must have at least
-    *min_entries_ratio* and at most *max_entries_ratio* of the previous number of entries. The ratio of rejected rows may rise by
-    at most *max_rejected_ratio*. No value of a field may rise, by a tenth or more, to more than *max_value_ratio* of the entries.
+    """The ratios, compared with the previous catalogue, beyond which an answer is held back.
+
+    It must have at least *min_entries_ratio* and at most *max_entries_ratio* of the previous number of entries. The ratio of
+    rejected rows may rise by at most *max_rejected_ratio*. No value of a field may rise, by a tenth or more, to more than
+    *max_value_ratio* of the entries.
     """
 
     min_entries_ratio: float

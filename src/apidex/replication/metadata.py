@@ -113,8 +113,7 @@ def decode_state(now: float, fields: Mapping[str, bytes]) -> StoredState:
 
 
 def _decode_back_off(now: float, text: Mapping[str, str]) -> tuple[int, float]:
-    """Return the number of failures and the moment of the next attempt; 0 for a back-off that is too long, or begins in the
-    future."""
+    """Return the failures and the moment of the next attempt; 0 for a back-off that is too long, or begins in the future."""
     failures, failed_at, retry_at = (
         _number(text.get("failures", "0")),
         _moment(text, "failed_at"),

@@ -135,8 +135,7 @@ class Reconciler:
         return self.shared.schedule.policy.lead(snapshot.build_seconds)
 
     async def take(self, found: Snapshot) -> None:
-        """Publish a fetched snapshot, if Redis is usable; but discard it if the latest one was validated later, or its size is
-        wrong."""
+        """Publish a fetched snapshot, if Redis is usable. Discard it if the latest was validated later, or its size is wrong."""
         latest = self.activation.latest
         if found.version != latest.version:
             described = self.shared.describe(found), self.shared.describe(latest)

@@ -144,8 +144,7 @@ class RedisStore:
         return await self._run(scripts.CONFIRM, arguments)
 
     async def roll_back(self, lead: timedelta) -> bool:
-        """Publish the previous catalogue again, to be activated after *lead*, and reject the current one; return whether there
-        was a previous one."""
+        """Publish the previous catalogue, to be active after *lead*, and reject the current one; return whether one existed."""
         spans = [milliseconds(span.total_seconds()) for span in (lead, OVERRIDE_FOR)]
         return await self._run(scripts.ROLLBACK, spans)
 
@@ -178,8 +177,7 @@ class RedisStore:
         await self._run(scripts.RELEASE, [token])
 
     async def rehearse(self) -> None:
-        """Run every operation of a replica, on other keys, which are removed afterwards. Raises StoreError if Redis is not
-        usable."""
+        """Run every operation of a replica, on other keys, which are removed again. Raises StoreError if Redis is not usable."""
         scratch = RedisStore(
             self._client,
             self.url,
@@ -227,8 +225,7 @@ class RedisStore:
 
     @asynccontextmanager
     async def _answer_in_time(self, patience: int = 1) -> AsyncIterator[None]:
-        """Raise StoreError for every exception of the client library, for an answer that no script gives, and after the
-        time-out."""
+        """Raise StoreError for exceptions of the client library, for an answer that no script gives, and after the time-out."""
         try:
             async with asyncio.timeout(self._timeout.total_seconds() * patience):
                 yield

@@ -68,8 +68,7 @@ _MANY_WORDS, _MANY_POSTINGS = 2**17, 2**11
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A word or a domain of a query, and the *numbers* of the words that it stands for: its forms, or all words that begin with
-    it."""
+    """A word or domain of a query, and the *numbers* of the words that it stands for: its forms, or words that begin with it."""
 
     text: str
     numbers: Sequence[int]

@@ -122,8 +122,7 @@ def answer(search: SearchIndex, version: str, request: SearchRequest) -> SearchV
 
 
 def _understand(search: SearchIndex, request: SearchRequest, filters: Filters) -> tuple[dict[str, str], str]:
-    """The filters that words of the query stand for, and the other words; or the query unchanged, if its words are better
-    searched literally."""
+    """The filters that words of the query stand for, and the other words; or no filters and the whole query."""
     understood, rest = read_filters(request.query)
     allowed = all(name not in filters and value in search.facets.values(name) for name, value in understood.items())
     literal: tuple[dict[str, str], str] = {}, request.query

@@ -116,8 +116,7 @@ _THROUGH = np.array([(2 << bit) - 1 for bit in range(8)], np.uint8)
 
 
 def _equal_to_previous(letters: Numbers, first: Numbers, by_name: Numbers) -> NDArray[np.bool_]:
-    """Whether each name in this order equals the previous one. Compares from the end, because neighbours have equal
-    beginnings."""
+    """Whether each name in this order equals the previous one. Compares from the end: neighbours have equal beginnings."""
     sizes, ends = np.diff(first)[by_name], first[1:][by_name]
     result = np.zeros(len(by_name), np.bool_)
     left = np.flatnonzero(sizes[1:] == sizes[:-1]) + 1

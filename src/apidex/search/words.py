@@ -94,8 +94,9 @@ MAX_SUFFIX = 10
 
 @lru_cache(4096)
 def stem(word: str) -> str:
-    """The stem of a *word*: `translat` for translate, translates, translator and translation. It is simpler than Porter's
-    stemmer: if two words share a stem by accident, the other words of the query decide.
+    """The stem of a *word*: `translat` for translate, translates, translator and translation.
+
+    It is simpler than Porter's stemmer: if two words share a stem by accident, the other words of the query decide.
     """
     while (shorter := _without_suffix(word)) != word:
         word = shorter

@@ -33,8 +33,9 @@ def parse(
 ) -> Parsed:
     """Read an upstream's response, in the format named or recognised by content, and write the catalogue to *sink*.
 
-    The *report*, if one is given, is filled in, even if reading fails later. Raises CatalogueError with the reason `format`
-    (another format, or an unknown one), `unreadable` or `empty`.
+    The *report*, if one is given, is filled in, even if reading fails later.
+
+    Raises CatalogueError with the reason `format` (another format, or an unknown one), `unreadable` or `empty`.
     """
     document = _document(body)
     if format_name and not FORMATS[format_name].recognises(document):

@@ -73,8 +73,7 @@ def _without_hidden(document: str) -> str:
 
 
 def _end(kind: str, document: str, start: int) -> int:
-    """The end of the comment or fence that *kind* closes; -1 if it is not closed. A fence is closed by as many of its characters
-    or more."""
+    """The end of the comment or fence that *kind* closes, a fence with as many of its characters or more; -1 if it stays open."""
     if kind == "-->":
         return document.find(kind, start)
     closing = re.compile(rf"^ {{0,3}}{kind}{kind[0]}*[ \t\r]*$", re.MULTILINE).search(document, start)

@@ -107,8 +107,7 @@ _Member = tuple[msgspec.Raw, str, str]
 
 
 def _members(document: Document) -> Iterator[_Member]:
-    """Every value of the document's lists. If it has no lists: its objects, and the members of those that are not entries
-    themselves."""
+    """Every value of the document's lists. If it has none: its objects, and the members of those that are not entries."""
     document = _unwrapped(document)
     if isinstance(document, list):
         yield from _in_list(document, "")

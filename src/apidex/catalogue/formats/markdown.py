@@ -98,8 +98,7 @@ def _has_table(text: str, least: int) -> bool:
 
 
 def _lines_of_tables(text: str, index: int = 0, least: int = _FEWEST_COLUMNS) -> Iterator[_Line]:
-    """The headers and rows of all tables. Tables above line *index*, or with fewer than *least* known columns, have no
-    entries."""
+    """The headers and rows of all tables. Those above line *index*, or with fewer than *least* known columns, have no entries."""
     headings, html = Headings(), HtmlTable()
     html.is_open = False
     table, is_table, is_delimiter, is_first = None, False, False, False

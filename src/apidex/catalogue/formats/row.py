@@ -114,8 +114,7 @@ def _counted(values: Iterable[object]) -> Counter[str]:
 
 
 def text_of(value: object) -> str:
-    """Return a JSON value as text: a list as its texts, separated by commas; null, an object and a nested list as an empty
-    text."""
+    """Return a JSON value as text: a list as its texts with commas between; null, an object and a nested list as ""."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
