@@ -1,4 +1,4 @@
-"""How requests share one event loop: long work runs in slices or in a thread, and what many ask for is made once.
+"""How requests share one event loop: long work runs in slices or in a thread, and equal requests share one result.
 
 `TimeSlices` is for work in Python, which is written as a generator; `WorkerThread` for calls that release the interpreter.
 """
@@ -14,21 +14,21 @@ T = TypeVar("T")
 SLICE_SECONDS = 0.001
 
 SLICE_BYTES = 2**16
-"""A slice ends when it has made so many bytes, so that a client that does not read makes a replica hold no more."""
+"""A slice ends after so many bytes, so that a replica holds no more for a client that does not read."""
 
 
 class TimeSlices:
-    """Runs generators slice by slice. Each turn of the event loop has one slice, whoever's turn it is: first come, first served.
+    """Runs generators slice by slice.
 
-    Other requests wait for a slice and for the step of a generator in which it ends. A step is at most a few tenths of a
-    millisecond.
+    Each turn of the event loop runs one slice, for all generators together: first come, first served. Other requests wait for a
+    slice and for the step of a generator in which it ends. A step takes at most a few tenths of a millisecond.
     """
 
     def __init__(self) -> None:
         self._turn = asyncio.Lock()
 
     async def take(self, pieces: Iterator[bytes]) -> bytes | None:
-        """What *pieces* make in one slice, possibly nothing; None when they have ended."""
+        """The output of *pieces* in one slice, possibly empty; None after their end."""
         taken, size = list[bytes](), 0
         async with self._turn:
             until = perf_counter() + SLICE_SECONDS
@@ -41,7 +41,7 @@ class TimeSlices:
         return b"".join(taken) if taken else None
 
     async def join(self, pieces: Iterator[bytes], limit: int) -> bytes | None:
-        """What *pieces* make; None if that is more than *limit* bytes, and then *pieces* have not ended."""
+        """The whole output of *pieces*; None if it has more than *limit* bytes, in which case *pieces* continue."""
         taken, size = list[bytes](), 0
         while size <= limit and (part := await self.take(pieces)) is not None:
             taken.append(part)
@@ -49,7 +49,7 @@ class TimeSlices:
         return b"".join(taken) if size <= limit else None
 
     async def result(self, steps: Generator[None, None, T]) -> T:
-        """What *steps* return at their end."""
+        """The result of *steps*."""
         while True:
             async with self._turn:
                 until = perf_counter() + SLICE_SECONDS
@@ -62,13 +62,13 @@ class TimeSlices:
 
 
 class SingleFlight:
-    """Calls with the same key at the same time are one call, whose result all of them get (as groupcache's singleflight)."""
+    """Merges simultaneous calls with the same key into one, whose result all of them get (as groupcache's singleflight)."""
 
     def __init__(self) -> None:
         self._flights: dict[Hashable, asyncio.Future[Any]] = {}
 
     async def run(self, key: Hashable, make: Callable[[], Awaitable[T]]) -> T:
-        """The result of *make*, or what it raises. Where the caller that runs it is cancelled, the next one runs its own."""
+        """The result of *make*, or its exception. If the caller that runs it is cancelled, the next caller runs its own."""
         while (flight := self._flights.get(key)) is not None:
             await asyncio.wait([flight])
             if not flight.cancelled():
@@ -79,11 +79,11 @@ class SingleFlight:
             flight.set_result(result)
         except Exception as error:
             flight.set_exception(error)
-            flight.exception()  # nothing is wrong where no other call waits for it
+            flight.exception()  # the exception is not an error if no other call waits for it
             raise
         finally:
             del self._flights[key]
-            flight.cancel()  # without effect on a flight that has ended
+            flight.cancel()  # has no effect on a flight that has ended
         return result
 
 
@@ -94,9 +94,9 @@ class WorkerThread:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="search")
 
     async def run(self, function: Callable[[], T]) -> T:
-        """What *function* returns."""
+        """The result of *function*."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, function)
 
     def close(self) -> None:
-        """Drop what has not begun, and wait for the thread to end."""
+        """Cancel what has not begun, and wait for the thread to end."""
         self._executor.shutdown(cancel_futures=True)

@@ -13,12 +13,12 @@ COMPRESS_FROM = 1024
 """Shorter bodies are not compressed: they fit into one packet either way."""
 
 STREAM_ABOVE_BYTES = 2**18
-"""Longer bodies are made, compressed and sent in slices: gzip takes 5 ms for so many bytes."""
+"""Longer bodies are made, compressed and sent in slices: gzip takes 5 ms for this size."""
 
 _ZSTD_LEVEL = 3
 
 _ZSTD_STREAM = zstandard.ZstdCompressionParameters.from_level(_ZSTD_LEVEL, window_log=16, hash_log=14, chain_log=14)
-"""For streams: 0.6 MB of memory for each instead of 3.7, for lists of entries that are 7 % longer."""
+"""The zstd window of streams: each takes 0.6 MB of memory instead of 3.7, and lists of entries become 7 % longer."""
 
 COMPRESSOR_BYTES = 600_000
 """Memory of a compressor while its stream lasts, at most."""

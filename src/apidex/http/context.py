@@ -14,15 +14,15 @@ from apidex.replication.snapshot import Snapshot
 T = TypeVar("T")
 
 OFFLOAD_ABOVE_ENTRIES = 5000
-"""Searches among more entries may take longer than a thread costs, which is a tenth of a millisecond."""
+"""Searches among more entries may take longer than the use of a thread, which costs a tenth of a millisecond."""
 
 REPLACED_SECONDS = 300.0
-"""How long a response may go on from a catalogue that the replica has replaced, and does not hold for other reasons."""
+"""How long a response may continue from a catalogue that the replica has replaced and no longer needs."""
 
 
 @dataclass(slots=True)
 class ReplicaContext:
-    """A replica. *draining* is set once it shuts down. All routes share *responses*, and what runs long requests."""
+    """A replica. *draining* is set once it shuts down. All routes share *responses*, and the objects that run long requests."""
 
     refresher: Refresher
     metrics: Metrics
@@ -34,16 +34,16 @@ class ReplicaContext:
     draining: bool = False
 
     async def compute(self, snapshot: Snapshot, function: Callable[[], T]) -> T:
-        """What *function* finds in *snapshot*; in a thread where that is large."""
+        """The result of *function* for *snapshot*; it runs in a thread if the snapshot is large."""
         if len(snapshot.catalogue) <= OFFLOAD_ABOVE_ENTRIES:
             return function()
         return await self.thread.run(function)
 
     async def send_wide(self, snapshot: Snapshot, pieces: Iterator[bytes], send: Send) -> None:
-        """Send a body that is made of *snapshot* slice by slice, and wait for a slow client.
+        """Send a body that is made from *snapshot* slice by slice, and wait for a slow client.
 
-        The body is not completed, and so the server ends the connection, some minutes after *snapshot* was replaced: a client
-        that takes hours would keep it in memory beside its successors.
+        Some minutes after *snapshot* was replaced, the body is cut off, so the server closes the connection: otherwise a client
+        that takes hours would keep the snapshot in memory.
         """
         ends_at, steady = float("inf"), self.refresher.clock.steady
         while (body := await self.slices.take(pieces)) is not None:

@@ -34,10 +34,10 @@ CHEAP_SCAN_BYTES = 2**20
 """Scanning so many bytes of names takes no more time than shedding the request."""
 
 STREAM_ABOVE_ENTRIES = 2000
-"""Longer responses are streamed, as those of more than STREAM_ABOVE_BYTES are: to find so many entries takes a millisecond."""
+"""Responses with more entries are streamed, like those above STREAM_ABOVE_BYTES: finding so many entries takes a millisecond."""
 
 _BATCH = 100
-"""Entries of a stream that are searched for at a time."""
+"""Entries of a stream that are found in one step."""
 
 _OVERLOADED = "Replica overloaded. Retry after 1 second."
 
@@ -70,7 +70,7 @@ class SnapshotHeaders:
         return etag
 
     def update_age(self, now: float, until: float) -> None:
-        """Set the lines of the age for this second, but not past *until*, when another snapshot is activated."""
+        """Set the header lines of the age for this second, but not past *until*, when another snapshot is activated."""
         age = self.snapshot.age(now)
         self.expires_at = min(now + 1 - age % 1, until)
         self.age_lines = encode_headers(age_headers(self.snapshot, self._policy, age))
@@ -139,7 +139,7 @@ class FastPath:
         return problem.response(self._common)
 
     async def _stream(self, scope: Scope, send: Send) -> None:
-        """Send a long response in slices: other requests are answered in between, and a slow client is waited for."""
+        """Send a long response in slices. Other requests are answered in between; each slice waits for a slow client."""
         self._observe(200, 0.0)
         headers, name = self._current_headers(), name_from_path(scope["raw_path"])
         encoding = negotiate(header_value(scope["headers"], b"accept-encoding"))
@@ -225,7 +225,7 @@ def _content_encoding(encoding: Encoding) -> bytes:
 
 
 def _batches(snapshot: Snapshot, name: str) -> Iterator[list[int]]:
-    """All that `NameIndex.find` finds, a few entries at a time."""
+    """The result of `NameIndex.find`, in batches of a few entries."""
     begin, end = 0, len(snapshot.catalogue)
     while begin < end and (positions := snapshot.index.find(name, begin, _BATCH)):
         yield positions

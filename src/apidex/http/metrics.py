@@ -1,4 +1,4 @@
-"""Metrics for Prometheus. Requests are counted here; all else is read at the scrape from where it is counted already.
+"""Metrics for Prometheus. Requests are counted here; other values are read at the scrape from their owners.
 
 No name that was searched is ever a label.
 """

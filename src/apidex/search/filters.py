@@ -44,8 +44,8 @@ _WINDOW, _BATCH = 2**16, 2**10
 class Filter:
     """A filter: its *name*, the *attribute* of an entry that it compares, and the function from that to its *value*.
 
-    *values* lists all values, if they do not depend on the catalogue. *absent* is the value of entries whose attribute is empty. *label*
-    and *value_labels* are for people. *phrases* are words of a query that may stand for a value.
+    *values* lists all values, if they do not depend on the catalogue. *absent* is the value of entries whose attribute is empty.
+    *label* and *value_labels* are for people. *phrases* are words of a query that may stand for a value.
     """
 
     name: str

@@ -21,10 +21,7 @@ from apidex.search.text import fold, fold_batch, highlighted, query_terms, to_ra
 
 
 class Rank(StrEnum):
-    """How well an entry matches, best first. All ranks except `about` compare the name.
-
-    `words`: each word of the query begins a word of the name.
-    """
+    """How well an entry matches, best first; all but `about` by its name. `words`: each query word begins a word of the name."""
 
     EXACT = "exact"
     PREFIX = "prefix"

@@ -1,7 +1,7 @@
 """One client's connection: bytes in, requests one after the other, responses in the same order.
 
-`RequestParser` is given one request at a time. What comes behind it is held unparsed, and nothing more is read, until the
-response is complete and the client takes what was written to its `Output`. So a connection holds at most one response, one head
+`RequestParser` is given one request at a time. Input after the request is held unparsed, and nothing more is read, until the
+response is complete and the client reads what was written to its `Output`. So a connection holds at most one response, one head
 and one read of further input. `timers` says when it ends.
 
 A plain search and a probe are answered as soon as their head is complete (decision 5); everything else is an ASGI exchange.
@@ -81,7 +81,7 @@ class Connection(asyncio.Protocol):
         self._state, self._since = _NEW, self.loop.time()
         self._request_since = self._since
         self._retires_at = self._since + config.connection_lifetime()
-        # bytes behind the present request, and where in them the next one begins
+        # bytes after the current request, and where the next request begins in them
         self._held, self._held_from = b"", 0
         self._is_at_end = self._is_reading_paused = self._is_queued = False
         self._request = RequestParser()
@@ -137,7 +137,7 @@ class Connection(asyncio.Protocol):
         """The client has taken most of it."""
         self._output.resume()
         self._pending = 0
-        self._config.slow_clients.hold(self, 0)  # it takes what it gets: behind all that wait
+        self._config.slow_clients.hold(self, 0)  # it reads what it gets, so it waits behind all others
         self._count_held()
         self._go_on()
 
@@ -155,7 +155,7 @@ class Connection(asyncio.Protocol):
             self.transport.pause_reading()
 
     def _count_held(self) -> None:
-        """Tell how many bytes are held: what the client has not taken, what it sends ahead, a head that is not complete."""
+        """Report how many bytes are held: output that the client has not read, input after the request, an incomplete head."""
         size = len(self._held) + self._output.untaken() + self._pending
         if self._is_reading_paused:
             size += unread(self.transport.get_extra_info("socket"))
@@ -178,7 +178,7 @@ class Connection(asyncio.Protocol):
             self.transport.close()
 
     def _parse(self, data: bytes, start: int) -> None:
-        """Answer a few of the requests that begin at *start*, of which none has to wait yet."""
+        """Answer a few of the requests that begin at *start*, while none of them must wait."""
         for _ in range(BURST):
             start = self._parse_some(data, start)
             if start == len(data) or self._must_wait():
@@ -199,7 +199,7 @@ class Connection(asyncio.Protocol):
         self._go_on()
 
     def _parse_some(self, data: bytes, start: int) -> int:
-        """Parse what belongs to the present request, and no more, and respond. Return where that ends."""
+        """Parse only what belongs to the current request, and respond. Return where it ends."""
         if self._body_left:
             return self._parse_body(data, start)
         was_begun = self._state is _HEAD
@@ -218,7 +218,7 @@ class Connection(asyncio.Protocol):
         except Exception as error:
             log.error("request.broken", path=self._request.url.decode("latin-1"), exc_info=error)
             self._refuse(Problem(500, FAULT))
-        if was_begun or self._state is _HEAD:  # the head came in pieces
+        if was_begun or self._state is _HEAD:  # the head arrived in several pieces
             self._count_held()
         return start
 
@@ -251,7 +251,7 @@ class Connection(asyncio.Protocol):
         self._exchange(method, is_overloaded=is_overloaded, is_last=is_last)
 
     def _retire(self) -> bool:
-        """The connection is so old that the next response is its last one."""
+        """Make the next response the last one, because the connection is too old."""
         self._config.stats.closed["age"] += 1
         return True
 
@@ -321,7 +321,7 @@ class Connection(asyncio.Protocol):
         self._respond(self._without_body_for_head(response), is_last=True)
 
     def _without_body_for_head(self, response: SyncResponse) -> SyncResponse:
-        """*response* as HEAD gets it (RFC 9110, section 9.3.2)."""
+        """*response* for HEAD (RFC 9110, section 9.3.2)."""
         return (*response[:2], b"") if self._request.is_head() else response
 
     def write(self, head: bytes, body: bytes) -> None:
@@ -329,9 +329,9 @@ class Connection(asyncio.Protocol):
         self._output.write(head, body)
 
     async def drained(self, pending: int) -> None:
-        """Wait until the client has taken most of what was written. Cancelled when it is gone.
+        """Wait until the client has read most of what was written. Cancelled when the client disconnects.
 
-        The response holds *pending* bytes meanwhile, besides what was written.
+        During the wait the response holds *pending* bytes, besides what was written.
         """
         if self._output.is_paused:
             self._pending = pending

@@ -17,7 +17,7 @@ STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.enc
 
 
 def scope_of(method: bytes, version: str, origin: bytes, headers: Headers, transport: asyncio.BaseTransport) -> Scope:
-    """ASGI's scope of a request, whose target has the *origin* form."""
+    """The ASGI scope of a request whose target has the *origin* form."""
     raw_path, _, query = (b"/" if origin == b"*" else origin).partition(b"?")
     return {
         "type": "http",
@@ -37,7 +37,7 @@ def scope_of(method: bytes, version: str, origin: bytes, headers: Headers, trans
 
 
 def _address(name: tuple[str, int] | None) -> tuple[str, int] | None:
-    """Host and port of a socket's *name*; None for a client that has reset the connection meanwhile."""
+    """Host and port of a socket's *name*; None if the client has already reset the connection."""
     return name and name[:2]
 
 
@@ -48,9 +48,9 @@ class Wire(Protocol):
         """Write a part of the response."""
 
     def drained(self, pending: int, /) -> Awaitable[None]:
-        """Wait until the client has taken most of what was written. Cancelled when it is gone.
+        """Wait until the client has read most of what was written. Cancelled when the client disconnects.
 
-        The response holds *pending* bytes meanwhile, besides what was written.
+        During the wait the response holds *pending* bytes, besides what was written.
         """
 
     def finish(self, *, is_last: bool) -> None:
@@ -77,7 +77,7 @@ class Exchange:
         """Have *app* answer. A fault in it is a 500 when nothing was sent yet, and ends the connection otherwise."""
         try:
             await self._answer(app)
-        finally:  # Litestar may keep this in a cycle, and the connection is not to wait for the garbage collector
+        finally:  # Litestar may keep this in a cycle, and the connection must not wait for the garbage collector
             self._is_complete = True
             del self._wire
 

@@ -1,10 +1,10 @@
 """uvicorn in one process and one event loop, and a shutdown that loses no request.
 
 uvicorn alone closes idle connections at SIGTERM, and a request that is on its way to one is lost. Here:
-1. SIGTERM: the replica becomes unready and goes on accepting. Each connection is closed with its next response, by
+1. SIGTERM: the replica becomes unready and continues to accept connections. Each connection is closed with its next response, by
    `Connection: close`, so that the client knows before it sends another request.
 2. That lasts longer than connections are kept alive, so that the idle ones time out meanwhile.
-3. The listener closes, what was accepted is finished, and the process ends.
+3. The listener closes, accepted requests are answered, and the process ends.
 
 `Connection: close` also retires old connections: load balancers spread connections, not requests.
 """
@@ -30,8 +30,9 @@ BACKLOG = 2048
 """Connections that the kernel holds until they are accepted."""
 
 _ACCEPTS_PER_TURN = 8
-"""Connections that are accepted in one turn of the event loop at most: libuv takes one from each handle of a listener. With one
-handle, each waited for the requests of those before it, unseen, since what is not accepted is in no queue of ours."""
+"""The largest number of connections that are accepted in one turn of the event loop: libuv takes one from each handle of a
+listener. With one handle, each connection waited for the requests of those before it, and was not measured, because a connection
+that is not accepted is in no queue of this process."""
 
 _TICKS_PER_SECOND = 10
 """uvicorn's own rhythm."""
@@ -76,7 +77,7 @@ class Server(uvicorn.Server):
         for listener in sockets or []:
             socket_buffers.drop_after(listener, self.config.limits.send_timeout)
         await super().startup([listener.dup() for listener in sockets or [] for _ in range(_ACCEPTS_PER_TURN)] or None)
-        gc.freeze()  # what is loaded by now stays: to look through it took 50 ms, whenever many connections had come and gone
+        gc.freeze()  # frozen objects are not examined, which took 50 ms whenever many connections had opened and closed
         self._on_listening()
 
     async def on_tick(self, counter: int) -> bool:
@@ -144,7 +145,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            socket_buffers.bound(listener)  # before clients learn how much they may send
+            socket_buffers.bound(listener)  # set before clients learn the receive window
             listener.bind(address)
             listener.listen(BACKLOG)
         except BaseException:

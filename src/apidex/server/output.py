@@ -1,4 +1,4 @@
-"""The output of a connection: what is written to its client, and how much of that the client has taken."""
+"""The output of a connection: what is written to its client, and how much of it the client has read."""
 
 import asyncio
 
@@ -6,11 +6,11 @@ from apidex.server.socket_buffers import reset_at_close, unacknowledged
 from apidex.server.timers import SendWindow
 
 _COPY_BELOW = 16 * 2**10
-"""Bodies of fewer bytes are copied behind their head: one write is cheaper than two."""
+"""Shorter bodies are copied to follow their head: one write is cheaper than two."""
 
 
 class Output:
-    """Bytes on their way to one client. It *is_paused* while the client takes them more slowly than they are made."""
+    """The output to one client. It *is_paused* while the client reads more slowly than responses are made."""
 
     __slots__ = ("_acknowledged", "_transport", "_window", "_writable", "_written", "is_paused")
 
@@ -22,7 +22,7 @@ class Output:
         self._window: SendWindow | None = None
 
     def write(self, head: bytes, body: bytes = b"") -> None:
-        """Write both. A long body is not copied: many connections may wait with the same one."""
+        """Write head and body. A long body is not copied: many connections may wait with the same one."""
         size = len(body)
         self._written += len(head) + size
         if size < _COPY_BELOW:
@@ -31,30 +31,30 @@ class Output:
             self._transport.writelines((head, body))
 
     def resume(self) -> None:
-        """The client has taken most of what was written."""
+        """End the pause: the client has read most of what was written."""
         self.is_paused = False
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
 
     async def resumed(self) -> None:
-        """Wait until then. Cancelled when the client is gone."""
+        """Wait until the pause ends. Cancelled when the client disconnects."""
         self._writable = asyncio.get_running_loop().create_future()
         await self._writable
 
     @property
     def unsent(self) -> int:
-        """Bytes that the kernel has not taken yet."""
+        """Bytes that the kernel has not accepted yet."""
         return self._transport.get_write_buffer_size()
 
     def untaken(self) -> int:
-        """Bytes that the client has not acknowledged, the kernel's among them."""
-        if self._acknowledged < self._written:  # who has taken all of it costs no system call
+        """Bytes that the client has not acknowledged, including those in the kernel."""
+        if self._acknowledged < self._written:  # a client that has read everything costs no system call
             connection = self._transport.get_extra_info("socket")
             self._acknowledged = self._written - self.unsent - unacknowledged(connection)
         return self._written - self._acknowledged
 
     def is_stalled(self, now: float, limit: float) -> bool:
-        """Whether the client takes too little over *limit* seconds. To be asked again and again, as long as some is unsent."""
+        """Whether the client reads too little over *limit* seconds. Must be called repeatedly while bytes are unsent."""
         untaken = self.untaken()
         if self._window is None:
             self._window = SendWindow(now, self._written - untaken)
@@ -62,11 +62,11 @@ class Output:
         return self._window.is_stalled(now, self._written - untaken, limit)
 
     def all_sent(self) -> None:
-        """Nothing is unsent: the send timer stands still."""
+        """Stop the send timer: nothing is unsent."""
         self._window = None
 
     def abort(self) -> None:
-        """Close at once. What the client has not taken is lost, and the kernel does not keep it."""
+        """Close at once. What the client has not read is lost, and the kernel drops it."""
         if self.untaken():
             reset_at_close(self._transport.get_extra_info("socket"))
         self._transport.abort()

@@ -1,4 +1,4 @@
-"""When a replica has more requests than it can answer: whether the queue before the event loop stands."""
+"""Detects that a replica has more requests than it can answer, by the delay of its queues."""
 
 import asyncio
 from collections import deque
@@ -12,7 +12,8 @@ OPERATIONS = b"/-/"
 
 
 class LoopLagDetector:
-    """Measures how long the iterations of the event loop take: what is read last in one has waited at least that long.
+    """Measures how long the iterations of the event loop take: the request that is read last in one has waited at least that
+    long.
 
     A single long iteration means that the process was held up. The queue stands where iterations have been longer than
     *target* seconds for ten times that, as in CoDel (RFC 8289). asyncio does not tell when an iteration begins, and
@@ -49,11 +50,12 @@ class LoopLagDetector:
 
 
 class TurnQueue:
-    """One of those that wait in each turn of the event loop, in order: what need not wait is answered in between.
+    """Runs one waiting task in each turn of the event loop, in order. Requests that need not wait are answered in between.
 
-    A thousand requests that arrive together would otherwise be one turn, seconds long. The queue stands, as above, where its
-    first one has waited longer than *target* seconds for ten times that; 0 for no such bound. For a hundred times that, a queue
-    that stood stands again as soon as its first one waits longer: otherwise it would fill up again each time, and all wait.
+    Otherwise a thousand requests that arrive together would be one turn of several seconds. The queue is overloaded, as above,
+    when its first task has waited longer than *target* seconds for ten times that; 0 for no bound. For a hundred times the
+    target after an overload, it is overloaded again as soon as its first task waits longer: otherwise it would fill up again
+    each time, and all would wait.
     """
 
     def __init__(self, target: float = 0.0) -> None:
@@ -63,7 +65,7 @@ class TurnQueue:
         self._short_at = self._stood_at = float("-inf")
 
     def is_overloaded(self, now: float) -> bool:
-        """Whether the queue stands. To be asked for every request that could enter it."""
+        """Whether the queue is overloaded. Must be called for every request that could enter it."""
         if not self._waiting or now - self._waiting[0][1] <= self._target:
             self._short_at = now
             return False
@@ -78,9 +80,9 @@ class TurnQueue:
         self._take_turn(loop)
 
     async def turn(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Wait until it is the caller's turn: at once if there is no other. May be cancelled.
+        """Wait for the caller's turn, if others wait. May be cancelled.
 
-        Return whether that was in time: those that were let in before the queue stood are many, and none would be answered soon.
+        Return whether it came in time. Many requests enter before an overload is detected; late ones are shed.
         """
         if not self._is_turn_taken:
             self._take_turn(loop)

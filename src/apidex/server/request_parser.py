@@ -1,4 +1,4 @@
-"""The input of a connection, one request at a time. llhttp parses (httptools); this bounds the head, and finds its end."""
+"""The input of a connection, one request at a time. llhttp parses (httptools); this module bounds the head, and finds its end."""
 
 import re
 from functools import lru_cache
@@ -17,7 +17,7 @@ MALFORMED = "Malformed HTTP/1.1 request. Characters beyond ASCII are percent-enc
 _HEAD_END = b"\r\n\r\n"
 _EMPTY_LINES = re.compile(rb"[\r\n]*")
 _HEADER_OVERHEAD = 160
-"""Bytes that CPython holds for each header beside its text: a tuple and two bytes objects."""
+"""Bytes that CPython needs for each header besides its text: a tuple and two bytes objects."""
 
 _SPECIAL = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
 """Headers that decide how a request is framed or routed."""
@@ -26,7 +26,7 @@ _is_host = lru_cache(maxsize=256)(is_host)
 
 
 def skip_empty_lines(data: bytes, start: int) -> int:
-    """Where a request begins in *data*: an empty line before it is none (RFC 9112, section 2.2)."""
+    """Where a request begins in *data*: empty lines before it are skipped (RFC 9112, section 2.2)."""
     return _EMPTY_LINES.match(data, start).end()  # type: ignore[union-attr] # it matches nothing, too
 
 
@@ -34,7 +34,7 @@ class RequestParser:
     """The head of one request, as far as it has come. Once it *is_complete*, all attributes are known.
 
     *is_special* says that a header needs a closer look; *is_malformed*, that its body has no known end; *is_kept_alive* and
-    *is_upgrade*, that the client wants to go on with requests, or with another protocol.
+    *is_upgrade*, that the client wants to continue with requests, or with another protocol.
     """
 
     __slots__ = (
@@ -62,17 +62,17 @@ class RequestParser:
         """Expect the next request."""
         self.url = b""
         self.headers: Headers = []
-        self._size, self._tail = 0, b""  # of the head so far, and its last three bytes
+        self._size, self._tail = 0, b""  # the bytes of the head so far, and its last three bytes
         self._hosts = 0
         self.is_special = self.is_chunked = self.is_complete = self.is_malformed = False
 
     def close(self) -> None:
-        """Parse no more. Parser and llhttp refer to each other: both would wait for the garbage collector."""
+        """Release the parser. It and llhttp refer to each other, so both would wait for the garbage collector."""
         del self._llhttp
         self.headers = []
 
     def is_head(self) -> bool:
-        """Whether the method is HEAD, as far as that has come."""
+        """Whether the method is HEAD, if it has arrived."""
         return self.url != b"" and self._llhttp.get_method() == b"HEAD"
 
     def is_plain(self) -> bool:
@@ -86,11 +86,11 @@ class RequestParser:
         )
 
     def memory(self) -> int:
-        """Bytes that the head takes."""
+        """Bytes of memory that the head takes."""
         return self._size + len(self.headers) * _HEADER_OVERHEAD
 
     def feed_head(self, data: bytes, start: int) -> int:
-        """Parse the head that begins or goes on at *start*; return where it ends, or the data. Raises Problem."""
+        """Parse the head that begins or continues at *start*; return where the head or the data ends. Raises Problem."""
         end = -1 if self._tail else data.find(_HEAD_END, start)
         end = self._end_of_cut_head(data, start) if end < 0 else end + 4
         self._size += end - start
@@ -99,10 +99,10 @@ class RequestParser:
         try:
             self._llhttp.feed_data(data[start:end])
         except httptools.HttpParserUpgrade:
-            pass  # answered like any request, and then closed: llhttp takes the rest for another protocol
+            pass  # answered like any request, and then closed, because llhttp reads the rest as another protocol
         except httptools.HttpParserError:
             self.is_malformed = True
-            if not self.is_complete:  # llhttp looks at Transfer-Encoding after it has said that the head is
+            if not self.is_complete:  # llhttp checks Transfer-Encoding after it has reported the complete head
                 raise Problem(400, MALFORMED) from None
         return end
 
@@ -118,13 +118,13 @@ class RequestParser:
         return len(data)
 
     def feed_body(self, data: bytes) -> None:
-        """Parse some of a body whose length is known; the data is of no use."""
+        """Parse a part of a body whose length is known. The data is not used."""
         self._llhttp.feed_data(data)
 
     # --- llhttp's calls
 
     def on_url(self, url: bytes) -> None:
-        """Some of the request target."""
+        """A part of the request target."""
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -143,7 +143,7 @@ class RequestParser:
         self.is_chunked |= name == b"transfer-encoding"
 
     def on_headers_complete(self) -> None:
-        """The head is complete. llhttp forgets what is asked for here when the request is."""
+        """Store what llhttp forgets at the end of the request. The head is complete."""
         llhttp = self._llhttp
         self.is_complete = True
         self.method, self.version = llhttp.get_method(), llhttp.get_http_version()

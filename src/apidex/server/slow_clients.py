@@ -1,4 +1,4 @@
-"""What connections hold while they wait for their clients, of all together: its memory has one bound."""
+"""The memory of all connections that wait for their clients: one bound for the total."""
 
 from collections.abc import Callable
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""What the kernel holds for a connection, beside the process: how much at most, and how much now."""
+"""The kernel's buffers of a connection: their bounds, and how much they hold now."""
 
 import fcntl
 import os
@@ -9,12 +9,12 @@ from datetime import timedelta
 from typing import Protocol
 
 SEND_BUFFER = 128 * 2**10
-"""Bytes of responses that the kernel takes for a connection; Linux adds as many for its own records. Without this, it takes up to
-4 MiB from a process that answers faster than its client reads."""
+"""Bytes of responses that the kernel buffers for a connection; Linux adds the same amount for its own records. Without this, it
+takes up to 4 MiB from a process that answers faster than its client reads."""
 
 UNSENT_LIMIT = 32 * 2**10
-"""The part of them that is not on its way yet: all that there is for a client that does not read. Enough to go on sending
-while the process fetches more."""
+"""The part of them that is not sent yet; for a client that does not read, this is everything. It is enough to continue sending
+while the process makes more."""
 
 RECEIVE_BUFFER = 64 * 2**10
 """Bytes of input, as above: the longest head."""
@@ -43,7 +43,7 @@ def drop_after(listener: socket.socket, timeout: timedelta) -> None:
 
 
 def unacknowledged(connection: Descriptor | None) -> int:
-    """Bytes that were written to *connection* and that its client has not acknowledged; 0 where that is not known."""
+    """Bytes that were written to *connection* and that its client has not acknowledged; 0 if unknown."""
     return _queued(connection, termios.TIOCOUTQ)
 
 

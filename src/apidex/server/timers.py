@@ -12,8 +12,8 @@ open for free: an empty line begins no request, and a byte of a head does not be
 | IDLE | request and answer are complete | keep-alive | close |
 | LINGER | the last answer was written | linger | close |
 
-In every state, a client that has not taken what was written has the send timer besides, and the response of a connection that
-is too old says that it is the last one (the timer `age`).
+In every state, the send timer also runs while the client has not read what was written. The next response of a connection that is
+too old is its last one (the timer `age`).
 """
 
 from enum import Enum, auto
@@ -37,7 +37,7 @@ class ConnectionState(Enum):
 
 
 class Timers:
-    """Seconds: *request* for a whole request, *keep_alive* between two, *send* for a client to take what was written.
+    """Seconds: *request* for a whole request, *keep_alive* between two, *send* for a client to read what was written.
 
     *limits* says how long a connection may stay in each state.
     """

@@ -32,7 +32,7 @@ CONDITIONAL = {
 
 
 _PIECE = 2**15
-"""Bytes of a whole body that are encoded at a time."""
+"""Bytes of a whole body that are encoded in one step."""
 
 _NO_CACHE = {b"cache-control": b"no-cache"}
 _VARY_BY_ACCEPT = {b"vary": b"accept, accept-encoding"}
@@ -46,14 +46,14 @@ class Content(NamedTuple):
 
 
 Make = Callable[[], Awaitable[Content]]
-"""Makes the content of a response. It is called once for all that request the same at the same time."""
+"""Makes the content of a response. It is called once for equal requests at the same time."""
 
 Tag = Callable[[Encoding], bytes]
 """The entity tag of a response by its encoding."""
 
 
 async def catalogue_response(request: HttpRequest, replica: ReplicaContext, make: Make) -> Response[Any]:
-    """A response that is the same as long as the catalogue is. *make* is not called where the client has the response."""
+    """A response that does not change while the catalogue does not. *make* is not called if the client has the response."""
     current = replica.refresher.current
     tag = partial(entity_tag, current)
     return await _conditional(request, replica, current, make, tag, _headers(replica, current), JSON)
@@ -68,9 +68,9 @@ async def versioned_response(
     content_type: bytes = JSON,
     variant: str = "",
 ) -> Response[Any]:
-    """A response from *snapshot* that names its version, and is the same as long as that is; *make* as above.
+    """A response from *snapshot* that names its version, and does not change within that version; *make* as above.
 
-    *variant* sets apart the tags of the variants that one URL has by Accept.
+    *variant* distinguishes the tags of the variants of one URL, by Accept.
     """
     headers = _headers(replica, snapshot) | (_VARY_BY_ACCEPT if variant else {})
     return await _conditional(request, replica, snapshot, make, _tag(snapshot.version + variant), headers, content_type)
@@ -113,9 +113,9 @@ async def _conditional(
     headers: dict[bytes, bytes],
     content_type: bytes,
 ) -> Response[Any]:
-    """The body in the encoding that the client prefers, whole or streamed, or a 304 where it has that or the unencoded one.
+    """The body in the encoding that the client prefers, whole or streamed, or a 304 if the client has that or the unencoded one.
 
-    Raises Problem where If-Match names neither.
+    Raises Problem if If-Match names neither.
     """
     encoding = _negotiated(request)
     not_modified = _not_modified(request, tag, encoding, headers)
@@ -143,7 +143,7 @@ async def _conditional(
 
 
 class _WideResponse(Response[None]):
-    """A response whose body *send_body* sends. Litestar's own stream completes a body that breaks off without an exception."""
+    """A response whose body *send_body* sends. Litestar's own stream completes a body that is cut off without an exception."""
 
     def __init__(self, headers: dict[bytes, bytes], send_body: Callable[[Send], Awaitable[None]]) -> None:
         super().__init__(None)
@@ -168,7 +168,7 @@ def _negotiated(request: HttpRequest) -> Encoding:
 def _not_modified(
     request: HttpRequest, tag: Tag, encoding: Encoding, headers: dict[bytes, bytes]
 ) -> Response[bytes] | None:
-    """A 304 if the client has the response; None if not. Raises Problem where it has another than it says in If-Match."""
+    """A 304 if the client has the response; None if not. Raises Problem if If-Match names another one."""
     sent, etags = request.scope["headers"], (tag(encoding), tag(IDENTITY))
     if if_match := header_value(sent, b"if-match"):
         check_if_match(if_match, etags)
@@ -179,13 +179,13 @@ def _not_modified(
 
 
 class _Encoded(NamedTuple):
-    """A whole body as it is sent, and the headers that are about it."""
+    """A whole body as it is sent, and its headers."""
 
     body: bytes
     headers: dict[bytes, bytes]
 
     def response(self, headers: dict[bytes, bytes]) -> Response[bytes]:
-        """The response with these *headers* besides."""
+        """The response with these *headers* added."""
         media_type = self.headers[b"content-type"].decode()
         return Response(self.body, media_type=media_type, headers=_text(headers | self.headers))
 
@@ -205,7 +205,7 @@ def _entity_headers(
 
 
 async def _unless_wide(body: bytes | Callable[[], Iterator[bytes]], slices: TimeSlices) -> bytes | None:
-    """The whole *body*; None if it is so long that it is streamed."""
+    """The whole *body*; None if it is long enough to be streamed."""
     if not isinstance(body, bytes):
         return await slices.join(body(), STREAM_ABOVE_BYTES)
     return body if len(body) <= STREAM_ABOVE_BYTES else None

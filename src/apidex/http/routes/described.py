@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of a handler besides its body: headers of requests and responses, and the 503 of an overload."""
+"""Describes handlers in the OpenAPI document besides their bodies: headers of requests and responses, and the 503."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -90,5 +90,5 @@ def _request_headers() -> list[Parameter]:
 
 
 def date_time(description: str | None = None) -> ParameterKwarg:
-    """An annotation of a text that is a time, as RFC 3339 writes it."""
+    """An annotation for a text that is a time in the format of RFC 3339."""
     return ParameterKwarg(description=description, schema_extra={"format": OpenAPIFormat.DATE_TIME})

@@ -63,7 +63,7 @@ def requested_query(
     auth: Annotated[str, _text("What the authentication must contain, in any case; `null` for none.")] = "",
     https: Annotated[
         str,
-        # not as an enum: generated clients name its members, and `true` and `True` would get one name
+        # not an enum: in generated clients `true` and `True` would get the same name
         QueryParameter(
             description="Whether it is served over HTTPS.",
             schema_extra={"pattern": f"^({'|'.join((*YES, *NO))})?$(?!\\n)"},
@@ -166,7 +166,7 @@ HANDLERS = (entries, random, categories, health)
 
 
 _without_providers = re.compile(rb',"Provider":"(?:[^"\\]|\\.)*"').sub
-"""Removes what the old service did not have. It occurs nowhere else: quotation marks in texts are escaped."""
+"""Removes a field that the old service did not have. The bytes cannot occur in texts, where quotation marks are escaped."""
 
 
 def _entries_view(catalogue: Catalogue, count: int, batches: Iterable[Sequence[int]]) -> Iterator[bytes]:
