@@ -103,7 +103,7 @@ async def create_app(
         stack.callback(replica.thread.close)
         await stack.enter_async_context(_running(refresher))
         await refresher.wait_for_first_load(settings.startup_timeout)
-        anyio.get_cancelled_exc_class()  # imports for 10 ms what the first request would import
+        anyio.get_cancelled_exc_class()  # takes 10 ms for imports that the first request would need
         without_fast_path = ResponseMiddleware(cast(ASGIApp, litestar_app(replica)), replica)
         fast_path = FastPath(without_fast_path, replica)
         options = ServerOptions(
@@ -119,7 +119,7 @@ async def create_app(
 
 
 def freshness_policy(settings: Settings) -> FreshnessPolicy:
-    """How fresh *settings* want the catalogue."""
+    """The policy of freshness in *settings*."""
     return FreshnessPolicy(settings.refresh, settings.poll, settings.stale_while_revalidate, settings.stale_if_error)
 
 

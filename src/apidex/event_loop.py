@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 _SWITCH_SECONDS = 0.001
-"""How long the event loop waits for a thread that runs Python. CPython's default of 5 ms would be felt."""
+"""How long the event loop waits for a thread that runs Python. CPython's default of 5 ms would be too long."""
 
 
 def run(main: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever main gives back

@@ -183,7 +183,7 @@ def configure(log_format: str, level: str, served_by: str, stream: TextIO | None
 
 
 def _printable_facts(_logger: object, _method: str, facts: EventDict) -> EventDict:
-    """Make what strangers wrote fit for a terminal."""
+    """Escape untrusted text for a terminal."""
     return {name: printable(fact) if isinstance(fact, str) else fact for name, fact in facts.items()}
 
 

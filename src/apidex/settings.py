@@ -1,4 +1,4 @@
-"""Every setting, read once into one frozen object. Knows how a value is written, and not what it is used for.
+"""Every setting, read once into one frozen object. Knows the syntax of values, but not their use.
 
 A field of `Settings` is the whole declaration of a setting: its default, allowed values and description, the commands that use
 it, and whether they have it as an option. Its variable is `APIDEX_`, its name and the unit of its values: `refresh` is
@@ -39,8 +39,8 @@ RENAMED = {
 class Setting:
     """The declaration of one setting.
 
-    *convert* makes its value of a text, or raises ValueError; *is_allowed* and the text *allowed* say which values there are.
-    *commands* use it, and have it as an option where *is_option*. A *secret* can be the content of a file.
+    *convert* makes its value from a text, or raises ValueError; *is_allowed* and the text *allowed* say which values are allowed.
+    *commands* use it, and have it as an option if *is_option*. A *secret* can be the content of a file.
     """
 
     name: str
@@ -83,7 +83,7 @@ class Setting:
         raise SettingsError(f"{source}: {shown} is not allowed; allowed is {self.allowed}{hint}")
 
     def read(self, environ: Mapping[str, str], options: Mapping[str, str]) -> dict[str, Any]:
-        """Return its value by its name; nothing where it is not given. Raises SettingsError."""
+        """Return its value by its name; nothing if it is not given. Raises SettingsError."""
         for old in [old for old, new in RENAMED.items() if new == self.variable and environ.get(old)]:
             raise SettingsError(f"{old} was renamed to {self.variable} in 0.2.0.")
         if self.name in options:
@@ -168,7 +168,7 @@ def _is_url(text: str) -> object:
     parts = urlsplit(text)
     _ = parts.port  # raises ValueError for an invalid one
     is_file = parts.scheme == "file" and parts.path.strip("/")
-    is_short = text.isprintable() and len(text.encode()) <= 8192  # Redis takes no more
+    is_short = text.isprintable() and len(text.encode()) <= 8192  # Redis does not accept more
     return is_short and (is_file or (parts.scheme in ("https", "http") and parts.hostname))
 
 
@@ -195,8 +195,8 @@ def _directory(text: str) -> Path | None:
 
 
 def _user_cache() -> Path | None:
-    """The directory for caches of the user who runs this, by the platform's convention; None where there is no such directory."""
-    from platformdirs import user_cache_path  # not imported where the setting is given
+    """The user's cache directory, by the platform's convention; None if there is none."""
+    from platformdirs import user_cache_path  # not imported if the setting is given
 
     path = user_cache_path("apidex", appauthor=False)
     return path if path.is_absolute() else None
@@ -391,9 +391,9 @@ class Settings:
     def read(
         cls, environ: Mapping[str, str], options: Mapping[str, str], command: str = ""
     ) -> tuple[Self, dict[str, SettingsError]]:
-        """Read the settings from *options*, by name, and from *environ* where an option is not given.
+        """Read the settings from *options*, by name, and from *environ* if an option is not given.
 
-        A setting whose value is not allowed, or which has its old name, has an error and its default. With a *command*, only the
+        A setting with a value that is not allowed, or with its old name, has an error and its default. With a *command*, only the
         settings that it uses are read.
         """
         values: dict[str, Any] = {}
@@ -406,7 +406,7 @@ class Settings:
                 errors[setting.name] = error
         try:
             return cls(**values), errors
-        except SettingsError as error:  # two that do not fit
+        except SettingsError as error:  # two settings that contradict each other
             return cls(), {**errors, "drain": error}
 
 
@@ -415,7 +415,7 @@ UPSTREAM = next(setting for setting in SETTINGS if setting.name == "upstream")
 
 
 def given_options(options: Mapping[str, Any]) -> dict[str, str]:
-    """Return the settings among the *options* of a command line, which are there under the names of their variables."""
+    """Return the settings among the *options* of a command line."""
     return {item.name: text for item in SETTINGS if (text := options.get(item.variable)) is not None}
 
 

@@ -1,6 +1,6 @@
-"""Text that is fit for a terminal. Pure.
+"""Escapes untrusted text for a terminal. Pure.
 
-What strangers wrote (names, links, remarks, reason phrases) could otherwise move the cursor, set a title, or show one link as
+Text from others (names, links, remarks, reason phrases) could otherwise move the cursor, set a title, or show one link as
 another.
 """
 
@@ -8,10 +8,10 @@ import unicodedata
 from collections.abc import Mapping
 
 _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-"""Categories of characters that a terminal obeys or does not show: controls, formats such as bidi, surrogates, separators."""
+"""Categories of characters that control a terminal or are invisible: controls, formats such as bidi, surrogates, separators."""
 
 _JOINERS = "\u200c\u200d"
-"""They belong to words of several languages, and to emoji."""
+"""Characters of such a category that stay: words of several languages, and emoji, contain them."""
 
 
 class _Escapes(dict[int, str]):
@@ -30,7 +30,7 @@ _ESCAPES = _Escapes()
 
 
 def printable(text: str) -> str:
-    r"""Return *text* in one line, with an escape such as ``\u001b`` for what a terminal would obey or hide.
+    r"""Return *text* in one line, with an escape such as ``\u001b`` for each character that controls a terminal or is invisible.
 
     The value of a JSON text stays the same, unless it has line breaks between its tokens.
     """
@@ -38,7 +38,7 @@ def printable(text: str) -> str:
 
 
 def wants_color(is_terminal: bool, environ: Mapping[str, str]) -> bool:
-    """Whether to use colours and other styles: `NO_COLOR` forbids, `FORCE_COLOR` demands them; else as the terminal."""
+    """Whether to use colours and other styles: `NO_COLOR` forbids, `FORCE_COLOR` requires them; otherwise the terminal decides."""
     if environ.get("NO_COLOR"):
         return False
     if environ.get("FORCE_COLOR", "0") not in ("", "0"):

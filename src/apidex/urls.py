@@ -1,4 +1,4 @@
-"""URLs that are fit to be shown. Pure."""
+"""URLs in a form without secrets, for display. Pure."""
 
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 

@@ -1,4 +1,4 @@
-"""`apidex catalogue [FILE-OR-URL]`: how a list is read, for whoever maintains it or takes it as an upstream."""
+"""`apidex catalogue [FILE-OR-URL]`: checks a list, for its maintainer, or before it becomes an upstream."""
 
 import sys
 from argparse import Namespace
@@ -18,14 +18,14 @@ from apidex.settings import Settings
 from apidex.urls import without_password
 
 _MARKDOWN = ("markdown", "bullets")
-"""Formats whose documents have anchors."""
+"""Formats whose documents can have anchors."""
 
 
 def run(options: Namespace, settings: Settings) -> int:
     """Fetch, read, and print the report. Return 1 if rows were rejected.
 
-    Raises UpstreamError, or CatalogueError when a replica would refuse the list; the rejected rows are printed before that.
-    Where an operator's demand stands in place of the list, as `override.run`.
+    Raises UpstreamError, or CatalogueError when a replica would refuse the list; the rejected rows are printed before that. For
+    an operator's command in place of a list, runs `override.run`.
     """
     if options.place in override.DEMANDS:
         return override.run(options.place)
@@ -85,7 +85,7 @@ def _print_report(parsed: Parsed, source: str, size: int, found: list[Suspicion]
 
 
 def _rows(sort: str, issues: list[RowIssue]) -> Iterator[tuple[object, ...]]:
-    """A row of the table for each repair, or else for each issue."""
+    """A table row for each repair of an issue, or one for an issue without repairs."""
     for issue in issues:
         for each in issue.repairs:
             yield sort, issue.row, issue.name, each.column, each.before, each.after, each.reason

@@ -1,4 +1,4 @@
-"""`apidex changes [FILE-OR-URL]`: what the upstream's catalogue has that an earlier one has not."""
+"""`apidex changes [FILE-OR-URL]`: the differences between an earlier catalogue and the upstream's."""
 
 from argparse import Namespace
 from dataclasses import replace
@@ -18,7 +18,7 @@ from apidex.settings import Settings
 
 
 class _ChangesBody(msgspec.Struct):
-    """What is read of `/v1/changes`."""
+    """The members of `/v1/changes` that are read."""
 
     added: list[Entry]
     removed: list[Entry]

@@ -1,6 +1,6 @@
-"""`apidex completion SHELL`, and what is completed: by argcomplete, which the shell's script asks through this command.
+"""`apidex completion SHELL`, and the completion itself, by argcomplete: the shell's script runs this command.
 
-Values of filters and names are those of the last good copy on disk, or else of the starter catalogue: completing asks no network.
+Values of filters and names are those of the last good copy on disk, or else of the starter catalogue. Nothing is fetched.
 """
 
 import os
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SHELLS = ("bash", "zsh", "fish")
 
 _MOST = 50
-"""As many names are offered at once."""
+"""So many names are offered."""
 
 
 def run(options: Namespace, _settings: Settings) -> int:
@@ -29,7 +29,7 @@ def run(options: Namespace, _settings: Settings) -> int:
 
 
 def complete(parser: ArgumentParser) -> None:
-    """Answer the shell, and end the process, where it asks what to complete."""
+    """If the shell asks for completions, answer and end the process."""
     if "_ARGCOMPLETE" in os.environ:
         import argcomplete
 
@@ -62,7 +62,7 @@ def offer_names(argument: Action) -> None:
 
 
 def _set(argument: Action, completer: Callable[..., Iterable[str]]) -> None:
-    argument.completer = completer  # type: ignore[attr-defined] # argcomplete looks here
+    argument.completer = completer  # type: ignore[attr-defined] # argcomplete reads this attribute
 
 
 def _built(options: Namespace) -> "IndexedCatalogue":

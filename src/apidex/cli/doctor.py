@@ -61,7 +61,7 @@ def run(options: Namespace, settings: Settings) -> int:
 
 
 def _findings(settings: Settings, errors: Mapping[str, SettingsError]) -> Iterator[tuple[str, Finding]]:
-    """What each check finds, by its name. Without a finding are those whose settings have *errors*."""
+    """The finding of each check, by its name. A check whose settings have *errors* has none."""
     for error in errors.values():
         yield "settings", Finding("wrong", str(error), "A replica does not start with it.")
     unknown = unknown_variables(os.environ)

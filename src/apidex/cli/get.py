@@ -11,7 +11,7 @@ from apidex.search.results import SearchRequest
 from apidex.settings import Settings
 
 _NEAR = 5
-"""Names that are suggested where there is none."""
+"""The number of names that are suggested if there is no API of the name."""
 
 
 def run(options: Namespace, settings: Settings) -> int:
@@ -22,9 +22,9 @@ def run(options: Namespace, settings: Settings) -> int:
 
 
 def entries_of_name(options: Namespace, source: Source) -> list[Entry]:
-    """Return the APIs with the name in *options*; those that are spelled like it, if there are any.
+    """Return the APIs with the name in *options*; only those with the same spelling, if there are any.
 
-    Where there is none, tell people what is near.
+    If there are none, print near names for people.
     """
     name = " ".join(options.words)
     check_word(name)

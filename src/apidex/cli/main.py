@@ -35,7 +35,7 @@ apidex catalogue README.md"""
 _SORTS = ("relevance", "name", "catalogue")
 _SCOPES = ("name", "about", "all")
 _MANY = 12
-"""As many allowed values are listed in an error."""
+"""So many allowed values are listed in an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Command:
 
 
 def _one_of(*words: str) -> Callable[[str], str]:
-    """The type of an option that takes one of *words*."""
+    """The type of an option whose value is one of *words*."""
 
     def convert(text: str) -> str:
         if text not in words:
@@ -59,7 +59,7 @@ def _one_of(*words: str) -> Callable[[str], str]:
 
 
 def _hint(text: str, words: Sequence[str], listed_by: str = "") -> str:
-    """What is allowed instead of *text*: the most similar of *words* where one is near, or else all, or who lists them."""
+    """What is allowed instead of *text*: the nearest of *words*, if one is near; otherwise all, or the command to list them."""
     folded = {word.casefold(): word for word in words}
     near = difflib.get_close_matches(text.casefold(), folded, 1)
     if near:
@@ -68,7 +68,7 @@ def _hint(text: str, words: Sequence[str], listed_by: str = "") -> str:
 
 
 def _whole_number(low: int, high: int) -> Callable[[str], int]:
-    """The type of an option that takes a whole number."""
+    """The type of an option whose value is a whole number."""
 
     def convert(text: str) -> int:
         if text.removeprefix("-").isdecimal() and low <= int(text) <= high:
@@ -92,7 +92,7 @@ def _add_search_arguments(parser: ArgumentParser) -> None:
     about = "a name, or what the API is for; case, accents, spaces and punctuation do not matter"
     parser.add_argument("words", metavar="WORD", nargs="*", help=about)
     _add_filters(parser)
-    about = "search names, all that is said about an API, or first the one and then the other [all]"
+    about = "search names (name), descriptions (about), or names first and then descriptions (all) [all]"
     scope = parser.add_argument(
         "--in", dest="scope", type=_one_of(*_SCOPES), metavar="WHERE", default="all", help=about
     )
@@ -170,7 +170,7 @@ def _add_source(parser: ArgumentParser) -> None:
     _add_service(source)
     about = "use the copy of the catalogue on disk, however old it is"
     source.add_argument("--offline", action="store_true", help=about)
-    source.add_argument("--refresh", action="store_true", help="fetch the catalogue, whatever is on disk")
+    source.add_argument("--refresh", action="store_true", help="always fetch the catalogue")
     _add_timeout(parser)
 
 
@@ -222,9 +222,9 @@ COMMANDS = {
         "apidex categories\napidex categories --format names",
         _add_categories_arguments,
     ),
-    "random": Command("Show an API by chance.", "apidex random --no-auth\napidex random --json", _add_random_arguments),
+    "random": Command("Show a random API.", "apidex random --no-auth\napidex random --json", _add_random_arguments),
     "changes": Command(
-        "Show what the upstream's catalogue has that an earlier one has not.",
+        "Show what the upstream's catalogue added, removed and changed since an earlier one.",
         "apidex changes\napidex changes old/README.md\napidex changes --url http://127.0.0.1:8000 --since VERSION",
         _add_changes_arguments,
     ),
@@ -241,7 +241,7 @@ COMMANDS = {
         ),
     ),
     "doctor": Command(
-        "Check settings, port, upstream and clock, and say what to do about what is wrong.",
+        "Check settings, port, upstream and clock, and say how to correct what is wrong.",
         "apidex doctor\nAPIDEX_UPSTREAM=https://api.example.org/entries apidex doctor",
     ),
     "completion": Command(
@@ -253,7 +253,7 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status, as grep's: 0 for found, 1 for nothing found, 2 where it could not do its work."""
+    """Run a command and return its exit status, as grep's: 0 for found, 1 for nothing found, 2 if it could not do its work."""
     _open_missing_streams()
     parser = _parser()
     completion.complete(parser)
@@ -281,8 +281,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parse_and_run(parser: ArgumentParser, given: Sequence[str]) -> int:
     try:
         return _run(_parse(parser, given))
-    finally:  # after --help, too, which raises SystemExit
-        sys.stdout.flush()  # while a pipe that is closed, or a full disk, can be told
+    finally:  # also after --help, which raises SystemExit
+        sys.stdout.flush()  # while a closed pipe, or a full disk, can be reported
 
 
 def _open_missing_streams() -> None:
@@ -298,7 +298,7 @@ def _open_missing_streams() -> None:
 def _run(options: Namespace) -> int:
     settings, errors = Settings.read(os.environ, given_options(vars(options)), options.command)
     options.setting_errors = errors
-    if errors and options.command != "doctor":  # which reports them with all else
+    if errors and options.command != "doctor":  # which reports them with the other findings
         for wrong in errors.values():
             warn(wrong)
         return 2
@@ -338,7 +338,7 @@ def _options_of(parser: ArgumentParser, command: str) -> list[str]:
 
 
 class _Parser(ArgumentParser):
-    """Says what is wrong in a sentence, without its usage in front."""
+    """Reports an error in one sentence, without the usage text."""
 
     def error(self, message: str) -> NoReturn:
         warn(message.removeprefix("argument ").replace("the following arguments are required:", "missing:"))

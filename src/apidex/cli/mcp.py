@@ -1,7 +1,7 @@
 """`apidex mcp`: the catalogue as tools for an AI application, by the Model Context Protocol over standard input and output.
 
-The tools ask what everybody asks, `/v1/search` and `/v1/categories`: of the service at a URL, or of a replica inside this process
-that follows the upstream and listens on no port. So there is one search, and one wording of what is allowed.
+The tools use the public API, `/v1/search` and `/v1/categories`: of the service at a URL, or of a replica inside this process that
+follows the upstream and listens on no port. So there is one search, and one wording of what is allowed.
 """
 
 import inspect
@@ -141,10 +141,10 @@ class Tools:
         offset: Annotated[int, Field(description="How many to leave out before the first", ge=0, le=10**9)] = 0,
         **filters: Any,  # noqa: ANN401 - declared in search.filters; see below
     ) -> Found:
-        """Find public APIs by name, by what they do, by filters, or by all: names first, then the most relevant descriptions.
+        """Find public APIs by name, by purpose, and by filters. Hits by name come first, then the most relevant descriptions.
 
-        Every filter must be met; several values of one filter are alternatives. An API need not have all words of the query.
-        Where nothing fits, ask with fewer words, or leave the query empty and choose a category.
+        Every filter must match; several values of one filter are alternatives. An API need not contain all words of the query. If
+        nothing is found, use fewer words, or an empty query with a category.
         """
         given = {
             name: str(value).lower() if isinstance(value, bool) else value
@@ -158,7 +158,7 @@ class Tools:
             "apis": _entries(view),
             "total": view["total"],
             "next_offset": following if view["hits"] and following < view["total"] else None,
-            "understood": view.get("understood", {}),  # releases before 0.3 understand none
+            "understood": view.get("understood", {}),  # services before 0.2.0 do not have it
             "did_you_mean": {"apis": _entries(meant), "query": meant["query"]} if meant else None,
             "catalogue": version,
         }

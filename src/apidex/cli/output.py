@@ -1,6 +1,6 @@
-"""What commands print. Text of strangers is made fit for a terminal here, and nowhere else in a command.
+"""What commands print. Untrusted text is escaped for the terminal here, and nowhere else in a command.
 
-On a terminal people read; elsewhere a row is a line, whatever the width. Messages are on standard error, so that they are never
+On a terminal, rows are laid out for people; elsewhere each row is one line. Messages go to standard error, so that they are never
 among the rows.
 """
 
@@ -25,10 +25,11 @@ Range = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a command found, to be printed in any of FORMATS.
+    """The result of a command, which can be printed in any of FORMATS.
 
-    *items* are the rows, by key; *columns* has the heads of the keys that are shown, *name* is the key of the name. On a terminal
-    the keys in *notes* have lines of their own below the row. *body* is the whole as JSON. *highlights* are ranges of each name.
+    *items* are the rows, by key; *columns* has the headers of the keys that are shown, *name* is the key of the name. On a
+    terminal the keys in *notes* have lines of their own below the row. *body* is the whole result as JSON. *highlights* are
+    ranges of each name.
     """
 
     items: Sequence[Mapping[str, Any]]
@@ -54,7 +55,7 @@ def _shown(key: str, value: object) -> str:
 
 
 def show(listing: Listing, format_name: str | None) -> None:
-    """Print *listing* in the format named; without one, as a table on a terminal, as TSV elsewhere.
+    """Print *listing* in the given format; without one, as a table on a terminal, and as TSV elsewhere.
 
     Without rows, only JSON is printed.
     """
@@ -63,7 +64,7 @@ def show(listing: Listing, format_name: str | None) -> None:
 
 
 def is_for_people(format_name: str | None) -> bool:
-    """Whether rows in this format are read by people, who may be told more than the rows."""
+    """Whether people read rows in this format, so that messages may be printed too."""
     return sys.stdout.isatty() and format_name in (None, "table")
 
 
@@ -123,29 +124,29 @@ def print_line(text: str = "", *, is_clean: bool = False) -> None:
 
 
 def warn(text: object) -> None:
-    """Tell people *text*. Where that is impossible, it is not told."""
+    """Print *text* for people, on standard error, if that is possible."""
     say(f"apidex: {text}")
 
 
 def say(text: str) -> None:
-    """Tell people *text*, without a name in front."""
+    """Print *text* for people, without the name of the command."""
     with suppress(OSError, ValueError):
         print(printable(text), file=sys.stderr)
 
 
 def print_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print aligned columns, the last one as long as it is, without spaces at the end of a line."""
+    """Print aligned columns. The last column is not padded or cut."""
     lines = [[*heads], *([printable(str(cell)) for cell in row] for row in rows)]
     for cells in _padded(lines):
         print_line("  ".join(cells).rstrip())
 
 
 _WIDEST = 40
-"""Cells to which a column is padded. What is longer moves the rest of its row."""
+"""The width to which a column is padded. A longer value moves the rest of its row."""
 
 
 def _padded(lines: Sequence[Sequence[str]]) -> Iterator[list[str]]:
-    from rich.cells import cell_len  # nothing else that every command imports needs rich
+    from rich.cells import cell_len  # a local import: only this function needs rich
 
     widths = [min(_WIDEST, max(map(cell_len, column))) for column in zip(*lines, strict=True)]
     for line in lines:
@@ -153,7 +154,7 @@ def _padded(lines: Sequence[Sequence[str]]) -> Iterator[list[str]]:
 
 
 def _print_for_people(listing: Listing) -> None:
-    """Print a row a line, and its notes below it. Descriptions are wrapped; links are not, so that they can be copied."""
+    """Print each row on a line, and its notes below it. Descriptions are wrapped; links are not, so that they can be copied."""
     from rich.text import Text
 
     out = console()
@@ -176,7 +177,7 @@ def _is_clean(item: Mapping[str, Any], key: str) -> bool:
 
 
 def console() -> "Console":
-    """Standard output with the styles that the terminal and the environment want."""
+    """Standard output, with styles if the terminal and the environment allow them."""
     from rich.console import Console
 
     color = wants_color(sys.stdout.isatty(), os.environ)
@@ -184,13 +185,13 @@ def console() -> "Console":
 
 
 def print_styled(text: "Text") -> None:
-    """Print *text*, which is clean, as wide as it is."""
+    """Print *text*, which is already escaped, without wrapping."""
     console().print(text, soft_wrap=True)
 
 
 @contextmanager
 def progress(text: str) -> Iterator[None]:
-    """Show *text* on a terminal meanwhile, and remove it afterwards."""
+    """Show *text* on a terminal during the block, and remove it afterwards."""
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield
         return

@@ -1,4 +1,4 @@
-"""`apidex catalogue accept` and `rollback`: what an operator demands of all replicas on a Redis. Both end by themselves."""
+"""`apidex catalogue accept` and `rollback`: an operator's override for all replicas on a Redis. Both expire."""
 
 import os
 from collections.abc import Awaitable, Callable
@@ -11,7 +11,7 @@ from apidex.replication.store import RedisStore
 from apidex.settings import Settings
 
 _BUILD_SECONDS = 1.0
-"""What it may take to build the catalogue that is brought back. A larger one is shown by each replica when it is ready."""
+"""The time allowed for building the previous catalogue. If it takes longer, each replica activates it when it is ready."""
 
 
 async def _accept(store: RedisStore, _: Settings) -> str:
@@ -35,7 +35,7 @@ DEMANDS: dict[str, Callable[[RedisStore, Settings], Awaitable[str]]] = {"accept"
 
 
 def run(demand: str) -> int:
-    """Tell it to the replicas by Redis, and print what they do. Raises StoreError, and SettingsError where there is no Redis."""
+    """Store the override in Redis, and print its effect. Raises StoreError, or SettingsError if no Redis is set."""
     settings = Settings.from_env(os.environ)
     if not settings.redis_url:
         raise SettingsError(

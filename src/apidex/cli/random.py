@@ -1,4 +1,4 @@
-"""`apidex random`: one API, by chance."""
+"""`apidex random`: one random API."""
 
 import secrets
 from argparse import Namespace
@@ -12,7 +12,7 @@ from apidex.settings import Settings
 
 
 def run(options: Namespace, settings: Settings) -> int:
-    """Print it. Return 1 if there is none with these filters. Raises ApidexError."""
+    """Print it. Return 1 if no API passes the filters. Raises ApidexError."""
     source, filters = open_source(options, settings), filters_of(options)
     _, page = source.search(SearchRequest("", filters, sort=Sort.CATALOGUE, limit=1))
     if not page.total:

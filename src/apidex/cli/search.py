@@ -26,7 +26,7 @@ COLUMNS = {
     "Link": "LINK",
     "Description": "DESCRIPTION",
 }
-"""What is shown of an entry."""
+"""The columns of an entry."""
 
 
 def run(options: Namespace, settings: Settings) -> int:
@@ -51,24 +51,24 @@ def run(options: Namespace, settings: Settings) -> int:
 
 
 def format_of(options: Namespace) -> str | None:
-    """The format that the *options* name; None for the usual one."""
+    """The format that the *options* name; None for the default."""
     return "json" if options.json else options.format
 
 
 def filters_of(options: Namespace) -> Mapping[str, Sequence[str]]:
-    """The values of each filter that the *options* have."""
+    """The values of each filter in the *options*."""
     given = {name: getattr(options, name) for name in FILTERS}
     return {name: [str(value).lower()] if isinstance(value, bool) else value or [] for name, value in given.items()}
 
 
 def request_of(options: Namespace) -> SearchRequest:
-    """The search that the *options* say."""
+    """The search request of the *options*."""
     scope, sort = Scope(options.scope), Sort(options.sort)
     return SearchRequest(" ".join(options.words), filters_of(options), scope, sort, options.limit, options.offset)
 
 
 def check_word(text: str) -> None:
-    """Raise SettingsError for a *text* that no search takes."""
+    """Raise SettingsError for a *text* that cannot be searched."""
     try:
         name_from_path(b"/" + "".join(f"%{byte:02x}" for byte in text.encode()).encode())
     except Problem as problem:
@@ -102,7 +102,7 @@ def listing_of_entries(entries: Sequence[Entry]) -> Listing:
 
 
 def _summarise(page: SearchPage, options: Namespace, source: Source) -> None:
-    """Tell people what the rows do not: how many there are, and how old the catalogue is."""
+    """Print for people how many hits there are, and how old the catalogue is."""
     shown, first = len(page.hits), options.offset + 1
     is_part = shown < page.total
     if not is_part and not options.offline and not is_for_people(format_of(options)):

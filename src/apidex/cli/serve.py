@@ -29,7 +29,7 @@ def run(_options: Namespace, settings: Settings) -> int:
 
 async def _serve(settings: Settings, listener: socket.socket) -> None:
     async with create_app(settings) as app:
-        gc.freeze()  # what is there now stays: a full collection would look at all of it, for 30 ms
+        gc.freeze()  # frozen objects are not examined by full collections, which would take 30 ms
         server = lifecycle.Server(
             app.server_options,
             on_listening=lambda: _greet(settings, app, lifecycle.address_of(listener)),

@@ -14,7 +14,7 @@ from apidex.urls import without_password
 
 
 class _Problem(msgspec.Struct):
-    """What is read of a problem document."""
+    """The members of a problem document that are read."""
 
     detail: str = "the service calls it a bad request"
     parameter: str = ""
@@ -24,7 +24,7 @@ class _Problem(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The service at *url*, which has *timeout* seconds for an answer."""
+    """The service at *url*, which must answer within *timeout* seconds."""
 
     url: str
     timeout: float
@@ -60,7 +60,7 @@ class Service:
 
 
 def _refusal(response: httpx.Response, filters: Mapping[str, Sequence[str]]) -> QueryError | SettingsError:
-    """What a service says of a bad request; as the search in this process would say it, where it is about a filter."""
+    """The error for a bad request; for a filter, the same one as of a search in this process."""
     try:
         problem = msgspec.json.decode(response.content, type=_Problem)
     except (msgspec.DecodeError, UnicodeDecodeError):

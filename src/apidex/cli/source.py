@@ -1,6 +1,6 @@
-"""What commands search: the upstream's catalogue in this process, or the one of a service.
+"""The catalogue that commands search: the upstream's, in this process, or that of a service.
 
-In this process, the last good copy on disk is used as long as it is fresh, or where the upstream gives nothing better.
+In this process, the last good copy on disk is used while it is fresh, or if the upstream fails.
 """
 
 import time
@@ -44,12 +44,12 @@ class Loaded:
 
     @property
     def as_of(self) -> str:
-        """For people: to the minute."""
+        """The time for people, to the minute."""
         return datetime.fromtimestamp(self.validated_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 class SearchPage(msgspec.Struct):
-    """What commands read of a page of hits."""
+    """The members of a page of hits that are read."""
 
     total: int
     hits: list[HitView]
@@ -72,10 +72,10 @@ class CategoryList(msgspec.Struct):
 
 
 class Source(Protocol):
-    """What can be searched. Each method returns JSON as the service answers it, and its value. Raises ApidexError."""
+    """A searchable catalogue. Each method returns the service's JSON and its value. Raises ApidexError."""
 
     as_of: str
-    """When its catalogue was validated, for people; empty where it is not known."""
+    """When its catalogue was validated, for people; empty if unknown."""
 
     def search(self, request: SearchRequest) -> tuple[bytes, SearchPage]:
         """A page of hits."""
@@ -88,7 +88,7 @@ class Source(Protocol):
 
 
 def open_source(options: Namespace, settings: Settings) -> Source:
-    """Return what the *options* say: the service at `--url`, or the upstream's catalogue. Raises ApidexError."""
+    """Return the service at `--url` of the *options*, or the upstream's catalogue. Raises ApidexError."""
     if options.url is not None:
         return _ServiceSource(Service(options.url, options.timeout))
     return _LocalSource(load(with_timeout(options, settings), options.offline, options.refresh))
@@ -149,8 +149,8 @@ class _LocalSource(Source):
 def load(settings: Settings, offline: bool = False, refresh: bool = False) -> Loaded:
     """Return the upstream's catalogue: the copy on disk while it is fresh, otherwise the upstream's, otherwise an older copy.
 
-    *offline* does not ask the upstream, and *refresh* does not use a copy. Where a copy, or the starter catalogue of the default
-    upstream, stands in for the upstream, a message says so. Raises ApidexError.
+    *offline* does not ask the upstream, and *refresh* does not use a copy. A message says when a copy, or the starter catalogue
+    for the default upstream, replaces the upstream's. Raises ApidexError.
     """
     copy = _copy_of(settings)
     saved = _read(copy)
@@ -191,7 +191,7 @@ def saved_catalogue(settings: Settings) -> Loaded | None:
 
 
 def _copy_of(settings: Settings) -> LastGoodCopy | None:
-    """The copy of an upstream that is not a file of this machine."""
+    """The copy of the upstream, unless that is a file."""
     directory = None if settings.upstream.startswith("file:") else settings.state_dir
     return open_copy(directory, settings.upstream, settings.upstream_format, settings.upstream_limit)
 
@@ -209,8 +209,8 @@ def _is_fresh(labels: CopyLabels, settings: Settings) -> bool:
 
 
 def _refreshed(settings: Settings, copy: LastGoodCopy | None, saved: _Saved | None) -> Loaded:
-    """Ask the upstream, with the validators of what is *saved*, and write the copy anew. Raises ApidexError."""
-    now = time.time()  # before the request: no catalogue is younger than it says
+    """Ask the upstream, with the validators of the *saved* copy, and write the copy again. Raises ApidexError."""
+    now = time.time()  # taken before the request: no catalogue is younger than its age says
     answer = ask(settings, saved[0].validators if saved else NO_VALIDATORS)
     if isinstance(answer, NotModified) and saved:
         labels, built = replace(saved[0], validated_at=now), saved[1]
