@@ -21,7 +21,7 @@ _BIN = 0.5
 """Seconds: which replicas answered is counted for each of these."""
 
 _AT_LEAST = 1.0
-"""Seconds that count as the time of a fault, however soon it was over."""
+"""The shortest duration of a fault, in seconds: a fault that ends sooner counts as this long."""
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -37,9 +37,9 @@ class Share(msgspec.Struct, frozen=True):
 class FaultCost(msgspec.Struct, frozen=True):
     """What a fault cost: requests that failed until the next one, seconds until all replicas answered again, and latency.
 
-    *full_strength_after* is counted from the beginning to the last half second in which a replica did not answer: 0 where none
-    was, None where one was until the next fault. The p99s are in milliseconds, before the fault, in it (until it ended and
-    all replicas answered again, for a second at least) and after it, until the next; None where no request was due.
+    *full_strength_after* is counted from the beginning to the last half second in which a replica did not answer: 0 if all
+    answered, None if one did not answer until the next fault. The p99s are in milliseconds, before the fault, in it (until it
+    ended and all replicas answered again, for a second at least) and after it, until the next; None if no request was due.
     """
 
     kind: str
@@ -85,7 +85,7 @@ class Analysis:
 
     @property
     def without_polls(self) -> list[tuple[float, float]]:
-        """When a replica could not poll Redis, until all have agreed again."""
+        """The times in which a replica could not poll Redis, until all agreed again."""
         return _intervals(self.history, lambda fault: fault.interrupts_redis or fault.pauses)
 
     @property
@@ -121,7 +121,7 @@ class _Judge:
 
 
 def _intervals(history: RunHistory, affects: Callable[[Fault], bool]) -> list[tuple[float, float]]:
-    """When a fault that *affects* something was injected, until replicas that parted agree: two polls and a lead later."""
+    """From the injection of a fault that *affects* something until the replicas agree again: two polls and a lead later."""
     after = 3 * history.facts.poll + 2
     return [(each.began, each.ended + after) for each in history.faults if affects(each.fault)]
 
@@ -195,7 +195,7 @@ def _due(request: RequestRecord) -> float:
 
 
 def _p99(by_due: Sequence[RequestRecord], begin: float, end: float) -> float | None:
-    """Of the requests that were due from *begin* to *end*, in milliseconds."""
+    """The p99 of the requests that were due from *begin* to *end*, in milliseconds."""
     some = by_due[bisect_left(by_due, begin, key=_due) : bisect_left(by_due, end, key=_due)]
     return latencies(some)["p99"] if some else None
 

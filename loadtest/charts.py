@@ -1,4 +1,4 @@
-"""Drawings of a run over its time, its faults marked, as SVG that a page can hold."""
+"""Charts of a run over time, with its faults, as SVG for the report."""
 
 import base64
 import io
@@ -36,11 +36,11 @@ _COLOURS = [
 Drawing = Callable[[Axes, Analysis], None]
 
 _WIDE, _NARROW = (10, 2.8), (4.2, 3.4)
-"""Inches: for a page, and for a telephone, where letters would be too small to read."""
+"""Sizes in inches, for a page, and for a telephone, where the letters of the first would be too small."""
 
 
 def picture(title: str, draw: Drawing, run: Analysis) -> str:
-    """A figure for a page of any width: what *draw* draws over the time of the run, its faults marked."""
+    """A figure for a page of any width: the drawing of *draw* over the time of the run, with its faults."""
     return (
         f"<figure><picture><source media='(max-width:40rem)' srcset='{_svg(draw, run, _NARROW)}'>"
         f"<img alt='{title} over time, faults marked' src='{_svg(draw, run, _WIDE)}'></picture></figure>"
@@ -65,7 +65,7 @@ def _svg(draw: Drawing, run: Analysis, size: tuple[float, float]) -> str:
 
 
 def _name_lines(axes: Axes, *, below: bool) -> None:
-    """A legend beside the drawing, or below it, where not too many lines have a name."""
+    """A legend beside the drawing, or below it, if not too many lines have a name."""
     if not 0 < len(axes.get_legend_handles_labels()[1]) <= _MOST_NAMED:
         return
     if below:
@@ -75,7 +75,7 @@ def _name_lines(axes: Axes, *, below: bool) -> None:
 
 
 def _mark_faults(axes: Axes, run: Analysis) -> None:
-    """Mark each fault, and when all replicas answered again; name those faults that have room for a name."""
+    """Mark each fault, and the moment at which all replicas answered again; name the faults that have enough space."""
     free, again_named, width = 0.0, False, axes.get_figure().get_figwidth()  # type: ignore[union-attr]
     for fault in run.costs:
         axes.axvspan(fault.began, max(fault.ended, fault.began + 0.2), color=_FAULT, alpha=0.13, linewidth=0)
@@ -105,7 +105,7 @@ def rates(axes: Axes, run: Analysis) -> None:
 
 
 def _mark_failures(axes: Axes, failed: "np.ndarray[Any, Any]", edges: "np.ndarray[Any, Any]") -> None:
-    """A mark for each second in which a request failed, as high as the chart: one of thousands would not be seen in an area."""
+    """A mark as high as the chart for each second with a failed request: in an area, one in thousands would be invisible."""
     seconds = np.flatnonzero(failed)
     if not len(seconds):
         return

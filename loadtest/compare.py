@@ -63,7 +63,7 @@ def _outcome(run: Verdict) -> str:
 
 
 def _slowest(run: Verdict) -> float:
-    """Infinite where a replica was missing until the next fault."""
+    """Infinite if a replica was missing until the next fault."""
     after = [each.full_strength_after for each in run.faults]
     return float("inf") if None in after else max((seconds or 0.0 for seconds in after), default=0.0)
 
@@ -83,7 +83,7 @@ def _shown(number: float, sign: str = "") -> str:
 
 
 def _checks(one: Verdict, other: Verdict) -> Iterator[_Row]:
-    """Every check, with its figure in both; which of them held."""
+    """Every check, with its figure in both runs, and whether it passed."""
     first, second = ({check.name: check for check in run.checks} for run in (one, other))
     for name in dict.fromkeys((*first, *second)):
         shown = [_check(checks.get(name)) for checks in (first, second)]

@@ -11,7 +11,7 @@ from pathlib import Path
 from loadtest.system import UnsupportedError, free_port, listens, output_of, wait_for
 
 IMAGE = "haproxy:3.0"
-"""That of compose and `edge`. Where Docker does not run, an installed HAProxy takes its place."""
+"""The image of compose and `edge`. Without Docker, an installed HAProxy is used."""
 
 _CONFIGURATION = Path(__file__).parents[1] / "deploy/k8s/components/edge/haproxy.cfg"
 _PATIENCE = 60.0
@@ -79,7 +79,7 @@ def _binary() -> str:
 
 
 def _configuration(ports: tuple[int, ...], port: int, health: int, server_timeout: int) -> str:
-    """The configuration with addresses of this machine, and without DNS."""
+    """The configuration, with addresses of this machine and without DNS."""
     text = re.sub(r"^resolvers dns\n(?:[ \t]+.*\n)+", "", _CONFIGURATION.read_text(), flags=re.MULTILINE)
     servers = "\n".join(f"    server replica{number} 127.0.0.1:{number}" for number in ports)
     text = re.sub(r"^ +server-template .*$", servers, text, flags=re.MULTILINE)

@@ -1,10 +1,10 @@
-"""Many clients that cost a server as much as they can, each of one kind. One process, ended by its parent.
+"""Many clients of one kind that cause a server as much cost as they can. One process, ended by its parent.
 
     python -m loadtest.hostile_clients KIND HOST PORT
 
 There are a thousand of most kinds. A client whose connection ends opens another, a second after it opened the last one; ten
-seconds after where each costs a long answer: a thousand of those a second are more than a replica can make, and no matter of
-connections. On the loopback, source addresses are 127.0.0.2 and the following, so that there are ports enough.
+seconds after if each costs a long answer: a replica cannot make a thousand of those a second, whatever it does with connections.
+On the loopback, source addresses are 127.0.0.2 and the following, so that there are ports enough.
 """
 
 import asyncio
@@ -141,7 +141,7 @@ KINDS = {
 
 @contextmanager
 def attacking(kind: str, host: str, port: int, prefix: Sequence[str] = ()) -> Iterator[int]:
-    """Have the clients of one *kind* attack while the block runs; the number of their process. *prefix* begins its command."""
+    """Let the clients of one *kind* attack during the block; yields the number of their process. *prefix* begins its command."""
     command = [*prefix, sys.executable, "-P", __file__, kind, host, str(port)]
     with subprocess.Popen(command) as process:  # noqa: S603 - this interpreter
         try:

@@ -19,7 +19,7 @@ _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
 def command(folder: Path, port: int, server: str, *, http: str = "", main: str = "master_process off;") -> list[str]:
-    """The command that runs it in the foreground, all that it writes in *folder*; the others are parts of its configuration.
+    """The command that runs it in the foreground, with its files in *folder*; the other arguments are parts of its configuration.
 
     Raises UnsupportedError where it is not installed.
     """

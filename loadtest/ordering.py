@@ -30,7 +30,7 @@ class Newest:
             del self._moments[later], self._stamps[later]
 
     def first_after(self, stamp: int) -> float:
-        """When the first newer one than *stamp* was shown; infinite for none."""
+        """When the first version newer than *stamp* was shown; infinite for none."""
         place = bisect_right(self._stamps, stamp)
         return self._moments[place] if place < len(self._moments) else inf
 
@@ -77,7 +77,7 @@ class VersionOrder:
         return request.stamp >= 0 and self.behind(request) > allowed
 
     def behind(self, request: RequestRecord) -> float:
-        """How long before this was asked the first newer version had been shown, by any replica; less than 0 if it had not."""
+        """The time from the first newer version of any replica to this request; negative if there was none before."""
         return request.sent - self._anywhere.first_after(request.stamp)
 
 

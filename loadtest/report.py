@@ -1,4 +1,4 @@
-"""A verdict as one page that loads nothing: what was broken, when, what it cost, and what did not hold. The rest folds away."""
+"""A verdict as one page without external resources: the checks that failed, and the faults with their cost. The rest folds."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from loadtest.checks import CheckResult
 from loadtest.verdict import Verdict
 
 _MOST_FAULTS = 4
-"""More are told by kind: the first screen has room for so many."""
+"""Above this number, faults are summed up by kind: the first screen has space for so many."""
 
 _STYLE = """
 :root{color-scheme:light dark;--soft:#8884;--good:#1a7f37;--bad:#c62828;--void:#9a6700}
@@ -82,7 +82,7 @@ _COST = ("#Failed requests", "#p99 before, ms", "#p99 in it", "#p99 after", "#Al
 
 
 def _faults(costs: Sequence[FaultCost]) -> str:
-    """What each fault cost; where there were many, the worst of each kind, and each of them folded away."""
+    """The cost of each fault; if there are many, the worst of each kind, with all of them folded."""
     rows = [(f"{each.began:.1f} s", each.what, f"{each.ended - each.began:.1f} s", *_cost([each])) for each in costs]
     each_fault = _table("What was broken, and what it cost", ("#At", "Fault", "#For", *_COST), rows) if rows else ""
     if len(costs) <= _MOST_FAULTS:

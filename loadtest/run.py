@@ -1,6 +1,6 @@
 """One run: Locust's users in processes of their own, a scenario that breaks things, an observer, and the verdict.
 
-Nothing is left behind: Locust is ended and every fault undone, on an interrupt too, which leaves a report of what there was.
+At the end Locust is stopped and every fault undone, even on an interrupt, which leaves a report of the run so far.
 """
 
 import sys
@@ -47,8 +47,8 @@ def run(
 ) -> Verdict:
     """Run *scenario* against *target*; its history, rows, verdict and report go into *folder*.
 
-    It lasts *seconds*, or as the scenario has it, and until there were so many *requests*, unless it is interrupted. Raises
-    UnsupportedError where that is impossible, or where the target is not this machine and *allow_remote* is not set.
+    It lasts *seconds*, or as long as the scenario says, and until *requests* were sent, unless it is interrupted. Raises
+    UnsupportedError if that is impossible, or if the target is not this machine and *allow_remote* is not set.
     """
     _check(target, allow_remote)
     poll = _poll(target.host)
@@ -139,13 +139,13 @@ def _record(
 
 
 def _delete_rows(folder: Path) -> None:
-    """Delete what each process of Locust wrote: `requests.csv` has it all."""
+    """Delete the file of each Locust process: `requests.csv` has all of their rows."""
     for rows in folder.glob("rows*.csv"):
         rows.unlink()
 
 
 def _play(scenario: Scenario, scenario_run: ScenarioRun) -> str:
-    """Follow the script; why it stopped early, if it did."""
+    """Run the script; return why it stopped early, if it did."""
     try:
         scenario.script(scenario_run)
     except WaitTimeoutError as error:

@@ -15,7 +15,7 @@ VERDICT_VERSION = 4
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """The outcome of one run. It is *void* where the load generator was the bottleneck, *stopped_early* says why, if it was."""
+    """The outcome of one run: *void* if the load generator was the bottleneck; *stopped_early* is the reason of an early end."""
 
     verdict_version: int = VERDICT_VERSION
     passed: bool

@@ -1,4 +1,4 @@
-"""Four replicas on one Redis, whose catalogue changes again and again under load: how far apart they change."""
+"""Four replicas on one Redis, whose catalogue changes repeatedly under load: how far apart the replicas change."""
 
 import asyncio
 import sys
@@ -23,7 +23,7 @@ _POLL, _EVERY = 0.5, 0.4
 """Seconds between two polls of a replica, and between two changes of the upstream: every fetch finds another catalogue."""
 
 _PAUSE = 0.002
-"""Seconds between two requests to a replica: what is measured is known to within that."""
+"""Seconds between two requests to a replica: the resolution of the measurement."""
 
 _COLUMNS = {"changes": "d", "requests": "d", "p50, ms": ".2f", "p99, ms": ".2f", "most, ms": ".2f"}
 _LATE = f"older than one given {SKEW * 1000:.0f} ms before"
@@ -44,7 +44,7 @@ def measure(changes: int) -> str:
 
 
 def skews_of(rows: list[RequestRecord]) -> list[float]:
-    """For each version but the last, how long after an answer from a newer one a request was sent that got it, in seconds."""
+    """For each version but the last: seconds from the first answer with a newer version to the last request that got this one."""
     order = VersionOrder.of(rows)
     latest = dict.fromkeys(sorted({row.stamp for row in rows})[:-1], 0.0)
     for row in rows:
@@ -54,7 +54,7 @@ def skews_of(rows: list[RequestRecord]) -> list[float]:
 
 
 def record(changes: int, command: Sequence[str] = SERVE) -> list[RequestRecord]:
-    """Send requests to all replicas, each started by *command*, until *changes* catalogues have followed the first one."""
+    """Send requests to all replicas, each started by *command*, until the catalogue has changed *changes* times."""
     with ExitStack() as stack:
         redis, upstream = stack.enter_context(replica.redis_server()), free_port()
         serve = [sys.executable, str(_UPSTREAM), "serve", "--port", str(upstream), "--host", "127.0.0.1"]

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 ENCODINGS = ("identity", "gzip", "zstd")
 
 _LETTER, _SLIP, _WORD = "a", "wether zq", "true"
-"""What is requested where any text is allowed: a letter, which most names have, and a slip that no name has; else this word."""
+"""The values of parameters that allow any text: a letter that most names have, and a misspelled word; otherwise this word."""
 
 Pair = tuple[str, str]
 """Name and value of a parameter of the query."""
@@ -56,7 +56,7 @@ def _queries(optional: list[Pair]) -> Iterator[list[Pair]]:
 def _parameters(
     document: Mapping[str, Any], path: str, operation: Mapping[str, Any], known: Mapping[str, str]
 ) -> tuple[str, list[Pair], list[Pair]]:
-    """The path with its parameters filled in, the query's parameters that are required, and every value of all others."""
+    """The path with its parameters, the required parameters of the query, and every value of the optional ones."""
     required, optional = list[Pair](), list[Pair]()
     for parameter in operation.get("parameters", ()):
         name = parameter["name"]

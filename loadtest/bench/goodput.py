@@ -1,8 +1,8 @@
-"""Up to three times more requests than two replicas can answer, through HAProxy: how many are answered in time, and how many
-reach a replica for each that a client sends. Load shedding is undone where a balancer sends again what was shed.
+"""Up to three times more requests than two replicas can answer, through HAProxy: how many are answered in time, and how
+many reach the replicas for each request of a client.
 
-The requests are those of `overload`, and searches by ASGI. The catalogue is so large that a client on one core with HAProxy can
-send three times too many.
+A balancer that repeats shed requests cancels the effect of load shedding. The requests are those of `overload`, and searches by
+ASGI. The catalogue is so large that a client on one core with HAProxy can send three times too many.
 """
 
 import re
@@ -47,7 +47,7 @@ class _Front(NamedTuple):
     replicas: Sequence[ServerProcess]
 
     def received(self) -> int:
-        """Requests that the replicas have counted, without those for operations."""
+        """The requests that the replicas have counted, without those for operations."""
         texts = [get(server.port, "/-/metrics").body.decode() for server in self.replicas]
         return sum(int(float(count)) for text in texts for count in _COUNTS.findall(text))
 

@@ -1,4 +1,4 @@
-"""Clients that send requests at a fixed rate on kept-alive connections: how many fail, and how long the others take.
+"""Clients that send requests at a fixed rate on kept-alive connections: how many requests fail, and how long the others take.
 
     python -m loadtest.bench.honest_clients PORT SECONDS INTERVAL HEADERS < the paths of each client on a line
 
@@ -39,7 +39,7 @@ class Honest(msgspec.Struct):
 def ask(
     port: int, seconds: float, paths: Sequence[Sequence[str]], *, interval: float = _INTERVAL, headers: str = ""
 ) -> Honest:
-    """Have a client for each of *paths* request them in turn for so long, one each *interval*, in a process of their own."""
+    """Run a client for each of *paths*, which requests them in turn, one in each *interval*, in a separate process."""
     arguments = [str(port), str(seconds), str(interval), headers]
     command = pinned(CLIENT_CORE, [sys.executable, "-m", __name__, *arguments])
     text = "\n".join(map(" ".join, paths))

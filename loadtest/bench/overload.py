@@ -92,7 +92,7 @@ class _Connection(asyncio.Protocol):
 
     @property
     def is_closing(self) -> bool:
-        """Whether nothing can be sent any more."""
+        """Whether no more requests can be sent."""
         return self._transport is None or self._transport.is_closing()
 
     def request(self, path: str, due: float) -> None:
@@ -115,7 +115,7 @@ class _Connection(asyncio.Protocol):
 
 
 def _open_one(idle: list[_Connection]) -> _Connection | None:
-    """Take a connection that is not about to be lost."""
+    """Take a connection that will not be closed soon."""
     while idle:
         if not (connection := idle.pop()).is_closing:
             return connection

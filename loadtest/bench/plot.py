@@ -9,7 +9,7 @@ from loadtest.bench.table import Cell
 def draw(
     file: Path, counts: Sequence[float], titles: Sequence[str], curves: Mapping[str, Sequence[Sequence[Cell]]]
 ) -> None:
-    """Draw a part for each of *titles*, with scales of its own; *curves* has a value for each title and count, by label."""
+    """Draw a part for each of *titles*, with its own scales; *curves* has a value for each title and count, by label."""
     import matplotlib as mpl  # takes longer than a short run
 
     mpl.use("svg")

@@ -1,8 +1,8 @@
-"""The search of names beside engines that could do it: build time, memory, exactness, and CPU for each kind of question.
+"""Compares the search of names with other engines: build time, memory, exactness, and CPU for each kind of question.
 
 All index the same folded names, in this process, and answer with how many names contain a string and the best twenty: Apidex with
 ranks, highlights and facets; SQLite by length and alphabet; tantivy by its score. tantivy's grams of 1 to 3 letters have no
-positions, so that it finds names that have them in another order, too.
+positions, so it also finds names that have them in another order.
 """
 
 import sqlite3
@@ -30,10 +30,10 @@ from loadtest.bench.table import Cell, formatted
 
 _LIMIT = 20
 _SECONDS = 0.3
-"""How long a question is repeated; its median counts."""
+"""How long a question is repeated; the median counts."""
 
 _COUNTS = {"1,000 hits": 1_000, "26,000 hits": 26_000}
-"""Questions with about so many hits among a million names, and as many less among fewer."""
+"""Questions with about so many hits among a million names, and proportionally fewer among fewer names."""
 
 _SLIPS = "slip, ms CPU"
 _NOT_DRAWN = ("exact", _SLIPS)
@@ -42,18 +42,18 @@ _LETTER, _MISS, _SLIP = "a", "qzxwvk", "oepn wether"
 
 
 class _Engine(Protocol):
-    """An index that was just built."""
+    """A search engine with an index."""
 
     def search(self, query: str) -> int:
-        """How many names contain *query*. Makes the first page, too."""
+        """How many names contain *query*. Also makes the first page."""
         ...
 
     def correct(self, query: str) -> str | None:
-        """A query near *query*, which finds nothing, that finds something."""
+        """A query that finds something and is near *query*, which finds nothing."""
         ...
 
     def bytes(self) -> int:
-        """What the index takes, without the catalogue."""
+        """Bytes of the index, without the catalogue."""
         ...
 
 
@@ -107,7 +107,7 @@ class _Sqlite:
         return int(self._database.execute(count, [value]).fetchone()[0])
 
     def correct(self, query: str) -> str | None:  # noqa: ARG002
-        """None: there is no such thing."""
+        """None: FTS5 has no corrections."""
         return None
 
     def bytes(self) -> int:
@@ -162,11 +162,11 @@ _ENGINES: dict[str, Callable[[Catalogue, Path], _Engine]] = {
 
 
 Figures = dict[str, list[Cell]]
-"""For each engine a value for each of the columns."""
+"""A value for each engine and column."""
 
 
 class Measured(NamedTuple):
-    """What was measured of *size* names; the columns' titles, and how each is formatted."""
+    """The measurements of *size* names, with the titles and formats of the columns."""
 
     size: int
     columns: dict[str, str]
@@ -187,7 +187,7 @@ def shown(measured: Sequence[Measured]) -> str:
 
 
 def plot(measured: Sequence[Measured], file: Path) -> None:
-    """Draw what can be drawn: a part for each column, a curve for each engine."""
+    """Draw a part for each column with numbers, and a curve for each engine."""
     drawn = [place for place, title in enumerate(measured[0].columns) if title not in _NOT_DRAWN]
     titles = [list(measured[-1].columns)[place] for place in drawn]
     counts = [each.size for each in measured]
@@ -222,7 +222,7 @@ def _row(
 
 
 def _milliseconds(ask: Callable[[], object]) -> float:
-    """The median of the CPU that a question takes, that of all threads together."""
+    """The median CPU time of a question, of all threads together."""
     took, until = list[float](), time.perf_counter() + _SECONDS
     while not took or time.perf_counter() < until:
         began = time.process_time_ns()

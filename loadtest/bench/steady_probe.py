@@ -2,7 +2,7 @@
 
     python -m loadtest.bench.steady_probe PORT
 
-A process of its own, so that nothing in the one that measures delays it. Moments are those of CLOCK_MONOTONIC, which all
+It is a separate process, so that the measuring process does not delay it. Moments are those of CLOCK_MONOTONIC, which all
 processes share.
 """
 
@@ -30,13 +30,13 @@ class Waits(list[tuple[float, float]]):
     """Moment and latency of each probe, in seconds."""
 
     def longest(self, began: float, ended: float) -> float:
-        """The longest latency of those that were on their way between two moments."""
+        """The longest latency of the probes that were in flight between two moments."""
         return max((took for sent, took in self if sent < ended and sent + took > began), default=0.0)
 
 
 @contextmanager
 def probed(port: int) -> Iterator[Waits]:
-    """Probe a server on this machine while the block lasts; what was found is there behind it."""
+    """Probe a server on this machine during the block; the result is available after it."""
     command = pinned(CLIENT_CORE, [sys.executable, "-m", __name__, str(port)])
     waits = Waits()
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:  # noqa: S603

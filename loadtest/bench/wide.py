@@ -1,6 +1,6 @@
-"""Whatever is requested among a million entries: how long others wait beside it, what it costs, and what memory it takes.
+"""Every operation among a million entries: how long other requests wait beside it, and its CPU and memory.
 
-The requests are those of `every_route`. Others are a probe every 3 ms. A hundred people who type are measured beside.
+The requests are those of `every_route`. The other requests are a probe every 3 ms. A hundred people who type are measured too.
 """
 
 import time
@@ -55,14 +55,14 @@ def measure(count: int, seconds: float) -> str:
 
 
 def _waited(server: ServerProcess) -> float:
-    """The longest wait when there is nothing else."""
+    """The longest wait without other requests."""
     with probed(server.port) as waits:
         time.sleep(3)
     return waits.longest(0, float("inf"))
 
 
 def _rows(server: ServerProcess, json_mb: float) -> Iterator[tuple[Cell, ...]]:
-    """A row for each route: the most of all its requests."""
+    """A row for each route: the maximum over all its requests."""
     document = msgspec.json.decode(get(server.port, "/-/openapi.json").body)
     requests = list(every_request(document, _known(server)))
     with probed(server.port) as waits:
@@ -79,7 +79,7 @@ def _rows(server: ServerProcess, json_mb: float) -> Iterator[tuple[Cell, ...]]:
 
 
 def _known(server: ServerProcess) -> Mapping[str, str]:
-    """Values of the catalogue for parameters that only it knows."""
+    """Values of the catalogue for parameters that depend on it."""
     version = get(server.port, "/v1/catalogue").headers["catalogue-version"]
     facets = msgspec.json.decode(get(server.port, "/v1/search?limit=1").body)["facets"]
     first = {name: values[0]["value"] if values else "" for name, values in facets.items()}
@@ -89,7 +89,7 @@ def _known(server: ServerProcess) -> Mapping[str, str]:
 
 
 def _asked(server: ServerProcess, request: RouteRequest) -> tuple[RouteRequest, float, float, float, float]:
-    """The request, the moments at which it began and ended, its CPU, and the most memory meanwhile."""
+    """The request, the moments of its beginning and end, its CPU, and the largest memory during it."""
     before = cpu_seconds(server.pid)
     with peak_memory_mb(server.pid) as peak:
         began = time.monotonic()
@@ -100,7 +100,7 @@ def _asked(server: ServerProcess, request: RouteRequest) -> tuple[RouteRequest, 
 
 
 def _typed(server: ServerProcess, count: int, seconds: float) -> tuple[Cell, ...]:
-    """A hundred people type names key by key, as the page requests them, each with other names."""
+    """A hundred people type different names key by key, with the requests of the page."""
     random = Random(11)
     names = [item.name for item in islice(entries(count), 20_000)]
     people = [[*_page_requests(random.sample(names, 20))] for _ in range(_PEOPLE)]

@@ -1,4 +1,4 @@
-"""Whether the catalogue ever goes back for a client whose every request may be answered by another replica."""
+"""Checks that the catalogue never goes back for a client whose requests are answered by different replicas."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ SKEW = 0.05
 
 
 def reads_are_monotonic(run: Analysis) -> Iterator[CheckResult]:
-    """No version is older than one that any replica gave before, apart from the skew; while all replicas can poll Redis."""
+    """While all replicas can poll Redis, no version is older than one that any replica gave before, apart from the skew."""
     order = VersionOrder.of(run.requests)
     late = [request for request in run.requests if order.is_behind(request, SKEW)]
     count = sum(not is_within(request.sent, run.without_polls) for request in late)

@@ -10,10 +10,10 @@ from loadtest.targets.target import Target
 
 
 class HostileClients(Fault, frozen=True):
-    """Clients that cost a replica as much as they can, all of one behaviour."""
+    """Clients of one kind that cause a replica as much cost as they can."""
 
     behaviour: str
-    verb, sentence = Target.replicas, "hostile clients: {behaviour}"  # whatever has replicas can be attacked
+    verb, sentence = Target.replicas, "hostile clients: {behaviour}"  # every target with replicas can be attacked
 
     @contextmanager
     def inject(self, target: Target) -> Iterator[None]:

@@ -26,7 +26,7 @@ class Fault(msgspec.Struct, frozen=True, tag=lambda name: type_name.sub("-", nam
     kills: ClassVar[bool] = False
     """The process of a replica ends, and is restarted."""
     pauses: ClassVar[bool] = False
-    """The process of a replica does not run for a while."""
+    """The fault pauses the process of a replica."""
 
     def inject(self, target: Target) -> AbstractContextManager[None] | None:
         """Break it: at once, or while the block of the context manager runs."""

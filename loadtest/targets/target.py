@@ -15,7 +15,7 @@ from loadtest.system import UnsupportedError, wait_for
 UpstreamMode = Literal["good", "disconnect", "slow", "invalid"]
 
 EMPTY_REDIS = ("redis-cli", "del", *Keys.of("apidex"))
-"""Deletes all that replicas keep in Redis. Its user may do no more."""
+"""Deletes all keys of the replicas in Redis. The user has no permission for more."""
 
 
 class Replica(msgspec.Struct, frozen=True):

@@ -38,7 +38,7 @@ def printable(text: str) -> str:
 
 
 def wants_color(is_terminal: bool, environ: Mapping[str, str]) -> bool:
-    """Whether to use colours and other styles: `NO_COLOR` forbids, `FORCE_COLOR` requires them; otherwise the terminal decides."""
+    """Whether to use colours and other styles: `NO_COLOR` forbids, `FORCE_COLOR` requires them; else the terminal decides."""
     if environ.get("NO_COLOR"):
         return False
     if environ.get("FORCE_COLOR", "0") not in ("", "0"):
