@@ -30,10 +30,10 @@ _NTP_ADVICE = "Set it by NTP. Ages stay right without it, but stamps and logs do
 _REDIS_ADVICE = {
     "connect": "A replica starts all the same, and runs by itself until Redis answers. Check the URL, the network and TLS.",
     "timeout": "A replica starts all the same. Check that Redis is not stuck, or raise APIDEX_REDIS_TIMEOUT_SECONDS.",
-    "auth": "A replica starts all the same, and runs by itself. Check the user, APIDEX_REDIS_PASSWORD and the ACL.",
-    "oom": "A replica starts all the same, and runs by itself. Raise maxmemory; a catalogue needs three times its payload.",
-    "readonly": "A replica starts all the same, and runs by itself. Name the master in the URL, or use Sentinel.",
-    "cluster": "A replica starts all the same, and runs by itself. Name a Redis without cluster mode in the URL.",
+    "auth": "A replica starts, and runs standalone. Check the user, APIDEX_REDIS_PASSWORD and the ACL.",
+    "oom": "A replica starts, and runs standalone. Raise maxmemory; a catalogue needs three times its payload.",
+    "readonly": "A replica starts, and runs standalone. Name the master in the URL, or use Sentinel.",
+    "cluster": "A replica starts, and runs standalone. Name a Redis without cluster mode in the URL.",
 }
 _STATUS = {"ok": 0, "warning": 1, "wrong": 2}
 _COLORS = {"ok": "green", "warning": "yellow", "wrong": "red"}

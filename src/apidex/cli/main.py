@@ -102,7 +102,7 @@ def _add_search_arguments(parser: ArgumentParser) -> None:
     completion.offer(sort, _SORTS)
     limit, offset = _whole_number(1, 100), _whole_number(0, 10**9)
     parser.add_argument("--limit", type=limit, default=20, metavar="N", help="how many to show, up to 100 [20]")
-    parser.add_argument("--offset", type=offset, default=0, metavar="N", help="how many to leave out before them [0]")
+    parser.add_argument("--offset", type=offset, default=0, metavar="N", help="how many to skip before them [0]")
     about = "every name that contains the words just as typed, as GET /{name} answers"
     parser.add_argument("--exact", action="store_true", help=about)
     _add_source(parser)
@@ -145,8 +145,8 @@ def _add_changes_arguments(parser: ArgumentParser) -> None:
 
 def _add_catalogue_arguments(parser: ArgumentParser) -> None:
     about = (
-        "the list to read, - for standard input; without it, the upstream's. Or what all replicas that share a Redis are to do: "
-        "accept the next catalogue whatever their guards say, or rollback to the one before"
+        "the list to read, - for standard input; without it, the upstream's. Or an override for all replicas that share a Redis: "
+        "accept (the next catalogue, without checks) or rollback (to the previous catalogue)"
     )
     parser.add_argument("place", metavar="FILE-OR-URL", nargs="?", help=about)
     parser.add_argument("--json", action="store_true", help="print the whole report as JSON")

@@ -36,7 +36,7 @@ from apidex.urls import without_password
 _INSTRUCTIONS = (
     "A catalogue of public web APIs: what each offers, where its documentation is, which authentication it wants, whether it is "
     "served over HTTPS, and whether web pages of other sites may call it (CORS). Use it to find an API for a task, rather than "
-    "one from memory that may be gone. Names and descriptions are searched: say in a few words what the API is to do."
+    "one from memory that may be gone. Names and descriptions are searched: describe the purpose of the API in a few words."
 )
 _FIRST_CATALOGUE = timedelta(seconds=10)
 """How long to wait for the upstream before the starter catalogue is used; people wait longer than probes."""
@@ -107,10 +107,8 @@ class Found(Apis):
 
     total: Annotated[int, Field(description="How many there are, on all pages")]
     next_offset: Annotated[int | None, Field(description="The offset of the next page, if there is one")]
-    understood: Annotated[
-        dict[str, str], Field(description="Filters that words of the query were taken for, such as free")
-    ]
-    did_you_mean: Annotated[Meant | None, Field(description="Another query, where nothing was found")]
+    understood: Annotated[dict[str, str], Field(description="Filters that words of the query became, such as free")]
+    did_you_mean: Annotated[Meant | None, Field(description="Another query, if nothing was found")]
     catalogue: Annotated[str, Field(description="The version of the catalogue, and whether it is only the starter one")]
 
 

@@ -16,7 +16,7 @@ _BUILD_SECONDS = 1.0
 
 async def _accept(store: RedisStore, _: Settings) -> str:
     await store.accept()
-    return "Replicas accept the upstream's next catalogue, whatever their guards say: for a day, or until one is published."
+    return "Replicas accept the upstream's next catalogue without checks: for a day, or until one is published."
 
 
 async def _rollback(store: RedisStore, settings: Settings) -> str:
@@ -26,8 +26,8 @@ async def _rollback(store: RedisStore, settings: Settings) -> str:
     stored = (await store.read()).catalogue
     shown = f"{stored.version}, {stored.entries} entries" if stored else "it"
     return (
-        f"Replicas answer from the catalogue before ({shown}) in {lead.total_seconds():.0f} s. "
-        "For a day they refuse the one that was taken back."
+        f"Replicas answer from the previous catalogue ({shown}) in {lead.total_seconds():.0f} s. "
+        "For a day they refuse the one that was rolled back."
     )
 
 

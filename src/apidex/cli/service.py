@@ -16,7 +16,7 @@ from apidex.urls import without_password
 class _Problem(msgspec.Struct):
     """The members of a problem document that are read."""
 
-    detail: str = "the service calls it a bad request"
+    detail: str = "the service answered that the request is invalid"
     parameter: str = ""
     allowed: list[str] = []
     version: str = ""

@@ -68,7 +68,7 @@ class CatalogueView(msgspec.Struct, frozen=True):
     origin: Annotated[
         Literal["upstream", "redis", "disk", "starter"],
         msgspec.Meta(
-            description="Where this replica has it from; a copy on disk until Redis or the upstream validates it"
+            description="Where this replica got it from; a copy on disk until Redis or the upstream validates it"
         ),
     ]
     format: str

@@ -40,7 +40,7 @@ _LINK = {"Link": _header("The other pages, if there are any (RFC 8288)")}
 _RETRY_AFTER = {"Retry-After": _header("Seconds to wait", Schema(type=OpenAPIType.INTEGER, minimum=0))}
 
 _REQUEST_HEADERS = (
-    ("If-None-Match", "The `ETag` of an answer that the client holds: it gets a 304 where that is still right"),
+    ("If-None-Match", "The `ETag` of an answer that the client holds: it gets a 304 if the answer is the same"),
     ("If-Match", "The `ETag` that the answer must have: otherwise the client gets a 412"),
 )
 
@@ -77,7 +77,7 @@ def described(*media_types: str, conditional: bool = True, links: bool = False, 
 def _overloaded() -> OpenAPIResponse:
     problem = OpenAPIMediaType(schema=Reference("#/components/schemas/ProblemDocument"))
     return OpenAPIResponse(
-        description="The replica has too much to do, or is about to end: another one may answer",
+        description="The replica is overloaded or shuts down; another one may answer",
         content={PROBLEM_JSON.decode(): problem},
     )
 

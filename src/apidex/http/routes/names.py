@@ -28,7 +28,7 @@ NAME = Parameter(
     summary="Find every API whose name contains a string",
     description=(
         "Case-sensitive, complete, in the order of the catalogue; an empty list where there is none. Names are compared in NFC: "
-        "é is é however it was typed. Any character can be searched, percent-encoded where a URL needs it: "
+        "both spellings of é are equal. Any character can be searched, percent-encoded where a URL needs it: "
         "`/Songlink%20%2F%20Odesli`."
     ),
     tags=["search"],

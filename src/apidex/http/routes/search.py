@@ -60,21 +60,21 @@ _OFFSET = whole_number(0, 10**9, "How many hits to leave out before the first. P
 _IN = QueryParameter(
     name="in",
     description="name: names only. about: the words of name, description, category and provider, and the domains of the link; "
-    "an entry needs not have all words of q. all: first what name finds, then what about finds.",
+    "an entry need not contain all words of q. all: the hits of name, then those of about.",
     title=f"one of {', '.join(Scope)}",
     lower_case=True,
     schema_extra={"default": Scope.ALL.value},
 )
 _SORT = QueryParameter(
     description="relevance: exact names, then those that begin so, have a word that begins so, contain it; "
-    "shorter before longer, then alphabetical; then what is about q, the most relevant first. "
+    "shorter before longer, then alphabetical; then entries about q, the most relevant first. "
     "name: alphabetical. catalogue: as the upstream lists them.",
     title=f"one of {', '.join(Sort)}",
     lower_case=True,
     schema_extra={"default": Sort.RELEVANCE.value},
 )
 _FORMAT = QueryParameter(
-    description="json (a list), ndjson (one entry a line), csv (with a line of headings; what a spreadsheet would take for a "
+    description="json (a list), ndjson (one entry a line), csv (with a line of headings; what a spreadsheet would read as a "
     "formula begins with an apostrophe). Without it, the Accept header decides.",
     title=f"one of {', '.join(_MEDIA_TYPES)}",
     lower_case=True,
@@ -154,7 +154,7 @@ def _answers(shape: Any, text: str, *further: dict[int, ResponseSpec]) -> dict[i
     summary="Search as people type",
     description=(
         "Case, accents, width, spaces and punctuation do not matter: `open weather` finds OpenWeatherMap, `poke` finds PokéAPI. "
-        "Behind the names come the entries about it: `send sms` is looked for in descriptions, categories and providers, too. "
+        "After the names come the entries about it: `send sms` is also searched in descriptions, categories and providers. "
         "Filters work alone, too. `Link` leads to the other pages (RFC 8288) of the same version of the catalogue. "
         "Where it would pass 3 KiB, it leaves out the last page, then the first, the previous and the next; `offset` leads there."
     ),
