@@ -193,7 +193,7 @@ def test_a_copy_on_disk_is_used_while_it_is_fresh_and_revalidated_afterwards(fil
         assert [status for *_, status in server.asked] == [200, 304, 200]
 
 
-def test_an_old_copy_stands_in_for_an_upstream_that_is_away_or_sends_garbage(file, run, user_cache):
+def test_an_old_copy_replaces_an_upstream_that_is_down_or_sends_garbage(file, run, user_cache):
     with upstream_server() as server:
         url = server.url()
         search = ("search", "Cat 199", "--upstream", url)
@@ -218,7 +218,7 @@ def test_an_old_copy_stands_in_for_an_upstream_that_is_away_or_sends_garbage(fil
     assert "there is no copy of the catalogue on disk" in err
 
 
-def test_an_upstream_that_hangs_costs_a_search_its_timeout(file, run):
+def test_a_search_waits_its_timeout_for_an_upstream_that_hangs(file, run):
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/"
         for place in ("--upstream", "--url"):
@@ -255,7 +255,7 @@ def test_an_unknown_option_or_argument_is_status_2(file, capsys, command):
         ("catalogue a b", "'b' is one argument too many; `apidex catalogue --help` lists them"),
     ],
 )
-def test_a_near_miss_is_suggested(file, monkeypatch, capsys, command, hint):
+def test_the_nearest_word_is_suggested_for_a_misspelled_one(file, monkeypatch, capsys, command, hint):
     monkeypatch.setenv("APIDEX_UPSTREAM", file)
     try:
         status = main(command.split())
@@ -400,7 +400,7 @@ def test_a_dead_anchor_of_a_list_of_links_is_suspicious(tmp_path, run):
     assert (status, "dead anchor: #gone" in out) == (0, True)
 
 
-def test_catalogue_shows_the_rows_of_a_list_of_which_most_cannot_be_read(tmp_path, run):
+def test_catalogue_shows_the_rejected_rows_of_a_refused_list(tmp_path, run):
     path = tmp_path / "list.md"
     path.write_text(LIST + "| | Nameless | No | Yes | Yes |\n" * 3)
     status, out, err = run("catalogue", str(path))
@@ -429,7 +429,7 @@ def test_catalogue_refuses_what_a_replica_refuses(tmp_path, run):
 
 
 @pytest.mark.real
-def test_catalogue_tells_the_replicas_what_an_operator_demands(file, run, redis_server, monkeypatch):
+def test_catalogue_stores_an_operators_override_in_redis(file, run, redis_server, monkeypatch):
     environ = {"APIDEX_REDIS_URL": redis_server.url, "APIDEX_POLL_SECONDS": "0.2", "APIDEX_REFRESH_SECONDS": "1"}
     with upstream_server() as upstream, replica("--upstream", upstream.url(), **environ) as process:
         good = process.catalogue()["digest"]
@@ -450,7 +450,7 @@ def test_catalogue_tells_the_replicas_what_an_operator_demands(file, run, redis_
         process.until(lambda catalogue: catalogue["entries"] > 400)
 
 
-def test_an_operators_demand_needs_a_redis(file, run):
+def test_an_operators_override_needs_a_redis(file, run):
     assert run("catalogue", "accept") == (2, "", NO_REDIS)
 
 
@@ -474,13 +474,13 @@ def test_doctor_says_what_is_wrong_and_what_to_do(file, run, monkeypatch):
         assert text in out
 
 
-def test_doctor_tells_warnings_from_errors(file, run, monkeypatch):
+def test_doctor_distinguishes_warnings_from_errors(file, run, monkeypatch):
     monkeypatch.setenv("APIDEX_PROT", "1")
     status, out, _ = run("doctor", "--port", "0", "--upstream", file)
     assert (status, out.count("warning ")) == (1, 1)
 
 
-def test_doctor_tells_of_the_copy_on_disk(run, file, tmp_path, monkeypatch):
+def test_doctor_reports_the_copy_on_disk(run, file, tmp_path, monkeypatch):
     def disk(place) -> tuple[int, str]:
         status, out, _ = run("doctor", "--port", "0", "--upstream", file, "--state-dir", str(place))
         return status, next(line for line in out.splitlines() if "disk     " in line)
@@ -514,14 +514,14 @@ def test_serve_and_doctor_name_every_bad_setting_at_once(file, run, monkeypatch)
     assert "port     " not in out
 
 
-def test_settings_that_do_not_fit_are_named_by_doctor(file, run, monkeypatch):
+def test_doctor_names_settings_that_contradict_each_other(file, run, monkeypatch):
     monkeypatch.setenv("APIDEX_DRAIN_SECONDS", "3")
     status, out, _ = run("doctor", "--port", "0", "--upstream", file)
     assert (status, "APIDEX_DRAIN_SECONDS: 3 is not allowed" in out) == (2, True)
 
 
 @pytest.mark.parametrize("command", ["search cat", "catalogue"])
-def test_a_command_minds_only_settings_that_it_uses(file, run, monkeypatch, command):
+def test_a_command_checks_only_settings_that_it_uses(file, run, monkeypatch, command):
     for name, value in BAD.items():
         monkeypatch.setenv(name, value)
     assert run(*command.split(), "--upstream", file)[0] == 0

@@ -94,7 +94,7 @@ def test_on_a_terminal_a_link_has_a_line_of_its_own_and_is_not_folded(upstream_f
     ("environ", "colored"),
     [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": "1", "FORCE_COLOR": "1"}, False), ({"TERM": "dumb"}, False)],
 )
-def test_colours_are_as_the_environment_wants_them(upstream_file, environ, colored):
+def test_the_environment_decides_about_colours(upstream_file, environ, colored):
     for command in ("search cat --offline", "doctor --port 0"):
         # progress is not part of what stays on the screen
         shown = on_a_terminal(*command.split(), **environ).rpartition("\x1b[2K")[2]
@@ -113,12 +113,12 @@ def test_colours_are_as_the_environment_wants_them(upstream_file, environ, color
         ({"TERM": "dumb", "FORCE_COLOR": "3"}, True),
     ],
 )
-def test_which_environment_wants_colours(is_terminal, environ, wanted):
+def test_which_environment_allows_colours(is_terminal, environ, wanted):
     assert wants_color(is_terminal, environ) is (is_terminal if wanted is None else wanted)
 
 
 @pytest.mark.parametrize(("variable", "colored"), [("FORCE_COLOR", True), ("NO_COLOR", False)])
-def test_the_log_has_colours_as_the_environment_wants_them(upstream_file, tmp_path, monkeypatch, variable, colored):
+def test_the_environment_decides_about_colours_of_the_log(upstream_file, tmp_path, monkeypatch, variable, colored):
     monkeypatch.setenv(variable, "1")
     with (tmp_path / "log").open("w") as stream:
         logs.configure("text", "info", "replica-1", stream)
@@ -160,13 +160,13 @@ def test_every_command_that_lists_has_every_format(run, old, command, format_nam
 
 
 @pytest.mark.parametrize("format_name", FORMATS)
-def test_nothing_found_is_no_row_in_any_format(run, format_name):
+def test_when_nothing_is_found_no_format_has_a_row(run, format_name):
     for arguments in (("search", "zzzz"), ("get", "zzzz"), ("search", "cat", "--offset", "9")):
         _, out, _ = run(*arguments, "--format", format_name)
         assert (out != "") is (format_name == "json")
 
 
-def test_a_pipe_gets_whole_links_a_row_a_line(run):
+def test_a_pipe_gets_one_line_for_each_row_with_whole_links(run):
     _, out, _ = run("search", "cat")
     rows = [line.split("\t") for line in out.splitlines()]
     assert [row[6] for row in rows] == [LONG, "https://example.org/"]
@@ -212,7 +212,7 @@ def test_get_finds_a_whole_name(run, name, status, found, err):
     assert run("get", *name.split(), "--format", "names") == (status, "".join(f"{each}\n" for each in found), err)
 
 
-def test_open_starts_a_browser_with_the_link_of_the_one_api_that_is_meant(upstream_file, tmp_path):
+def test_open_starts_a_browser_with_the_link_of_the_api_of_that_name(upstream_file, tmp_path):
     log = tmp_path / "opened"
     browser = tmp_path / "browser"
     browser.write_text(f'#!/bin/sh\necho "$1" > {log}\n')
@@ -319,7 +319,7 @@ def test_bash_completes(upstream_file, tmp_path):
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_a_shell_takes_the_script(run, shell):
+def test_a_shell_accepts_the_script(run, shell):
     status, out, _ = run("completion", shell)
     assert (status, "apidex" in out) == (0, True)
     if shutil.which(shell):

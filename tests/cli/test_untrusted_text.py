@@ -1,4 +1,4 @@
-"""Text of strangers reaches neither a terminal raw nor a spreadsheet as a formula, whichever way it takes."""
+"""Untrusted text never reaches a terminal unescaped, or a spreadsheet as a formula."""
 
 import csv
 import io
@@ -35,7 +35,7 @@ def raw_characters(text: str) -> set[str]:
 
 
 @given(st.text(st.characters(codec=None)))
-def test_no_text_has_anything_that_a_terminal_obeys_or_hides(text):
+def test_printable_text_has_no_controls_and_no_hidden_characters(text):
     shown = printable(text)
     assert raw_characters(shown) == set()
     assert "\n" not in shown
@@ -43,7 +43,7 @@ def test_no_text_has_anything_that_a_terminal_obeys_or_hides(text):
     assert json.loads(printable(json.dumps(text, ensure_ascii=False))) == text
 
 
-def test_what_people_write_stays_as_it_is():
+def test_ordinary_text_is_not_changed():
     for text in ("Pokéapi 木 한국", "میخواهم\u200cها", "👩\u200d👩\u200d👧", "a\u00a0b", ""):
         assert printable(text) == text
 
@@ -161,6 +161,6 @@ async def test_the_service_answers_no_formulas(upstream, clock):
         "data:text/html,x",
     ],
 )
-def test_a_link_that_runs_a_script_is_no_link(link):
+def test_a_link_that_runs_a_script_is_removed(link):
     [found] = parse(msgspec.json.encode([{"name": "Cat", "url": link}])).catalogue
     assert found.link == ""

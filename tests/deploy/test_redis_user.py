@@ -1,4 +1,4 @@
-"""Redis's user in the manifests may do what a replica does, and no more: with and without a password, on a real Redis."""
+"""The Redis user of the manifests may run only what a replica needs: with and without a password, on a real Redis."""
 
 import re
 import shlex
@@ -50,7 +50,7 @@ def server(tmp_path_factory):
         yield server
 
 
-async def test_a_replica_can_do_all_that_it_does(server):
+async def test_the_user_can_do_all_that_a_replica_does(server):
     async with store_on(server) as store:
         await rehearse(store)
 

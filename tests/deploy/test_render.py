@@ -103,7 +103,7 @@ def test_the_overlays_in_the_documentation_are_whole(text, tmp_path):
 
 
 @pytest.mark.parametrize("components", [[], ["edge"], ["external-redis"]], ids=str)
-def test_names_are_asked_only_of_the_clusters_dns(components, tmp_path):
+def test_pods_can_query_only_the_clusters_dns(components, tmp_path):
     """A rule without an address for port 53 would let anything out that looks like DNS."""
     objects = kustomize(overlay(tmp_path, K8S / "overlays/local", components))
     policies = [item for (kind, _), item in objects.items() if kind == "NetworkPolicy"]

@@ -1,4 +1,4 @@
-"""Long work leaves room for others, and what many ask for at once is made once."""
+"""Long work lets other requests run, and equal requests at the same time share one result."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from apidex.http import concurrency
 from apidex.http.concurrency import SingleFlight, TimeSlices, WorkerThread
 
 
-async def test_each_turn_of_the_event_loop_has_one_slice_whoever_runs(monkeypatch):
+async def test_each_turn_of_the_event_loop_runs_one_slice_of_all_generators(monkeypatch):
     monkeypatch.setattr(concurrency, "SLICE_BYTES", 1)
     slices, turns, made = TimeSlices(), 0, []
 
@@ -84,13 +84,13 @@ async def test_calls_at_the_same_time_are_one_call(calls):
     assert await flights.run("a", make(calls, "later")) == "later", "a result is not kept"
 
 
-async def test_all_get_what_the_call_raises(calls):
+async def test_all_callers_get_the_exception_of_the_call(calls):
     flights, fault = SingleFlight(), ValueError("no")
     results = await asyncio.gather(*(flights.run("a", make(calls, fault)) for _ in range(3)), return_exceptions=True)
     assert (results, calls) == ([fault] * 3, [fault])
 
 
-async def test_where_the_first_caller_is_gone_the_next_one_calls(calls):
+async def test_if_the_first_caller_is_cancelled_the_next_one_calls(calls):
     flights = SingleFlight()
     first = asyncio.create_task(flights.run("a", make(calls, "first")))
     others = [asyncio.create_task(flights.run("a", make(calls, "second"))) for _ in range(2)]

@@ -69,7 +69,7 @@ async def test_a_search_answers_all_that_it_promises(client):
     }
 
 
-async def test_descriptions_are_searched_behind_the_names(client):
+async def test_hits_in_descriptions_come_after_hits_in_names(client):
     answer = (await client.get("/v1/search?q=about+github")).json()
     hit = next(hit for hit in answer["hits"] if hit["entry"]["API"] == "GitHub")
     assert (hit["rank"], hit["highlights"], hit["description_highlights"]) == ("about", [[0, 6]], [[0, 5], [6, 12]])
@@ -77,7 +77,7 @@ async def test_descriptions_are_searched_behind_the_names(client):
     assert (await client.get("/v1/search?q=about+github&in=name")).json()["total"] == 0
 
 
-async def test_words_that_are_filters_are_told(client):
+async def test_words_that_become_filters_are_reported(client):
     answer = (await client.get("/v1/search?q=free+weather+api")).json()
     assert (answer["understood"], answer["searched"]) == ({"auth": "none"}, "weather api")
     assert [hit["entry"]["API"] for hit in answer["hits"]] == ["weather-api"]

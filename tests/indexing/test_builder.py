@@ -152,7 +152,7 @@ def test_a_subprocess_that_does_not_end_is_ended(in_subprocess, monkeypatch):
         ("os.kill(os.getpid(), 9)", "the memory that there is, 128 MiB at most"),
     ],
 )
-def test_a_subprocess_that_takes_too_much_refuses_what_it_reads(in_subprocess, monkeypatch, does, cost):
+def test_a_list_that_takes_too_much_of_a_subprocess_is_refused(in_subprocess, monkeypatch, does, cost):
     """The limit of CPU time is one second here, as the test takes as long."""
     lines = (
         "import os, apidex.indexing.worker as worker",
@@ -173,7 +173,7 @@ def test_a_subprocess_that_takes_too_much_refuses_what_it_reads(in_subprocess, m
 
 
 @pytest.mark.parametrize("word", ["Weather", "a b c d e f g h", "天気", "\ufdfa" * 20])
-def test_what_a_catalogue_takes_is_counted(word):
+def test_the_memory_of_a_catalogue_is_counted(word):
     """So that as many are kept as there is room for. What is not counted does not grow with the entries."""
     body = publicapis(*(f"{word} {number}" for number in range(1500)))
     builder.from_upstream(body)  # what is cached once

@@ -273,7 +273,7 @@ def written(folder, requests, scenario, **other):
     return folder
 
 
-def test_a_report_begins_with_what_did_not_hold_and_folds_away_what_did(tmp_path):
+def test_a_report_begins_with_failed_checks_and_folds_passed_ones(tmp_path):
     failed = request_at(5.0, failure=RequestFailure.RESET, detail="<reset>")
     faults = [FaultRecord(Kill("b"), 4.0 + number, 4.1 + number, 2) for number in range(6)]
     page = (written(tmp_path / "run", [*spread_out, failed], "steady", faults=faults) / "report.html").read_text()

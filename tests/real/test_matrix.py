@@ -350,7 +350,7 @@ async def recovers(cell: Cell, row: str, upstream: str) -> str:
 
 
 @pytest.mark.parametrize("row", TROUBLES)
-async def test_in_every_cell_the_truth_is_told_the_upstream_is_spared_and_the_fleet_recovers(row, tmp_path):
+async def test_in_every_cell_reports_are_true_requests_are_bounded_and_the_fleet_recovers(row, tmp_path):
     trouble = TROUBLES[row]
     with RedisServer(tmp_path, "--requirepass", "right") as server:
         cluster = await asyncio.start_server(of_a_cluster, "127.0.0.1", 0)

@@ -1,4 +1,4 @@
-"""All replicas answer from another catalogue from the same moment on, whenever each of them heard of it."""
+"""All replicas activate a catalogue at the same moment, whenever each of them has polled it."""
 
 import asyncio
 from dataclasses import replace
@@ -59,7 +59,7 @@ async def test_a_snapshot_waits_for_its_moment(shown):
     assert len(shown.stamps) == 1
 
 
-async def test_one_that_is_late_is_current_at_once(shown):
+async def test_a_late_snapshot_is_current_at_once(shown):
     shown.accepts(1, -0.5)
     assert shown.activation.current.stamp == shown.first.stamp + 1
 
@@ -72,33 +72,33 @@ async def test_the_starter_catalogue_is_replaced_at_once(clock):
     assert not activation.is_waiting()
 
 
-async def test_what_waits_has_its_pages_already_and_what_was_before_has_them_still(shown):
+async def test_waiting_and_previous_snapshots_are_found_by_version(shown):
     second = shown.accepts(1, 6)
     assert shown.activation.find_version(second.version) is second
     assert shown.after(6) == 1
     assert shown.activation.find_version(shown.first.version) is shown.first
 
 
-async def test_a_moment_is_measured_anew_but_not_put_off(shown):
+async def test_a_moment_is_measured_again_but_not_postponed(shown):
     for seconds in (6, 6.2, 9):
         shown.accepts(1, seconds)
     assert [shown.after(seconds) for seconds in (6.1, 0.2)] == [0, 1]
 
 
-async def test_a_third_catalogue_does_not_put_off_the_second(shown):
+async def test_a_third_catalogue_does_not_postpone_the_second(shown):
     shown.accepts(1, 6)
     shown.accepts(2, 8)
     assert [shown.after(seconds) for seconds in (6, 2)] == [1, 2]
 
 
-async def test_what_is_overtaken_is_not_activated(shown):
+async def test_a_snapshot_older_than_the_current_one_is_not_activated(shown):
     shown.accepts(1, 6)
     shown.accepts(2, 4)
     assert [shown.after(seconds) for seconds in (4, 4)] == [2, 2]
     assert not shown.activation.is_waiting()
 
 
-async def test_labels_reach_what_waits(shown):
+async def test_a_waiting_snapshot_takes_new_labels(shown):
     shown.accepts(1, 6)
     shown.activation.unshare()
     shown.activation.accept(replace(shown.activation.latest, validated_at=77.0), shown.clock.steady() + 6)
@@ -106,7 +106,7 @@ async def test_labels_reach_what_waits(shown):
     assert (shown.activation.current.validated_at, shown.activation.current.shared) == (77.0, False)
 
 
-async def test_nothing_needs_to_happen_at_the_moment_itself():
+async def test_a_timer_activates_without_a_request():
     shown = Shown(SystemClock())
     shown.accepts(1, 0.05)
     async with asyncio.timeout(60):
@@ -120,7 +120,7 @@ def test_the_lead_is_a_poll_and_twice_the_build_but_at_most_ten_minutes():
     assert replace(policy, poll=timedelta(hours=1)).lead(2).total_seconds() == 600
 
 
-def test_the_clock_of_redis_is_read_by_the_reply_that_came_fastest_and_read_anew_when_it_is_set(clock):
+def test_redis_clock_is_taken_from_the_fastest_reply_until_it_is_set(clock):
     shared, ahead = refresher_of(FakeUpstream(), clock, None)._shared, clock.wall() - clock.steady()
 
     def error(took: float, sampled_after: float, set_by: float = 0.0) -> float:
@@ -186,14 +186,14 @@ async def test_all_change_at_the_moment_that_was_published(fleet):
     assert fleet.names(0.1) == ["second"] * 3
 
 
-async def test_one_that_polls_too_late_changes_when_it_is_ready(fleet):
+async def test_a_replica_that_polls_too_late_changes_when_it_is_ready(fleet):
     await fleet.change("second")
     assert fleet.names(LEAD) == ["second", "first", "first"]
     await fleet.turns()
     assert fleet.names() == ["second"] * 3
 
 
-async def test_a_replica_that_starts_before_the_moment_answers_from_what_the_others_answer_from(fleet):
+async def test_a_replica_that_starts_before_the_moment_answers_as_the_others_do(fleet):
     await fleet.change("second")
     await fleet.turns()
     fleet.replicas.append(fleet.replica())
@@ -204,7 +204,7 @@ async def test_a_replica_that_starts_before_the_moment_answers_from_what_the_oth
 
 
 @pytest.mark.parametrize("loss", ["there is none", "it is damaged", "Redis does not give it"])
-async def test_a_replica_that_starts_before_the_moment_without_the_catalogue_before_changes_at_once(fleet, loss):
+async def test_a_replica_that_starts_without_the_previous_catalogue_changes_at_once(fleet, loss):
     class GivesNoneBefore(FakeStore):
         async def load_before(self):
             raise StoreError("timeout", "too late")
@@ -222,7 +222,7 @@ async def test_a_replica_that_starts_before_the_moment_without_the_catalogue_bef
 
 
 @pytest.mark.parametrize("was_published", [True, False])
-async def test_a_publisher_that_is_not_told_whether_it_published_waits_as_the_others_do(fleet, was_published):
+async def test_a_publisher_without_an_answer_of_redis_waits_as_the_others_do(fleet, was_published):
     class LosesAnswers(FakeStore):
         async def publish(self, *arguments):
             if was_published:
@@ -239,13 +239,13 @@ async def test_a_publisher_that_is_not_told_whether_it_published_waits_as_the_ot
     assert fleet.names(LEAD) == ["second"] * 3
 
 
-async def test_what_is_shown_already_is_published_for_now(fleet):
+async def test_a_current_catalogue_is_published_without_a_lead(fleet):
     fleet.redis.flush()
     await fleet.turns()
     assert fleet.redis.activate_at <= fleet.redis.now()
 
 
-async def test_the_moment_holds_when_redis_is_lost_before_it(fleet):
+async def test_the_moment_stays_valid_when_redis_is_lost_before_it(fleet):
     await fleet.change("second")
     await fleet.turns()
     fleet.redis.goes_down()

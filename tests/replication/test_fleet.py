@@ -146,7 +146,7 @@ async def test_redis_is_gone_for_hours_and_each_asks_the_upstream_once_in_an_int
     assert len(fleet.versions) == 1
 
 
-async def test_the_size_of_a_copy_that_nobody_could_read_does_not_count(fleet):
+async def test_the_size_of_an_unreadable_catalogue_is_not_compared(fleet):
     """A billion entries, as the hash says, would make every answer of the upstream look shrunk."""
     fleet.redis.stored = replace(fleet.redis.stored, entries=10**9)
     fleet.redis.payload = b"garbage"
@@ -167,7 +167,7 @@ async def test_a_hash_that_names_another_size_than_its_payload_has_is_replaced(f
 
 
 @pytest.mark.parametrize("kind", ["oom", "readonly"])
-async def test_a_redis_that_can_only_be_read_is_called_unusable_and_is_read_all_the_same(fleet, kind):
+async def test_a_read_only_redis_is_unusable_and_is_still_read(fleet, kind):
     fleet.redis.goes_down(kind)
     newcomer = refresher_of(fleet.upstream, fleet.clock, fleet.redis)
     await newcomer.turn()
@@ -229,7 +229,7 @@ async def test_the_fleets_tries_at_a_broken_upstream_follow_one_back_off(fleet, 
     assert fleet.names == {"New"}
 
 
-async def test_failures_do_not_count_any_more_when_another_replica_has_reached_the_upstream(fleet):
+async def test_failures_are_forgotten_when_another_replica_reaches_the_upstream(fleet):
     first, second = fleet.replicas[:2]
     fleet.upstream.goes_down()
     fleet.clock.passes(HOUR)

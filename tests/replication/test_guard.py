@@ -1,4 +1,4 @@
-"""Answers that differ much from the catalogue before are held back; an operator lets them in, or takes back what was let in."""
+"""Answers that differ much from the previous catalogue are held back; an operator accepts them, or rolls back."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -73,24 +73,24 @@ def test_what_is_held_back(before, now, reason):
         (answer(200, auth=""), {"max_value_ratio": 1.0}),
     ],
 )
-def test_the_limits_are_settings_and_an_operator_can_let_anything_in(now, wider):
+def test_the_limits_are_settings_and_an_operator_can_accept_anything(now, wider):
     assert held_back(USUAL, now)
     assert not held_back(USUAL, now, replace(GUARD, **wider))
     assert not held_back(USUAL, now, override=ACCEPT)
 
 
-def test_a_first_answer_has_nothing_to_be_compared_with():
+def test_a_first_answer_is_not_compared():
     assert GUARD.check(from_upstream(answer(3, auth="")), None, "") is False
 
 
 @pytest.mark.parametrize(("now", "is_checked"), [(USUAL, False), (answer(190), True)], ids=["the same", "another one"])
-def test_a_size_that_was_never_compared_is_not_known_to_be_right_because_it_came_twice(now, is_checked):
+def test_a_repeated_answer_does_not_confirm_a_size_that_was_never_compared(now, is_checked):
     before = Snapshot.of(from_upstream(USUAL), 1, "", 0.0)
     assert GUARD.check(from_upstream(now), before, "") is is_checked
     assert GUARD.check(from_upstream(now), replace(before, size_checked=True), "")
 
 
-async def test_half_a_catalogue_that_was_fetched_without_one_does_not_replace_what_was_adopted_meanwhile():
+async def test_half_a_catalogue_does_not_replace_one_that_was_adopted_during_its_fetch():
     clock, upstream = FakeClock(), FakeUpstream()
     refresher = refresher_of(upstream, clock, FakeRedis(clock))
     upstream.sends(USUAL)
@@ -105,7 +105,7 @@ async def test_half_a_catalogue_that_was_fetched_without_one_does_not_replace_wh
     assert refresher.activation.latest.version == half.version
 
 
-def test_a_catalogue_that_was_taken_back_is_held_back_whatever_came_before():
+def test_a_rolled_back_catalogue_is_held_back():
     built = from_upstream(USUAL)
     with pytest.raises(CatalogueError, match="taken it back"):
         GUARD.check(built, None, REJECT + built.parsed.catalogue.digest)
@@ -153,7 +153,7 @@ async def fleet() -> Fleet:
 
 
 @pytest.mark.parametrize("size", [1, 2])
-async def test_a_vandalised_list_is_held_back_until_an_operator_lets_it_in(size):
+async def test_a_vandalised_list_is_held_back_until_an_operator_accepts_it(size):
     fleet = Fleet(size)
     await fleet.has(*GOOD)
     await fleet.has(*DOUBLED)
@@ -169,7 +169,7 @@ async def test_a_vandalised_list_is_held_back_until_an_operator_lets_it_in(size)
     assert fleet.refused("shrunk")
 
 
-async def test_a_catalogue_that_was_let_in_is_taken_back_and_stays_out_until_the_override_ends(fleet):
+async def test_an_accepted_catalogue_is_rolled_back_and_refused_until_the_override_ends(fleet):
     await fleet.has(*[f"bad {number}" for number in range(60)])
     assert fleet.first_names() == {"bad 0"}
     assert await fleet.replicas[0].store.roll_back(timedelta(seconds=LEAD))
@@ -184,7 +184,7 @@ async def test_a_catalogue_that_was_let_in_is_taken_back_and_stays_out_until_the
     assert fleet.first_names() == {"bad 0"}
 
 
-async def test_the_good_one_comes_back_while_the_bad_one_is_kept_out(fleet):
+async def test_a_good_catalogue_is_adopted_while_the_bad_one_is_rejected(fleet):
     await fleet.has(*[f"bad {number}" for number in range(60)])
     await fleet.replicas[0].store.roll_back(timedelta(seconds=LEAD))
     await fleet.has("newer", *GOOD)
@@ -192,7 +192,7 @@ async def test_the_good_one_comes_back_while_the_bad_one_is_kept_out(fleet):
 
 
 @pytest.mark.parametrize("validated_later", [True, False])
-async def test_a_replica_that_was_away_does_not_bring_back_what_was_taken_back(fleet, validated_later):
+async def test_a_replica_that_was_partitioned_does_not_restore_a_rolled_back_catalogue(fleet, validated_later):
     await fleet.has(*[f"bad {number}" for number in range(60)])
     away = fleet.replicas.pop()
     await fleet.replicas[0].store.roll_back(timedelta(seconds=LEAD))
@@ -204,7 +204,7 @@ async def test_a_replica_that_was_away_does_not_bring_back_what_was_taken_back(f
     assert fleet.first_names() == {"good 0"}
 
 
-async def test_what_was_taken_back_and_is_published_again_is_dropped(fleet):
+async def test_a_rolled_back_catalogue_that_is_published_again_is_dropped(fleet):
     """By a replica of 0.1, which knows nothing of an override."""
     await fleet.has(*[f"bad {number}" for number in range(60)])
     bad = fleet.redis.stored, fleet.redis.payload

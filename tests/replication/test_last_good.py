@@ -1,4 +1,5 @@
-"""The last good copy on disk survives restarts, gives way to Redis and the upstream, and no fault of the disk does harm."""
+"""The last good copy on disk survives restarts and is replaced by Redis and the upstream; faults of the disk have no other
+effect."""
 
 import asyncio
 import hashlib
@@ -94,7 +95,7 @@ FILES = {
 
 
 @pytest.mark.parametrize(("change", "reason"), FILES.values(), ids=FILES)
-async def test_a_file_that_is_not_a_valid_copy_is_told_and_replaced(copy, upstream, clock, change, reason):
+async def test_a_file_that_is_not_a_valid_copy_is_reported_and_replaced(copy, upstream, clock, change, reason):
     copy.write(PARSED, LABELS)
     copy.path.write_bytes(change(copy.path.read_bytes()))
     with pytest.raises(StateError) as error:
@@ -108,7 +109,7 @@ async def test_a_file_that_is_not_a_valid_copy_is_told_and_replaced(copy, upstre
 
 
 @pytest.mark.parametrize("kind", ["directory", "pipe", "link to nowhere"])
-def test_what_is_not_a_file_is_not_read(copy, kind):
+def test_only_regular_files_are_read(copy, kind):
     copy.path.parent.mkdir()
     if kind == "link to nowhere":
         copy.path.symlink_to("/nowhere")
@@ -122,7 +123,7 @@ def test_what_is_not_a_file_is_not_read(copy, kind):
 
 
 @pytest.mark.parametrize("place", ["/dev/null/state", "/proc/state"])
-async def test_a_place_that_cannot_be_written_is_told_once_and_costs_nothing(upstream, clock, place):
+async def test_a_directory_that_cannot_be_written_is_reported_once(upstream, clock, place):
     copy = LastGoodCopy(last_good.Path(place) / "catalogue", 2**20)
     refresher = await lived(upstream, clock, FakeRedis(clock), copy)
     assert (refresher.state(), refresher.stats.copy_errors["write"]) == (State.FRESH, 1)
@@ -130,7 +131,7 @@ async def test_a_place_that_cannot_be_written_is_told_once_and_costs_nothing(ups
     assert refresher.stats.copy_errors["write"] == 1, "not tried again at every poll"
 
 
-def test_a_full_disk_leaves_the_copy_before_and_no_rest(copy):
+def test_a_full_disk_leaves_the_previous_copy_and_no_temporary_file(copy):
     copy.write(PARSED, LABELS)
     program = (
         "import resource, sys; from test_last_good import *; resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100));"
@@ -165,7 +166,7 @@ def test_writers_at_the_same_time_leave_a_valid_copy_and_what_a_killed_one_left_
     assert sorted(path.name.rpartition("-")[2] for path in copy.path.parent.glob("*.tmp")) == ["writing.tmp"]
 
 
-async def test_a_restarted_replica_answers_from_the_copy_while_its_upstream_is_away(upstream, clock, copy):
+async def test_a_restarted_replica_answers_from_the_copy_while_its_upstream_is_down(upstream, clock, copy):
     before = await lived(upstream, clock, FakeRedis(clock), copy)
     clock.passes(2 * HOUR)
     upstream.goes_down()
@@ -189,7 +190,7 @@ async def test_the_upstream_is_asked_at_once_and_may_validate_the_copy(upstream,
     assert redis.stored.version == before.current.version, "now it is published"
 
 
-async def test_what_redis_has_replaces_the_copy_whatever_the_copy_says(upstream, clock, copy):
+async def test_the_stored_catalogue_replaces_any_copy(upstream, clock, copy):
     redis = FakeRedis(clock)
     await lived(upstream, clock, redis, copy)
     _, built = copy.read()
@@ -215,7 +216,7 @@ async def test_a_copy_of_what_redis_has_takes_the_validation_of_redis(upstream, 
     assert (refresher.current.origin, refresher.age(), len(upstream.asked)) == ("redis", 1000, 1)
 
 
-async def test_a_copy_is_written_anew_for_other_content_and_once_a_minute(upstream, clock, copy, monkeypatch):
+async def test_a_copy_is_written_for_new_content_and_once_a_minute(upstream, clock, copy, monkeypatch):
     refresher = await lived(upstream, clock, FakeRedis(clock), copy)
     writes = []
     monkeypatch.setattr(LastGoodCopy, "write", lambda self, parsed, labels: writes.append(labels.validated_at))
@@ -228,7 +229,7 @@ async def test_a_copy_is_written_anew_for_other_content_and_once_a_minute(upstre
     assert writes == [clock.wall()]
 
 
-async def test_a_disk_that_hangs_holds_up_neither_the_start_nor_a_turn(upstream, clock, copy, monkeypatch):
+async def test_a_disk_that_hangs_delays_neither_the_start_nor_a_turn(upstream, clock, copy, monkeypatch):
     monkeypatch.setattr(last_good, "_READ_TIMEOUT", 0.01)
 
     async def hang(function, *arguments):

@@ -1,4 +1,4 @@
-"""What an upstream sends is counted before a library drops it, and other tasks run meanwhile, however it comes."""
+"""The bytes of an upstream are counted before a library drops them, and other tasks run during the fetch."""
 
 import asyncio
 import gzip
@@ -90,7 +90,7 @@ ENDLESS: dict[str, Callable[[], Iterator[bytes]]] = {
 
 
 @pytest.mark.parametrize("kind", ENDLESS)
-async def test_what_has_no_end_is_refused_and_holds_up_nothing(kind):
+async def test_an_endless_answer_is_refused_and_delays_no_other_task(kind):
     with server(ENDLESS[kind]) as url:
         error, turn = await fetched(url)
     assert isinstance(error, UpstreamError)
@@ -127,7 +127,7 @@ async def test_the_body_of_a_redirect_is_not_read():
     ],
     ids=["chunks", "a long head", "interim responses", "gzip members"],
 )
-async def test_what_is_odd_but_within_the_limits_is_read(parts):
+async def test_an_unusual_answer_within_the_limits_is_read(parts):
     with server(parts) as url:
         body, turn = await fetched(url)
     assert body == b"x" * 100_000

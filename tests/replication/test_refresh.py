@@ -163,7 +163,7 @@ async def test_what_was_refused_is_not_taken_for_known(refresher, upstream, cloc
 
 
 @pytest.mark.parametrize("reason", ["status", "broken", "timeout", "too_large"])
-async def test_after_a_failure_that_its_condition_may_have_caused_a_fetch_has_none(refresher, upstream, clock, reason):
+async def test_after_a_failure_the_next_fetch_is_unconditional(refresher, upstream, clock, reason):
     """As of servers that refuse a long ETag with 431."""
     await refresher.turn()
     has = upstream.fetch
@@ -181,9 +181,7 @@ async def test_after_a_failure_that_its_condition_may_have_caused_a_fetch_has_no
     assert (refresher.stats.failed_in_a_row, refresher.age()) == (0, 0)
 
 
-async def test_conditions_are_made_only_of_what_this_replica_heard_from_the_upstream_and_for_a_day(
-    refresher, upstream, clock, redis
-):
+async def test_only_validators_from_the_upstream_itself_are_sent_for_a_day(refresher, upstream, clock, redis):
     other = refresher_of(upstream, clock, redis)
     await refresher.turn()
     await other.turn()
