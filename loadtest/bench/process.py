@@ -85,6 +85,9 @@ def running(command: Sequence[str], environ: dict[str, str] | None = None, core:
             yield process.pid
         finally:
             process.send_signal(signal.SIGINT)  # after SIGTERM, a replica drains
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(PATIENCE)
+            process.kill()
 
 
 def cpu_seconds(pid: int) -> float:

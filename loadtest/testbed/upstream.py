@@ -11,6 +11,7 @@ that no replica may accept: an empty list, half of it, truncated JSON, a page of
 import argparse
 import itertools
 import json
+import signal
 import sys
 import time
 import urllib.request
@@ -148,6 +149,7 @@ class UpstreamHandler(BaseHTTPRequestHandler):
 def serve(host: str, port: int, every: float) -> None:
     """Until it is ended."""
     edition(0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it starts in the background ignore it
     with suppress(KeyboardInterrupt):
         ThreadingHTTPServer((host, port), partial(UpstreamHandler, ScriptedUpstream(every))).serve_forever()
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
+import httpx
 import msgspec
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -159,17 +160,18 @@ def test_what_may_have_been_meant_is_offered_apart_and_taken_by_enter(page: Visi
     expect(page.box).to_have_value("jsonplacholder")
 
 
-def test_filters_count_what_they_would_leave_and_keep_the_focus(page: Visit, real_entries):
+def test_filters_count_what_they_would_leave_and_keep_the_focus(page: Visit):
     page.box.fill("weather")
     no_key = page.page.get_by_role("checkbox", name=re.compile("No key"))
     label = no_key.locator("..")
-    expected = [each for each in real_entries if "weather" in each["API"].lower() and not each["Auth"]]
+    answer = httpx.get(f"{page.base}/v1/search?q=weather&auth=none&limit=100").json()
+    expected = [hit["entry"]["API"] for hit in answer["hits"]]
     expect(label).to_contain_text(str(len(expected)))
     no_key.focus()
     no_key.press("Space")
     expect(page.count).to_have_text(f"{len(expected)} APIs")
     expect(no_key).to_be_focused()
-    assert sorted(page.names()) == sorted(each["API"] for each in expected)
+    assert page.names() == expected
     page.page.get_by_role("checkbox", name=re.compile("^CORS [0-9]")).check()
     page.has_asked("q=weather&auth=none&cors=yes")
     expect(page.page.get_by_role("list", name="Active filters").get_by_role("button")).to_have_count(3)
@@ -205,8 +207,10 @@ def test_the_rest_of_a_list_that_is_left_meanwhile_does_not_come_after_all(page:
             page.page.locator("#more").click()
             page.box.fill("open weather")
         assert failed.value.failure == "net::ERR_ABORTED"
-        expect(page.hits).to_have_text(["OpenWeatherMap"])
-    expect(page.hits).to_have_text(["OpenWeatherMap"])
+        expect(page.hits.first).to_have_text("OpenWeatherMap")
+        expect(page.hits).to_have_count(20)
+    expect(page.hits.first).to_have_text("OpenWeatherMap")
+    expect(page.hits).to_have_count(20)
 
 
 def test_the_rest_of_a_list_is_of_the_same_catalogue_or_the_search_begins_anew(browser):
@@ -239,7 +243,7 @@ def test_a_filter_and_a_state_from_a_later_release_are_skipped(page: Visit):
 
     page.page.route(re.compile("/v1/(search|catalogue)"), of_next_release)
     page.box.fill("open weather")
-    expect(page.hits).to_have_text(["OpenWeatherMap"])
+    expect(page.hits.first).to_have_text("OpenWeatherMap")
     expect(page.page.get_by_role("checkbox", name=re.compile("API key"))).to_be_visible()
     expect(page.page.get_by_text("example.org")).to_have_count(0)
     page.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # which updates the foot
@@ -405,7 +409,7 @@ def test_with_redis_and_the_upstream_gone_the_page_goes_on_and_says_so(browser, 
         expect(opened.foot).to_contain_text(
             re.compile(r"201 APIs in .* stale, last checked \d+ seconds? ago at 127.0.0.1")
         )
-        expect(opened.foot).to_contain_text("Redis cannot be reached")
+        expect(opened.foot).to_contain_text("Redis cannot be used")
 
 
 def test_on_the_starter_catalogue_it_says_what_that_is(browser):
@@ -536,6 +540,6 @@ def test_a_stale_answer_never_takes_the_place_of_a_newer_one(page: Visit):
     with held_back(page.page, r"/v1/search\?q=geo&") as held:
         page.box.fill("geo")
         page.box.fill("open weather")
-        expect(page.hits).to_have_text(["OpenWeatherMap"])
+        expect(page.hits.first).to_have_text("OpenWeatherMap")
         assert held[0].request.failure == "net::ERR_ABORTED"
-    expect(page.hits).to_have_text(["OpenWeatherMap"])
+    expect(page.hits.first).to_have_text("OpenWeatherMap")
