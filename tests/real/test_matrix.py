@@ -277,7 +277,7 @@ class Cell:
         return all([(await member.says())["state"] == "fresh" for member in self.members])
 
     async def polls_until(self, holds: Callable[[], Awaitable[bool]]) -> int:
-        """Return how many polls pass until it *holds*, of the replica that polls fewer times: on a busy machine one may be late."""
+        """Return how many polls pass until it *holds*, of the replica that polls less: a busy machine delays one."""
         began, before = time.monotonic(), [member.polls for member in self.members]
         while not await holds() and time.monotonic() - began < HANG:
             await asyncio.sleep(0.05)
