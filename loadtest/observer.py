@@ -64,14 +64,15 @@ class Observer:
         asked = time.monotonic() - self._epoch
         try:
             answer = httpx.get(f"{self._host}/v1/catalogue", headers={"connection": "close"}, timeout=5)
-            said = answer.raise_for_status().json()
+            answer.raise_for_status()
         except httpx.HTTPError:
             return  # the users count failures
         at = time.monotonic() - self._epoch
         try:
+            said = answer.json()
             failure = (said["upstream"]["last_failure"] or {}).get("reason", "")
             facts = (said["served_by"], said["version"], said["state"], said["age"], said["max_age"], failure)
-        except (KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             facts = ("", "", "unreadable", 0.0, 0.0, "")
         self.observations.append(Observation(round(asked, 3), round(at, 3), *facts))
 
