@@ -12,9 +12,9 @@ SEND_BUFFER = 128 * 2**10
 """Bytes of responses that the kernel buffers for a connection; Linux adds the same amount for its own records. Without this, it
 takes up to 4 MiB from a process that answers faster than its client reads."""
 
-UNSENT_LIMIT = 32 * 2**10
-"""The part of them that is not sent yet; for a client that does not read, this is everything. It is enough to continue sending
-while the process makes more."""
+UNSENT_LIMIT = 128 * 2**10
+"""The part of them that is not sent yet; for a client that does not read, this is everything. The kernel takes an answer of that
+size in one write: it reaches its client even if the process is killed then."""
 
 RECEIVE_BUFFER = 64 * 2**10
 """Bytes of input, as above: the longest head."""
