@@ -13,7 +13,7 @@ COMPRESS_FROM = 1024
 """Shorter bodies are not compressed: they fit into one packet either way."""
 
 STREAM_ABOVE_BYTES = 3 * 2**17
-"""Longer bodies are made, compressed and sent in slices: gzip takes 8 ms for this size. The whole public-apis list is shorter: what
+"""Longer bodies are made, compressed and sent in slices: gzip takes 8 ms for this size. The public-apis list is shorter: what
 is sent at once is not cut short when a replica is killed."""
 
 _ZSTD_LEVEL = 3
