@@ -4,7 +4,6 @@ from loadtest.checks.bodies import bodies_were_compared
 from loadtest.checks.catalogue import states_were_true, upstream_kept_a_log, versions_agree
 from loadtest.checks.check import Check, CheckResult
 from loadtest.checks.load_generator import was_not_the_bottleneck
-from loadtest.checks.monotonic import reads_are_monotonic
 from loadtest.checks.run import enough_requests, ran_to_its_end
 
 __all__ = ["COMMON", "Check", "CheckResult"]
@@ -15,7 +14,6 @@ COMMON: tuple[Check, ...] = (
     ran_to_its_end,
     bodies_were_compared,
     versions_agree,
-    reads_are_monotonic,
     states_were_true,
     upstream_kept_a_log,
 )
