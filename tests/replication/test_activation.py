@@ -265,3 +265,19 @@ async def test_the_next_catalogue_is_not_fetched_before_the_last_is_activated(fl
     fleet.clock.passes(1)
     await fleet.turns()
     assert len(fleet.upstream.asked) == asked + 1
+
+
+async def test_content_that_another_replica_published_during_a_fetch_keeps_its_stamp_and_moment(fleet):
+    await fleet.change("second")
+    late = fleet.replicas[1]
+    fleet.clock.passes(1)
+    found = await late._fetch()
+    await late.turn()
+    published = late.activation.latest.version, fleet.redis.activate_at
+    await late._reconciler.take(found)
+    await fleet.turns()
+    assert (late.activation.latest.version, fleet.redis.activate_at) == published
+    fleet.replicas.append(fleet.replica())
+    await fleet.replicas[-1].turn()
+    assert fleet.names() == ["first"] * 4
+    assert fleet.names(LEAD) == ["second"] * 4

@@ -3,6 +3,7 @@
 import contextlib
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from math import inf
 from typing import assert_never
 
 from apidex.errors import CodecError, CodecReason, StoreError
@@ -142,7 +143,13 @@ class Reconciler:
             if found.validated_at < latest.validated_at or has_wrong_size(*described, self.guard):
                 self.shared.stats.fetch_fenced(found.version)
                 return
-            found = replace(found, stamp=newer_stamp(found.stamp, latest.stamp, self.shared.newest_stamp))
+            if found.catalogue.digest == latest.catalogue.digest and found.source == latest.source:
+                # adopted during the fetch, from another replica: the same content needs no other stamp, nor another moment
+                origin, validators = latest.origin_after("upstream"), found.validators
+                at = found.validated_at
+                found = replace(latest, validated_at=at, origin=origin, report=found.report, validators=validators)
+            else:
+                found = replace(found, stamp=newer_stamp(found.stamp, latest.stamp, self.shared.newest_stamp))
         if self.shared.stats.redis_reachable:
             await self._share(found)
         else:
@@ -168,7 +175,7 @@ class Reconciler:
     async def _confirm(self, found: Snapshot) -> bool:
         done = await self.shared.confirm(found)
         if done:
-            self.accept(replace(found, shared=True))
+            self.accept(replace(found, shared=True), inf)  # a moment for which it waits stays as it is
         return done
 
     def redis_failed(self, error: StoreError) -> None:
