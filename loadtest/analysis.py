@@ -17,10 +17,6 @@ from loadtest.record import RequestFailure, RequestRecord
 
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 
-STARTING = 10.0
-"""Seconds. A known fault: a replica that starts just after the same content was published again takes the one before it, for a
-moment. The testbed's upstream has another one every ten seconds."""
-
 _BIN = 0.5
 """Seconds: which replicas answered is counted for each of these."""
 
@@ -103,7 +99,8 @@ class _Judge:
         self._log = history.upstream_log
         self._order = VersionOrder.of(history.requests)
         self._upstream = UpstreamHistory(history.upstream_log or (), history.sooner)
-        self._behind_after = 2 * history.facts.poll + STARTING + _BIN
+        two_polls = 2 * history.facts.poll
+        self._behind_after = two_polls + _BIN
         self._without_redis = _intervals(history, lambda fault: fault.interrupts_redis)
 
     def judged(self, request: RequestRecord) -> RequestRecord:

@@ -33,7 +33,6 @@ from loadtest.verdict import judge
 from apidex.catalogue.catalogue import Catalogue
 from conftest import ROOT
 from fakes import entry
-from loadtest import analysis
 
 
 def request_at(sent: float, took: float = 0.01, **other) -> RequestRecord:
@@ -155,8 +154,7 @@ def test_a_run_without_a_fault_passes():
         ({"version": "1-a", "age": 1}, {"upstream_log": [(-1.0, "a" * 64)]}, "false age"),
     ],
 )
-def test_what_only_the_whole_run_shows_is_a_failure(bad, facts, failure, monkeypatch):
-    monkeypatch.setattr(analysis, "STARTING", 0.0)
+def test_what_only_the_whole_run_shows_is_a_failure(bad, facts, failure):
     facts = {"upstream_log": None} | facts
     digest = "1-aaaaaaaaaaaa" if facts["upstream_log"] else "1-a"
     good = [msgspec.structs.replace(request, version=digest, age=-1) for request in spread_out]
@@ -165,8 +163,7 @@ def test_what_only_the_whole_run_shows_is_a_failure(bad, facts, failure, monkeyp
 
 
 @pytest.mark.parametrize(("fault", "scenario"), [(RedisDown(), "redis-down"), (DrainNode(), "drain-node")], ids=str)
-def test_being_behind_is_not_a_failure_while_redis_is_away(fault, scenario, monkeypatch):
-    monkeypatch.setattr(analysis, "STARTING", 0.0)
+def test_being_behind_is_not_a_failure_while_redis_is_away(fault, scenario):
     newer = request_at(1.0, replica="b", version="2-a")
     away = {"faults": [FaultRecord(fault, 0.5, 9.0, 2)], "scenario": scenario}
     assert "behind" in verdict_on([*spread_out, newer]).failures
