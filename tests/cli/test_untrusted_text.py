@@ -100,7 +100,7 @@ def test_a_reason_phrase_and_a_url_with_controls(shown, command):
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         assert " 500" in shown(*command.split(), url)
         shown(*command.split(), f"{url}/{HOSTILE[:-4]}")
-        server.close()
+        server.shutdown(socket.SHUT_RDWR)  # closing alone does not end the wait of another thread
 
 
 def test_a_list_with_controls(shown, tmp_path):

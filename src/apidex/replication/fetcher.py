@@ -116,15 +116,12 @@ class Fetcher:
         # Stamp and moment are those before the request: a replica that is paused during it has nothing newer to offer than one
         # that asks later.
         began, source = self.clock.steady(), self.upstream.source
-        confirmed = replace(current, validated_at=began, origin=current.origin_after("upstream"))
         answer = await self.upstream.fetch(validators)
         if isinstance(answer, NotModified):
-            return "not_modified", replace(confirmed, validators=validators)
+            return "not_modified", current.confirmed_by(replace(current, validated_at=began, validators=validators))
         building = self.clock.steady()
         built = await self.offload(self.build, answer.body)
         took = self.clock.steady() - building
-        validators, size_checked = answer.validators, await check(built)
-        if built.parsed.catalogue.digest == current.catalogue.digest and current.source == source:
-            return "unchanged", replace(confirmed, report=built.parsed.report, validators=validators)
-        labels = {"validators": validators, "size_checked": size_checked, "build_seconds": took}
-        return "changed", Snapshot.of(built, stamp, source, began, **labels)
+        labels = {"validators": answer.validators, "size_checked": await check(built), "build_seconds": took}
+        found = Snapshot.of(built, stamp, source, began, **labels)
+        return ("unchanged", current.confirmed_by(found)) if current.is_confirmed_by(found) else ("changed", found)

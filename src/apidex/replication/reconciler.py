@@ -143,11 +143,8 @@ class Reconciler:
             if found.validated_at < latest.validated_at or has_wrong_size(*described, self.guard):
                 self.shared.stats.fetch_fenced(found.version)
                 return
-            if found.catalogue.digest == latest.catalogue.digest and found.source == latest.source:
-                # adopted during the fetch, from another replica: the same content needs no other stamp, nor another moment
-                origin, validators = latest.origin_after("upstream"), found.validators
-                at = found.validated_at
-                found = replace(latest, validated_at=at, origin=origin, report=found.report, validators=validators)
+            if latest.is_confirmed_by(found):  # another replica published it during the fetch
+                found = latest.confirmed_by(found)
             else:
                 found = replace(found, stamp=newer_stamp(found.stamp, latest.stamp, self.shared.newest_stamp))
         if self.shared.stats.redis_reachable:

@@ -3,7 +3,7 @@
 A history holds the previous ones, for clients that are paging through them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from apidex.catalogue.catalogue import Catalogue
@@ -59,6 +59,15 @@ class Snapshot:
     def origin_after(self, validation: Origin) -> Origin | Literal["starter"]:
         """Return its origin after a *validation*: the validation, if it was provisional."""
         return validation if self.is_provisional else self.origin
+
+    def is_confirmed_by(self, found: "Snapshot") -> bool:
+        """Whether *found*, which the upstream gave, has the same content from the same source."""
+        return found.catalogue.digest == self.catalogue.digest and found.source == self.source
+
+    def confirmed_by(self, found: "Snapshot") -> "Snapshot":
+        """Return this snapshot with the validation and the report of *found*, which confirms it: the content keeps its stamp."""
+        origin, validators = self.origin_after("upstream"), found.validators
+        return replace(self, validated_at=found.validated_at, origin=origin, report=found.report, validators=validators)
 
     @property
     def parsed(self) -> Parsed:
