@@ -21,7 +21,7 @@ from loadtest.record import RequestRecord
 _MATPLOTLIB: Any = {"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9, "svg.hashsalt": "apidex"}
 _FAULT, _RECOVERED, _FAILED = "#d1495b", "#1a7f37", "#b00020"
 _MOST_NAMED = 10
-_COLOURS = [
+COLOURS = [
     "#30638e",
     "#66a182",
     "#edae49",
@@ -51,7 +51,7 @@ def _svg(draw: Drawing, run: Analysis, size: tuple[float, float]) -> str:
     """A data: URL."""
     with mpl.rc_context(_MATPLOTLIB):
         figure, axes = plt.subplots(figsize=size, layout="constrained")
-        axes.set_prop_cycle(color=_COLOURS)
+        axes.set_prop_cycle(color=COLOURS)
         _mark_faults(axes, run)
         draw(axes, run)
         axes.set_xlim(0, run.facts.seconds)

@@ -14,6 +14,7 @@ from loadtest.targets.target import Target
 class ScenarioRun:
     """One run of a scenario against *target*, for *seconds* at least and until *enough()*. Moments are seconds since *epoch*.
 
+    *active* are the faults that are not over, each with the moment at which it began.
     *recovery* is the time without a fault after each one, in seconds. `fail` has `wait` raise what went wrong in another thread.
     """
 
@@ -32,6 +33,7 @@ class ScenarioRun:
         self.target, self.seconds, self.random = target, seconds, random
         self.replicas = len(target.replicas())
         self.faults: list[FaultRecord] = []
+        self.active: list[tuple[float, AnyFault]] = []
         self._epoch, self._enough, self._tell = epoch, enough, tell
         self._failed = threading.Event()
         self._failure: Exception | None = None
@@ -70,12 +72,14 @@ class ScenarioRun:
     def injected(self, fault: AnyFault) -> Iterator[None]:
         """Inject *fault*, undo it after the block, and record it."""
         began = self.now()
+        self.active.append((began, fault))
         self._tell(str(fault))
         try:
             with fault.inject(self.target) or nullcontext():
                 yield
         finally:
             replicas = fault.replicas if isinstance(fault, Scale) else self.replicas
+            self.active.remove((began, fault))
             self.faults.append(FaultRecord(fault, round(began, 3), round(self.now(), 3), replicas))
             self._tell(f"over: {fault}")
 

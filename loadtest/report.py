@@ -12,7 +12,7 @@ from loadtest.verdict import Verdict
 _MOST_FAULTS = 4
 """Above this number, faults are summed up by kind: the first screen has space for so many."""
 
-_STYLE = """
+STYLE = """
 :root{color-scheme:light dark;--soft:#8884;--good:#1a7f37;--bad:#c62828;--void:#9a6700}
 @media(prefers-color-scheme:dark){:root{--good:#4ac26b;--bad:#ff7b72;--void:#d4a72c}}
 body{font:16px/1.5 system-ui,sans-serif;max-width:64rem;margin:1rem auto;padding:0 1rem}
@@ -43,7 +43,7 @@ def page(verdict: Verdict, run: Analysis) -> str:
         "<!doctype html><html lang=en><meta charset=utf-8>"
         "<meta name=viewport content='width=device-width,initial-scale=1'>"
         f"<title>{title}: {escape(verdict.summary.partition('.')[0])}</title>"
-        f"<style>{_STYLE}</style><main><h1>{title}</h1><p class='verdict {outcome}'>{escape(verdict.summary)}</p>"
+        f"<style>{STYLE}</style><main><h1>{title}</h1><p class='verdict {outcome}'>{escape(verdict.summary)}</p>"
         f"{_checks('What did not hold', failed)}{_faults(verdict.faults)}"
         f"{_figure('Requests a second, by replica', rates, run)}{_failures(run)}"
         f"{_folded(counted(len(held), 'check') + ' that held', _checks('', held))}"
