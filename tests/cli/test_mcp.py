@@ -1,17 +1,21 @@
 """AI tools reach the catalogue: the SDK's own client, on a real `apidex mcp` process."""
 
+import fcntl
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import jsonschema
 import msgspec
 import pytest
-from mcp import Client, StdioServerParameters
+from mcp import Client, MCPError, StdioServerParameters
+from mcp.types import ResourceTemplateReference
 
 from apidex.search.filters import FILTERS
 from fakes import entry
@@ -61,7 +65,6 @@ def names(found: dict) -> list[str]:
 async def answer(client: Client, tool: str, **arguments) -> dict:
     result = await client.call_tool(tool, arguments)
     assert not result.is_error, result.content
-    assert json.loads(result.content[0].text) == result.structured_content, "for those that read no structured content"
     return result.structured_content
 
 
@@ -113,19 +116,71 @@ async def test_what_cannot_be_asked_is_refused_with_what_is_allowed(kind, file):
     async with session_of(kind, file) as client:
         assert "allowed are Animals, Facts, Text, Weather" in await refusal(client, "search", category=["Wether"])
         assert "allowed are apiKey, none" in await refusal(client, "search", auth=["Kerberos"])
-        assert "'yes', 'no' or 'unknown'" in await refusal(client, "search", cors=["maybe"])
-        assert "less than or equal to 100" in await refusal(client, "search", limit=10**9)
-        assert "greater than or equal to 0" in await refusal(client, "search", offset=-1)
-        assert "at most 256 characters" in await refusal(client, "search", query="x" * 10_000)
+        assert await refusal(client, "search", cors="maybe") == (
+            "cors: 'maybe' is not allowed; allowed are yes, no, unknown."
+        )
+        whole = "limit: '1000000000' is not allowed; allowed is a whole number from 1 to 100."
+        assert await refusal(client, "search", limit=10**9) == whole
+        assert "offset: '-1' is not allowed" in await refusal(client, "search", offset=-1)
+        long = "query: a value of 300 characters is not allowed; allowed is up to 256 characters"
+        assert (await refusal(client, "search", query="x" * 300)).startswith(long)
+        assert "too long" in await refusal(client, "search", query="x" * 100_000)
         assert "control character" in await refusal(client, "search", query="a\x00")
-        named = f"are: query, {', '.join(FILTERS)}, limit, offset."
-        assert named in await refusal(client, "search", colour="red")
-        assert "name: Field required" in await refusal(client, "get")
-        assert "Near it are: Cat Facts, Cat facts." in await refusal(client, "get", name="cat fact")
-        assert "Near it are: OpenWeatherMap." in await refusal(client, "get", name="opnweathermap")
-        assert "Use the tool `search`" in await refusal(client, "get", name="zzzqqq")
-        assert "arguments of categories are: none" in await refusal(client, "categories", of="what")
+        assert "query is given 2 times" in await refusal(client, "search", query=["a", "b"])
+        assert "query: an object is not allowed here" in await refusal(client, "search", query={"a": "b"})
+        unknown = f"There is no argument 'colour'; allowed are query, {', '.join(FILTERS)}, limit, offset."
+        assert await refusal(client, "search", colour="red") == unknown
+        assert (await refusal(client, "get")).startswith("The argument name is missing; allowed is")
+        assert await refusal(client, "get", name="zzz") == (
+            "No API is called 'zzz'. Use the tool `search` with a part of the name or a category."
+        )
+        assert await refusal(client, "categories", of="what") == "There is no argument 'of'; none is allowed."
         assert (await answer(client, "search", query="dogs"))["total"] == 1, "it goes on after all that"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("opnweathermap", "Near it are: OpenWeatherMap."),
+        ("Open Wether Map", "Near it are: OpenWeatherMap."),  # its words alone would find Dogs, by its description
+        ("cat fact", "Names with these words: Cat Facts, Cat facts."),
+        ("dogs map facts", "Use the tool `search`"),  # not what is left when words are left out
+    ],
+)
+async def test_a_name_that_no_api_has_is_answered_with_near_names(name, hint, file):
+    async with session("--upstream", file) as client:
+        assert (await refusal(client, "get", name=name)).startswith(f"No API is called {name!r}. {hint}")
+
+
+async def test_arguments_may_have_the_types_that_models_send(file):
+    async with session("--upstream", file) as client:
+        one = await answer(client, "search", category="animals", auth="none", https="true", limit="5", offset=0.0)
+        assert names(one) == ["Cat Facts"]
+        assert (await answer(client, "search", query="", category="", auth=[], cors=None))["total"] == len(ENTRIES)
+        assert names(await answer(client, "get", name=["Dogs"])) == ["Dogs"]
+
+
+async def test_the_text_has_a_line_for_each_api(file):
+    async with session("--upstream", file) as client:
+        found = await client.call_tool("search", {"query": "cat facts", "limit": 1})
+        head, line = found.content[0].text.splitlines()
+        assert head.startswith("2 found in catalogue ")
+        assert head.endswith("; the next page has offset 1")
+        cat = ENTRIES[0]
+        assert line == f"Cat Facts (Animals, auth none, HTTPS, CORS no): {cat.description} {cat.link}"
+        other = (await client.call_tool("search", {"query": "opnweathermap"})).content[0].text
+        assert "Did you mean 'openweathermap'? That finds 1:\nOpenWeatherMap (" in other
+        categories = (await client.call_tool("categories", {})).content[0].text
+        assert categories.splitlines() == ["Animals: 2", "Facts: 1", "Text: 1", "Weather: 1"]
+
+
+def untyped(schema: dict) -> list[dict]:
+    """The parts of *schema* that allow any value."""
+    parts = [*schema.get("anyOf", ()), *schema.get("properties", {}).values(), *schema.get("$defs", {}).values()]
+    parts += [schema[key] for key in ("items", "additionalProperties") if isinstance(schema.get(key), dict)]
+    if not parts and not {"$ref", "enum"} & schema.keys() and schema.get("type") in (None, "array", "object"):
+        return [schema]
+    return [each for part in parts for each in untyped(part)]
 
 
 async def test_a_tool_says_what_it_takes_and_gives(file):
@@ -137,11 +192,54 @@ async def test_a_tool_says_what_it_takes_and_gives(file):
             assert tool.annotations.read_only_hint
             assert tool.input_schema["additionalProperties"] is False
             assert all(item["description"] for item in tool.input_schema["properties"].values())
-        properties = tools["search"].input_schema["properties"]
-        assert properties["cors"]["items"]["enum"] == ["yes", "no", "unknown"]
-        assert (properties["limit"]["minimum"], properties["limit"]["maximum"]) == (1, 100)
+            assert untyped(tool.output_schema) == []
+        schema = tools["search"].input_schema
+        jsonschema.validate({"cors": "yes", "category": ["Animals"], "https": True, "limit": 100}, schema)
+        for wrong in ({"cors": "maybe"}, {"cors": ["maybe"]}, {"limit": 101}, {"colour": "red"}):
+            with pytest.raises(jsonschema.ValidationError):
+                jsonschema.validate(wrong, schema)
         for name, arguments in (("search", {"query": "opnweathermap"}), ("get", {"name": "Dogs"}), ("categories", {})):
             jsonschema.validate(await answer(client, name, **arguments), tools[name].output_schema)
+
+
+async def test_categories_and_entries_are_resources(file):
+    async with session("--upstream", file) as client:
+        [categories] = (await client.list_resources()).resources
+        [entry_template] = (await client.list_resource_templates()).resource_templates
+
+        async def read(uri: str) -> dict:
+            [contents] = (await client.read_resource(uri)).contents
+            assert contents.mime_type == "application/json"
+            return json.loads(contents.text)
+
+        assert (await read(categories.uri))["categories"][0] == {"name": "Animals", "entries": 2}
+        bold = entry_template.uri_template.replace("{name}", "%3Cb%3EBold%3C%2Fb%3E")
+        assert names(await read(bold)) == ["<b>Bold</b>"]
+        reference = ResourceTemplateReference(uri=entry_template.uri_template)
+        completed = await client.complete(reference, {"name": "name", "value": "cat"})
+        assert completed.completion.values == ["Cat Facts", "Cat facts"]
+
+        for uri, text in (
+            ("apidex://entries/opnweathermap", "No API is called 'opnweathermap'. Near it are: OpenWeatherMap."),
+            ("apidex://nothing", "There is no resource 'apidex://nothing'; allowed are apidex://categories"),
+        ):
+            with pytest.raises(MCPError) as refused:
+                await client.read_resource(uri)
+            assert str(refused.value).startswith(text)
+
+
+async def test_the_prompt_asks_for_an_api_of_a_purpose(file):
+    async with session("--upstream", file) as client:
+        [prompt] = (await client.list_prompts()).prompts
+        [message] = (await client.get_prompt(prompt.name, {"purpose": "send {text} messages"})).messages
+        assert message.content.text.startswith("Find a public web API for this purpose: send {text} messages\n")
+        for name, arguments, text in (
+            (prompt.name, {"purpose": " "}, "The argument purpose is missing; allowed is"),
+            ("other", {}, "There is no prompt 'other'; allowed: find_api."),
+        ):
+            with pytest.raises(MCPError) as refused:
+                await client.get_prompt(name, arguments)
+            assert str(refused.value).startswith(text)
 
 
 async def test_without_an_upstream_there_is_the_starter_catalogue_and_it_says_so():
@@ -158,6 +256,8 @@ async def test_a_service_that_is_gone_is_an_error_of_the_tool_and_no_end_of_the_
             process.is_killed()
             assert "gave no answer" in await refusal(client, "search")
             assert "gave no answer" in await refusal(client, "categories")
+            with pytest.raises(MCPError, match="gave no answer"):
+                await client.read_resource("apidex://categories")
 
 
 async def test_another_service_is_told_apart():
@@ -193,6 +293,24 @@ def test_ctrl_c_ends_it_at_once_and_without_a_traceback(file):
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == -signal.SIGINT
         assert "Traceback" not in process.stderr.read()
+
+
+@pytest.mark.parametrize(("key", "status"), [(b"\x04", 0), (b"\x03", -signal.SIGINT)], ids=["Ctrl-D", "Ctrl-C"])
+def test_on_a_terminal_it_says_what_it_waits_for_and_how_it_ends(key, status, file):
+    terminal, its_end = pty.openpty()
+
+    def take_terminal() -> None:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    options = {"stdin": its_end, "start_new_session": True, "preexec_fn": take_terminal}
+    with process_of("--upstream", file, **options) as process:
+        os.close(its_end)
+        assert process.stderr.readline().startswith("apidex mcp waits for requests of an AI application: one message")
+        while "catalogue.adopted" not in process.stderr.readline():
+            pass
+        os.write(terminal, key)
+        assert process.wait(60) == status
+    os.close(terminal)
 
 
 @pytest.mark.parametrize("url", ["nonsense", "ftp://a", "http://", "http://[", "http://a:b", "http://a\x7f", ""])

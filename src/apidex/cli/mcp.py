@@ -1,51 +1,47 @@
-"""`apidex mcp`: the catalogue as tools for an AI application, by the Model Context Protocol over standard input and output.
+"""`apidex mcp`: the catalogue for an AI application, by the Model Context Protocol over standard input and output.
 
-The tools use the public API, `/v1/search` and `/v1/categories`: of the service at a URL, or of a replica inside this process that
-follows the upstream and listens on no port. So there is one search, and one wording of what is allowed.
+Tools, resources and completions are answered by the service at a URL, or by a replica inside this process that follows the
+upstream and listens on no port.
 """
 
-import inspect
 import signal
 import sys
 from argparse import Namespace
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from inspect import cleandoc
-from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
 
 import httpx
-from mcp.server import MCPServer
-from mcp.server.mcpserver.exceptions import ToolError
-from mcp.server.mcpserver.tools import Tool
-from mcp.types import ToolAnnotations
-from pydantic import ConfigDict, Field, ValidationError
-from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
+import msgspec
+from mcp import MCPError, types
+from mcp.server import Server
+from mcp.server.stdio import stdio_server
 
 from apidex import __version__, event_loop, logs
 from apidex.app import create_app
-from apidex.catalogue.entry import NAME_LIMIT
-from apidex.errors import SettingsError
+from apidex.cli.mcp_tools import TOOLS, ToolError, Tools
+from apidex.cli.output import say
+from apidex.errors import ServiceError, SettingsError
 from apidex.http_client import new_client
-from apidex.search.filters import FILTERS, Filter
 from apidex.settings import Settings
-from apidex.urls import without_password
+
+T = TypeVar("T")
 
 _INSTRUCTIONS = (
     "A catalogue of public web APIs: what each offers, where its documentation is, which authentication it wants, whether it is "
     "served over HTTPS, and whether web pages of other sites may call it (CORS). Use it to find an API for a task, rather than "
     "one from memory that may be gone. Names and descriptions are searched: describe the purpose of the API in a few words."
 )
+_WAITING = (
+    "apidex mcp waits for requests of an AI application: one message of the Model Context Protocol a line on standard input. "
+    "README.md has the configuration with which an application starts it. Ctrl-D or Ctrl-C ends it."
+)
 _FIRST_CATALOGUE = timedelta(seconds=10)
 """How long to wait for the upstream before the starter catalogue is used; people wait longer than probes."""
-
-_READS_ONLY = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
-_ABOUT_QUERY = "A name, or what the API is for: `open weather`, `send sms`; empty for every API that the filters accept"
-_ABOUT_ENTRY = (
-    "Each with API (its name), Description, Auth (empty for none), HTTPS, Cors, Link, Category and, if known, Provider"
-)
 
 
 def run(options: Namespace, settings: Settings) -> int:
@@ -54,12 +50,15 @@ def run(options: Namespace, settings: Settings) -> int:
     logs.configure(settings.log_format, settings.log_level, settings.served_by, stream=sys.stderr)
     if url is not None:
         _check(url)
+    if sys.stdin.isatty():
+        say(_WAITING)
     # A thread waits for input, and nothing but input wakes it. Ctrl-C ends the process itself: there is nothing to clean up.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     async def main() -> None:
-        async with _client(settings, url) as client:
-            await mcp_server(Tools(client)).run_stdio_async()
+        async with _client(settings, url) as client, stdio_server() as (received, sent):
+            server = mcp_server(Tools(client))
+            await server.run(received, sent, server.create_initialization_options())
 
     event_loop.run(main)
     return 0
@@ -90,169 +89,147 @@ async def _client(settings: Settings, url: str | None) -> AsyncIterator[httpx.As
             yield client
 
 
-class Apis(TypedDict):
-    """APIs that were found."""
+# --- resources and the prompt
 
-    apis: Annotated[list[dict[str, Any]], Field(description=_ABOUT_ENTRY)]
+_MIME_TYPE = "application/json"
+_CATEGORIES = types.Resource(
+    uri="apidex://categories",
+    name="categories",
+    title="Categories",
+    description="Every category of the catalogue, and how many APIs it has",
+    mime_type=_MIME_TYPE,
+)
+_ENTRIES = "apidex://entries/"
+_ENTRY = types.ResourceTemplate(
+    uri_template=_ENTRIES + "{name}",
+    name="entry",
+    title="An API by its name",
+    description="The APIs with this whole name; case and spaces do not matter",
+    mime_type=_MIME_TYPE,
+)
+_PURPOSE = "What the API is for, such as: send text messages from a web page, without a key"
+_PROMPT = types.Prompt(
+    name="find_api",
+    title="Find an API for …",
+    description="Find public APIs for a purpose, and compare them",
+    arguments=[types.PromptArgument(name="purpose", description=_PURPOSE, required=True)],
+)
+_PROMPT_TEXT = """\
+Find a public web API for this purpose: {purpose}
+
+Use the tool `search` of Apidex, with a few words that describe the purpose. If the purpose names requirements (no key, HTTPS, \
+calls from web pages), use the filters. If nothing fits, try other words, or a category of the tool `categories`. Then compare \
+at most three: what each offers, its authentication, HTTPS, CORS, and its link. Name only APIs that the tools returned; if none \
+fits, say so.
+"""
 
 
-class Meant(Apis):
-    """What may have been meant, and what that finds."""
-
-    query: str
-
-
-class Found(Apis):
-    """A page of what was found."""
-
-    total: Annotated[int, Field(description="How many there are, on all pages")]
-    next_offset: Annotated[int | None, Field(description="The offset of the next page, if there is one")]
-    understood: Annotated[dict[str, str], Field(description="Filters that words of the query became, such as free")]
-    did_you_mean: Annotated[Meant | None, Field(description="Another query, if nothing was found")]
-    catalogue: Annotated[str, Field(description="The version of the catalogue, and whether it is only the starter one")]
+async def _resource(tools: Tools, uri: str) -> Any:  # noqa: ANN401 - the value of a JSON document
+    """What the resource *uri* holds. Raises ToolError and ServiceError."""
+    if uri == _CATEGORIES.uri:
+        return await tools.categories({})
+    if uri.startswith(_ENTRIES):
+        return await tools.get(TOOLS["get"].read({"name": unquote(uri.removeprefix(_ENTRIES))}))
+    raise ToolError(f"There is no resource {uri!r}; allowed are {_CATEGORIES.uri} and {_ENTRY.uri_template}.")
 
 
-class Category(TypedDict):
-    """A category, and how many APIs it has."""
-
-    name: str
-    entries: int
-
-
-class Categories(TypedDict):
-    """All categories, in alphabetical order."""
-
-    categories: list[Category]
+def _prompt_text(arguments: Mapping[str, str]) -> str:
+    purpose = arguments.get("purpose", "").strip()
+    if not purpose:
+        raise ToolError(f"The argument purpose is missing; allowed is: {_PURPOSE}.")
+    return _PROMPT_TEXT.format(purpose=purpose)
 
 
-class Tools:
-    """What an AI application can do with the catalogue that *client* asks. Each raises ToolError, which says what is allowed."""
+# --- the server
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
-        self._client = client
-        self._where = without_password(str(client.base_url))
 
-    async def search(
-        self,
-        query: Annotated[str, Field(description=_ABOUT_QUERY, max_length=NAME_LIMIT)] = "",
-        limit: Annotated[int, Field(description="The most APIs to answer at once", ge=1, le=100)] = 20,
-        offset: Annotated[int, Field(description="How many to leave out before the first", ge=0, le=10**9)] = 0,
-        **filters: Any,  # noqa: ANN401 - declared in search.filters; see below
-    ) -> Found:
-        """Find public APIs by name, by purpose, and by filters. Hits by name come first, then the most relevant descriptions.
+_READS_ONLY = types.ToolAnnotations(
+    read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False
+)
 
-        Every filter must match; several values of one filter are alternatives. An API need not contain all words of the query. If
-        nothing is found, use fewer words, or an empty query with a category.
-        """
-        given = {
-            name: str(value).lower() if isinstance(value, bool) else value
-            for name, value in filters.items()
-            if value not in (None, [])
-        }
-        view, version = await self._get("/v1/search", q=query, limit=limit, offset=offset, **given)
-        following = offset + len(view["hits"])
-        meant = view["did_you_mean"]
-        return {
-            "apis": _entries(view),
-            "total": view["total"],
-            "next_offset": following if view["hits"] and following < view["total"] else None,
-            "understood": view.get("understood", {}),  # services before 0.2.0 do not have it
-            "did_you_mean": {"apis": _entries(meant), "query": meant["query"]} if meant else None,
-            "catalogue": version,
-        }
 
-    async def get(
-        self, name: Annotated[str, Field(description="The name of the API", min_length=1, max_length=NAME_LIMIT)]
-    ) -> Apis:
-        """Look up an API by its whole name; case and spaces do not matter. Several APIs may have the same name."""
-        view, _ = await self._get("/v1/search", q=name, limit=100)
-        same = [hit["entry"] for hit in view["hits"] if hit["rank"] == "exact"]
-        if not same:
-            near = _entries(view) or _entries(view["did_you_mean"] or {"hits": []})
-            names = ", ".join(dict.fromkeys(entry["API"] for entry in near[:5]))
-            hint = f"Near it are: {names}." if names else "Use the tool `search` with a part of the name or a category."
-            raise ToolError(f"No API is called {name!r}. {hint}")
-        return {"apis": [entry for entry in same if entry["API"] == name] or same}
+def mcp_server(tools: Tools) -> Server:
+    """A server that offers *tools*, resources, completions of names, and a prompt."""
 
-    async def categories(self) -> Categories:
-        """List the categories of the catalogue, with the number of APIs in each: what `search` takes as `category`."""
-        view, _ = await self._get("/v1/categories")
-        return {"categories": view["categories"]}
+    async def list_tools(*_: object) -> types.ListToolsResult:
+        described = [
+            types.Tool(
+                name=name,
+                description=cleandoc(tool.call.__doc__ or ""),
+                input_schema=tool.input_schema,
+                output_schema=tool.output_schema,
+                annotations=_READS_ONLY,
+            )
+            for name, tool in TOOLS.items()
+        ]
+        return types.ListToolsResult(tools=described)
 
-    async def _get(self, path: str, **parameters: Any) -> tuple[Any, str]:  # noqa: ANN401 - as many kinds as there are
-        """Return the service's answer, and the version of its catalogue. Raises ToolError."""
+    async def call_tool(_: object, request: types.CallToolRequestParams) -> types.CallToolResult:
+        with _protocol_errors():
+            tool = _named(request.name, TOOLS, "tool")
         try:
-            response = await self._client.get(path, params=parameters)
-        except httpx.HTTPError as error:
-            reason = str(error) or type(error).__name__
-            raise ToolError(f"The service at {self._where} gave no answer: {reason}") from None
-        try:
-            answer = response.json()
-            if response.is_error:
-                raise ToolError(answer["detail"])
-            version = response.headers["catalogue-version"]
-        except (ValueError, KeyError, TypeError):
-            raise ToolError(f"The service at {self._where} is not Apidex.") from None
-        bundled = "detail=bundled" in response.headers.get("cache-status", "")
-        return (
-            answer,
-            f"{version} (only the starter catalogue; the upstream's could not be fetched)" if bundled else version,
+            answer = await tool.call(tools, tool.read(request.arguments or {}))
+        except (ToolError, ServiceError) as error:
+            return types.CallToolResult(content=[types.TextContent(text=str(error))], is_error=True)
+        return types.CallToolResult(
+            content=[types.TextContent(text=answer.text())], structured_content=msgspec.to_builtins(answer)
         )
 
+    async def list_resources(*_: object) -> types.ListResourcesResult:
+        return types.ListResourcesResult(resources=[_CATEGORIES])
 
-def _filter_parameter(declared: Filter) -> inspect.Parameter:
-    kind: Any = bool | None if declared.is_flag else list[str]
-    if declared.values and not declared.is_flag:
-        kind = list[Literal[declared.values]]  # type: ignore[name-defined] # known at run time
-    annotation = Annotated[kind, Field(description=declared.description)]
-    default = None if declared.is_flag else list[str]()
-    return inspect.Parameter(declared.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+    async def list_templates(*_: object) -> types.ListResourceTemplatesResult:
+        return types.ListResourceTemplatesResult(resource_templates=[_ENTRY])
 
+    async def read_resource(_: object, request: types.ReadResourceRequestParams) -> types.ReadResourceResult:
+        with _protocol_errors():
+            text = msgspec.json.encode(await _resource(tools, request.uri)).decode()
+        contents = types.TextResourceContents(uri=request.uri, mime_type=_MIME_TYPE, text=text)
+        return types.ReadResourceResult(contents=[contents])
 
-def _with_filters(function: Callable[..., Any]) -> inspect.Signature:
-    """The signature of *function*, with a parameter for each filter in place of `**filters`, behind the query."""
-    signature = inspect.signature(function)
-    tool, query, *others, _ = signature.parameters.values()
-    others = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in others]
-    return signature.replace(parameters=[tool, query, *map(_filter_parameter, FILTERS.values()), *others])
+    async def list_prompts(*_: object) -> types.ListPromptsResult:
+        return types.ListPromptsResult(prompts=[_PROMPT])
 
+    async def get_prompt(_: object, request: types.GetPromptRequestParams) -> types.GetPromptResult:
+        with _protocol_errors():
+            text = _named(request.name, {_PROMPT.name: _prompt_text}, "prompt")(request.arguments or {})
+        message = types.PromptMessage(role="user", content=types.TextContent(text=text))
+        return types.GetPromptResult(description=_PROMPT.description, messages=[message])
 
-Tools.search.__signature__ = _with_filters(Tools.search)  # type: ignore[attr-defined]
+    async def complete(_: object, request: types.CompleteRequestParams) -> types.CompleteResult:
+        is_entry = isinstance(request.ref, types.ResourceTemplateReference) and request.ref.uri == _ENTRY.uri_template
+        with _protocol_errors():
+            values = await tools.names(request.argument.value) if is_entry else []
+        return types.CompleteResult(completion=types.Completion(values=values))
 
-
-def _entries(view: dict[str, Any]) -> list[dict[str, Any]]:
-    return [hit["entry"] for hit in view["hits"]]
-
-
-def mcp_server(tools: Tools) -> MCPServer:
-    """A server that offers *tools*."""
-    offered = [_Tool.of(function) for function in (tools.search, tools.get, tools.categories)]
-    return MCPServer("apidex", title="Apidex", version=__version__, instructions=_INSTRUCTIONS, tools=offered)
-
-
-class _Tool(Tool):
-    """A tool that refuses arguments which it does not have, where the SDK would drop them, and says so in a sentence."""
-
-    @classmethod
-    def of(cls, function: Callable[..., Any]) -> Tool:
-        """*function* as a tool, described by its docstring."""
-        made = cls.from_function(function, description=cleandoc(function.__doc__ or ""), annotations=_READS_ONLY)
-        arguments = made.fn_metadata.arg_model
-        strict: Any = type(arguments.__name__, (arguments,), {"model_config": ConfigDict(extra="forbid")})
-        made.fn_metadata.arg_model, made.parameters = strict, strict.model_json_schema()
-        return made
-
-    async def run(self, arguments: dict[str, Any], context: Any, convert_result: bool = False) -> Any:  # noqa: ANN401 - the SDK's
-        """Call the function. Raises ToolError."""
-        try:
-            return await super().run(arguments, context, convert_result)
-        except ToolError as error:
-            if not isinstance(error.__cause__, ValidationError):
-                raise
-            wrong = [_sentence(each["loc"], each["msg"]) for each in error.__cause__.errors()]
-            names = ", ".join(self.parameters["properties"]) or "none"
-            raise ToolError(f"{' '.join(wrong)} The arguments of {self.name} are: {names}.") from error.__cause__
+    return Server(
+        "apidex",
+        title="Apidex",
+        version=__version__,
+        instructions=_INSTRUCTIONS,
+        on_list_tools=list_tools,
+        on_call_tool=call_tool,
+        on_list_resources=list_resources,
+        on_list_resource_templates=list_templates,
+        on_read_resource=read_resource,
+        on_list_prompts=list_prompts,
+        on_get_prompt=get_prompt,
+        on_completion=complete,
+    )
 
 
-def _sentence(place: Sequence[int | str], wrong: str) -> str:
-    return f"{'.'.join(map(str, place))}: {wrong}."
+def _named(name: str, offered: Mapping[str, T], what: str) -> T:
+    if name not in offered:
+        raise ToolError(f"There is no {what} {name!r}; allowed: {', '.join(offered)}.")
+    return offered[name]
+
+
+@contextmanager
+def _protocol_errors() -> Iterator[None]:
+    """Turn an error of the block into an error of the protocol, with the same sentence."""
+    try:
+        yield
+    except ToolError as error:
+        raise MCPError(types.INVALID_PARAMS, str(error)) from None
+    except ServiceError as error:
+        raise MCPError(types.INTERNAL_ERROR, str(error)) from None

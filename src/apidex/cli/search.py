@@ -113,7 +113,8 @@ def _summarise(page: SearchPage, options: Namespace, source: Source) -> None:
     say(f"{text}, as of {source.as_of}" if source.as_of else text)
 
 
-_OFFERS = {"spelling": "Did you mean {!r}?", "fewer_words": "With fewer words: {!r}."}
+OFFERS = {"spelling": "Did you mean {!r}?", "fewer_words": "With fewer words: {!r}."}
+"""How to offer another query, by its kind."""
 
 
 def _tell_nothing_found(text: str, filters: Mapping[str, Sequence[str]], page: SearchPage, options: Namespace) -> None:
@@ -124,7 +125,7 @@ def _tell_nothing_found(text: str, filters: Mapping[str, Sequence[str]], page: S
     if options.exact:
         message += " Upper and lower case matter."
     elif correction:
-        message += f" {_OFFERS[correction.kind].format(correction.query)} That finds {correction.total}."
+        message += f" {OFFERS[correction.kind].format(correction.query)} That finds {correction.total}."
     say(message)
     if correction and is_for_people(format_of(options)):
         show(listing_of(correction.hits, b""), "table")

@@ -56,6 +56,7 @@ class SearchPage(msgspec.Struct):
     did_you_mean: CorrectionView | None = None
     understood: dict[str, str] = msgspec.field(default_factory=dict)
     searched: str = ""
+    offset: int = 0
 
 
 class CategoryCount(msgspec.Struct):
