@@ -211,6 +211,7 @@ def _family(pid: int) -> Iterator[int]:
 
 def _per_thread(pid: int, name: str) -> Iterator[list[str]]:
     """The words of a file of each thread of a process."""
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        with suppress(FileNotFoundError):  # it has just ended
-            yield (thread / name).read_text().split()
+    with suppress(FileNotFoundError, ProcessLookupError):  # the process has just ended
+        for thread in list(Path(f"/proc/{pid}/task").iterdir()):
+            with suppress(FileNotFoundError, ProcessLookupError):  # the thread has just ended
+                yield (thread / name).read_text().split()
