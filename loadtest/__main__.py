@@ -65,6 +65,15 @@ def _positive(kind: type[int] | type[float]) -> Callable[[str], float]:
     return parse
 
 
+def _port(text: str) -> int:
+    if not 1024 <= (port := int(text)) < 2**16:
+        raise ValueError(text)
+    return port
+
+
+_port.__name__ = "port (1024 to 65535 are allowed)"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m loadtest", description=(__doc__ or "").partition(": ")[2])
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
@@ -76,9 +85,17 @@ def _parser() -> argparse.ArgumentParser:
     comparing = commands.add_parser("compare", help="put two runs side by side")
     comparing.add_argument("folders", nargs=2, type=Path, metavar="FOLDER")
     comparing.set_defaults(act=_compare)
+    demo = commands.add_parser("demo", help="break four replicas on this machine, and show it on a page as it happens")
+    demo.set_defaults(act=_demo)
+    add, count, number = demo.add_argument, _positive(int), _positive(float)
+    add("--seconds", type=number, default=60.0, help="how long the story takes (%(default)g)")
+    add("--users", type=count, default=_USUAL.users, help="how many users (%(default)s)")
+    add("--port", type=_port, default=8090, help="the port of the page (%(default)s)")
+    add("--no-browser", action="store_true", help="print the page's address, and open nothing")
+    add("--output", type=Path, default=Path("report"), help="the folder for the report (%(default)s)")
     running = commands.add_parser("run", help="run scenarios, one after the other")
     running.set_defaults(act=_run)
-    add, count, number = running.add_argument, _positive(int), _positive(float)
+    add = running.add_argument
     add("scenarios", nargs="+", choices=list(SCENARIOS), metavar="SCENARIO", help=", ".join(SCENARIOS))
     add("--target", choices=list(TARGETS), default="processes", help="what it is run against (%(default)s)")
     add("--up", action="store_true", help="start the target first, with an upstream that can misbehave")
@@ -114,13 +131,43 @@ def _supporting(scenario: Scenario) -> list[str]:
     return [name for name, target in TARGETS.items() if scenario.supported_by(target)]
 
 
-def _run(options: argparse.Namespace) -> int:
-    """The worst outcome of the scenarios. One that cannot be run ends the command."""
-    logs = options.output / "logs"
+def _demo(options: argparse.Namespace) -> int:
+    """The outcome of the scenario `demo` on processes of this machine, with a page that shows it."""
+    _require_modules()
+    from loadtest.demo import NEEDS, LivePage, require_redis, show
+    from loadtest.run import INTERRUPTED, run
+
+    print(NEEDS.format_map(vars(options)))
+    require_redis()
+    scenario, logs, folder = SCENARIOS["demo"], _logs(options.output), options.output / "demo-processes"
+    folder.mkdir(exist_ok=True)
+    with LivePage(options.port, options.seconds).running() as page:
+        print(f"{page.url} shows what happens.")
+        if not options.no_browser:
+            show(page.url)
+        with TARGETS["processes"].opened(TargetOptions(logs)) as target:
+            load = Load(options.users)
+            verdict = run(page.watched(scenario, folder), target, folder, load=load, seconds=options.seconds)
+        outcome = _print(verdict, folder)
+        page.conclude(verdict, folder / "report.html")
+    if verdict.stopped_early == INTERRUPTED:
+        raise KeyboardInterrupt
+    return outcome
+
+
+def _logs(output: Path) -> Path:
+    """The folder for logs in *output*. Raises UnsupportedError where it cannot be made."""
+    logs = output / "logs"
     try:
         logs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UnsupportedError(f"the reports cannot be written to {options.output}: {error.strerror}") from None
+        raise UnsupportedError(f"the reports cannot be written to {output}: {error.strerror}") from None
+    return logs
+
+
+def _run(options: argparse.Namespace) -> int:
+    """The worst outcome of the scenarios. One that cannot be run ends the command."""
+    logs = _logs(options.output)
     _check(options)
     from loadtest.run import INTERRUPTED, run
 
@@ -161,10 +208,14 @@ def _print(verdict: Verdict, folder: Path) -> int:
     return 0 if verdict.passed else 1
 
 
-def _check(options: argparse.Namespace) -> None:
-    """Raise UnsupportedError for what cannot be run there, or must not be, before anything is started."""
+def _require_modules() -> None:
     if missing := [name for name in ("locust", "numpy", "scipy", "matplotlib") if not find_spec(name)]:
         raise UnsupportedError(f"{', '.join(missing)} cannot be imported: pip install 'apidex[loadtest]'")
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raise UnsupportedError for what cannot be run there, or must not be, before anything is started."""
+    _require_modules()
     for scenario in map(SCENARIOS.__getitem__, options.scenarios):
         if options.target not in (on := _supporting(scenario)):
             raise UnsupportedError(f"{scenario.name} cannot be run on {options.target}, only on {' or '.join(on)}")

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loadtest.__main__ import main
 from loadtest.analysis import Analysis
+from loadtest.demo import LiveFailure, LiveView, Tally
 from loadtest.faults import FaultRecord
 from loadtest.faults.redis import RedisDown
 from loadtest.faults.replicas import DrainNode, Kill, LoseNode, Scale
@@ -437,3 +438,18 @@ def test_p99_may_be_twice_what_it_was_as_surely_as_so_many_requests_can_tell(slo
         requests[place] = msgspec.structs.replace(requests[place], done=requests[place].sent + 0.1)
     away = {"faults": [FaultRecord(RedisDown(), 5.0, 10.0, 2)], "scenario": "redis-down"}
     assert verdict_on(requests, **away).passed is passes
+
+
+def test_a_page_counts_shares_of_the_last_seconds_and_failures_of_all():
+    tally = Tally()
+    tally.add(request_at(second, replica="a") for second in (0.1, 0.2, 1.1))
+    tally.add(request_at(5 + part / 10, replica="abbb"[part]) for part in range(4))
+    tally.add([request_at(5.5, replica="b", failure=RequestFailure.RESET, detail="<b>")])
+    view = tally.view(6.2, LiveView(seconds=60.0))
+    assert [(each.name, each.counts, each.share) for each in view.replicas] == [
+        ("a", [2, 1, 0, 0, 0, 1], 0.25),
+        ("b", [0, 0, 0, 0, 0, 3], 0.75),
+    ]
+    assert (view.requests, view.failed, view.failed_in) == (8, 1, [0, 0, 0, 0, 0, 1])
+    assert view.failures == [LiveFailure("reset", 1, "<b>")]
+    assert (view.rate, view.p99) == (1.7, 10.0)

@@ -1,0 +1,143 @@
+"""`python -m loadtest demo`: what its page shows while replicas are broken, its verdict, and what it leaves behind."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import msgspec
+import pytest
+from loadtest.demo import LiveFailure, LiveFault, LivePage, LiveReplica, LiveView
+from loadtest.scenarios.demo import STORY
+from loadtest.system import free_port
+from playwright.sync_api import sync_playwright
+
+from conftest import ROOT
+from processes import HANG, wait_until
+
+pytestmark = pytest.mark.real
+
+
+class Demo:
+    """The command, with a mark in the environment of all that it starts."""
+
+    def __init__(self, folder: Path, seconds: int) -> None:
+        self.mark, self.url, self.folder = uuid4().hex, f"http://127.0.0.1:{free_port()}", folder
+        options = ["--no-browser", "--users", "12", "--seconds", str(seconds), "--output", str(folder)]
+        self.popen = subprocess.Popen(
+            [sys.executable, "-m", "loadtest", "demo", *options, "--port", self.url.rpartition(":")[2]],
+            env=os.environ | {"PYTHONPATH": f"{ROOT}/src:{ROOT}", "DEMO_MARK": self.mark},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.views: list[LiveView] = []
+
+    def shows(self, phase: str) -> bool:
+        """Whether the page is in this phase now; what it shows is kept."""
+        with suppress(httpx.TransportError):
+            answer = httpx.get(f"{self.url}/live.json", timeout=HANG)
+            self.views.append(msgspec.json.decode(answer.content, type=LiveView))
+        return bool(self.views) and self.views[-1].phase == phase
+
+    def left(self) -> list[str]:
+        """The commands of the processes that it has started and that live."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                marked = f"DEMO_MARK={self.mark}".encode() in (process / "environ").read_bytes()
+                if marked or (process / "cwd").readlink().is_relative_to(
+                    self.folder
+                ):  # Redis overwrites its environment
+                    found.append((process / "cmdline").read_text().replace("\0", " "))
+        return found
+
+
+@contextmanager
+def demo_of(seconds: int, folder: Path) -> Iterator[Demo]:
+    """A demo that is ended with all that it started, whatever a test found."""
+    demo = Demo(folder, seconds)
+    try:
+        yield demo
+    finally:
+        demo.popen.terminate()
+        demo.popen.communicate(timeout=HANG)
+
+
+@pytest.fixture
+def redis_server() -> None:
+    if not shutil.which("redis-server"):
+        pytest.skip("there is no redis-server on this machine (Debian: apt-get install redis-server)")
+
+
+def test_the_page_shows_each_fault_as_it_happens_and_then_the_report(redis_server, tmp_path):
+    with demo_of(10, tmp_path) as demo:
+        wait_until(lambda: demo.shows("over"), "the demo is not over")
+        report = httpx.get(f"{demo.url}/report.html", timeout=HANG).text
+        printed = demo.popen.communicate(timeout=HANG)[0]
+    verdict = msgspec.json.decode((tmp_path / "demo-processes/verdict.json").read_bytes())
+
+    last = demo.views[-1]
+    assert [fault.what for fault in last.faults] == [each["what"] for each in verdict["faults"]]
+    assert [fault.expected for fault in last.faults] == [step.expected for step in STORY[: len(last.faults)]]
+    seen_while_active = {fault.what for view in demo.views for fault in view.faults if fault.ended is None}
+    assert {"Redis is stopped", "the upstream's mode is invalid"} <= seen_while_active
+    assert {replica.name for replica in last.replicas} >= {f"replica-{number}" for number in range(1, 5)}
+    assert any(sum(replica.share > 0 for replica in view.replicas) == 4 for view in demo.views)
+    assert 0 < sum(sum(replica.counts) for replica in last.replicas) <= verdict["requests"] == last.requests
+
+    assert last.summary == verdict["summary"]
+    assert verdict["summary"] in printed
+    assert report == (tmp_path / "demo-processes/report.html").read_text()
+    assert demo.popen.returncode == (0 if verdict["passed"] else 1)
+    assert demo.left() == []
+
+
+def test_an_interrupt_ends_every_process_and_leaves_a_report(redis_server, tmp_path):
+    with demo_of(60, tmp_path) as demo:
+        wait_until(lambda: demo.shows("running"), "the demo does not run")
+        assert len(demo.left()) >= 8  # itself, Redis, upstream, four replicas, Locust
+        demo.popen.send_signal(signal.SIGINT)
+        printed = demo.popen.communicate(timeout=HANG)[0]
+    assert demo.popen.returncode == 130, printed
+    assert printed.endswith("loadtest: interrupted; every fault is undone\n")
+    assert (tmp_path / "demo-processes/report.html").exists()
+    assert demo.left() == []
+
+
+def test_a_narrow_page_shows_what_it_is_told_as_text():
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("there is no chromium on this machine (Debian: apt-get install chromium)")
+    hostile = "<img src=x onerror='document.title=1'>" * 3
+    view = LiveView(
+        phase="running",
+        now=3.0,
+        seconds=60.0,
+        requests=3,
+        failed=1,
+        replicas=[LiveReplica(hostile, "#30638e", [1, 0, 1], 1.0)],
+        failures=[LiveFailure(hostile, 1, hostile)],
+        failed_in=[0, 1, 0],
+        faults=[LiveFault(hostile, hostile, 1.0)],
+    )
+    with LivePage(free_port(), 60.0).running() as server, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 390, "height": 844})
+        wrong: list[str] = []
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda message: wrong.append(message.text))
+        page.route("**/live.json", lambda route: route.fulfill(body=msgspec.json.encode(view)))
+        page.goto(server.url)
+        page.wait_for_selector("#failures li", timeout=HANG * 1000)
+        assert page.locator("main img").count() == 0
+        assert hostile in page.inner_text("#failures")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert wrong == []
+        browser.close()
