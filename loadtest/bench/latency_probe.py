@@ -1,18 +1,22 @@
-"""One connection that sends requests without a pause, and the latency of each, while something else goes on.
+"""One connection that sends requests until its input ends: when each was sent, and how long its response took.
 
-    python -m loadtest.bench.latency_probe PORT SECONDS < paths
+    python -m loadtest.bench.latency_probe PORT INTERVAL PATH…
 
-A process of its own, so that nothing in the one that measures delays it. wrk counts a long wait once for each request that it
-could have sent meanwhile; here, a request is a request, and the longest wait is reported beside.
+It is a separate process, so that the measuring process does not delay it. Moments are those of CLOCK_MONOTONIC, which all
+processes share. wrk counts a long wait once for each request that it could have sent meanwhile; here, a request is a request.
 """
 
 import gc
+import os
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import cycle
+from math import inf
+from select import select
 from statistics import quantiles
 
 import msgspec
@@ -22,44 +26,43 @@ from loadtest.bench.process import CLIENT_CORE, pinned
 _CONTENT_LENGTH = b"content-length: "
 
 
-class ProbeLatency(msgspec.Struct):
-    """p99 and the longest latency, in milliseconds."""
+class Latencies(list[tuple[float, float]]):
+    """Moment and latency of each request, in seconds."""
 
-    p99: float
-    longest: float
+    def longest(self, began: float = -inf, ended: float = inf) -> float:
+        """The longest latency of the requests that were in flight between two moments."""
+        return max((took for sent, took in self if sent < ended and sent + took > began), default=0.0)
 
-
-def probe(port: int, paths: Sequence[str], seconds: float) -> ProbeLatency:
-    """Request *paths* in turn from a server on this machine, for so long. Raises CalledProcessError when it fails."""
-    command = pinned(CLIENT_CORE, [sys.executable, "-m", __name__, str(port), str(seconds)])
-    done = subprocess.run(command, input="\n".join(paths), check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
-    return msgspec.json.decode(done.stdout, type=ProbeLatency)
+    def p99(self) -> float:
+        """p99 of the latencies."""
+        return quantiles([took for _, took in self], n=100)[-1]
 
 
-def _latencies_ms(port: int, paths: Sequence[str], seconds: float) -> Iterator[float]:
-    clock = time.perf_counter
-    until, connection = clock() + seconds, connected(port)
-    for path in cycle(paths):
-        request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
-        sent = clock()
-        connection.sendall(request)
-        head = head_of(connection)
-        now = clock()
-        yield (now - sent) * 1000
-        if now > until:
-            return
-        if b"connection: close" in head:
-            connection = connected(port)
+@contextmanager
+def probed(port: int, paths: Sequence[str] = ("/-/livez",), interval: float = 0.003) -> Iterator[Latencies]:
+    """Request *paths* in turn from a server on this machine during the block, with a pause; the result is there after it."""
+    command = pinned(CLIENT_CORE, [sys.executable, "-m", __name__, str(port), str(interval), *paths])
+    latencies = Latencies()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:  # noqa: S603
+        yield latencies
+        printed, _ = process.communicate()
+    latencies += msgspec.json.decode(printed, type=list[tuple[float, float]])
 
 
-def connected(port: int) -> socket.socket:
-    """A connection to a server on this machine."""
+def probe(port: int, paths: Sequence[str], seconds: float) -> Latencies:
+    """Request *paths* in turn without a pause, for so long."""
+    with probed(port, paths, interval=0) as latencies:
+        time.sleep(seconds)
+    return latencies
+
+
+def _connected(port: int) -> socket.socket:
     connection = socket.create_connection(("127.0.0.1", port), timeout=60)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
 
 
-def head_of(connection: socket.socket) -> bytes:
+def _head_of(connection: socket.socket) -> bytes:
     """The head of a response with a Content-Length, once all of its body has been read. Raises ValueError for any other."""
     data = connection.recv(2**16)
     head, end, body = data.partition(b"\r\n\r\n")
@@ -72,12 +75,23 @@ def head_of(connection: socket.socket) -> bytes:
     return head
 
 
-def _main() -> None:
-    port, seconds = sys.argv[1:]
+def _main(port: int, interval: float, paths: Sequence[str]) -> None:
     gc.disable()
-    latencies = list(_latencies_ms(int(port), sys.stdin.read().split(), float(seconds)))
-    print(msgspec.json.encode(ProbeLatency(quantiles(latencies, n=100)[-1], max(latencies))).decode())
+    connection, latencies = _connected(port), Latencies()
+    if interval and os.geteuid() == 0:  # it waits for its core while it pauses
+        os.setpriority(os.PRIO_PROCESS, 0, -5)
+    for path in cycle(paths):
+        if select([sys.stdin], [], [], interval)[0]:
+            break
+        request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+        sent = time.monotonic()
+        connection.sendall(request)
+        head = _head_of(connection)
+        latencies.append((sent, time.monotonic() - sent))
+        if b"connection: close" in head:
+            connection = _connected(port)
+    print(msgspec.json.encode(latencies).decode())
 
 
 if __name__ == "__main__":
-    _main()
+    _main(int(sys.argv[1]), float(sys.argv[2]), sys.argv[3:])

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from apidex.indexing import builder
 from loadtest.bench import replica
-from loadtest.bench.latency_probe import ProbeLatency, probe
+from loadtest.bench.latency_probe import Latencies, probe
 from loadtest.bench.plot import draw
 from loadtest.bench.process import ServerProcess, discard, in_background, memory_mb, peak_memory_mb
 from loadtest.bench.table import formatted
@@ -83,7 +83,8 @@ def _measured(count: int) -> Figures:
         adopted = replica.seconds_until_adopted(server.port, first.digest, time.perf_counter())
         return (
             *(count, json, len(first.payload) / 1e6, build, search.cpu, start, adopted, busy),
-            *(memory, memory / json, peak, peak / json, before.p99, meanwhile.p99, meanwhile.longest),
+            *(memory, memory / json, peak, peak / json),
+            *(1000 * before.p99(), 1000 * meanwhile.p99(), 1000 * meanwhile.longest()),
             *_widest_answer(server, paths[:20]),
         )
 
@@ -97,7 +98,7 @@ def _build_seconds(catalogue: replica.Prepared) -> float:
 
 def _adopt_under_requests(
     server: ServerProcess, paths: list[str], url: str, catalogue: replica.Prepared
-) -> tuple[float, ProbeLatency, float]:
+) -> tuple[float, Latencies, float]:
     """Seconds until a catalogue published now is adopted, the latency of the first requests meanwhile, and peak memory."""
     took: list[float] = []
     replica.publish(url, catalogue)
@@ -125,4 +126,4 @@ def _widest_answer(server: ServerProcess, paths: list[str]) -> tuple[float, floa
     with peak_memory_mb(server.pid) as peak:
         with in_background(read):
             latency = probe(server.port, paths, _SECONDS)
-        return took[0], latency.p99, max(0.0, peak() - before)
+        return took[0], 1000 * latency.p99(), max(0.0, peak() - before)

@@ -13,8 +13,8 @@ import msgspec
 
 from loadtest.bench import honest_clients, replica
 from loadtest.bench.every_route import RouteRequest, every_request
+from loadtest.bench.latency_probe import probed
 from loadtest.bench.process import ServerProcess, cpu_seconds, discard, get, memory_mb, peak_memory_mb
-from loadtest.bench.steady_probe import probed
 from loadtest.bench.synthetic_catalogue import entries
 from loadtest.bench.table import Cell, formatted
 
@@ -58,7 +58,7 @@ def _waited(server: ServerProcess) -> float:
     """The longest wait without other requests."""
     with probed(server.port) as waits:
         time.sleep(3)
-    return waits.longest(0, float("inf"))
+    return waits.longest()
 
 
 def _rows(server: ServerProcess, json_mb: float) -> Iterator[tuple[Cell, ...]]:
