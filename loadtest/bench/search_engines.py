@@ -7,12 +7,13 @@ positions, so it also finds names that have them in another order.
 
 import sqlite3
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import tantivy
 
@@ -41,38 +42,38 @@ _NOT_DRAWN = ("exact", _SLIPS)
 _LETTER, _MISS, _SLIP = "a", "qzxwvk", "oepn wether"
 
 
-class _Engine(Protocol):
-    """A search engine with an index."""
+class _Engine(ABC):
+    """A search engine with an index of *catalogue*, which may have files in *folder*."""
 
+    @abstractmethod
+    def __init__(self, catalogue: Catalogue, folder: Path) -> None: ...
+
+    @abstractmethod
     def search(self, query: str) -> int:
         """How many names contain *query*. Also makes the first page."""
-        ...
 
-    def correct(self, query: str) -> str | None:
-        """A query that finds something and is near *query*, which finds nothing."""
-        ...
+    def correct(self, _query: str) -> str | None:
+        """A query that finds something and is near *query*, which finds nothing; None if the engine has no corrections."""
+        return None
 
+    @abstractmethod
     def bytes(self) -> int:
         """Bytes of the index, without the catalogue."""
-        ...
 
 
-class _Scan:
+class _Scan(_Engine):
     """The search of small catalogues, whatever the size."""
 
-    def __init__(self, catalogue: Catalogue, folder: Path) -> None:  # noqa: ARG002 - as the others
+    def __init__(self, catalogue: Catalogue, _folder: Path) -> None:
         self.index = SearchIndex.build(catalogue)
 
     def search(self, query: str) -> int:
-        """As `_Engine.search`."""
         return self.index.search(query, {}, scope=Scope.NAME, limit=_LIMIT).total
 
     def correct(self, query: str) -> str | None:
-        """As `_Engine.correct`."""
         return self.index.correct(query, Scope.NAME)
 
     def bytes(self) -> int:
-        """As `_Engine.bytes`."""
         return self.index.names.size
 
 
@@ -88,10 +89,10 @@ class _SuffixArray(_Scan):
         self.index = replace(scanned, names=names, facets=FacetColumns(scanned.facets.keys, keys))
 
 
-class _Sqlite:
+class _Sqlite(_Engine):
     """SQLite's FTS5 with its trigrams; shorter strings are found by LIKE."""
 
-    def __init__(self, catalogue: Catalogue, folder: Path) -> None:  # noqa: ARG002 - as the others
+    def __init__(self, catalogue: Catalogue, _folder: Path) -> None:
         self._database = sqlite3.connect(":memory:")
         self._database.execute("CREATE VIRTUAL TABLE names USING fts5(name, tokenize = 'trigram')")
         folded = ((fold(name),) for name in catalogue.names())
@@ -99,27 +100,21 @@ class _Sqlite:
         self._database.execute("INSERT INTO names (names) VALUES ('optimize')")
 
     def search(self, query: str) -> int:
-        """As `_Engine.search`."""
         condition, value = ("name MATCH ?", f'"{query}"') if len(query) > 2 else ("name LIKE ?", f"%{query}%")
         page = f"SELECT rowid FROM names WHERE {condition} ORDER BY length(name), name LIMIT {_LIMIT}"  # noqa: S608 - constants
         self._database.execute(page, [value]).fetchall()
         count = f"SELECT count(*) FROM names WHERE {condition}"  # noqa: S608 - constants
         return int(self._database.execute(count, [value]).fetchone()[0])
 
-    def correct(self, query: str) -> str | None:  # noqa: ARG002
-        """None: FTS5 has no corrections."""
-        return None
-
     def bytes(self) -> int:
-        """As `_Engine.bytes`."""
         (pages,), (size,) = (
             self._database.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size")
         )
         return int(pages * size)
 
 
-class _Tantivy:
-    """tantivy with grams of 1 to 3 letters."""
+class _Tantivy(_Engine):
+    """tantivy with grams of 1 to 3 letters. Its fuzzy queries compare words with whole grams, so they correct nothing."""
 
     def __init__(self, catalogue: Catalogue, folder: Path) -> None:
         grams = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.ngram(1, 3, prefix_only=False)).build()
@@ -137,23 +132,17 @@ class _Tantivy:
         self._searcher = index.searcher()
 
     def search(self, query: str) -> int:
-        """As `_Engine.search`."""
         size = min(3, len(query))
         grams = {query[start : start + size] for start in range(len(query) - size + 1)}
         terms = [(tantivy.Occur.Must, tantivy.Query.term_query(self._schema, "name", gram)) for gram in grams]
         found: Any = self._searcher.search(tantivy.Query.boolean_query(terms), _LIMIT, count=True)
         return int(found.count)
 
-    def correct(self, query: str) -> str | None:  # noqa: ARG002
-        """None: its fuzzy queries compare words with whole grams."""
-        return None
-
     def bytes(self) -> int:
-        """As `_Engine.bytes`."""
         return sum(file.stat().st_size for file in self._folder.iterdir())
 
 
-_ENGINES: dict[str, Callable[[Catalogue, Path], _Engine]] = {
+_ENGINES: dict[str, type[_Engine]] = {
     "Apidex, suffix array": _SuffixArray,
     "Apidex, scan": _Scan,
     "SQLite FTS5, trigrams": _Sqlite,
@@ -207,9 +196,7 @@ def _measured(count: int) -> Measured:
     )
 
 
-def _row(
-    engine: Callable[[Catalogue, Path], _Engine], catalogue: Catalogue, questions: Iterable[tuple[str, int]]
-) -> list[Cell]:
+def _row(engine: type[_Engine], catalogue: Catalogue, questions: Iterable[tuple[str, int]]) -> list[Cell]:
     with TemporaryDirectory() as folder:
         began = time.process_time()
         index = engine(catalogue, Path(folder))
