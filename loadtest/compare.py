@@ -68,10 +68,6 @@ def _slowest(run: Verdict) -> float:
     return float("inf") if None in after else max((seconds or 0.0 for seconds in after), default=0.0)
 
 
-def _slowest_p99(run: Verdict) -> float:
-    return max((cost.p99_in or 0.0 for cost in run.faults), default=0.0)
-
-
 def _numbers(name: str, first: float, second: float) -> _Row:
     difference = second - first if first != second else 0.0
     part = f" ({difference / first:+.0%})" if first and abs(difference) < float("inf") else ""
