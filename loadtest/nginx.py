@@ -1,9 +1,8 @@
 """nginx on a port of this machine, with files or before replicas."""
 
 from pathlib import Path
-from shutil import which
 
-from loadtest.system import UnsupportedError
+from loadtest.system import tool
 
 _CONFIGURATION = """
 daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; {main}
@@ -23,12 +22,9 @@ def command(folder: Path, port: int, server: str, *, http: str = "", main: str =
 
     Raises UnsupportedError where it is not installed.
     """
-    binary = which("nginx") or which("nginx", path="/usr/sbin")
-    if binary is None:
-        raise UnsupportedError("nginx is not installed (Debian: apt-get install nginx)")
     temporary = " ".join(f"{what}_temp_path {folder}/temporary;" for what in _TEMPORARY)
     file = folder / "nginx.conf"
     file.write_text(
         _CONFIGURATION.format(folder=folder, port=port, server=server, http=http, main=main, temporary=temporary)
     )
-    return [binary, "-e", str(folder / "error.log"), "-c", str(file), "-p", str(folder)]
+    return [tool("nginx"), "-e", str(folder / "error.log"), "-c", str(file), "-p", str(folder)]

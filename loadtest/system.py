@@ -37,6 +37,14 @@ def between(begin: Callable[[], object], end: Callable[[], object]) -> Iterator[
         end()
 
 
+def tool(name: str, package: str = "") -> str:
+    """The path of a program. Raises UnsupportedError, which names the Debian *package* that has it."""
+    path = shutil.which(name) or shutil.which(name, path="/usr/sbin")
+    if path is None:
+        raise UnsupportedError(f"{name} is not installed (Debian: apt-get install {package or name})")
+    return path
+
+
 def free_port() -> int:
     """A port that is free now."""
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from loadtest.bench import activation, compare, fleet, goodput, hostile, overload, scaling, search_engines, start, wide
-from loadtest.bench.process import MissingToolError, on_the_client_core
+from loadtest.bench.process import on_the_client_core
 from loadtest.system import UnsupportedError
 
 _ROOT = Path(__file__).parents[2]
@@ -77,7 +77,7 @@ def _run(options: argparse.Namespace) -> int:
             print(f"## {part}\n\n{text}", flush=True)
             if options.write:
                 _PAGE.write_text(_with(_PAGE.read_text(), part, text))
-    except (MissingToolError, UnsupportedError) as error:
+    except UnsupportedError as error:
         print(error, file=sys.stderr)
         return 2
     return 0

@@ -30,7 +30,7 @@ _LATE = f"older than one given {SKEW * 1000:.0f} ms before"
 
 
 def measure(changes: int) -> str:
-    """The table. Raises MissingToolError."""
+    """The table. Raises UnsupportedError."""
     rows = record(changes)
     order, skews = VersionOrder.of(rows), skews_of(rows)
     figures = quantiles([1000 * skew for skew in skews])

@@ -29,7 +29,7 @@ _Median = Callable[[str, str, str], float]
 
 
 def measure(upstream: Path, *, short: bool) -> str:
-    """The tables, in Markdown. *upstream* is a catalogue's file. Raises MissingToolError, or RequestsFailedError.
+    """The tables, in Markdown. *upstream* is a catalogue's file. Raises UnsupportedError, or RequestsFailedError.
 
     *short* is one round of the workloads that have aims.
     """

@@ -18,8 +18,9 @@ import structlog
 
 from apidex.catalogue import formats
 from apidex.catalogue.entry import to_dict
+from loadtest import nginx
 from loadtest.bench import naive_server
-from loadtest.bench.process import Response, ServerProcess, get, running, tool, wait_for
+from loadtest.bench.process import Response, ServerProcess, get, running, wait_for
 from loadtest.bench.replica import redis_server
 from loadtest.bench.workload import Workload, workloads
 from loadtest.system import free_port
@@ -74,10 +75,10 @@ def _replay(file: str, setup: _Setup, port: int) -> AbstractContextManager[int]:
 
 
 def _nginx(setup: _Setup, port: int) -> AbstractContextManager[int]:
-    configuration = setup.folder / "nginx.conf"
-    configuration.write_text(_NGINX.format(folder=setup.folder, port=port))
     (setup.folder / "upstream").write_text(f"http://127.0.0.1:{port}/entries.json")
-    return running([tool("nginx"), "-e", "stderr", "-c", str(configuration), "-p", str(setup.folder)])
+    http = "gzip_static on; keepalive_requests 100000000; open_file_cache max=10000;"
+    root = f"root {setup.folder}/files;"
+    return running(nginx.command(setup.folder, port, root, http=http, main="worker_processes 1;"))
 
 
 def _from_redis(setup: _Setup, port: int) -> AbstractContextManager[int]:
@@ -99,21 +100,10 @@ _CONTENDERS: dict[str, _Start] = {
     NAIVE_UPSTREAM: _from_upstream,
 }
 
-_NGINX = """
-daemon off; worker_processes 1; pid {folder}/nginx.pid;
-events {{ worker_connections 1024; }}
-http {{
-  access_log off; default_type application/json; gzip_static on; keepalive_requests 100000000; open_file_cache max=10000;
-  client_body_temp_path {folder}/nginx; proxy_temp_path {folder}/nginx; fastcgi_temp_path {folder}/nginx;
-  uwsgi_temp_path {folder}/nginx; scgi_temp_path {folder}/nginx;
-  server {{ listen 127.0.0.1:{port}; root {folder}/files; }}
-}}
-"""
-
 
 @contextmanager
 def contenders(upstream: Path) -> Iterator[tuple[list[Workload], dict[str, ServerProcess]]]:
-    """All of them, started on the catalogue in the file *upstream*, and their workloads. Raises MissingToolError."""
+    """All of them, started on the catalogue in the file *upstream*, and their workloads. Raises UnsupportedError."""
     with TemporaryDirectory() as name, ExitStack() as stack:
         setup = _setup(Path(name), upstream, stack.enter_context(redis_server()))
         servers: dict[str, ServerProcess] = {}

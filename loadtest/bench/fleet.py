@@ -22,7 +22,7 @@ _COLUMNS = {
 
 
 def measure(count: int) -> str:
-    """The table: at the start, and when a catalogue that differs in 1 % takes its place. Raises MissingToolError."""
+    """The table: at the start, and when a catalogue that differs in 1 % takes its place. Raises UnsupportedError."""
     first, second = replica.prepared(count), replica.prepared(count, changed=True)
     with ExitStack() as stack:
         url = stack.enter_context(replica.redis_server())

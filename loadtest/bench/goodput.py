@@ -53,7 +53,7 @@ class _Front(NamedTuple):
 
 
 def measure(*, short: bool) -> str:
-    """The table. Raises MissingToolError or UnsupportedError."""
+    """The table. Raises UnsupportedError."""
     count, seconds = (1000, 1) if short else (1_000_000, 8)
     catalogue, names = replica.prepared(count), replica.rare_paths(count)
     with TemporaryDirectory() as name, ExitStack() as stack:

@@ -6,13 +6,11 @@ open: what the server gives back then, it gives back by its own timers.
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Event
 
 from loadtest import nginx
 from loadtest.bench import honest_clients
@@ -22,10 +20,11 @@ from loadtest.bench.process import (
     cpu_seconds,
     descriptors,
     get,
-    in_background,
+    peak_of,
     pinned,
     resident_mb,
     running,
+    serving,
     wait_for,
 )
 from loadtest.bench.table import Cell, formatted
@@ -50,35 +49,18 @@ _COLUMNS = {
 }
 
 
-class _Peak:
-    """The most memory and descriptors that a server has used."""
-
-    def __init__(self, server: ServerProcess) -> None:
-        self._pid = server.pid
-        self.memory, self.descriptors = resident_mb(server.pid), descriptors(server.pid)
-
-    def look(self) -> None:
-        """Compare with what it uses now."""
-        self.memory = max(self.memory, resident_mb(self._pid))
-        self.descriptors = max(self.descriptors, descriptors(self._pid))
-
-
 def measure(upstream: Path, *, short: bool) -> str:
-    """The table: every kind against every server. Raises MissingToolError."""
+    """The table: every kind against every server. Raises UnsupportedError."""
     kinds, seconds, patience = (["empty lines after an answer"], 2.0, 6.0) if short else (list(KINDS), 60.0, 30.0)
-    return shown([row for kind in kinds for row in rows(upstream, kind, seconds, patience)])
+    return formatted(_COLUMNS, [row for kind in kinds for row in _rows(upstream, kind, seconds, patience)])
 
 
-def shown(figures: list[tuple[Cell, ...]]) -> str:
-    """The table of rows."""
-    return formatted(_COLUMNS, figures)
-
-
-def rows(upstream: Path, kind: str, seconds: float, patience: float) -> Iterator[tuple[Cell, ...]]:
+def _rows(upstream: Path, kind: str, seconds: float, patience: float) -> Iterator[tuple[Cell, ...]]:
     """A row for each server under clients of one kind. The replica has *patience* seconds to close all descriptors."""
     with TemporaryDirectory() as name:
         folder = Path(name)
-        with _replica(upstream, free_port()) as server:
+        with serving(APIDEX_UPSTREAM=upstream.as_uri()) as server:
+            wait_for(server.port, "/-/readyz")
             _write_files(folder / "files", server.port)
             yield kind, "Apidex", *_figures(server, kind, seconds, patience, SMALL, SEARCH)
         with _nginx(folder, free_port()) as server:
@@ -95,14 +77,6 @@ def _write_files(folder: Path, port: int) -> None:
 
 
 @contextmanager
-def _replica(upstream: Path, port: int) -> Iterator[ServerProcess]:
-    environ = {"APIDEX_PORT": str(port), "APIDEX_UPSTREAM": upstream.as_uri(), "APIDEX_LOG_LEVEL": "error"}
-    with running([sys.executable, "-m", "apidex", "serve"], environ) as pid:
-        wait_for(port, "/-/readyz")
-        yield ServerProcess(pid, port)
-
-
-@contextmanager
 def _nginx(folder: Path, port: int) -> Iterator[ServerProcess]:
     main = "worker_processes 1; worker_rlimit_nofile 16384;"
     with running(nginx.command(folder, port, f"root {folder}/files;", main=main)) as master:
@@ -116,16 +90,19 @@ def _figures(server: ServerProcess, kind: str, seconds: float, patience: float, 
     get(server.port, WIDE)
     quiet, quiet_cpu = _honest(server, max(1.0, seconds / 4), *paths)
     time.sleep(0.2)  # until the honest clients' connections are closed
-    before = _Peak(server)
+    memory, count = resident_mb(server.pid), descriptors(server.pid)
     with attacking(kind, "127.0.0.1", server.port, pinned(CLIENT_CORE, [])) as attackers:
         time.sleep(1)
-        with _watched(server) as peak:
+        with (
+            peak_of(lambda: resident_mb(server.pid), 0.25) as peak,
+            peak_of(lambda: descriptors(server.pid), 0.25) as most,
+        ):
             busy, busy_cpu = _honest(server, seconds, *paths)
         os.kill(attackers, signal.SIGSTOP)
-        closed_after = _seconds_until_closed(server, before.descriptors, patience)
+        closed_after = _seconds_until_closed(server, count, patience)
     failed: Cell = ", ".join(f"{count} {reason}" for reason, count in busy.failed.items()) or 0
     latencies = (quiet.p99, busy.p99, busy.p99 / quiet.p99, busy.longest)
-    return failed, *latencies, quiet_cpu, busy_cpu, peak.memory - before.memory, peak.descriptors, closed_after
+    return failed, *latencies, quiet_cpu, busy_cpu, peak() - memory, most(), closed_after
 
 
 def _honest(server: ServerProcess, seconds: float, *paths: str) -> tuple[honest_clients.Honest, float]:
@@ -133,21 +110,6 @@ def _honest(server: ServerProcess, seconds: float, *paths: str) -> tuple[honest_
     before = cpu_seconds(server.pid)
     honest = honest_clients.ask(server.port, seconds, [paths] * honest_clients.CLIENTS)
     return honest, (cpu_seconds(server.pid) - before) / seconds
-
-
-@contextmanager
-def _watched(server: ServerProcess) -> Iterator[_Peak]:
-    peak, ended = _Peak(server), Event()
-
-    def watch() -> None:
-        while not ended.wait(0.25):
-            peak.look()
-
-    with in_background(watch):
-        try:
-            yield peak
-        finally:
-            ended.set()
 
 
 def _seconds_until_closed(server: ServerProcess, count: int, patience: float) -> Cell:

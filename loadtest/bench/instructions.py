@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
-from loadtest.bench.process import tool
+from loadtest.system import tool
 
 BUDGET = Path(__file__).with_name("instructions.json")
 
@@ -42,7 +42,7 @@ class Count(msgspec.Struct):
 
 
 def count_instructions() -> Count:
-    """Count on this machine, in half a minute. Raises MissingToolError without valgrind."""
+    """Count on this machine, in half a minute. Raises UnsupportedError without valgrind."""
     with TemporaryDirectory() as folder:
         out = Path(folder) / "callgrind"
         marks = ["--zero-before=getppid", "--dump-before=getpgrp"]

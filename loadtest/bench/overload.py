@@ -156,7 +156,7 @@ async def send(port: int, paths: Sequence[str], rate: float, seconds: float) -> 
 
 
 def measure(*, short: bool) -> str:
-    """The table. Raises MissingToolError."""
+    """The table. Raises UnsupportedError."""
     count, seconds = (1000, 1) if short else (100_000, 8)
     with TemporaryDirectory() as folder, ExitStack() as stack:
         url, catalogue = stack.enter_context(replica.redis_server()), replica.prepared(count)

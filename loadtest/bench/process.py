@@ -3,15 +3,17 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
-from shutil import which
 from threading import Event, Thread
 from typing import NamedTuple
+
+from loadtest.system import free_port, tool
 
 PATIENCE = 60.0
 """Seconds that a process has until it answers."""
@@ -22,23 +24,11 @@ _IDLE_SHARE, _IDLE_SECONDS = 0.1, 0.1
 """A process is idle when it uses less than this share of its core for so many seconds."""
 
 
-class MissingToolError(Exception):
-    """A program that a benchmark needs is not installed; says what to install."""
-
-
 class ServerProcess(NamedTuple):
     """A server that runs: the number of its process, and its port."""
 
     pid: int
     port: int
-
-
-def tool(name: str, package: str = "") -> str:
-    """The path of a program. Raises MissingToolError, which names the Debian *package* that has it."""
-    path = which(name) or which(name, path="/usr/sbin")
-    if path is None:
-        raise MissingToolError(f"There is no {name} on this machine: apt-get install {package or name}")
-    return path
 
 
 def pinned(core: int, command: Sequence[str]) -> list[str]:
@@ -88,6 +78,15 @@ def running(command: Sequence[str], environ: dict[str, str] | None = None, core:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(PATIENCE)
             process.kill()
+
+
+@contextmanager
+def serving(**environ: str) -> Iterator[ServerProcess]:
+    """A replica on a free port, with *environ*, that has just been started."""
+    port = free_port()
+    settings = {"APIDEX_PORT": str(port), "APIDEX_LOG_LEVEL": "error"}
+    with running([sys.executable, "-m", "apidex", "serve"], settings | environ) as pid:
+        yield ServerProcess(pid, port)
 
 
 def cpu_seconds(pid: int) -> float:
@@ -140,19 +139,24 @@ def _shared(pid: int) -> Iterator[tuple[int, int]]:
 
 
 @contextmanager
-def peak_memory_mb(pid: int) -> Iterator[Callable[[], float]]:
-    """Watch a process and its children; the function returns the most memory that they have used together."""
-    most, ended = [0.0], Event()
+def peak_of(measure: Callable[[], float], pause: float = 0.03) -> Iterator[Callable[[], float]]:
+    """Measure again and again during the block; the function returns the most so far."""
+    most, ended = [measure()], Event()
 
     def watch() -> None:
-        while not ended.wait(0.03):
-            most[0] = max(most[0], memory_mb(pid))
+        while not ended.wait(pause):
+            most[0] = max(most[0], measure())
 
     with in_background(watch):
         try:
             yield lambda: most[0]
         finally:
             ended.set()
+
+
+def peak_memory_mb(pid: int) -> AbstractContextManager[Callable[[], float]]:
+    """`peak_of` the memory of a process and its children."""
+    return peak_of(lambda: memory_mb(pid))
 
 
 class Response(NamedTuple):

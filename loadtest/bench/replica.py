@@ -1,10 +1,9 @@
 """Replicas that adopt prepared catalogues, and the Redis that they read them from."""
 
 import asyncio
-import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
 from itertools import islice
 from typing import NamedTuple
@@ -21,9 +20,9 @@ from apidex.replication.metadata import StoredCatalogue
 from apidex.replication.redis_client import RedisAddress
 from apidex.replication.store import open_store
 from apidex.replication.validators import NO_VALIDATORS
-from loadtest.bench.process import CLIENT_CORE, ServerProcess, get, running, tool, wait_for
+from loadtest.bench.process import CLIENT_CORE, ServerProcess, get, running, serving, wait_for
 from loadtest.bench.synthetic_catalogue import entries
-from loadtest.system import free_port
+from loadtest.system import free_port, tool
 
 LIMIT_BYTES = 2**31
 
@@ -85,21 +84,15 @@ def publish(url: str, catalogue: Prepared) -> None:
     asyncio.run(put())
 
 
-@contextmanager
-def replica(url: str) -> Iterator[ServerProcess]:
+def replica(url: str) -> AbstractContextManager[ServerProcess]:
     """A replica, as it ships but for the limits of size, that has just been started."""
-    port = free_port()
-    environ = {
-        "APIDEX_PORT": str(port),
-        "APIDEX_REDIS_URL": url,
-        "APIDEX_UPSTREAM": "http://127.0.0.1:1/unreachable",
-        "APIDEX_UPSTREAM_LIMIT_BYTES": str(LIMIT_BYTES),
-        "APIDEX_STARTUP_TIMEOUT_SECONDS": "60",
-        "APIDEX_POLL_SECONDS": "0.5",
-        "APIDEX_LOG_LEVEL": "error",
-    }
-    with running([sys.executable, "-m", "apidex", "serve"], environ) as pid:
-        yield ServerProcess(pid, port)
+    return serving(
+        APIDEX_REDIS_URL=url,
+        APIDEX_UPSTREAM="http://127.0.0.1:1/unreachable",
+        APIDEX_UPSTREAM_LIMIT_BYTES=str(LIMIT_BYTES),
+        APIDEX_STARTUP_TIMEOUT_SECONDS="60",
+        APIDEX_POLL_SECONDS="0.5",
+    )
 
 
 def seconds_until_adopted(port: int, digest: str, began: float) -> float:

@@ -51,7 +51,7 @@ Figures = tuple[float, ...]
 
 
 def measure(sizes: tuple[int, ...]) -> list[Figures]:
-    """Measure each size, the smallest first. Raises MissingToolError."""
+    """Measure each size, the smallest first. Raises UnsupportedError."""
     return [_measured(count) for count in sizes]
 
 

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from http.client import OK
 from statistics import median
 
-from loadtest.bench.process import cpu_seconds, get, resident_mb, running, wait_for
+from loadtest.bench.process import cpu_seconds, get, resident_mb, serving, wait_for
 from loadtest.bench.table import Cell, formatted
-from loadtest.system import free_port
 
 _SERVE = """
 from apidex.cli.lazy_imports import without_unused_imports
@@ -56,9 +55,8 @@ def _imports() -> str:
 
 
 def _run(upstream: str) -> tuple[float, float, float, float]:
-    port, began = free_port(), time.perf_counter()
-    environ = {"APIDEX_PORT": str(port), "APIDEX_UPSTREAM": upstream}
-    with running([sys.executable, "-m", "apidex", "serve"], environ) as pid:
+    began = time.perf_counter()
+    with serving(APIDEX_UPSTREAM=upstream, APIDEX_LOG_LEVEL="info") as (pid, port):
         wait_for(port, "/a")
         seconds = time.perf_counter() - began
         cpu, memory = cpu_seconds(pid), resident_mb(pid)

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from loadtest.bench.process import CLIENT_CORE, ServerProcess, cpu_seconds, pinned, tool
+from loadtest.bench.process import CLIENT_CORE, ServerProcess, cpu_seconds, pinned
+from loadtest.system import tool
 
 CONNECTIONS = 8
 
@@ -44,7 +45,7 @@ def drive(
     *,
     may_fail: bool = False,
 ) -> Measurement:
-    """Request *paths* in turn. Raises RequestsFailedError for any error, MissingToolError without wrk.
+    """Request *paths* in turn. Raises RequestsFailedError for any error, UnsupportedError without wrk.
 
     With *may_fail*, failed requests do not count into the rate.
     """

@@ -118,7 +118,7 @@ def test_a_tool_that_is_missing_is_named_with_the_package_that_has_it(tmp_path):
     (tmp_path / "taskset").symlink_to(which("taskset"))
     done = bench("--short", "contenders", PATH=str(tmp_path))
     assert done.returncode == 2
-    assert done.stderr == "There is no redis-server on this machine: apt-get install redis-server\n"
+    assert done.stderr == "redis-server is not installed (Debian: apt-get install redis-server)\n"
 
 
 def need(*programs: str) -> None:
