@@ -1,6 +1,7 @@
 """Scenarios in which replicas are replaced, or end."""
 
 from loadtest.checks.failures import none_failed_but_in_flight
+from loadtest.checks.monotonic import reads_are_monotonic
 from loadtest.checks.recovery import killed_replicas_answer_again
 from loadtest.checks.spread import added_replica_has_its_share
 from loadtest.faults.replicas import DeletePod, Kill, KillAll, Pause, Rollout, Scale
@@ -39,7 +40,11 @@ def _crash_all(run: ScenarioRun) -> None:
 
 SCENARIOS = (
     Scenario(
-        "rollout", "New replicas for old ones, again and again.", repeatedly(lambda _: Rollout()), faults=(Rollout,)
+        "rollout",
+        "New replicas for old ones, again and again.",
+        repeatedly(lambda _: Rollout()),
+        faults=(Rollout,),
+        checks=(reads_are_monotonic,),
     ),
     Scenario(
         "scale",

@@ -6,6 +6,7 @@ import functools
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from random import Random
 from typing import cast
 
@@ -33,6 +34,9 @@ from apidex.search.index import SearchIndex
 from apidex.search.names import NameIndex
 from apidex.server.options import ConnectionLimits, ServerOptions
 from apidex.settings import Settings
+
+_REDIS_WAIT = timedelta(seconds=5)
+"""At most this much of the startup time-out is left to Redis alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,7 @@ async def create_app(
             last_good=open_copy(
                 settings.state_dir, settings.upstream, settings.upstream_format, settings.upstream_limit
             ),
+            redis_wait=min(settings.startup_timeout / 2, _REDIS_WAIT),
         )
         metrics = Metrics(refresher)
         replica = ReplicaContext(refresher, metrics, settings.served_by, ResponseCache(settings.response_cache))

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from apidex.catalogue import codec, formats
-from apidex.errors import UpstreamError
+from apidex.errors import StoreError, UpstreamError
 from apidex.replication.freshness import State
 from apidex.replication.refresher import Refresher
 from apidex.replication.validators import NO_VALIDATORS
@@ -252,6 +252,18 @@ async def test_the_start_waits_for_the_upstream_but_not_for_long():
     async with HANG_GUARD(), running_app(upstream, clock, startup_timeout=timedelta(seconds=0.05)) as app:
         assert app.replica.refresher.state() is State.BUNDLED
         await until(lambda: len(upstream.asked) == 1)
+
+
+async def test_a_replica_that_starts_waits_for_redis_before_it_asks_the_upstream_alone(upstream, clock, redis):
+    refresher = refresher_of(upstream, clock, redis, redis_wait=timedelta(seconds=5))
+    redis.error = StoreError("refused", "the network is not ready")
+    await refresher.turn()
+    clock.passes(4.9)
+    await refresher.turn()
+    assert (upstream.asked, refresher.state()) == ([], State.BUNDLED)
+    clock.passes(0.1)
+    await refresher.turn()
+    assert (len(upstream.asked), refresher.state()) == (1, State.FRESH)
 
 
 async def test_the_task_asks_again_when_it_is_time(upstream, clock):

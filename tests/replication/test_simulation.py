@@ -382,6 +382,7 @@ class WatchedRefresher(Refresher):
             random=replica.world.random,
             offload=at_once,
             last_good=replica.disk,
+            redis_wait=timedelta(seconds=replica.world.random.choice([0, POLL / 2])),
         )
         self.activation.__class__ = WatchedActivation
         self.activation.replica = replica
@@ -423,7 +424,9 @@ async def work_together(world: World) -> None:
     everyday = asyncio.create_task(world.lives_on())
     for _ in range(int((CALM - AGREEMENT) / POLL)):
         await asyncio.sleep(POLL)
-        agree(world)
+        is_backing_off = not world.first_shown and world.loop.time() < calm + REFRESH + AGREEMENT
+        if not is_backing_off:
+            agree(world)
     everyday.cancel()
     for replica in world.replicas:
         replica.ends()

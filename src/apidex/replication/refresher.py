@@ -5,7 +5,7 @@ If anything fails, the catalogue stays. Searches read `Activation.current` and d
 A turn:
 1. Read what Redis holds, and reconcile the local and the stored catalogue (`Reconciler`).
 2. If the stored one is old, take the lease, read again, ask the upstream, and publish, guarded by the fence (`FleetRefresh`).
-3. If Redis fails twice in a row, ask the upstream alone, at long intervals (`StandaloneRefresh`).
+3. If Redis fails twice in a row, ask the upstream alone, at long intervals (`StandaloneRefresh`). At the start, wait for Redis.
 """
 
 import asyncio
@@ -40,6 +40,7 @@ class Refresher:
     """Keeps *activation* as fresh as the upstream allows, and equal to that of the fleet.
 
     *build* is as in `Fetcher`, *max_bytes* as in `SharedCatalogue`. *last_good* is the copy on disk, None without a directory.
+    *redis_wait* is the time from the start in which Redis may answer before this replica asks the upstream without it.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Refresher:
         random: Random,
         offload: Offload = asyncio.to_thread,
         last_good: LastGoodCopy | None = None,
+        redis_wait: timedelta = timedelta(0),
     ) -> None:
         self.store, self.upstream, self.policy, self.clock = store, upstream, policy, clock
         self.stats = RefreshStats(clock, store.url)
@@ -70,6 +72,7 @@ class Refresher:
         self._last_good = LastGood(last_good, clock, offload, self.stats)
         self._guard, self._offload = guard, offload
         self._redis_failures = 0  # consecutive turns
+        self._standalone_at = clock.steady() + redis_wait.total_seconds()
         self._first_load_done = asyncio.Event()
 
     @property
@@ -135,8 +138,9 @@ class Refresher:
         except StoreError as error:
             self._reconciler.redis_failed(error)
             self._redis_failures += 1
-            # one lost answer does not start standalone mode
-            if self._redis_failures > 1 or self.current.is_provisional:
+            # one lost answer does not start standalone mode, nor does a network that is not ready when this replica starts
+            is_lost = self._redis_failures > 1 or self.current.is_provisional
+            if is_lost and self.clock.steady() >= self._standalone_at:
                 await self._standalone.refresh()
         else:
             self._redis_failures = 0
