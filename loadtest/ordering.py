@@ -80,6 +80,14 @@ class VersionOrder:
         """The time from the first newer version of any replica to this request; negative if there was none before."""
         return request.sent - self._anywhere.first_after(request.stamp)
 
+    def skews(self, requests: Iterable[RequestRecord]) -> list[float]:
+        """For each version but the last: seconds from the first answer with a newer one to the last request that got this one."""
+        latest: dict[int, float] = {}
+        for request in requests:
+            if request.stamp >= 0:
+                latest[request.stamp] = max(latest.get(request.stamp, 0.0), self.behind(request))
+        return [latest[stamp] for stamp in sorted(latest)[:-1]]
+
 
 class UpstreamHistory:
     """When the upstream validated each catalogue, and so how old an answer from it must at least be.

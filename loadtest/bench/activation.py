@@ -32,25 +32,16 @@ _LATE = f"older than one given {SKEW * 1000:.0f} ms before"
 def measure(changes: int) -> str:
     """The table. Raises UnsupportedError."""
     rows = record(changes)
-    order, skews = VersionOrder.of(rows), skews_of(rows)
-    figures = quantiles([1000 * skew for skew in skews])
+    order = VersionOrder.of(rows)
+    skews = [1000 * skew for skew in order.skews(rows)]
+    figures = quantiles(skews)
     late = sum(order.is_behind(row, SKEW) for row in rows)
-    cells = [len(skews), len(rows), figures["p50"], figures["p99"], 1000 * max(skews), late]
+    cells = [len(skews), len(rows), figures["p50"], figures["p99"], max(skews), late]
     about = (
         "For each change, the time from the first answer of the new catalogue, by any of four replicas, to the last request that "
         "was answered from an older one."
     )
     return f"{about}\n\n" + formatted({**_COLUMNS, _LATE: "d"}, [cells])
-
-
-def skews_of(rows: list[RequestRecord]) -> list[float]:
-    """For each version but the last: seconds from the first answer with a newer version to the last request that got this one."""
-    order = VersionOrder.of(rows)
-    latest = dict.fromkeys(sorted({row.stamp for row in rows})[:-1], 0.0)
-    for row in rows:
-        if row.stamp in latest:
-            latest[row.stamp] = max(latest[row.stamp], order.behind(row))
-    return list(latest.values())
 
 
 def record(changes: int, command: Sequence[str] = SERVE) -> list[RequestRecord]:

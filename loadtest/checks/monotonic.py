@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from loadtest.analysis import Analysis, is_within
+from loadtest.analysis import Analysis, is_within, quantiles
 from loadtest.checks.check import CheckResult
 from loadtest.ordering import VersionOrder
 
@@ -16,8 +16,10 @@ def reads_are_monotonic(run: Analysis) -> Iterator[CheckResult]:
     late = [request for request in run.requests if order.is_behind(request, SKEW)]
     count = sum(not is_within(request.sent, run.without_polls) for request in late)
     longest = max(map(order.behind, late), default=0.0)
+    skews = quantiles([1000 * skew for skew in order.skews(run.requests)] or [0.0])
     sentence = (
         f"{count} answers were from an older catalogue than one that was given {SKEW * 1000:.0f} ms before. "
-        f"{len(late) - count} more while a replica could not poll Redis; at most {longest:.2f} s."
+        f"{len(late) - count} more while a replica could not poll Redis; at most {longest:.2f} s. "
+        f"The last old answer was asked for {skews['p50']:.0f} ms (p50), {skews['p99']:.0f} ms (p99) after the first new one."
     )
     yield CheckResult("monotonic reads", count == 0, count, "0", sentence)
