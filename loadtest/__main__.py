@@ -11,15 +11,19 @@ from pathlib import Path
 from typing import NoReturn
 
 from loadtest.load_generator import Load
-from loadtest.scenarios import SCENARIOS
+from loadtest.scenarios import SCENARIOS, SUITE
+from loadtest.scenarios.pairs import MEMBERS, PAIRS, REQUESTS, chosen, named, pair
 from loadtest.scenarios.scenario import Scenario
 from loadtest.shapes import SHAPES
-from loadtest.system import UnsupportedError, is_this_machine
+from loadtest.system import UnsupportedError, is_this_machine, output_of
 from loadtest.targets import TARGETS
-from loadtest.targets.target import TargetOptions
+from loadtest.targets.target import Target, TargetOptions
 from loadtest.verdict import Verdict
 
 _USUAL = Load()
+_MANY_RESTARTS = 3
+"""A replica that was restarted as often is replaced before the next pair: Kubernetes delays each further restart for longer."""
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -74,6 +78,13 @@ def _port(text: str) -> int:
 _port.__name__ = "port (1024 to 65535 are allowed)"
 
 
+def _pair(text: str) -> str:
+    return named(text)
+
+
+_pair.__name__ = f"pair (two of {', '.join(MEMBERS)} with + between are allowed)"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m loadtest", description=(__doc__ or "").partition(": ")[2])
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
@@ -96,10 +107,14 @@ def _parser() -> argparse.ArgumentParser:
     running = commands.add_parser("run", help="run scenarios, one after the other")
     running.set_defaults(act=_run)
     add = running.add_argument
-    add("scenarios", nargs="+", choices=list(SCENARIOS), metavar="SCENARIO", help=", ".join(SCENARIOS))
+    names = [*SCENARIOS, SUITE]
+    add("scenarios", nargs="+", choices=names, metavar="SCENARIO", help=", ".join(names))
+    add("--only", nargs="+", type=_pair, default=[], metavar="A+B", help=f"with {SUITE}: only these")
+    add("--commit", default="", metavar="HASH", help=f"with {SUITE}: only six, chosen by this hash")
+    add("--results", type=Path, metavar="FILE", help=f"with {SUITE}: put the table into this page of Markdown")
     add("--target", choices=list(TARGETS), default="processes", help="what it is run against (%(default)s)")
     add("--up", action="store_true", help="start the target first, with an upstream that can misbehave")
-    add("--edge", action="store_true", help="with --up on kubernetes: HAProxy in front")
+    add("--edge", action="store_true", help="HAProxy in front: with --up on kubernetes, or on processes")
     add("--seconds", type=number, help="at least so long (60, or as the scenario has it)")
     add("--requests", type=int, default=0, help="at least so many (%(default)s)")
     add("--users", type=count, default=_USUAL.users, help="how many users (%(default)s)")
@@ -123,6 +138,7 @@ def _list(_: argparse.Namespace) -> int:
         on = _supporting(scenario)
         only = "" if len(on) == len(TARGETS) else f" (on {' and '.join(on)})"
         print(f"{scenario.name:<{width}}  {scenario.about}{only}")
+    print(f"{SUITE:<{width}}  Every pair of faults, each pair as a run of its own: what is done is kept.")
     return 0
 
 
@@ -169,22 +185,70 @@ def _run(options: argparse.Namespace) -> int:
     """The worst outcome of the scenarios. One that cannot be run ends the command."""
     logs = _logs(options.output)
     _check(options)
-    from loadtest.run import INTERRUPTED, run
-
     given = {name: getattr(options, name) for name in ("up", "edge", "host", "project", "node", "node_down", "node_up")}
+    given["breakable"] = SUITE in options.scenarios
     outcomes = []
     with TARGETS[options.target].opened(TargetOptions(logs, **given)) as target:
-        for scenario in map(SCENARIOS.__getitem__, options.scenarios):
-            print(f"{scenario.name} on {target.name}, {target.host}: {scenario.about}", flush=True)
-            folder = options.output / f"{scenario.name}-{target.name}"
-            folder.mkdir(exist_ok=True)
-            load = Load(options.users, options.rate, options.processes, options.shape)
-            limits = {"seconds": options.seconds, "requests": options.requests, "allow_remote": options.i_mean_it}
-            verdict = run(scenario, target, folder, load=load, seed=options.seed, **limits)
-            outcomes.append(_print(verdict, folder))
-            if verdict.stopped_early == INTERRUPTED:
-                raise KeyboardInterrupt
+        for name in options.scenarios:
+            if name == SUITE:
+                outcomes.append(_run_pairs(options, target))
+            else:
+                folder = options.output / f"{name}-{target.name}"
+                outcomes.append(_run_one(SCENARIOS[name], options, target, folder, options.requests))
     return max(outcomes)
+
+
+def _run_one(scenario: Scenario, options: argparse.Namespace, target: Target, folder: Path, requests: int) -> int:
+    from loadtest.run import INTERRUPTED, run
+
+    print(f"{scenario.name} on {target.name}, {target.host}: {scenario.about}", flush=True)
+    folder.mkdir(exist_ok=True)
+    load = Load(options.users, options.rate, options.processes, options.shape)
+    limits = {"seconds": options.seconds, "requests": requests, "allow_remote": options.i_mean_it}
+    verdict = run(scenario, target, folder, load=load, seed=options.seed, **limits)
+    if verdict.stopped_early == INTERRUPTED:
+        raise KeyboardInterrupt
+    return _print(verdict, folder)
+
+
+def _run_pairs(options: argparse.Namespace, target: Target) -> int:
+    """The worst outcome of the pairs. One that cannot be run does not keep the others from it."""
+    from loadtest import matrix
+
+    folder = options.output / f"{SUITE}-{target.name}{'-edge' * options.edge}"
+    folder.mkdir(exist_ok=True)
+    names = [name for name in options.only or PAIRS if all(target.can(fault.verb) for fault in pair(name).faults)]
+    names = chosen(options.commit, names) if options.commit else names
+    if left := [name for name in options.only if name not in names]:
+        raise UnsupportedError(f"{', '.join(left)} cannot be run on {target.name} as it was opened")
+    requests, outcomes = options.requests or (0 if options.seconds else REQUESTS), [0]
+    for name in names:
+        verdict = matrix.read_verdict(folder / name)
+        if verdict and matrix.is_done(verdict):
+            print(f"{name}: done before. {verdict.summary}")
+            outcomes.append(0 if verdict.passed else 1)
+            continue
+        try:
+            if max(target.restarts().values(), default=0) >= _MANY_RESTARTS:
+                target.roll_out()
+            outcomes.append(_run_one(pair(name), options, target, folder / name, requests))
+        except UnsupportedError as error:
+            print(f"{name}: not run, {error}")
+            outcomes.append(2)
+        finally:
+            matrix.write(folder, names, " ".join(["python -m loadtest", *sys.argv[1:]]), _commit())
+    if options.results:
+        matrix.put_into(options.results, (folder / "matrix.md").read_text())
+    print(folder / "index.html")
+    return max(outcomes)
+
+
+def _commit() -> str:
+    """The commit of this checkout, or nothing."""
+    try:
+        return output_of("git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD").strip()
+    except UnsupportedError:
+        return ""
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -216,11 +280,13 @@ def _require_modules() -> None:
 def _check(options: argparse.Namespace) -> None:
     """Raise UnsupportedError for what cannot be run there, or must not be, before anything is started."""
     _require_modules()
-    for scenario in map(SCENARIOS.__getitem__, options.scenarios):
+    for scenario in [*(SCENARIOS[name] for name in options.scenarios if name != SUITE), *map(pair, options.only)]:
         if options.target not in (on := _supporting(scenario)):
             raise UnsupportedError(f"{scenario.name} cannot be run on {options.target}, only on {' or '.join(on)}")
-    if options.target != "kubernetes" and (options.host or options.edge or options.node):
-        raise UnsupportedError(f"--host, --edge and --node are for kubernetes, not for {options.target}")
+    if options.target != "kubernetes" and (options.host or options.node):
+        raise UnsupportedError(f"--host and --node are for kubernetes, not for {options.target}")
+    if options.edge and options.target == "compose":
+        raise UnsupportedError("--edge is for kubernetes and processes: compose has HAProxy in front anyway")
     host = TARGETS[options.target].control_host()
     if not options.i_mean_it and not is_this_machine(host):
         raise UnsupportedError(f"{host} is not this machine; --i-mean-it allows load and faults there")

@@ -9,7 +9,6 @@ from math import ceil
 
 import msgspec
 
-from loadtest.faults import FaultRecord
 from loadtest.faults.fault import Fault
 from loadtest.history import RunFacts, RunHistory
 from loadtest.ordering import UpstreamHistory, VersionOrder
@@ -36,6 +35,8 @@ class Share(msgspec.Struct, frozen=True):
 
 class FaultCost(msgspec.Struct, frozen=True):
     """What a fault cost: requests that failed until the next one, seconds until all replicas answered again, and latency.
+
+    Faults that were injected to overlap are one.
 
     *full_strength_after* is counted from the beginning to the last half second in which a replica did not answer: 0 if all
     answered, None if one did not answer until the next fault. The p99s are in milliseconds, before the fault, in it (until it
@@ -179,14 +180,17 @@ def _costs(history: RunHistory, requests: Sequence[RequestRecord]) -> Iterator[F
     bins = _strength(requests, history.facts.seconds)
     failed = sorted(request.done for request in requests if request.failure)
     by_due = sorted(requests, key=_due)
-    ends = [*(each.began for each in history.faults[1:]), history.facts.seconds]
+    rounds = history.rounds
+    ends = [*(each[0].began for each in rounds[1:]), history.facts.seconds]
     recovered = 0.0
-    for each, end in zip(history.faults, ends, strict=False):
-        count = bisect_left(failed, end) - bisect_left(failed, each.began)
-        after = _full_strength_after(bins, each, end)
-        over = end if after is None else min(end, max(each.ended, each.began + max(after, _AT_LEAST)))
-        p99s = [_p99(by_due, *span) for span in ((recovered, each.began), (each.began, over), (over, end))]
-        yield FaultCost(each.fault.kind, str(each.fault), each.began, each.ended, count, after, *p99s)
+    for faults, end in zip(rounds, ends, strict=False):
+        began, ended = faults[0].began, max(each.ended for each in faults)
+        count = bisect_left(failed, end) - bisect_left(failed, began)
+        after = _full_strength_after(bins, began, end, faults[-1].replicas)
+        over = end if after is None else min(end, max(ended, began + max(after, _AT_LEAST)))
+        p99s = [_p99(by_due, *span) for span in ((recovered, began), (began, over), (over, end))]
+        kind = " and ".join(each.fault.kind for each in faults)
+        yield FaultCost(kind, " and ".join(str(each.fault) for each in faults), began, ended, count, after, *p99s)
         recovered = over
 
 
@@ -200,13 +204,13 @@ def _p99(by_due: Sequence[RequestRecord], begin: float, end: float) -> float | N
     return latencies(some)["p99"] if some else None
 
 
-def _full_strength_after(bins: Sequence[int], record: FaultRecord, end: float) -> float | None:
+def _full_strength_after(bins: Sequence[int], began: float, end: float, replicas: int) -> float | None:
     """Seconds from the beginning of a fault to the last half second, before the next fault, in which a replica was missing.
 
     0 when none ever was, None when one was until the end.
     """
-    first, last = int(record.began / _BIN) + 1, min(int(end / _BIN), len(bins) - 1)
-    weak = [place for place in range(first, last) if bins[place] < record.replicas]
+    first, last = int(began / _BIN) + 1, min(int(end / _BIN), len(bins) - 1)
+    weak = [place for place in range(first, last) if bins[place] < replicas]
     if not weak:
         return 0.0
-    return None if weak[-1] == last - 1 else round((weak[-1] + 1) * _BIN - record.began, 1)
+    return None if weak[-1] == last - 1 else round((weak[-1] + 1) * _BIN - began, 1)

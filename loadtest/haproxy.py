@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,11 +30,9 @@ def haproxy(
     It waits for a response for *server_timeout* seconds, and logs into *folder*. Raises UnsupportedError where there is none.
     """
     port, health = free_port(), free_port()
-    file = folder / "haproxy.cfg"
-    file.write_text(_configuration(ports, port, health, server_timeout))
-    file.chmod(0o644)
+    file = configured(folder, ports, port, health, server_timeout)
     name, environ = f"apidex-haproxy-{port}", environ or {}
-    command = _docker(name, file, core, environ) if _has_docker() else _installed(file, core)
+    command = _docker(name, file, core, environ) if _has_docker() else installed(file, core)
     with (
         (folder / "haproxy.log").open("wb") as log,
         subprocess.Popen(command, env=os.environ | environ, stdout=log, stderr=log) as process,  # noqa: S603
@@ -47,6 +45,19 @@ def haproxy(
                 subprocess.run(["docker", "kill", name], capture_output=True, check=False)  # noqa: S603, S607
             process.terminate()
             process.wait(_PATIENCE)
+
+
+def configured(folder: Path, ports: Sequence[int], port: int, health: int, server_timeout: int = 3) -> Path:
+    """A configuration in *folder* for HAProxy on *port*, with its probes on *health*, before the replicas on *ports*."""
+    file = folder / "haproxy.cfg"
+    file.write_text(_configuration(ports, port, health, server_timeout))
+    file.chmod(0o644)
+    return file
+
+
+def installed(file: Path, core: int | None = None) -> list[str]:
+    """The command for an installed HAProxy. Raises UnsupportedError where there is none."""
+    return [*([] if core is None else ["taskset", "--cpu-list", str(core)]), _binary(), "-db", "-f", str(file)]
 
 
 def version() -> str:
@@ -67,10 +78,6 @@ def _docker(name: str, file: Path, core: int | None, environ: Mapping[str, str])
     return ["docker", "run", "--rm", "--name", name, "--network", "host", *options, "--volume", mount, IMAGE]
 
 
-def _installed(file: Path, core: int | None) -> list[str]:
-    return [*([] if core is None else ["taskset", "--cpu-list", str(core)]), _binary(), "-db", "-f", str(file)]
-
-
 def _binary() -> str:
     binary = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
     if binary is None:
@@ -78,7 +85,7 @@ def _binary() -> str:
     return binary
 
 
-def _configuration(ports: tuple[int, ...], port: int, health: int, server_timeout: int) -> str:
+def _configuration(ports: Sequence[int], port: int, health: int, server_timeout: int) -> str:
     """The configuration, with addresses of this machine and without DNS."""
     text = re.sub(r"^resolvers dns\n(?:[ \t]+.*\n)+", "", _CONFIGURATION.read_text(), flags=re.MULTILINE)
     servers = "\n".join(f"    server replica{number} 127.0.0.1:{number}" for number in ports)

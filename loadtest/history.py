@@ -46,3 +46,11 @@ class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
     generator: GeneratorUsage
     ended: int
     final_versions: list[str]
+
+    @property
+    def rounds(self) -> list[list[FaultRecord]]:
+        """The faults, those together that were injected to overlap, in the order in which they began."""
+        rounds: dict[object, list[FaultRecord]] = {}
+        for place, record in enumerate(self.faults):
+            rounds.setdefault(record.round or f"alone {place}", []).append(record)
+        return list(rounds.values())

@@ -3,11 +3,13 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, nullcontext
 from random import Random
 
 from loadtest.faults import AnyFault, FaultRecord
 from loadtest.faults.replicas import Scale
+from loadtest.system import wait_for
 from loadtest.targets.target import Target
 
 
@@ -36,8 +38,9 @@ class ScenarioRun:
         self.active: list[tuple[float, AnyFault]] = []
         self._epoch, self._enough, self._tell = epoch, enough, tell
         self._failed = threading.Event()
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
         self._victims: list[str] = []
+        self._round = 0
 
     def now(self) -> float:
         """Seconds since the run began."""
@@ -52,7 +55,7 @@ class ScenarioRun:
         if self._failed.wait(seconds) and self._failure:
             raise self._failure
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """Have `wait` raise *error*: the run cannot go on."""
         self._failure = error
         self._failed.set()
@@ -63,8 +66,10 @@ class ScenarioRun:
         Kubernetes delays each further restart of a container for longer.
         """
         last = {name: place for place, name in enumerate(self._victims)}
-        ready = self.target.replicas()
-        chosen = min(ready, key=lambda replica: (replica.restarts, last.get(replica.name, -1), replica.name))
+        wait_for(60, "a ready replica", lambda: bool(self.target.replicas()))
+        chosen = min(
+            self.target.replicas(), key=lambda replica: (replica.restarts, last.get(replica.name, -1), replica.name)
+        )
         self._victims.append(chosen.name)
         return chosen.name
 
@@ -80,10 +85,24 @@ class ScenarioRun:
         finally:
             replicas = fault.replicas if isinstance(fault, Scale) else self.replicas
             self.active.remove((began, fault))
-            self.faults.append(FaultRecord(fault, round(began, 3), round(self.now(), 3), replicas))
+            self.faults.append(FaultRecord(fault, round(began, 3), round(self.now(), 3), replicas, self._round))
+            self.faults.sort(key=lambda record: record.began)
             self._tell(f"over: {fault}")
 
     def inject(self, fault: AnyFault, seconds: float = 0.0) -> None:
         """Inject *fault* for *seconds*, beside the time that it takes by itself."""
         with self.injected(fault):
             self.wait(seconds)
+
+    def overlap(self, *plans: Callable[[], object]) -> None:
+        """Follow *plans* at the same time: what they inject is one round. If one cannot go on, none does."""
+        self._round += 1
+        with ThreadPoolExecutor(len(plans)) as pool:
+            try:
+                for followed in as_completed([pool.submit(plan) for plan in plans]):
+                    followed.result()
+            except BaseException as error:
+                self.fail(error)
+                pool.shutdown()
+                self._failed.clear()
+                raise

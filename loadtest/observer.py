@@ -1,6 +1,5 @@
 """What is observed during a run: what the replicas say of their catalogue, and the rows of the users as they come."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,27 +10,10 @@ import httpx
 import msgspec
 
 from loadtest.record import RequestRecord, Tail
+from loadtest.system import every
 
 _OBSERVE_EVERY = 0.5
 _TELL_EVERY = 5.0
-
-
-@contextmanager
-def every(seconds: float, act: Callable[[], object]) -> Iterator[None]:
-    """Call *act* again and again, in a thread, while the block runs."""
-    over = threading.Event()
-
-    def run() -> None:
-        while not over.wait(seconds):
-            act()
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 class Observation(msgspec.Struct, frozen=True):

@@ -19,11 +19,11 @@ from loadtest.analysis import Analysis
 from loadtest.history import RunFacts, RunHistory
 from loadtest.load_generator import Load, Locust, running_locust
 from loadtest.nemesis import ScenarioRun
-from loadtest.observer import Observer, Progress, every
+from loadtest.observer import Observer, Progress
 from loadtest.record import read, write
-from loadtest.scenarios import SCENARIOS
+from loadtest.scenarios import scenario_of
 from loadtest.scenarios.scenario import Scenario
-from loadtest.system import UnsupportedError, WaitTimeoutError, is_this_machine, wait_for
+from loadtest.system import UnsupportedError, WaitTimeoutError, every, is_this_machine, wait_for
 from loadtest.targets.target import Target
 from loadtest.verdict import Verdict, judge
 
@@ -54,7 +54,7 @@ def run(
     poll = _poll(target.host)
     target.prepare()
     replicas = len(target.replicas())
-    wait_for(30, "one version on all replicas", lambda: len(_versions(target.host, replicas) - {_MISSING}) == 1)
+    wait_for(60, "one version in Redis and on all replicas", lambda: _is_settled(target.host, replicas))
     facts = RunFacts(
         scenario=scenario.name,
         target=target.name,
@@ -83,9 +83,11 @@ def report(folder: Path) -> Verdict:
         history = msgspec.structs.replace(history, requests=read(folder / "requests.csv"))
     except (OSError, msgspec.MsgspecError) as error:
         raise UnsupportedError(f"{folder} holds no run: {error}") from None
-    if history.facts.scenario not in SCENARIOS:
-        raise UnsupportedError(f"{folder} holds a run of an unknown scenario: {history.facts.scenario!r}")
-    return _conclude(history, SCENARIOS[history.facts.scenario], folder)
+    try:
+        scenario = scenario_of(history.facts.scenario)
+    except KeyError as error:
+        raise UnsupportedError(f"{folder} holds a run of an unknown scenario: {error}") from None
+    return _conclude(history, scenario, folder)
 
 
 def _conclude(history: RunHistory, scenario: Scenario, folder: Path) -> Verdict:
@@ -194,6 +196,18 @@ def _final_versions(target: Target, scenario_run: ScenarioRun, poll: float) -> s
         if len(versions) == 1 or scenario_run.now() > until:
             return versions
         scenario_run.wait(0.25)
+
+
+def _is_settled(host: str, replicas: int) -> bool:
+    """Whether all replicas answer from one version, which is the one in Redis."""
+    found: dict[str, str] = {}
+    for _ in range(40 * replicas):
+        with suppress(httpx.HTTPError, KeyError, ValueError):
+            said = httpx.get(f"{host}/v1/catalogue", headers={"connection": "close"}, timeout=5).json()
+            found[said["served_by"]] = said["version"] if said["redis"]["shared"] else ""
+        if len(found) >= replicas:
+            break
+    return len(found) >= replicas and "" not in found.values() and len(set(found.values())) == 1
 
 
 def _versions(host: str, replicas: int) -> set[str]:

@@ -3,6 +3,7 @@
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -45,6 +46,24 @@ def tool(name: str, package: str = "") -> str:
     return path
 
 
+@contextmanager
+def every(seconds: float, act: Callable[[], object]) -> Iterator[None]:
+    """Call *act* again and again, in a thread, while the block runs."""
+    over = threading.Event()
+
+    def run() -> None:
+        while not over.wait(seconds):
+            act()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 def free_port() -> int:
     """A port that is free now."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -60,10 +79,10 @@ def listens(port: int) -> bool:
     return True
 
 
-def is_ready(host: str) -> bool:
+def is_ready(host: str, probe: str = "/-/readyz") -> bool:
     """Whether a replica answers at *host*, and is ready."""
     try:
-        return httpx.get(f"{host}/-/readyz", timeout=2).is_success
+        return httpx.get(f"{host}{probe}", timeout=2).is_success
     except httpx.HTTPError:
         return False
 

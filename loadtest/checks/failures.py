@@ -1,6 +1,7 @@
 """Which requests may fail."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from loadtest.analysis import Analysis, counted
 from loadtest.checks.check import CheckResult
@@ -12,6 +13,9 @@ _IN_FLIGHT = 2.0
 
 _LEFT = 15.0
 """Seconds for which requests may still be sent to a node that is lost."""
+
+_EDGE_LEFT = 5.0
+"""Seconds for which requests may still be sent to an edge that was killed, until it runs again or is left."""
 
 _TRANSPORT = {
     RequestFailure.REFUSED,
@@ -30,32 +34,55 @@ def none_failed(run: Analysis) -> Iterator[CheckResult]:
     yield CheckResult("failed requests", not run.failed, len(run.failed), "0", f"{_failed(run)}.")
 
 
-def none_failed_but_in_flight(run: Analysis) -> Iterator[CheckResult]:
-    """No request failed, but those in flight to a replica that died, where no balancer retries."""
-    if run.facts.by_request:
+def none_failed_but_lost(run: Analysis) -> Iterator[CheckResult]:
+    """No request failed, but those on the way to what a fault took with it: soon after the fault, and no more than reached it."""
+    losses = [_Loss.of(run, record) for record in run.history.faults if record.fault.loses]
+    losses = [loss for loss in losses if loss.seconds]
+    if not losses:
         yield from none_failed(run)
         return
-    faults = run.history.faults
-    lost = [[request.sent for request in run.failed if _was_lost_to(request, fault)] for fault in faults]
-    other = [request for request in run.failed if not any(_was_lost_to(request, fault) for fault in faults)]
+    lost = [sum(map(loss.takes, run.failed)) for loss in losses]
+    other = sum(not any(loss.takes(request) for loss in losses) for request in run.failed)
     yield CheckResult(
-        "failed requests that were not in flight to a dying replica",
-        not other,
-        len(other),
-        "0",
-        f"{_failed(run)}; {len(other)} of these not on the way to a replica that had died at most {_IN_FLIGHT:g} s before.",
+        "requests that failed, and were not lost with what broke", not other, other, "0", f"{_failed(run)}."
     )
-    most = max(map(len, lost), default=0)
-    allowed = int(_IN_FLIGHT * run.per_second / max(1, run.facts.replicas)) + 1
-    longest = max((max(sent) - min(sent) for sent in lost if sent), default=0.0)
+    over = [
+        f"{count} with {loss.what}, allowed {loss.most}"
+        for count, loss in zip(lost, losses, strict=True)
+        if count > loss.most
+    ]
     yield CheckResult(
-        "requests lost with one replica",
-        most <= allowed,
-        most,
-        f"at most {allowed}: what is sent to one in {_IN_FLIGHT:g} s",
-        f"{len(run.failed) - len(other)} were lost in {counted(len(faults), 'fault')}, at most {most} in one, "
-        f"over at most {longest:.2f} s.",
+        "requests lost with what broke",
+        not over,
+        max(lost),
+        f"at most {max(loss.most for loss in losses)}: what reaches it in {max(loss.seconds for loss in losses):g} s",
+        f"{', '.join(over) or f'At most {max(lost)} were lost with one fault'}.",
     )
+
+
+class _Loss(NamedTuple):
+    """What a fault may take with it: requests sent from *began* to *until*, *most* of them, as many as reach it in *seconds*."""
+
+    what: str
+    began: float
+    until: float
+    seconds: float
+    most: int
+
+    @classmethod
+    def of(cls, run: Analysis, record: FaultRecord) -> "_Loss":
+        part, lasts = record.fault.loses, record.ended - record.began
+        seconds, share, since = {
+            "replica": (0.0 if run.facts.by_request else _IN_FLIGHT, 1 / max(1, run.facts.replicas), lasts),
+            "edge": (_EDGE_LEFT, 1.0, lasts),
+            "node": (_LEFT, 1.0, 0.0),
+        }[part]
+        until = record.began + since + seconds
+        return cls(str(record.fault), record.began, until, seconds, int(seconds * run.per_second * share) + 1)
+
+    def takes(self, request: RequestRecord) -> bool:
+        """Whether *request* may have been lost with it."""
+        return request.failure in _TRANSPORT and request.done >= self.began and request.sent <= self.until
 
 
 def none_failed_after_node_was_left(run: Analysis) -> Iterator[CheckResult]:
@@ -76,11 +103,6 @@ def none_failed_after_node_was_left(run: Analysis) -> Iterator[CheckResult]:
         f"at most {_LEFT:g}",
         f"The last request that was lost there was sent {last:.1f} s after the node was lost; {_failed(run)}.",
     )
-
-
-def _was_lost_to(request: RequestRecord, record: FaultRecord) -> bool:
-    """Whether *request* failed on the way while the fault was injected, or soon after."""
-    return request.failure in _TRANSPORT and request.done >= record.began and request.sent <= record.ended + _IN_FLIGHT
 
 
 def _failed(run: Analysis) -> str:

@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from loadtest.analysis import Analysis, counted
 from loadtest.checks.check import CheckResult
 
+_MEET = 2.0
+"""Seconds from the end of a fault, at most, to the one that meets it: the effect of a kill lasts longer than the kill."""
+
 
 def enough_requests(run: Analysis) -> Iterator[CheckResult]:
     """There were as many requests as were asked for."""
@@ -26,6 +29,17 @@ def faults_were_injected(run: Analysis) -> Iterator[CheckResult]:
     kills = sum(record.fault.kills for record in faults)
     sentence = f"{counted(len(faults), 'fault')}, {counted(ended, 'end')} of a replica."
     yield CheckResult("faults", bool(faults) and ended >= kills, len(faults), "at least 1, each effective", sentence)
+
+
+def faults_overlapped(run: Analysis) -> Iterator[CheckResult]:
+    """The faults of each round met: the second one began while the first one lasted, or within two seconds."""
+    rounds = run.history.rounds
+    apart = [each for each in rounds if max(one.began for one in each) > min(one.ended for one in each) + _MEET]
+    met = len(rounds) - len(apart)
+    sentence = f"In {met} of {counted(len(rounds), 'round')} the faults overlapped."
+    yield CheckResult(
+        "rounds in which the faults did not overlap", bool(rounds) and not apart, len(apart), "0", sentence
+    )
 
 
 def no_restarts(run: Analysis) -> Iterator[CheckResult]:

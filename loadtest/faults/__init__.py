@@ -3,23 +3,55 @@
 import msgspec
 
 from loadtest.faults.clients import HostileClients
-from loadtest.faults.redis import RedisDown, RedisFlush, RedisHang, RedisPartition
-from loadtest.faults.replicas import DeletePod, DrainNode, Kill, KillAll, LoseNode, Pause, Rollout, Scale
+from loadtest.faults.redis import (
+    RedisDown,
+    RedisFlush,
+    RedisFull,
+    RedisHang,
+    RedisMisnamed,
+    RedisPartition,
+    RedisPartitionFromOne,
+    RedisReadOnly,
+)
+from loadtest.faults.replicas import (
+    DeletePod,
+    DiskFull,
+    DrainNode,
+    Kill,
+    KillAll,
+    KillEdge,
+    LoseNode,
+    OutOfMemory,
+    Pause,
+    Rollout,
+    Scale,
+    ScaleAndBack,
+    Starve,
+)
 from loadtest.faults.upstream import BadUpstream, UpstreamPartition
 
 AnyFault = (
     Rollout
     | Scale
+    | ScaleAndBack
     | DeletePod
     | Kill
     | KillAll
     | Pause
+    | Starve
+    | OutOfMemory
+    | DiskFull
+    | KillEdge
     | DrainNode
     | LoseNode
     | RedisDown
     | RedisHang
     | RedisFlush
+    | RedisReadOnly
+    | RedisFull
     | RedisPartition
+    | RedisPartitionFromOne
+    | RedisMisnamed
     | BadUpstream
     | HostileClients
     | UpstreamPartition
@@ -27,9 +59,13 @@ AnyFault = (
 
 
 class FaultRecord(msgspec.Struct, frozen=True):
-    """A fault that was injected, from when to when, in seconds since the run began; *replicas* is full strength from then on."""
+    """A fault that was injected, from when to when, in seconds since the run began; *replicas* is full strength from then on.
+
+    Faults of the same *round* were injected to overlap; 0 is none.
+    """
 
     fault: AnyFault
     began: float
     ended: float
     replicas: int
+    round: int = 0

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -26,7 +26,11 @@ class Fault(msgspec.Struct, frozen=True, tag=lambda name: type_name.sub("-", nam
     kills: ClassVar[bool] = False
     """The process of a replica ends, and is restarted."""
     pauses: ClassVar[bool] = False
-    """The fault pauses the process of a replica."""
+    """The process of a replica does not run for some time."""
+    at_once: ClassVar[bool] = False
+    """It is over by itself."""
+    loses: ClassVar[Literal["", "replica", "edge", "node"]] = ""
+    """What takes the requests with it that are on the way to it. None are lost with a replica where a balancer retries."""
 
     def inject(self, target: Target) -> AbstractContextManager[None] | None:
         """Break it: at once, or while the block of the context manager runs."""

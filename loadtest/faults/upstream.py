@@ -15,9 +15,9 @@ class BadUpstream(Fault, frozen=True):
     verb, sentence, interrupts_upstream = Target.command_upstream, "the upstream's mode is {mode}", True
 
     def inject(self, target: Target) -> AbstractContextManager[None]:
-        """As `Fault.inject`; the upstream is good again at the end."""
-        tell = partial(target.command_upstream, "tell")
-        return between(lambda: tell(self.mode), lambda: tell("good"))
+        """As `Fault.inject`; its mode is the one before at the end."""
+        command = target.command_upstream
+        return between(partial(command, "begin", self.mode), partial(command, "end", self.mode))
 
 
 class UpstreamPartition(Fault, frozen=True):

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from loadtest.checks.failures import none_failed_but_in_flight
+from loadtest.checks.failures import none_failed_but_lost
 from loadtest.faults import AnyFault
 from loadtest.faults.redis import RedisDown
 from loadtest.faults.replicas import Kill, Rollout
@@ -67,6 +67,6 @@ SCENARIOS = (
         "A replica is killed, Redis is stopped, the upstream gives invalid catalogues, all replicas are replaced.",
         _story,
         faults=(Kill, RedisDown, BadUpstream, Rollout),
-        failures=none_failed_but_in_flight,
+        failures=none_failed_but_lost,
     ),
 )

@@ -17,8 +17,6 @@ _FAULTS: tuple[_Choice, ...] = (
     lambda run: BadUpstream(run.random.choice(("disconnect", "invalid", "slow"))),
     lambda _: Rollout(),
 )
-_AT_ONCE = (RedisFlush, Rollout, Kill)
-"""Those that are over by themselves."""
 
 
 def _kill(run: ScenarioRun) -> Kill:
@@ -31,7 +29,7 @@ def _everything(run: ScenarioRun) -> None:
     run.wait(run.recovery)
     while run.continues():
         fault = run.random.choice(faults)(run)
-        run.inject(fault, 0.0 if isinstance(fault, _AT_ONCE) else run.random.uniform(2, 10))
+        run.inject(fault, 0.0 if fault.at_once else run.random.uniform(2, 10))
         run.wait(run.random.uniform(1, run.recovery))
     run.target.settle(run.replicas)
 

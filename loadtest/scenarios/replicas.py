@@ -1,6 +1,6 @@
 """Scenarios in which replicas are replaced, or end."""
 
-from loadtest.checks.failures import none_failed_but_in_flight
+from loadtest.checks.failures import none_failed_but_lost
 from loadtest.checks.monotonic import reads_are_monotonic
 from loadtest.checks.recovery import killed_replicas_answer_again
 from loadtest.checks.spread import added_replica_has_its_share
@@ -70,7 +70,7 @@ SCENARIOS = (
         "kill -9 of a replica every ten seconds.",
         repeatedly(lambda run: Kill(run.victim()), pause=10),
         faults=(Kill,),
-        failures=none_failed_but_in_flight,
+        failures=none_failed_but_lost,
         checks=(killed_replicas_answer_again,),
     ),
     Scenario(
@@ -85,6 +85,6 @@ SCENARIOS = (
         "A replica is paused for five seconds, and keeps its connections.",
         repeatedly(lambda run: Pause(run.victim()), seconds=5),
         faults=(Pause,),
-        failures=none_failed_but_in_flight,
+        failures=none_failed_but_lost,
     ),
 )

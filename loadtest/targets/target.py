@@ -12,7 +12,7 @@ import msgspec
 from apidex.replication.store import Keys
 from loadtest.system import UnsupportedError, wait_for
 
-UpstreamMode = Literal["good", "disconnect", "slow", "invalid"]
+UpstreamMode = Literal["good", "disconnect", "slow", "invalid", "shrinking", "flapping"]
 
 EMPTY_REDIS = ("redis-cli", "del", *Keys.of("apidex"))
 """Deletes all keys of the replicas in Redis. The user has no permission for more."""
@@ -36,6 +36,7 @@ class UpstreamLog(msgspec.Struct, frozen=True):
 @dataclass(frozen=True)
 class TargetOptions:
     """How to open a target. *up* starts it with the testbed's upstream, *edge* with HAProxy in front; logs go into *folder*.
+    *breakable* gives each replica that is a process a disk and a line to Redis of its own.
 
     *host* is where a cluster answers if its Service has no address here. *node* may be drained, or lost by the commands in
     *node_down* and *node_up*.
@@ -44,6 +45,7 @@ class TargetOptions:
     folder: Path
     up: bool = False
     edge: bool = False
+    breakable: bool = False
     host: str = ""
     project: str = "apidex"
     node: str = ""
@@ -76,6 +78,10 @@ class Target(ABC):
     def supports(cls, verb: Callable[..., object]) -> bool:
         """Whether this class implements *verb*, a method of `Target`."""
         return getattr(cls, verb.__name__) is not verb
+
+    def can(self, verb: Callable[..., object]) -> bool:
+        """Whether *verb*, a method of `Target`, can be carried out here, as the target was opened."""
+        return self.supports(verb)
 
     @abstractmethod
     def replicas(self) -> list[Replica]:
@@ -141,6 +147,38 @@ class Target(ABC):
     def upstream_partitioned(self) -> AbstractContextManager[None]:
         """Every packet that the upstream sends is dropped."""
         raise self._unsupported("partition the upstream")
+
+    def redis_partitioned_from(self, replica: str) -> AbstractContextManager[None]:
+        """The packets of this replica to Redis are dropped."""
+        raise self._unsupported(f"partition Redis from {replica}")
+
+    def redis_misnamed(self) -> AbstractContextManager[None]:
+        """The name of Redis leads to an address without a Redis."""
+        raise self._unsupported("have the name of Redis lead elsewhere")
+
+    def redis_read_only(self) -> AbstractContextManager[None]:
+        """Redis refuses writes."""
+        raise self._unsupported("have Redis refuse writes")
+
+    def redis_full(self) -> AbstractContextManager[None]:
+        """Redis has no memory left."""
+        raise self._unsupported("fill Redis")
+
+    def starved(self, replica: str) -> AbstractContextManager[None]:
+        """Its process runs a tenth of the time."""
+        raise self._unsupported(f"starve {replica} of CPU")
+
+    def out_of_memory(self, replica: str) -> AbstractContextManager[None]:
+        """It gets no more memory."""
+        raise self._unsupported(f"exhaust the memory of {replica}")
+
+    def disk_full(self, replica: str) -> AbstractContextManager[None]:
+        """The disk on which it keeps its last good copy is full."""
+        raise self._unsupported(f"fill the disk of {replica}")
+
+    def kill_edge(self) -> None:
+        """Send SIGKILL to a balancer that retries."""
+        raise self._unsupported("kill an edge")
 
     def _unsupported(self, what: str) -> UnsupportedError:
         return UnsupportedError(f"the target {self.name} cannot {what}")

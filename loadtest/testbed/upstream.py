@@ -1,11 +1,13 @@
 """An upstream that misbehaves as told, and logs what it gave. It runs beside the replicas, wherever these run.
 
     python upstream.py serve [--port 8080] [--every 10]
-    python upstream.py tell MODE        good, disconnect, slow or invalid
+    python upstream.py begin MODE       disconnect, slow, invalid, shrinking or flapping
+    python upstream.py end MODE         what was begun before it goes on
     python upstream.py log              what was given, as JSON
 
 It gives the starter catalogue several times over, under other names, and changes one entry every so often. `invalid` gives bodies
-that no replica may accept: an empty list, half of it, truncated JSON, a page of HTML, another service's JSON.
+that no replica may accept: an empty list, half of it, truncated JSON, a page of HTML, another service's JSON. `shrinking` gives
+ever fewer entries, a third at most, and `flapping` answers for a second and closes connections unanswered for the next one.
 """
 
 import argparse
@@ -24,7 +26,7 @@ from typing import Any
 
 from apidex.catalogue.formats import parse
 
-MODES = ("good", "disconnect", "slow", "invalid")
+MODES = ("disconnect", "slow", "invalid", "shrinking", "flapping")
 
 _COPIES = 5
 _BYTE_EVERY = 1.0
@@ -67,9 +69,17 @@ class ScriptedUpstream:
     """What it is told to do, and what it has done."""
 
     def __init__(self, every: float) -> None:
-        self.mode = "good"
+        self.begun: list[str] = []
         self.given: list[tuple[float, str]] = []
         self._every, self._began, self._invalid_sent = every, time.monotonic(), itertools.count()
+
+    @property
+    def mode(self) -> str:
+        """The mode that was begun last, of those that have not ended."""
+        mode = self.begun[-1] if self.begun else "good"
+        if mode == "flapping":
+            return "good" if int(time.monotonic()) % 2 else "disconnect"
+        return mode
 
     def number(self) -> int:
         """The edition of this moment."""
@@ -79,6 +89,11 @@ class ScriptedUpstream:
         """The next invalid body in turn."""
         kinds = invalid_bodies(self.number())
         return kinds[next(self._invalid_sent) % len(kinds)]
+
+    def next_shrunk(self) -> bytes:
+        """A third of the entries, and each time fewer of them."""
+        whole = catalogue(self.number())
+        return body(whole[: max(1, len(whole) // (3 + next(self._invalid_sent)))])
 
     def gave(self, digest: str) -> None:
         """Log a whole answer, or a 304, for the catalogue of *digest*; it counts from when it was asked for."""
@@ -101,7 +116,9 @@ class UpstreamHandler(BaseHTTPRequestHandler):
         super().__init__(*arguments)
 
     def do_POST(self) -> None:
-        self.upstream.mode = self.path.removeprefix("/mode/")
+        verb, mode = self.path.split("/")[1:]
+        with suppress(ValueError):  # it has ended before
+            (self.upstream.begun.append if verb == "begin" else self.upstream.begun.remove)(mode)
         self._send(self.upstream.log())
 
     def do_GET(self) -> None:
@@ -112,6 +129,8 @@ class UpstreamHandler(BaseHTTPRequestHandler):
             self.close_connection = True
         elif mode == "invalid":
             self._send(self.upstream.next_invalid())
+        elif mode == "shrinking":
+            self._send(self.upstream.next_shrunk())
         elif mode == "slow":
             self._send_slowly(edition(self.upstream.number())[0])
         else:
@@ -163,8 +182,8 @@ def ask(method: str, url: str) -> str:
 def main(arguments: list[str]) -> None:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(prog="upstream.py", description="An upstream that misbehaves as told.")
-    parser.add_argument("command", choices=("serve", "tell", "log"))
-    parser.add_argument("mode", nargs="?", choices=MODES, default="good")
+    parser.add_argument("command", choices=("serve", "begin", "end", "log"))
+    parser.add_argument("mode", nargs="?", choices=MODES, default=MODES[0])
     parser.add_argument("--host", default="0.0.0.0")  # noqa: S104 - a pod's or a container's
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--every", type=float, default=10.0)
@@ -173,7 +192,9 @@ def main(arguments: list[str]) -> None:
     if given.command == "serve":
         serve(given.host, given.port, given.every)
     else:
-        print(ask("POST", f"{here}/mode/{given.mode}") if given.command == "tell" else ask("GET", f"{here}/log"))
+        print(
+            ask("GET", f"{here}/log") if given.command == "log" else ask("POST", f"{here}/{given.command}/{given.mode}")
+        )
 
 
 if __name__ == "__main__":

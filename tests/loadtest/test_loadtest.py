@@ -12,79 +12,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from loadtest.__main__ import main
-from loadtest.analysis import Analysis
 from loadtest.demo import LiveFailure, LiveView, Tally
 from loadtest.faults import FaultRecord
 from loadtest.faults.redis import RedisDown
 from loadtest.faults.replicas import DrainNode, Kill, LoseNode, Scale
 from loadtest.faults.upstream import BadUpstream
-from loadtest.history import RunFacts, RunHistory
 from loadtest.load_generator import GeneratorUsage
 from loadtest.observer import Observation
 from loadtest.oracle import Oracle
 from loadtest.ordering import UpstreamHistory, VersionOrder
-from loadtest.record import RequestFailure, RequestRecord, Tail, Writer, read, write
+from loadtest.record import RequestFailure, Tail, Writer, read, write
 from loadtest.run import report, run
-from loadtest.scenarios import SCENARIOS
+from loadtest.scenarios import SCENARIOS, SUITE
 from loadtest.shapes import SHAPES
 from loadtest.system import UnsupportedError
 from loadtest.targets import compose, kubernetes
-from loadtest.verdict import judge
 
 from apidex.catalogue.catalogue import Catalogue
 from conftest import ROOT
 from fakes import entry
-
-
-def request_at(sent: float, took: float = 0.01, **other) -> RequestRecord:
-    facts = {"kind": "search", "kept_alive": True, "due": sent, "lag": 0.0, "status": 200, "replica": "a"}
-    return RequestRecord(sent=sent, done=sent + took, **(facts | other))
-
-
-FACTS = RunFacts(
-    scenario="steady",
-    target="processes",
-    by_request=False,
-    has_testbed=False,
-    host="http://127.0.0.1:1",
-    replicas=2,
-    poll=1.0,
-    began="2026-11-24T00:00:00+00:00",
-    command="python -m loadtest",
-    seed=0,
-    min_requests=0,
-    seconds=10.0,
-)
-HISTORY = RunHistory(
-    facts=FACTS,
-    requests=[],
-    faults=[],
-    stopped_early="",
-    observations=[Observation(float(at), at + 0.01, "a", "1-a", "fresh", 1.0, 7.5, "") for at in range(10)],
-    upstream_log=None,
-    sooner=0.0,
-    generator=GeneratorUsage(1.0, 0.0, 10.0),
-    ended=0,
-    final_versions=["1-a"],
-)
-
-
-def verdict_on(requests, scenario: str = "steady", by_request: bool = False, **other):
-    facts = msgspec.structs.replace(FACTS, scenario=scenario, by_request=by_request)
-    in_order = sorted(requests, key=lambda request: request.done)
-    history = msgspec.structs.replace(HISTORY, facts=facts, requests=in_order, **other)
-    return judge(Analysis.of(history), SCENARIOS[scenario])
+from histories import FACTS, HISTORY, request_at, spread_out, verdict_on
 
 
 def failed_checks(verdict) -> set[str]:
     return {check.name for check in verdict.failed_checks}
 
 
-OTHERWISE = "failed requests that were not in flight to a dying replica"
-
-spread_out = [
-    request_at(number / 50, replica="ab"[number % 2], kept_alive=number % 4 < 2, version="1-a") for number in range(500)
-]
+OTHERWISE = "requests that failed, and were not lost with what broke"
 
 
 def test_the_right_answer_is_cut_from_the_catalogue_that_its_digest_names():
@@ -185,7 +139,7 @@ IN_FLIGHT = request_at(5.2, status=0, failure=RequestFailure.RESET, replica="")
         (
             [msgspec.structs.replace(IN_FLIGHT, sent=5.2 + number / 100) for number in range(60)],
             False,
-            {"requests lost with one replica"},
+            {"requests lost with what broke"},
         ),
     ],
     ids=["in flight", "where a balancer retries", "later", "answered wrongly", "too many"],
@@ -368,6 +322,8 @@ def loadtest(*arguments: str, **environ: str) -> subprocess.CompletedProcess:
         (["run", "crash", "--target", "kubernetes"], "kubectl is not installed"),
         (["run", "redis-cut"], "redis-cut cannot be run on processes, only on compose or kubernetes"),
         (["run", "steady", "--host", "http://127.0.0.1:1"], "are for kubernetes, not for processes"),
+        (["run", "pairs", "--only", "kill+lose-node"], "kill+lose-node cannot be run on processes, only on kubernetes"),
+        (["run", "pairs", "--only", "kill"], "argument --only: invalid pair (two of upstream-down, "),
         (["run", "drain-node"], "drain-node cannot be run on processes, only on kubernetes"),
         (["run", "crash", "--rate", "0"], "argument --rate: invalid float (more than 0 is allowed) value: '0'"),
         (["report", "nowhere"], "nowhere holds no run"),
@@ -385,7 +341,7 @@ def test_a_run_that_is_impossible_is_refused_in_a_sentence(tmp_path, arguments, 
 
 def test_every_scenario_is_listed():
     listed = loadtest("list").stdout.splitlines()
-    assert [line.split()[0] for line in listed] == list(SCENARIOS)
+    assert [line.split()[0] for line in listed] == [*SCENARIOS, SUITE]
 
 
 def test_a_recorded_fault_is_read_as_it_was_written():

@@ -1,0 +1,137 @@
+"""The report on every pair of faults: one table, whose cells lead to the runs. Pure, but for the files."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from html import escape
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from loadtest.analysis import counted
+from loadtest.report import STYLE
+from loadtest.run import INTERRUPTED
+from loadtest.scenarios.pairs import MEMBERS
+from loadtest.verdict import Verdict
+
+HEADING = "## Every pair of faults"
+
+_LEGEND = (
+    "A cell has the requests that failed, the worst p99 in a fault, in milliseconds from the intended start, and the time from "
+    "the beginning of a round until all replicas answered again. A row and a column of the same name are that fault alone, twice."
+)
+_COLOURS = (
+    "td.bad{background:#c6282833}td.void{background:#9a670033}td.good{background:#1a7f3722}td{white-space:nowrap}"
+)
+
+
+class Cell(NamedTuple):
+    """What the run of a pair came to."""
+
+    outcome: str
+    failed: int
+    allowed: str
+    p99: float
+    full_strength_after: float | None
+
+    @classmethod
+    def of(cls, verdict: Verdict) -> "Cell":
+        """That of one run."""
+        after = [cost.full_strength_after for cost in verdict.faults]
+        allowed = next((check.bound for check in verdict.checks if check.name == "requests lost with what broke"), "0")
+        return cls(
+            "void" if verdict.void else "good" if verdict.passed else "bad",
+            verdict.failed,
+            allowed,
+            max((cost.p99_in or 0.0 for cost in verdict.faults), default=0.0),
+            None if None in after else max((each or 0.0 for each in after), default=0.0),
+        )
+
+    def __str__(self) -> str:
+        after = "not before the end" if self.full_strength_after is None else f"{self.full_strength_after:.1f} s"
+        return f"{self.failed} · {self.p99:.0f} ms · {after}"
+
+
+def read_verdict(folder: Path) -> Verdict | None:
+    """The verdict in *folder*; None where there is none of today's form."""
+    with suppress(OSError, msgspec.MsgspecError):
+        return msgspec.json.decode((folder / "verdict.json").read_bytes(), type=Verdict)
+    return None
+
+
+def is_done(verdict: Verdict | None) -> bool:
+    """Whether a run need not be repeated: it says something of the service, good or bad."""
+    return verdict is not None and not verdict.void and verdict.stopped_early != INTERRUPTED
+
+
+def write(folder: Path, names: Sequence[str], command: str, commit: str) -> None:
+    """Write `index.html` and `matrix.md` into *folder*, from what the runs of *names* have left there."""
+    verdicts = {name: verdict for name in names if (verdict := read_verdict(folder / name))}
+    cells = {name: Cell.of(verdict) for name, verdict in verdicts.items()}
+    summary = _summary(verdicts, names, command, commit)
+    (folder / "index.html").write_text(_page(summary, cells))
+    (folder / "matrix.md").write_text(_markdown(summary, cells))
+
+
+def put_into(results: Path, matrix: str) -> None:
+    """Replace the section of *results* that has the table, or add it at the end."""
+    before, _, rest = results.read_text().partition(f"{HEADING}\n")
+    _, heading, after = rest.partition("\n## ")
+    results.write_text(f"{before.rstrip()}\n\n{matrix.rstrip()}\n" + (f"{heading}{after}" if heading else ""))
+
+
+def _summary(verdicts: Mapping[str, Verdict], names: Sequence[str], command: str, commit: str) -> str:
+    requests = sum(verdict.requests for verdict in verdicts.values())
+    failed = sum(verdict.failed for verdict in verdicts.values())
+    passed = sum(verdict.passed for verdict in verdicts.values())
+    dates = sorted(verdict.facts.began for verdict in verdicts.values()) or ["no run yet"]
+    return (
+        f"{len(verdicts)} of {counted(len(names), 'pair')} played, {passed} passed; "
+        f"{failed} of {counted(requests, 'request')} failed. "
+        f"From {dates[0]} to {dates[-1]}, commit {commit or 'unknown'}: {command}"
+    )
+
+
+def _rows(cells: Mapping[str, Cell]) -> Iterator[tuple[str, list[tuple[str, Cell | None]]]]:
+    """A row for each fault that was played: with each one that comes before it in `MEMBERS`, and itself."""
+    played = {one for name in cells for one in name.split("+")}
+    order = [one for one in MEMBERS if one in played]
+    for place, one in enumerate(order):
+        pairs = [f"{other}+{one}" for other in order[: place + 1]]
+        yield one, [(name, cells.get(name)) for name in pairs]
+
+
+def _markdown(summary: str, cells: Mapping[str, Cell]) -> str:
+    rows = list(_rows(cells))
+    lines = [f"| | {' | '.join(one for one, _ in rows)} |", f"|---|{'---|' * len(rows)}"]
+    for one, row in rows:
+        texts = [
+            "" if cell is None else f"{cell}{'' if cell.outcome == 'good' else f' **{cell.outcome}**'}"
+            for _, cell in row
+        ]
+        lines.append(f"| {one} | {' | '.join([*texts, *[''] * (len(rows) - len(row))])} |")
+    bounds = [
+        f"- {name}: {counted(cell.failed, 'request')} failed, {cell.allowed}."
+        for name, cell in cells.items()
+        if cell.allowed != "0"
+    ]
+    stated = ["", "Pairs that cannot be free of loss, and their bounds:", "", *bounds] if bounds else []
+    return "\n".join([HEADING, "", summary, "", _LEGEND, "", *lines, *stated, ""])
+
+
+def _page(summary: str, cells: Mapping[str, Cell]) -> str:
+    rows = list(_rows(cells))
+    head = "".join(f"<th>{escape(one)}" for one, _ in rows)
+    body = "".join(f"<tr><th>{escape(one)}{''.join(_cell(*each) for each in row)}" for one, row in rows)
+    return (
+        "<!doctype html><html lang=en><meta charset=utf-8><title>Every pair of faults</title>"
+        f"<style>{STYLE}{_COLOURS}body{{max-width:none}}</style><main><h1>Every pair of faults</h1><p>{escape(summary)}</p>"
+        f"<p>{escape(_LEGEND)}</p><div class=wide><table><tr><th>{head}{body}</table></div></main></html>"
+    )
+
+
+def _cell(name: str, cell: Cell | None) -> str:
+    if cell is None:
+        return "<td>"
+    link = f"<a href='{escape(name)}/report.html'>{escape(str(cell))}</a>"
+    return f"<td class={cell.outcome} title='failed, allowed: {escape(cell.allowed)}'>{link}"
