@@ -54,7 +54,7 @@ USER 10001:10001
 # The interval is long because each check starts a Python; the start interval makes `docker compose up` quick all the same.
 HEALTHCHECK --interval=10s --timeout=3s --retries=2 --start-period=30s --start-interval=1s \
     CMD ["python3", "-I", "-c", "import http.client, os, sys; \
-replica = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('APIDEX_PORT') or 8000), timeout=2); \
+replica = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('APIDEX_ADMIN_PORT') or os.environ.get('APIDEX_PORT') or 8000), timeout=2); \
 replica.request('GET', '/-/readyz'); \
 sys.exit(replica.getresponse().status != 200)"]
 

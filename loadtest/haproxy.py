@@ -92,6 +92,7 @@ def _configuration(ports: Sequence[int], port: int, health: int, server_timeout:
     text = re.sub(r"^ +server-template .*$", servers, text, flags=re.MULTILINE)
     for usual, here in (
         ("resolvers dns resolve-prefer ipv4 init-addr none", ""),
+        ("check port 8001", "check"),
         ("timeout server 3s", f"timeout server {server_timeout}s"),
         ("bind :8000", f"bind 127.0.0.1:{port}"),
         ("bind :8001", f"bind 127.0.0.1:{health}"),

@@ -79,10 +79,10 @@ def listens(port: int) -> bool:
     return True
 
 
-def is_ready(host: str, probe: str = "/-/readyz") -> bool:
-    """Whether a replica answers at *host*, and is ready."""
+def is_ready(host: str, path: str = "/v1/catalogue") -> bool:
+    """Whether *path* is found at *host*. A probe may have a port that is not published, and is not asked for that reason."""
     try:
-        return httpx.get(f"{host}{probe}", timeout=2).is_success
+        return httpx.get(f"{host}{path}", timeout=2).is_success
     except httpx.HTTPError:
         return False
 

@@ -56,7 +56,9 @@ class Process:
         if not self._started.wait(HANG) or '"serve.started"' not in "".join(self.lines):
             self.is_killed()
             raise AssertionError("the replica did not start:\n" + "".join(self.lines))
-        self.url: str = self.events("serve.started")[0]["address"]
+        started = self.events("serve.started")[0]
+        self.url: str = started["address"]
+        self.admin_url: str = started.get("admin", "")
         self.port = int(self.url.rpartition(":")[2])
 
     def _read(self) -> None:

@@ -5,7 +5,7 @@ import contextlib
 import functools
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from random import Random
 from typing import cast
@@ -38,18 +38,23 @@ from apidex.settings import Settings
 _REDIS_WAIT = timedelta(seconds=5)
 """At most this much of the startup time-out is left to Redis alone."""
 
+_ADMIN_CONNECTIONS = 16
+"""Enough for probes and metrics, and few enough for the descriptors that are kept for everything but connections."""
+
 
 @dataclass(frozen=True, slots=True)
 class App:
     """A replica that runs.
 
-    *asgi* answers every request, *without_fast_path* is Litestar alone, and *server_options* is what a server runs.
+    *asgi* answers every request, *without_fast_path* is Litestar alone, *server_options* is what a server runs, and
+    *admin_options* is what another one runs for probes and metrics, if they have a port of their own.
     """
 
     asgi: FastPath
     without_fast_path: ASGIApp
     replica: ReplicaContext
     server_options: ServerOptions
+    admin_options: ServerOptions | None
 
 
 @asynccontextmanager
@@ -66,7 +71,7 @@ async def create_app(
     Takes no longer than `settings.startup_timeout` and what the starter catalogue takes. Raises SettingsError for an upstream
     that is a file and cannot be read.
     """
-    from apidex.http.routes import litestar_app  # imports Litestar, which no other user of this module needs
+    from apidex.http import routes  # imports Litestar, which no other user of this module needs
 
     async with AsyncExitStack() as stack:
         if upstream is None:
@@ -109,18 +114,26 @@ async def create_app(
         await stack.enter_async_context(_running(refresher))
         await refresher.wait_for_first_load(settings.startup_timeout)
         anyio.get_cancelled_exc_class()  # takes 10 ms for imports that the first request would need
-        without_fast_path = ResponseMiddleware(cast(ASGIApp, litestar_app(replica)), replica)
+        has_admin_port = settings.admin_port is not None
+        probe, limits = Probes(replica).respond_sync, connection_limits(settings)
+        handlers = routes.PUBLIC if has_admin_port else (*routes.PUBLIC, *routes.ADMIN)
+        without_fast_path = ResponseMiddleware(cast(ASGIApp, routes.litestar_app(replica, handlers)), replica)
         fast_path = FastPath(without_fast_path, replica)
         options = ServerOptions(
             fast_path,
-            connection_limits(settings),
+            limits,
             respond_sync=fast_path.respond_sync,
-            probe=Probes(replica).respond_sync,
+            probe=None if has_admin_port else probe,
             shed=fast_path.shed,
             refuse=fast_path.refuse,
             stats=metrics.connections,
         )
-        yield App(fast_path, without_fast_path, replica, options)
+        admin_options = None
+        if has_admin_port:
+            admin = ResponseMiddleware(cast(ASGIApp, routes.litestar_app(replica, routes.ADMIN)), replica)
+            few = replace(limits, max_connections=_ADMIN_CONNECTIONS)
+            admin_options = ServerOptions(admin, few, probe=probe, refuse=fast_path.refuse)
+        yield App(fast_path, without_fast_path, replica, options, admin_options)
 
 
 def freshness_policy(settings: Settings) -> FreshnessPolicy:

@@ -133,7 +133,7 @@ def _one_of(default: str, words: Sequence[str], description: str, **more: Any) -
     return _text(default, words.__contains__, "one of " + ", ".join(words), description, **more)
 
 
-def _integer(default: int, low: int, high: int, description: str, **more: Any) -> Any:
+def _integer(default: int | None, low: int, high: int, description: str, **more: Any) -> Any:
     def convert(text: str) -> int:
         return int(text if re.fullmatch(r"-?\d+", text, re.ASCII) else "")
 
@@ -233,6 +233,9 @@ class Settings:
 
     host: str = _text("127.0.0.1", *_HOST, "Address to listen on.", is_option=True)
     port: int = _integer(8000, 0, 65535, "Port to listen on; 0 takes a free one.", is_option=True)
+    admin_port: int | None = _integer(
+        None, 0, 65535, "Port for probes and metrics, which the other one does not answer then; 0 takes a free one."
+    )
     served_by: str = _text(
         socket.gethostname, *_PRINTABLE, "Name of this replica, in `X-Served-By` and the logs.", commands=_REPLICA
     )
@@ -378,6 +381,12 @@ class Settings:
                 f"APIDEX_DRAIN_SECONDS: {self.drain.total_seconds():g} is not allowed; allowed is 0, or more than the "
                 f"{self.keep_alive.total_seconds():g} of APIDEX_KEEP_ALIVE_SECONDS, or requests would be lost at the end"
             )
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """The ports to listen on, by their variables: that of searches first."""
+        admin = {} if self.admin_port is None else {"APIDEX_ADMIN_PORT": self.admin_port}
+        return {"APIDEX_PORT": self.port, **admin}
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], options: Mapping[str, str] | None = None) -> Self:

@@ -175,9 +175,10 @@ for where in sys.argv[1:]:
 
 def test_only_what_is_allowed_can_be_reached(target, image):
     redis, apidex = f"{address_of('redis')}:6379", f"{address_of('apidex')}:8000"
+    admin = f"{listed('pods', 'apidex')[0]['status']['podIP']}:8001"
     upstream, api_server = f"{address_of('upstream', ASIDE)}:8080", f"{address_of('kubernetes', 'default')}:443"
 
-    _, foreign = run_aside("stranger", image, ["python3", "-c", REACH, redis, apidex])
+    _, foreign = run_aside("stranger", image, ["python3", "-c", REACH, redis, apidex, admin])
     _, near = run_aside("stranger", image, ["python3", "-c", REACH, redis, apidex, upstream], namespace=NAMESPACE)
     replica = target.replicas()[0].name
     names = ["redis:6379", f"upstream.{ASIDE}:8080"]  # by name: DNS is reached too
@@ -185,7 +186,8 @@ def test_only_what_is_allowed_can_be_reached(target, image):
     reach = "timeout 3 bash -c '</dev/tcp/{}/{}' 2>&1 && echo reached || echo not reached".format(*upstream.split(":"))
     of_redis = kubectl("exec", "deployment/redis", "--", "bash", "-c", reach)
     print(f"\na pod elsewhere:\n{foreign}a pod beside:\n{near}a replica:\n{own}Redis to the upstream: {of_redis}")
-    assert foreign.splitlines() == [f"{redis} not reached", f"{apidex} reached"]
+    assert foreign.splitlines() == [f"{redis} not reached", f"{apidex} reached", f"{admin} not reached"]
+    assert [httpx.get(f"{target.host}/-/{path}").status_code for path in ("livez", "readyz", "metrics")] == [404] * 3
     assert near.splitlines() == [f"{redis} not reached", f"{apidex} not reached", f"{upstream} not reached"]
     assert own.splitlines() == [
         *(f"{name} reached" for name in [*names, redis, upstream]),
@@ -310,10 +312,10 @@ def test_behind_the_edge_no_request_fails_when_a_replica_is_killed(edge, tmp_pat
 
 def test_behind_the_edge_a_replica_is_reached_through_it_only(edge, image):
     address = listed("pods", "apidex")[0]["status"]["podIP"]
-    replica, service = f"{address}:8000", f"{address_of('apidex')}:8000"
-    _, printed = run_aside("stranger", image, ["python3", "-c", REACH, replica, service])
+    replica, admin, service = f"{address}:8000", f"{address}:8001", f"{address_of('apidex')}:8000"
+    _, printed = run_aside("stranger", image, ["python3", "-c", REACH, replica, admin, service])
     print(f"\na pod elsewhere, behind the edge:\n{printed}")
-    assert printed.splitlines() == [f"{replica} not reached", f"{service} reached"]
+    assert printed.splitlines() == [f"{replica} not reached", f"{admin} not reached", f"{service} reached"]
 
 
 def test_behind_the_edge_a_rollout_of_either_loses_no_request(edge, tmp_path):

@@ -22,6 +22,8 @@ from deploy.testdata import check_that_all_answer_from_the_starter_catalogue, pl
 pytestmark = pytest.mark.real
 
 PROJECT = "apidex-tests"
+ADMIN_PATHS = ("livez", "readyz", "metrics")
+"""They are answered on a port that nothing publishes."""
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +66,7 @@ def test_nothing_but_haproxy_is_published(target):
         if port["PublishedPort"]
     }
     assert published == {("haproxy", httpx.URL(target.host).port)}
+    assert [httpx.get(f"{target.host}/-/{path}").status_code for path in ADMIN_PATHS] == [404] * 3
 
 
 def test_with_the_upstream_out_of_reach_from_the_start_it_answers_from_the_starter_catalogue(image, tmp_path):

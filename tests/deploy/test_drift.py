@@ -132,6 +132,26 @@ def test_one_port_everywhere(services, objects):
     assert published["host_ip"] == "127.0.0.1"
 
 
+def test_probes_and_metrics_have_one_port_and_nothing_publishes_it(services, tmp_path):
+    objects = kustomize(overlay(tmp_path, K8S / "base", ["edge", "ingress", "monitoring"]))
+    port = int(objects["ConfigMap", "apidex"]["data"]["APIDEX_ADMIN_PORT"])
+    (container,) = containers(objects["Deployment", "apidex"])
+    assert {"name": "admin", "containerPort": port} in container["ports"]
+    probes = [container[f"{kind}Probe"] for kind in ("startup", "readiness", "liveness")]
+    assert [probe["httpGet"]["port"] for probe in probes] == ["admin"] * 3
+    assert "environ.get('APIDEX_ADMIN_PORT')" in health_check_of_the_image()[-1]
+    assert f" check port {port} " in (K8S / "components/edge/haproxy.cfg").read_text()
+    assert port in [rule["port"] for rule in objects["NetworkPolicy", "edge"]["spec"]["egress"][0]["ports"]]
+    assert objects["ServiceMonitor", "apidex"]["spec"]["endpoints"][0]["port"] == "admin"
+
+    def leads_there(service: dict) -> bool:
+        return any({rule["port"], rule["targetPort"]} & {"admin", port} for rule in service["spec"]["ports"])
+
+    led = {name for (kind, name), item in objects.items() if kind == "Service" and leads_there(item)}
+    assert led == {"metrics"}
+    assert not {port} & {int(each["target"]) for name in services for each in services[name].get("ports", [])}
+
+
 def containers(deployment: dict) -> list[dict]:
     return deployment["spec"]["template"]["spec"]["containers"]
 

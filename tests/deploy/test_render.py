@@ -147,10 +147,11 @@ def test_behind_the_edge_replicas_accept_the_edge_and_the_monitoring_only(tmp_pa
         if spec["podSelector"].get("matchLabels") == {"app.kubernetes.io/name": "apidex"}
         for rule in spec.get("ingress", [])
     ]
-    ports = [{"protocol": "TCP", "port": "http"}]
+    http, admin = {"protocol": "TCP", "port": "http"}, {"protocol": "TCP", "port": "admin"}
     edge = {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "edge"}}}
     monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
-    assert sorted(allowed, key=str) == sorted([{"from": [who], "ports": ports} for who in (edge, monitoring)], key=str)
+    expected = [{"from": [edge], "ports": [http, admin]}, {"from": [monitoring], "ports": [admin]}]
+    assert sorted(allowed, key=str) == sorted(expected, key=str)
 
 
 def test_without_the_edge_replicas_accept_whatever_the_service_lets_in():

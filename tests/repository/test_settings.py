@@ -111,7 +111,7 @@ def default_of(setting) -> str:
     if setting.name == "state_dir":
         return "the user's cache directory"
     value = getattr(Settings(), setting.name)
-    if value == "":
+    if value in ("", None):
         return "none"
     return f"`{value.total_seconds():g}`" if isinstance(value, timedelta) else f"`{value}`"
 

@@ -71,7 +71,7 @@ def _findings(settings: Settings, errors: Mapping[str, SettingsError]) -> Iterat
     if not errors and not unknown:
         yield "settings", Finding("ok", "all are allowed")
     for name, check, prefixes in (
-        ("port", _port, ("host", "port")),
+        ("port", _port, ("host", "port", "admin_port")),
         ("upstream", _upstream, ("upstream",)),
         ("disk", _disk, ("upstream", "state_dir")),
         ("redis", _redis, ("redis",)),
@@ -83,10 +83,10 @@ def _findings(settings: Settings, errors: Mapping[str, SettingsError]) -> Iterat
 
 def _port(settings: Settings) -> Finding:
     try:
-        with lifecycle.listen(settings.host, settings.port) as listener:
-            return Finding("ok", f"{lifecycle.address_of(listener)} is free")
+        with lifecycle.listening(settings.host, settings.ports) as listeners:
+            return Finding("ok", ", ".join(f"{lifecycle.address_of(each)} is free" for each in listeners))
     except ApidexError as error:
-        return Finding("wrong", str(error), "End what listens there, or choose another with --port.")
+        return Finding("wrong", str(error), "End what listens there, or choose another port.")
 
 
 def _upstream(settings: Settings) -> Finding:

@@ -4,6 +4,8 @@ import gc
 import os
 import socket
 from argparse import Namespace
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
 
 from apidex import __version__, event_loop, logs
 from apidex.app import App, create_app
@@ -21,26 +23,30 @@ def run(_options: Namespace, settings: Settings) -> int:
     for name, meant in unknown_variables(os.environ).items():
         log.warning("settings.unknown", variable=name, meant=meant)
     raise_descriptor_limit(settings.max_connections)
-    with lifecycle.listen(settings.host, settings.port) as listener:
-        event_loop.run(lambda: _serve(settings, listener))
+    with lifecycle.listening(settings.host, settings.ports) as listeners:
+        event_loop.run(lambda: _serve(settings, *listeners))
     _say(settings, "Arrive Derchi", "serve.ended", farewell="Arrive Derchi")
     return 0
 
 
-async def _serve(settings: Settings, listener: socket.socket) -> None:
-    async with create_app(settings) as app:
+async def _serve(settings: Settings, listener: socket.socket, admin: socket.socket | None = None) -> None:
+    async with create_app(settings) as app, AsyncExitStack() as stack:
         gc.freeze()  # frozen objects are not examined by full collections, which would take 30 ms
+        addresses = {"address": lifecycle.address_of(listener)}
+        if admin is not None and app.admin_options is not None:
+            addresses["admin"] = lifecycle.address_of(admin)
+            await stack.enter_async_context(lifecycle.serving(app.admin_options, admin))
         server = lifecycle.Server(
             app.server_options,
-            on_listening=lambda: _greet(settings, app, lifecycle.address_of(listener)),
+            on_listening=lambda: _greet(settings, app, addresses),
             on_draining=lambda: _end(app),
         )
         await server.serve([listener])
 
 
-def _greet(settings: Settings, app: App, address: str) -> None:
+def _greet(settings: Settings, app: App, addresses: Mapping[str, str]) -> None:
     current, state = app.replica.refresher.current, app.replica.refresher.state()
-    facts = {"address": address, "catalogue": current.source, "state": state, "entries": len(current.catalogue)}
+    facts = {**addresses, "catalogue": current.source, "state": state, "entries": len(current.catalogue)}
     people = "Bonjour\n  {address}\n  {entries} entries, {state}, from {catalogue}".format(**facts)
     _say(settings, people, "serve.started", greeting="Bonjour", release=__version__, **facts)
 

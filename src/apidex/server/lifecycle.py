@@ -13,8 +13,8 @@ import asyncio
 import gc
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from itertools import count
 from typing import Any
 
@@ -136,8 +136,39 @@ class Server(uvicorn.Server):
             await asyncio.sleep(1 / _TICKS_PER_SECOND)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket, whose connections have bounded buffers. Raises SettingsError if *host* and *port* cannot be bound."""
+class _AdminServer(Server):
+    """A server beside another one. It takes no signals, and does not wait for its clients when it ends."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to the other server."""
+        yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - they are the servers'
+        """Close the listener and all connections."""
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.transport.close()
+
+
+@asynccontextmanager
+async def serving(options: ServerOptions, listener: socket.socket) -> AsyncIterator[None]:
+    """Answer on *listener* while the block runs: also while another server drains in it, and after that has closed its own."""
+    server = _AdminServer(options)
+    task = asyncio.create_task(server.serve([listener]), name="admin")
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await task
+
+
+def listen(host: str, port: int, variable: str = "APIDEX_PORT") -> socket.socket:
+    """A listening socket, whose connections have bounded buffers.
+
+    Raises SettingsError if *host* and *port*, which *variable* gives, cannot be bound.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -153,10 +184,17 @@ def listen(host: str, port: int) -> socket.socket:
             raise
     except (OSError, UnicodeError) as error:
         reason = (getattr(error, "strerror", None) or "not a host name or address").lower()
-        text = f"APIDEX_HOST={host} APIDEX_PORT={port}: {reason}; allowed is an address of this machine with a port that is free"
+        text = f"APIDEX_HOST={host} {variable}={port}: {reason}; allowed is an address of this machine with a port that is free"
         raise SettingsError(text) from None
     listener.setblocking(False)
     return listener
+
+
+@contextmanager
+def listening(host: str, ports: Mapping[str, int]) -> Iterator[list[socket.socket]]:
+    """The listening sockets for *ports*, which are named by their variables. Raises SettingsError if one cannot be bound."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(listen(host, port, variable)) for variable, port in ports.items()]
 
 
 def address_of(listener: socket.socket) -> str:

@@ -7,8 +7,11 @@ parameters, conditional, problems    query parameters; responses that a client c
 accept                               the media type that a request prefers
 """
 
+from collections.abc import Sequence
+
 from litestar import Litestar
 from litestar.di import Provide
+from litestar.handlers import HTTPRouteHandler
 
 from apidex.http.context import ReplicaContext
 from apidex.http.routes import catalogue, names, operations, page, publicapis, search
@@ -16,20 +19,14 @@ from apidex.http.routes.document import OPENAPI
 from apidex.http.routes.parameters import requested_filters
 from apidex.http.routes.problems import EXCEPTION_HANDLERS
 
+PUBLIC = (names.search_by_name, *search.HANDLERS, page.index, catalogue.catalogue, *publicapis.HANDLERS)
+ADMIN = (operations.livez, operations.readyz, operations.metrics)
 
-def litestar_app(replica: ReplicaContext) -> Litestar:
-    """The application that answers everything but the searches that the fast path takes."""
+
+def litestar_app(replica: ReplicaContext, handlers: Sequence[HTTPRouteHandler] = (*PUBLIC, *ADMIN)) -> Litestar:
+    """The application of *handlers*; with PUBLIC, it answers everything but the searches that the fast path takes."""
     return Litestar(
-        route_handlers=(
-            names.search_by_name,
-            *search.HANDLERS,
-            page.index,
-            catalogue.catalogue,
-            *publicapis.HANDLERS,
-            operations.livez,
-            operations.readyz,
-            operations.metrics,
-        ),
+        route_handlers=handlers,
         dependencies={
             "replica": Provide(lambda: replica, sync_to_thread=False),
             "filters": Provide(requested_filters, sync_to_thread=False),
@@ -37,5 +34,5 @@ def litestar_app(replica: ReplicaContext) -> Litestar:
         },
         exception_handlers=EXCEPTION_HANDLERS,
         logging_config=None,
-        openapi_config=OPENAPI,
+        openapi_config=None if handlers == ADMIN else OPENAPI,
     )

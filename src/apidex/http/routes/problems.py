@@ -17,7 +17,11 @@ from apidex.http.routes.parameters import not_allowed, query_parameters
 
 log = logs.get_logger()
 
-_SEE = "All paths are listed at /-/docs."
+_NOT_FOUND = (
+    "There is nothing at this path. A name is searched by a path of one segment, where a / is written %2F. All paths are listed "
+    "at /-/docs."
+)
+_NOT_FOUND_ADMIN = "There is nothing at this path. This port answers /-/livez, /-/readyz and /-/metrics."
 
 
 class ProblemDocument(msgspec.Struct, frozen=True):
@@ -43,7 +47,7 @@ def problem(_: Request[Any, Any, Any], problem: Problem) -> Response[bytes]:
 
 def http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     details = {
-        404: f"There is nothing at this path. A name is searched by a path of one segment, where a / is written %2F. {_SEE}",
+        404: _NOT_FOUND if request.app.openapi_config else _NOT_FOUND_ADMIN,
         405: f"{request.method} is not allowed here; allowed are {ALLOW}.",
     }
     response = problem(request, Problem(error.status_code, details.get(error.status_code, error.detail)))
