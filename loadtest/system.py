@@ -7,8 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import httpx
+
+T = TypeVar("T")
 
 
 class UnsupportedError(Exception):
@@ -44,6 +47,28 @@ def tool(name: str, package: str = "") -> str:
     if path is None:
         raise UnsupportedError(f"{name} is not installed (Debian: apt-get install {package or name})")
     return path
+
+
+def persist(act: Callable[[], T], seconds: float = 60.0) -> T:
+    """Call *act* until it does not raise UnsupportedError, for *seconds*: what it acts on may be away, by another fault."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return act()
+        except UnsupportedError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(0.5)
+
+
+@contextmanager
+def running_until_end_of_input(*command: str) -> Iterator[None]:
+    """Run *command*, a program that ends with its standard input, while the block runs."""
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True) as process:  # noqa: S603
+        try:
+            yield
+        finally:
+            process.communicate(timeout=60)
 
 
 @contextmanager

@@ -1,14 +1,24 @@
 """Apidex as `docker compose up` runs it: HAProxy in front, which balances by request."""
 
 import json
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from loadtest.system import UnsupportedError, between, free_port, output_of
-from loadtest.targets.target import EMPTY_REDIS, Replica, Target, TargetOptions
+from loadtest.system import UnsupportedError, between, free_port, output_of, persist, running_until_end_of_input
+from loadtest.targets.target import (
+    EMPTY_REDIS,
+    EXHAUST_MEMORY,
+    MAX_MEMORY,
+    TELL_REDIS,
+    TESTBED_VERBS,
+    Replica,
+    Target,
+    TargetOptions,
+)
 
 ROOT = Path(__file__).parents[2]
 FILES = ("--file", str(ROOT / "compose.yaml"))
@@ -38,6 +48,10 @@ class Compose(Target):
             return provisioned("apidex-loadtest", free_port())
         return nullcontext(cls(options.project))
 
+    def can(self, verb: Callable[..., object]) -> bool:
+        """As `Target.can`: some faults of Redis, and those of the upstream, take the testbed."""
+        return super().can(verb) and (self._has_testbed or verb not in TESTBED_VERBS)
+
     @classmethod
     def control_host(cls) -> str:
         """The host of the engine that Docker's context names, which mostly is a socket on this machine."""
@@ -54,7 +68,7 @@ class Compose(Target):
     def kill(self, replica: str) -> None:
         """As `Target.kill`: from outside of the container, whose first process takes no SIGKILL from within, and not by
         `docker kill`, after which Docker would not restart it."""
-        self._act_on(output_of("docker", "inspect", "--format", "{{.Id}}", replica).strip(), "signal", "9")
+        self._act_on(self._id(replica), "signal", "9")
 
     def kill_all(self) -> None:
         self._act_on(",".join(self._ids("api")), "signal", "9")
@@ -71,14 +85,44 @@ class Compose(Target):
     def paused(self, replica: str) -> AbstractContextManager[None]:
         return between(lambda: output_of("docker", "pause", replica), lambda: output_of("docker", "unpause", replica))
 
+    def starved(self, replica: str) -> AbstractContextManager[None]:
+        return running_until_end_of_input(*self._agent(self._id(replica), "starve"))
+
+    def out_of_memory(self, replica: str) -> AbstractContextManager[None]:
+        def exhaust() -> None:
+            with suppress(UnsupportedError):  # it ends with the container
+                output_of("docker", "exec", replica, "python3", "-c", EXHAUST_MEMORY)
+
+        return between(exhaust, lambda: None)
+
+    def kill_edge(self) -> None:
+        (edge,) = self._ids("haproxy")
+        self._act_on(edge, "signal", "9")
+
     def redis_stopped(self) -> AbstractContextManager[None]:
-        return between(lambda: self._compose("kill", "redis"), lambda: self._compose("start", "redis"))
+        kill = partial(persist, lambda: self._compose("kill", "redis"))
+        return between(kill, lambda: self._compose("start", "redis"))
 
     def redis_paused(self) -> AbstractContextManager[None]:
-        return between(lambda: self._compose("pause", "redis"), lambda: self._compose("unpause", "redis"))
+        return between(lambda: persist(lambda: self._compose("pause", "redis")), self._resume_redis)
+
+    def _resume_redis(self) -> None:
+        if self._inspected("redis")[0]["State"]["Paused"]:
+            self._compose("unpause", "redis")
 
     def flush_redis(self) -> None:
-        self._compose("exec", "--no-TTY", "redis", *EMPTY_REDIS)
+        persist(lambda: self._compose("exec", "--no-TTY", "redis", *EMPTY_REDIS))
+
+    def redis_read_only(self) -> AbstractContextManager[None]:
+        return between(lambda: self._tell_redis("replicaof 127.0.0.1 1"), lambda: self._tell_redis("replicaof no one"))
+
+    def redis_full(self) -> AbstractContextManager[None]:
+        limit = "config set maxmemory {}".format
+        return between(lambda: self._tell_redis(limit(1)), lambda: self._tell_redis(limit(MAX_MEMORY)))
+
+    def _tell_redis(self, command: str) -> None:
+        self._require_testbed()
+        persist(lambda: self._compose("exec", "--no-TTY", "redis", *TELL_REDIS, *command.split()))
 
     def command_upstream(self, *words: str) -> str:
         self._require_testbed()
@@ -86,6 +130,21 @@ class Compose(Target):
 
     def redis_partitioned(self) -> AbstractContextManager[None]:
         return self._partitioned("redis")
+
+    def redis_partitioned_from(self, replica: str) -> AbstractContextManager[None]:
+        container, networks = self._id(replica), self._inspected("redis")[0]["NetworkSettings"]["Networks"]
+        (address,) = (network["IPAddress"] for network in networks.values())
+        return between(
+            lambda: self._act_on(container, "block", address), lambda: self._act_on(container, "unblock", address)
+        )
+
+    def redis_misnamed(self) -> AbstractContextManager[None]:
+        replicas = ",".join(self._ids("api"))
+        return between(lambda: self._misname(replicas), lambda: self._act_on(replicas, "rename"))
+
+    def _misname(self, replicas: str) -> None:
+        self._act_on(replicas, "misname", "redis")
+        self._tell_redis("client kill type normal")
 
     def upstream_partitioned(self) -> AbstractContextManager[None]:
         self._require_testbed()
@@ -102,9 +161,15 @@ class Compose(Target):
         return between(lambda: self._act_on(container, "partition"), lambda: self._act_on(container, "heal"))
 
     def _act_on(self, container: str, verb: str, *more: str) -> None:
-        """Run `node_agent.py` on a container, from beside it."""
-        apart = ("--rm", "--privileged", "--pid", "host", "--user", "0", "--entrypoint", "python3")
-        output_of("docker", "run", *apart, self._image, "-c", NODE_AGENT.read_text(), verb, container, *more)
+        output_of(*self._agent(container, verb, *more))
+
+    def _agent(self, container: str, verb: str, *more: str) -> tuple[str, ...]:
+        """The command that runs `node_agent.py` on a container, from beside it."""
+        apart = ("--rm", "--interactive", "--privileged", "--pid", "host", "--user", "0", "--entrypoint", "python3")
+        return ("docker", "run", *apart, self._image, "-c", NODE_AGENT.read_text(), verb, container, *more)
+
+    def _id(self, replica: str) -> str:
+        return output_of("docker", "inspect", "--format", "{{.Id}}", replica).strip()
 
     def _up(self, *more: str) -> None:
         scale = ("--scale", f"api={self._replicas}")

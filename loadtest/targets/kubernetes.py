@@ -2,14 +2,31 @@
 
 import json
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from loadtest.system import UnsupportedError, between, is_ready, output_of, wait_for
-from loadtest.targets.target import EMPTY_REDIS, Replica, Target, TargetOptions
+from loadtest.system import (
+    UnsupportedError,
+    between,
+    is_ready,
+    output_of,
+    persist,
+    running_until_end_of_input,
+    wait_for,
+)
+from loadtest.targets.target import (
+    EMPTY_REDIS,
+    EXHAUST_MEMORY,
+    MAX_MEMORY,
+    TELL_REDIS,
+    TESTBED_VERBS,
+    Replica,
+    Target,
+    TargetOptions,
+)
 
 NAMESPACE, ASIDE = "apidex", "apidex-loadtest"
 TESTBED = Path(__file__).parents[1] / "testbed"
@@ -31,6 +48,7 @@ class Kubernetes(Target):
     def __init__(self, host: str = "", node: str = "", node_down: str = "", node_up: str = "") -> None:
         _require(_PERMISSIONS)
         self._node, self._down, self._up = node, shlex.split(node_down), shlex.split(node_up)
+        self._is_node_lost = False
         deployments = _listed("deployments", "apidex")
         if not deployments:
             start = "`kubectl apply -k deploy/k8s`, or `--up`"
@@ -41,6 +59,15 @@ class Kubernetes(Target):
         self.host = host or _address()
         if not self.host:
             raise UnsupportedError("the Service apidex has no address; --host says where it can be reached")
+
+    def can(self, verb: Callable[..., object]) -> bool:
+        """As `Target.can`: by the options, by what is in front of the replicas, and by whether the testbed is there."""
+        here = {
+            Target.node_lost: bool(self._node and self._down and self._up),
+            Target.kill_edge: self.by_request,
+            **dict.fromkeys(TESTBED_VERBS, bool(_listed("pods", "upstream", ASIDE))),
+        }
+        return super().can(verb) and here.get(verb, True)
 
     @classmethod
     @contextmanager
@@ -65,7 +92,7 @@ class Kubernetes(Target):
                 pod["spec"].get("nodeName", ""),
             )
             for pod in _listed("pods", "apidex")
-            if _is_ready(pod)
+            if _is_ready(pod) and not (self._is_node_lost and pod["spec"]["nodeName"] == self._node)
         ]
 
     def kill(self, replica: str) -> None:
@@ -110,10 +137,15 @@ class Kubernetes(Target):
     def node_lost(self) -> AbstractContextManager[None]:
         if not (self._node and self._down and self._up):
             raise UnsupportedError("--node, --node-down and --node-up do not say which node may be lost, and how")
-        return between(lambda: output_of(*self._down), self._reconnect)
+        return between(self._disconnect, self._reconnect)
+
+    def _disconnect(self) -> None:
+        self._is_node_lost = True
+        output_of(*self._down)
 
     def _reconnect(self) -> None:
         output_of(*self._up)
+        self._is_node_lost = False
         wait_for(90, "the node to be ready", lambda: self._node in _workers())
 
     def redis_stopped(self) -> AbstractContextManager[None]:
@@ -124,18 +156,55 @@ class Kubernetes(Target):
         _kubectl("rollout", "status", "deployment/redis", "--timeout=60s")
 
     def redis_paused(self) -> AbstractContextManager[None]:
-        (pod,) = _listed("pods", "redis")
-        return _stopped(pod)
+        return _stopped(persist(_redis))
 
     def redis_partitioned(self) -> AbstractContextManager[None]:
-        (pod,) = _listed("pods", "redis")
-        return _partitioned(pod)
+        return _partitioned(persist(_redis))
+
+    def redis_partitioned_from(self, replica: str) -> AbstractContextManager[None]:
+        pod, address = _named("pod", replica), _named("service", "redis")["spec"]["clusterIP"]
+        return between(lambda: _act_on(pod, "block", address), lambda: _undo_on(pod, "unblock", address))
+
+    def redis_misnamed(self) -> AbstractContextManager[None]:
+        pods = [pod for pod in _listed("pods", "apidex") if _is_ready(pod)]
+        return between(lambda: self._misname(pods), lambda: self._rename(pods))
+
+    def _misname(self, pods: list[dict[str, Any]]) -> None:
+        for pod in pods:
+            _act_on(pod, "misname", "redis")
+        _tell_redis("client kill type normal")
+
+    def _rename(self, pods: list[dict[str, Any]]) -> None:
+        for pod in pods:
+            _undo_on(pod, "rename")
+
+    def redis_read_only(self) -> AbstractContextManager[None]:
+        return between(lambda: _tell_redis("replicaof 127.0.0.1 1"), lambda: _tell_redis("replicaof no one"))
+
+    def redis_full(self) -> AbstractContextManager[None]:
+        limit = "config set maxmemory {}".format
+        return between(lambda: _tell_redis(limit(1)), lambda: _tell_redis(limit(MAX_MEMORY)))
+
+    def starved(self, replica: str) -> AbstractContextManager[None]:
+        return running_until_end_of_input(*_agent(_named("pod", replica), "starve"))
+
+    def out_of_memory(self, replica: str) -> AbstractContextManager[None]:
+        def exhaust() -> None:
+            with suppress(UnsupportedError):  # it ends with the container
+                _kubectl("exec", replica, "--", "python3", "-c", EXHAUST_MEMORY)
+
+        return between(exhaust, lambda: None)
+
+    def kill_edge(self) -> None:
+        """As `Target.kill_edge`: of those that are ready, the one that was restarted least often."""
+        ready = [pod for pod in _listed("pods", "edge") if _is_ready(pod)]
+        _act_on(min(ready, key=lambda pod: pod["status"]["containerStatuses"][0]["restartCount"]), "signal", "9")
 
     def upstream_partitioned(self) -> AbstractContextManager[None]:
         return _partitioned(_upstream())
 
     def flush_redis(self) -> None:
-        _kubectl("exec", "deployment/redis", "--", *EMPTY_REDIS)
+        persist(lambda: _kubectl("exec", "deployment/redis", "--", *EMPTY_REDIS))
 
     def command_upstream(self, *words: str) -> str:
         pod = _upstream()["metadata"]["name"]
@@ -171,6 +240,16 @@ def _listed(kind: str, name: str = "", namespace: str = NAMESPACE) -> list[dict[
     return items
 
 
+def _redis() -> dict[str, Any]:
+    if pods := [pod for pod in _listed("pods", "redis") if _is_ready(pod)]:
+        return pods[0]
+    raise UnsupportedError("no Redis is ready")
+
+
+def _tell_redis(command: str) -> None:
+    persist(lambda: _kubectl("exec", "deployment/redis", "--", *TELL_REDIS, *command.split()))
+
+
 def _is_ready(pod: dict[str, Any]) -> bool:
     conditions = {item["type"]: item["status"] for item in pod["status"].get("conditions", [])}
     return conditions.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]
@@ -195,18 +274,27 @@ def _upstream() -> dict[str, Any]:
 
 
 def _stopped(pod: dict[str, Any]) -> AbstractContextManager[None]:
-    return between(lambda: _act_on(pod, "signal", "19"), lambda: _act_on(pod, "signal", "18"))
+    return between(lambda: _act_on(pod, "signal", "19"), lambda: _undo_on(pod, "signal", "18"))
 
 
 def _partitioned(pod: dict[str, Any]) -> AbstractContextManager[None]:
-    return between(lambda: _act_on(pod, "partition"), lambda: _act_on(pod, "heal"))
+    return between(lambda: _act_on(pod, "partition"), lambda: _undo_on(pod, "heal"))
 
 
 def _act_on(pod: dict[str, Any], verb: str, *more: str) -> None:
-    """Run `node_agent.py` on the pod's container, through the agent on its node."""
+    output_of(*_agent(pod, verb, *more))
+
+
+def _undo_on(pod: dict[str, Any], verb: str, *more: str) -> None:
+    """As `_act_on`, once the pod's node can be reached."""
+    persist(lambda: _act_on(pod, verb, *more), seconds=180)
+
+
+def _agent(pod: dict[str, Any], verb: str, *more: str) -> tuple[str, ...]:
+    """The command that runs `node_agent.py` on the pod's container, through the agent on its node."""
     container = pod["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2]
-    script = ("python3", "-c", NODE_AGENT.read_text(), verb, container, *more)
-    _kubectl("exec", f"node-agent-{pod['spec']['nodeName']}", "--", *script, namespace=ASIDE)
+    through = ("kubectl", "--namespace", ASIDE, "exec", "--stdin", f"node-agent-{pod['spec']['nodeName']}", "--")
+    return (*through, "python3", "-c", NODE_AGENT.read_text(), verb, container, *more)
 
 
 def _start_node_agent(node: str, image: str) -> None:

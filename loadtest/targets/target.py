@@ -17,6 +17,18 @@ UpstreamMode = Literal["good", "disconnect", "slow", "invalid", "shrinking", "fl
 EMPTY_REDIS = ("redis-cli", "del", *Keys.of("apidex"))
 """Deletes all keys of the replicas in Redis. The user has no permission for more."""
 
+TELL_REDIS = ("redis-cli", "--user", "testbed", "--pass", "any", "--no-auth-warning", "-e")
+"""Has the Redis of a testbed carry out any command, by a user that only testbeds have."""
+
+MAX_MEMORY = "128mb"
+"""As in redis.conf."""
+
+EXHAUST_MEMORY = """
+open("/proc/1/oom_score_adj", "w").write("1000")
+held = [bytearray(b"x") * 2**24 for _ in range(25)]
+"""
+"""Fills the memory of a container, until the kernel ends its first process: 400 MB, and more than its limit."""
+
 
 class Replica(msgspec.Struct, frozen=True):
     """A ready replica: the name in its responses, how often its process was restarted, and its node."""
@@ -196,3 +208,13 @@ class Target(ABC):
     def upstream_log(self) -> UpstreamLog:
         """What the testbed's upstream has given. Raises UnsupportedError where there is no testbed."""
         return msgspec.json.decode(self.command_upstream("log"), type=UpstreamLog)
+
+
+TESTBED_VERBS = (
+    Target.command_upstream,
+    Target.upstream_partitioned,
+    Target.redis_read_only,
+    Target.redis_full,
+    Target.redis_misnamed,
+)
+"""What takes the testbed: its upstream, or its user of Redis."""

@@ -14,6 +14,7 @@ from loadtest.nemesis import ScenarioRun
 from loadtest.record import RequestFailure
 from loadtest.scenarios.pairs import MEMBERS, PAIRS, chosen, named, pair
 from loadtest.system import UnsupportedError, between
+from loadtest.targets import TARGETS
 from loadtest.targets.target import Replica
 
 from histories import request_at, spread_out, verdict_on
@@ -35,6 +36,14 @@ def test_a_commit_always_chooses_the_same_six_and_another_one_others():
     assert drawn[0] == chosen(f"{0:040x}", reversed(PAIRS))
     assert {len(set(names)) for names in drawn} == {6}
     assert {name for names in drawn for name in names} == set(PAIRS)
+
+
+@pytest.mark.parametrize(
+    ("target", "missing"),
+    [("processes", {"lose-node"}), ("compose", {"lose-node", "disk-full"}), ("kubernetes", {"disk-full"})],
+)
+def test_a_target_says_which_faults_it_can_inject(target, missing):
+    assert {name for name, member in MEMBERS.items() if not TARGETS[target].supports(member.fault.verb)} == missing
 
 
 class FakeTarget:
