@@ -7,7 +7,16 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from apidex.errors import CatalogueReason, CodecError, CodecReason, StateError, StoreError, UpstreamReason
+from apidex.errors import (
+    CatalogueReason,
+    CodecError,
+    CodecReason,
+    StateError,
+    StateReason,
+    StoreError,
+    StoreReason,
+    UpstreamReason,
+)
 from apidex.logs import get_logger
 from apidex.replication.clock import Clock
 from apidex.replication.freshness import State
@@ -21,7 +30,7 @@ FailureOutcome = Literal["failed", "refused"]
 RefreshOutcome = Literal[FetchOutcome, "fenced", FailureOutcome]
 LeaseOutcome = Literal["taken", "held_by_another", "lost"]
 PublishOutcome = Literal["published", "fenced", "failed"]
-UsualStoreReason = Literal["connect", "timeout", "oom"]
+RefreshFailureReason = Literal[UpstreamReason, CatalogueReason]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +41,7 @@ class FetchFailure:
     """
 
     outcome: FailureOutcome
-    reason: UpstreamReason | CatalogueReason
+    reason: RefreshFailureReason
     text: str
     retry_after: float | None = None
     public: str = ""
@@ -54,7 +63,7 @@ def broken(error: Exception) -> FetchFailure:
 
 
 def _counter(outcomes: Any) -> "Counter[str]":  # noqa: ANN401 - a Literal has no type of its own
-    """Return a Counter that shows all *outcomes* from the start."""
+    """Return a Counter that shows all *outcomes* from the start: Prometheus' `increase` does not count a series' first value."""
     return Counter(dict.fromkeys(get_args(outcomes), 0))
 
 
@@ -65,10 +74,10 @@ class RefreshStats:
     """
 
     def __init__(self, clock: Clock, url: str) -> None:
-        self.refreshes, self.failures = _counter(RefreshOutcome), Counter[str]()
+        self.refreshes, self.failures = _counter(RefreshOutcome), _counter(RefreshFailureReason)
         self.leases, self.publications = _counter(LeaseOutcome), _counter(PublishOutcome)
-        self.adoptions, self.redis_errors = _counter(Origin), _counter(UsualStoreReason)
-        self.copy_errors = Counter[str]({"write": 0})
+        self.adoptions, self.redis_errors = _counter(Origin), _counter(StoreReason)
+        self.copy_errors = _counter(StateReason)
         self.last_failure: Failure | None = None
         self.last_redis_error: Failure | None = None
         self.failed_in_a_row, self.redis_reachable = 0, False
