@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -51,7 +52,7 @@ def kustomize(folder: Path) -> dict[tuple[str, str], dict]:
 
 def _plain_name(item: dict) -> str:
     name = item["metadata"]["name"]
-    return name.rpartition("-")[0] if item["kind"] == "ConfigMap" else name
+    return re.sub(r"-[bcdfghkmt2-9]{10}$", "", name) if item["kind"] == "ConfigMap" else name
 
 
 def overlay(folder: Path, base: Path, components: Iterable[str] = (), **more) -> Path:
