@@ -15,7 +15,7 @@ from loadtest.scenarios import SCENARIOS, SUITE
 from loadtest.scenarios.pairs import MEMBERS, PAIRS, REQUESTS, chosen, named, pair
 from loadtest.scenarios.scenario import Scenario
 from loadtest.shapes import SHAPES
-from loadtest.system import UnsupportedError, is_this_machine, output_of
+from loadtest.system import UnsupportedError, is_this_machine, output_of, tool
 from loadtest.targets import TARGETS
 from loadtest.targets.target import Target, TargetOptions
 from loadtest.verdict import Verdict
@@ -104,6 +104,20 @@ def _parser() -> argparse.ArgumentParser:
     add("--port", type=_port, default=8090, help="the port of the page (%(default)s)")
     add("--no-browser", action="store_true", help="print the page's address, and open nothing")
     add("--output", type=Path, default=Path("report"), help="the folder for the report (%(default)s)")
+    capacity = commands.add_parser("capacity", help="measure, and say how many replicas of which size a load needs")
+    capacity.set_defaults(act=_capacity)
+    add = capacity.add_argument
+    add("--requests-per-second", type=number, default=1000.0, help="the load (%(default)g)")
+    add("--entries", type=count, default=1500, help="the size of the catalogue (%(default)s)")
+    add(
+        "--check",
+        type=count,
+        default=0,
+        metavar="REPLICAS",
+        help="compare the prediction for so many with a measurement",
+    )
+    add("--points", type=Path, metavar="FILE", help="what an earlier run measured, instead of measuring")
+    add("--output", type=Path, default=Path("report"), help="the folder for the results (%(default)s)")
     running = commands.add_parser("run", help="run scenarios, one after the other")
     running.set_defaults(act=_run)
     add = running.add_argument
@@ -150,11 +164,11 @@ def _supporting(scenario: Scenario) -> list[str]:
 def _demo(options: argparse.Namespace) -> int:
     """The outcome of the scenario `demo` on processes of this machine, with a page that shows it."""
     _require_modules()
-    from loadtest.demo import NEEDS, LivePage, require_redis, show
+    from loadtest.demo import NEEDS, LivePage, show
     from loadtest.run import INTERRUPTED, run
 
     print(NEEDS.format_map(vars(options)))
-    require_redis()
+    tool("redis-server")
     scenario, logs, folder = SCENARIOS["demo"], _logs(options.output), options.output / "demo-processes"
     folder.mkdir(exist_ok=True)
     with LivePage(options.port, options.seconds).running() as page:
@@ -261,6 +275,25 @@ def _compare(options: argparse.Namespace) -> int:
     from loadtest.compare import compared
 
     print(compared(*options.folders), end="")
+    return 0
+
+
+def _capacity(options: argparse.Namespace) -> int:
+    """Measure, unless it was measured; print the fits and what the load needs; write points and drawing."""
+    _require_modules()
+    from loadtest import capacity
+
+    _logs(options.output)
+    rate, entries, written = options.requests_per_second, int(options.entries), options.output / "capacity.json"
+    points = capacity.read(options.points) if options.points else capacity.measure(entries)
+    written.write_bytes(capacity.encoded(points))
+    check = capacity.checked(int(options.check)) if options.check else None
+    fits = {name: capacity.fit(name, points) for name in capacity.MODELS}
+    print(capacity.measured_table(points), capacity.model_table(fits, check), sep="\n")
+    print(*capacity.sentences(fits, points, rate, entries, check), sep="\n")
+    drawing = written.with_suffix(".svg")
+    drawing.write_bytes(capacity.drawing(fits, points, rate, entries))
+    print(written, drawing, sep="\n")
     return 0
 
 

@@ -1,10 +1,11 @@
-"""Charts of a run over time, with its faults, as SVG for the report."""
+"""Charts as SVG: of a run over time, with its faults, for the report; and of what is predicted beside what was measured."""
 
 import base64
 import io
 from collections import Counter, defaultdict
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
+from typing import Any, Literal, NamedTuple
 
 import matplotlib as mpl
 
@@ -13,7 +14,8 @@ mpl.use("svg")
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from loadtest.analysis import QUANTILES, Analysis, quantiles
 from loadtest.record import RequestRecord
@@ -58,10 +60,15 @@ def _svg(draw: Drawing, run: Analysis, size: tuple[float, float]) -> str:
         axes.set_xlabel("seconds")
         axes.spines[["top", "right"]].set_visible(False)
         _name_lines(axes, below=size == _NARROW)
-        image = io.BytesIO()
-        figure.savefig(image, format="svg", metadata={"Date": None})
-        plt.close(figure)
-    return "data:image/svg+xml;base64," + base64.b64encode(image.getvalue()).decode()
+        image = _saved(figure)
+    return "data:image/svg+xml;base64," + base64.b64encode(image).decode()
+
+
+def _saved(figure: Figure) -> bytes:
+    image = io.BytesIO()
+    figure.savefig(image, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    return image.getvalue()
 
 
 def _name_lines(axes: Axes, *, below: bool) -> None:
@@ -72,6 +79,36 @@ def _name_lines(axes: Axes, *, below: bool) -> None:
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2, frameon=False, fontsize=7)
     else:
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=7)
+
+
+class Panel(NamedTuple):
+    """A part of a figure: what was measured, as points, and what is predicted, as a line, over the same quantity."""
+
+    title: str
+    over: str
+    points: tuple[Sequence[float], Sequence[float]]
+    line: tuple[Sequence[float], Sequence[float]]
+    scale: Literal["log", "linear"] = "log"
+
+
+def panels(parts: Sequence[Panel]) -> bytes:
+    """An SVG of all *parts*, four in a row."""
+    rows = -(-len(parts) // 4)
+    with mpl.rc_context(_MATPLOTLIB):
+        figure, grid = plt.subplots(rows, 4, figsize=(13, 2.7 * rows), layout="constrained", squeeze=False)
+        for axes, part in zip_longest(grid.flat, parts):
+            if part is None:
+                axes.set_visible(False)
+                continue
+            axes.plot(*part.line, color=COLOURS[0], linewidth=1.2, label="predicted")
+            axes.plot(*part.points, "o", color=_FAULT, ms=4, label="measured")
+            axes.set(title=part.title, xlabel=part.over, xscale=part.scale)
+            axes.set_ylim(bottom=0)
+            axes.yaxis.set_major_locator(MaxNLocator(5, integer=part.scale == "linear"))
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+            axes.spines[["top", "right"]].set_visible(False)
+        grid[0][0].legend(frameon=False, fontsize=7)
+        return _saved(figure)
 
 
 def _mark_faults(axes: Axes, run: Analysis) -> None:

@@ -4,13 +4,12 @@ import threading
 import time
 import webbrowser
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from shutil import which
 from typing import Any, Literal
 
 import msgspec
@@ -243,12 +242,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Log nothing."""
-
-
-def require_redis(find: Callable[[str], str | None] = which) -> None:
-    """Raise UnsupportedError where there is no redis-server."""
-    if not find("redis-server"):
-        raise UnsupportedError("redis-server is not installed: `apt-get install redis-server` or `brew install redis`")
 
 
 def show(url: str) -> None:

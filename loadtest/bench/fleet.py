@@ -30,14 +30,14 @@ def measure(count: int) -> str:
         replica.publish(url, first)
         began, sent = time.perf_counter(), _sent_bytes(redis)
         servers = [stack.enter_context(replica.replica(url)) for _ in range(REPLICAS)]
-        started = _adoption(first, servers, began, redis, sent)
+        started = adoption(first, servers, began, redis, sent)
         began, sent = time.perf_counter(), _sent_bytes(redis)
         replica.publish(url, second)
-        adopted = _adoption(second, servers, began, redis, sent)
+        adopted = adoption(second, servers, began, redis, sent)
     return f"{count:,} entries.\n\n" + formatted(_COLUMNS, [["started", *started], ["adopted", *adopted]])
 
 
-def _adoption(
+def adoption(
     catalogue: replica.Prepared, servers: list[ServerProcess], began: float, redis: "Redis", sent: int
 ) -> tuple[float, ...]:
     """The figures once all have adopted *catalogue*; Redis had sent *sent* bytes before."""
