@@ -4,7 +4,7 @@ Each test leaves four replicas and the rest as it found them. `pytest -s` shows 
 cannot tell of itself:
 
 TEST_APIDEX_LOAD_IMAGE   a command that hands the images behind it to the nodes, such as `kind load docker-image`
-TEST_APIDEX_INGRESS      address and port of the Ingress controller on this machine
+TEST_APIDEX_INGRESS      address and port of the Ingress controller on this machine; …_TLS those where it speaks TLS
 TEST_APIDEX_NODE         a node that the tests may cut off, with the commands that do and undo it in …_NODE_DOWN, …_NODE_UP
 """
 
@@ -12,12 +12,14 @@ import json
 import os
 import shlex
 import shutil
+import ssl
 import subprocess
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -223,22 +225,45 @@ def run_aside(
     return status["containerStatuses"][0]["state"]["terminated"]["exitCode"], printed
 
 
-def test_a_search_comes_through_the_ingress(target, tmp_path):
-    controller = os.environ.get("TEST_APIDEX_INGRESS")
+def certificate_for(host: str, folder: Path) -> ssl.SSLContext:
+    """Put a new certificate where cert-manager would, in the Secret `apidex-tls`, and trust no other one."""
+    key, certificate = str(folder / "tls.key"), str(folder / "tls.crt")
+    request = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", f"/CN={host}")
+    output_of(*request, "-addext", f"subjectAltName=DNS:{host}", "-keyout", key, "-out", certificate)
+    kubectl("create", "secret", "tls", "apidex-tls", "--key", key, "--cert", certificate)
+    return ssl.create_default_context(cafile=certificate)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "variable", "components"),
+    [("http", "TEST_APIDEX_INGRESS", ["ingress"]), ("https", "TEST_APIDEX_INGRESS_TLS", ["ingress", "ingress-tls"])],
+)
+def test_a_search_comes_through_the_ingress(target, scheme, variable, components, tmp_path):
+    controller = os.environ.get(variable)
     if not controller:
-        pytest.skip("TEST_APIDEX_INGRESS names no Ingress controller")
-    apply(overlay(tmp_path, TESTBED, ["ingress"]))
-    host = listed("ingress")[0]["spec"]["rules"][0]["host"]
-    search = lambda: httpx.get(f"http://{controller}/Cat", headers={"host": host}, timeout=5)  # noqa: E731
-    began = time.monotonic()
+        pytest.skip(f"{variable} names no Ingress controller")
+    apply(overlay(tmp_path, TESTBED, components))
     try:
-        wait_for(30, "an answer through the Ingress", lambda: search().status_code == 200)
-        seconds, entries = time.monotonic() - began, search().json()
+        host = listed("ingress")[0]["spec"]["rules"][0]["host"]
+        trusted = certificate_for(host, tmp_path) if scheme == "https" else True
+        began = time.monotonic()
+        with httpx.Client(base_url=f"{scheme}://{controller}", verify=trusted, timeout=5) as client:
+            search = partial(client.get, "/Cat", headers={"host": host}, extensions={"sni_hostname": host})
+
+            def answers() -> bool:
+                with suppress(
+                    httpx.TransportError
+                ):  # the controller has a certificate of its own until it knows the Secret
+                    return search().status_code == 200
+                return False
+
+            wait_for(30, "an answer through the Ingress", answers)
+            seconds, entries = time.monotonic() - began, search().json()
     finally:
-        kubectl("delete", "ingress", "apidex")
+        kubectl("delete", "ingress/apidex", "secret/apidex-tls", "--ignore-not-found")
         apply(TESTBED)
         settle(target)
-    print(f"\nIngress: answered by host name after {seconds:.1f} s")
+    print(f"\nIngress, {scheme}: answered by host name after {seconds:.1f} s")
     assert without_descriptions(entries) == without_descriptions(
         entry for entry in catalogue(0) if "Cat" in entry["API"]
     )

@@ -1,6 +1,7 @@
 """Every overlay is whole and valid, by itself, with each component, and with all of them."""
 
 import re
+import subprocess
 from itertools import product
 
 import kubernetes_validate
@@ -8,14 +9,17 @@ import pytest
 import yaml
 
 from conftest import ROOT
-from deploy.rendering import COMPONENTS, K8S, OVERLAYS, kustomize, overlay
+from deploy.rendering import COMPONENTS, K8S, OVERLAYS, kustomize, needs, overlay
 
 VERSION = "1.34"
 
 # Kinds that no Kubernetes brings along; the schemas come with the Prometheus Operator.
 FOREIGN = {"ServiceMonitor", "PrometheusRule"}
 
-COMBINATIONS = [[], *([name] for name in COMPONENTS), COMPONENTS]
+# Components that change what another one brings along.
+BUILDS_ON = {"ingress-tls": ["ingress"]}
+
+COMBINATIONS = [[], *([*BUILDS_ON.get(name, []), name] for name in COMPONENTS), COMPONENTS]
 
 
 def used_by(name: str) -> list[str]:
@@ -100,6 +104,27 @@ def test_the_overlays_in_the_documentation_are_whole(text, tmp_path):
     objects = kustomize(overlay(tmp_path, K8S / "overlays/production", components, **written))
     image = objects["Deployment", "apidex"]["spec"]["template"]["spec"]["containers"][0]["image"]
     assert image.startswith("registry.example.org/")
+
+
+def test_with_the_documented_ingress_the_certificate_is_for_the_host_of_the_rule(tmp_path):
+    (text,) = re.findall(
+        r"```yaml\n(components:\n.*?ingress-tls\n.*?)```", (ROOT / "docs/deploy.md").read_text(), re.DOTALL
+    )
+    written = yaml.safe_load(text)
+    components = [path.removeprefix("../../components/") for path in written.pop("components")]
+    objects = kustomize(overlay(tmp_path, K8S / "overlays/production", components, **written))
+    ingress = objects["Ingress", "apidex"]
+    assert ingress["metadata"]["annotations"].keys() == {"cert-manager.io/cluster-issuer"}
+    assert [rule["host"] for rule in ingress["spec"]["rules"]] == ingress["spec"]["tls"][0]["hosts"]
+    assert ingress["spec"]["rules"][0]["host"] != "apidex.example.org"
+
+
+def test_tls_without_an_ingress_is_refused(tmp_path):
+    needs("kubectl")
+    command = ["kubectl", "kustomize", str(overlay(tmp_path, K8S / "overlays/local", ["ingress-tls"]))]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "no matches for Id Ingress" in done.stderr
 
 
 @pytest.mark.parametrize("components", [[], ["edge"], ["external-redis"]], ids=str)
