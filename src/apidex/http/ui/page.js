@@ -2,6 +2,7 @@
 // Texts from the catalogue are put in as text, never as markup.
 
 const FILTERS = JSON.parse(document.getElementById("filters").dataset.declared); // by name, as search/filters.py declares them
+const SCOPES = { name: "Names only", about: "Without names" }; // the values of `in`, except `all`
 const GOOD = ["No key", "HTTPS", "CORS"];
 const LIMIT = 20;
 const CATEGORIES_AT_FIRST = 10;
@@ -16,6 +17,7 @@ let settled = true; // the next key starts a new step of the history
 let answer = null; // the answer that is shown
 let version = null; // of the catalogue in the foot
 let trouble = null; // the error that is shown
+let writing; // the timer that puts the search into the address
 
 // --- elements
 
@@ -135,6 +137,12 @@ const askForMore = task(async (signal) => {
   say(`${number($("hits").children.length)} of ${number(more.total)} shown`);
 }, (trouble) => (trouble.status === 410 ? ask() : showTrouble(trouble)));
 
+const askForEntry = task(async (signal) => {
+  const name = entryInAddress();
+  const { hits } = await get(entryPath(name), signal);
+  showEntry(name, hits.map(({ entry }) => entry).filter(({ API }) => API.normalize() === name.normalize()));
+}, (trouble) => fillPanel(trouble.message, mayPass(trouble) ? " Trying again …" : ""));
+
 const describe = task(async (signal) => {
   const catalogue = await get("v1/catalogue", signal);
   version = catalogue.version;
@@ -145,11 +153,13 @@ const describe = task(async (signal) => {
 // --- what is asked
 
 const isBlank = () => [...asked].length === 0;
+const entryInAddress = () => new URLSearchParams(location.search).get("entry");
 const values = (filter) => asked.getAll(filter);
 const chosen = () => [...asked].filter(([name]) => name in FILTERS);
 
 /** Take the search from the address. */
 function readAddress() {
+  clearTimeout(writing);
   const kept = ["q", "in", "sort", ...Object.keys(FILTERS)];
   asked = new URLSearchParams([...new URLSearchParams(location.search)].filter(([name, value]) => kept.includes(name) && value));
   box.value = asked.get("q") ?? "";
@@ -158,16 +168,25 @@ function readAddress() {
   entitle();
 }
 
-function entitle() {
-  document.title = asked.has("q") ? `${asked.get("q").trim()} · Apidex` : "Apidex";
+/** Show what the address says: the search, unless it is shown already, and the panel of an entry. */
+function arrive() {
+  const before = `${asked}`;
+  readAddress();
+  if (`${asked}` !== before) ask();
+  openOrClosePanel();
 }
 
-let writing;
+function entitle() {
+  const subject = entryInAddress() ?? asked.get("q")?.trim();
+  document.title = subject ? `${subject} · Apidex` : "Apidex";
+}
+
+const addressOf = (parameters) => ([...parameters].length ? `?${new URLSearchParams(parameters)}` : location.pathname);
 
 /** Put the search into the address: at once as a new step of the history, or soon in place of the current one. */
 function writeAddress({ step }) {
   clearTimeout(writing);
-  const write = (how) => history[how](null, "", isBlank() ? location.pathname : `?${asked}`);
+  const write = (how) => history[how](null, "", addressOf(asked));
   if (step) write("pushState");
   else writing = setTimeout(write, 150, "replaceState"); // browsers allow so many a second
   entitle();
@@ -251,32 +270,39 @@ function turn({ toAnswer }) {
   $("answer").hidden = !toAnswer;
   $("browse").hidden = toAnswer;
   $("hits").ariaBusy = "false";
-  $("copied").hidden = true;
+  $("copied").replaceChildren();
 }
 
 function hitItem({ entry, highlights, description_highlights: inDescription = [] }) {
   const item = template("hit");
   item.querySelector("h3").append(linked(entry.Link, marked(entry.API, highlights)));
   item.querySelector(".about").append(...marked(entry.Description, inDescription));
-  const facts = { auth: entry.Auth || "none", https: String(entry.HTTPS), cors: entry.Cors };
-  const category = button(entry.Category, () => toggle("category", entry.Category, true));
-  category.ariaLabel = `Only ${entry.Category}`;
-  const provider = entry.Provider ? [button(entry.Provider, () => toggle("provider", entry.Provider, true))] : [];
+  const facts = valuesOf(entry);
   item.querySelector(".facts").append(
-    category,
-    ...provider,
-    ...Object.entries(facts).map(([filter, value]) => fact(word(filter, value))),
+    ...["category", "provider"].filter((filter) => facts[filter]).map((filter) => only(filter, facts[filter])),
+    ...["auth", "https", "cors"].map((filter) => fact(word(filter, facts[filter]))),
     element("span", { class: "host" }, host(entry.Link)),
+    detailsLink(entry.API),
   );
   return item;
+}
+
+/** The value of each filter for an entry, under the name that the API has for the filter. */
+function valuesOf({ Category, Auth, HTTPS, Cors, Provider }) {
+  return { category: Category, auth: Auth || "none", https: String(HTTPS), cors: Cors, provider: Provider };
+}
+
+function only(filter, value) {
+  const made = button(value, () => toggle(filter, value, true));
+  made.ariaLabel = `Only ${value}`;
+  return made;
 }
 
 const fact = (text) => element("span", GOOD.includes(text) ? { class: "good" } : {}, text);
 const host = (address) => (URL.canParse(address) ? new URL(address).hostname.replace(/^www\./, "") : address);
 
 function nothing(query) {
-  const named = query ? `No API fits “${query}”` : "No API matches these filters";
-  return chosen().length && query ? `${named} and matches these filters` : named;
+  return `No API fits${query && ` “${query}”`}${chosen().length ? " with these filters" : ""}`;
 }
 
 /** What stands before and behind another query. */
@@ -301,22 +327,34 @@ function showMore(total) {
   $("more").textContent = `Show ${number(Math.min(left, LIMIT))} more of ${number(total)}`;
 }
 
-/** A chip for each active filter, and for each that words of the query stand for: to remove that is to remove the words. */
-function showChosen({ understood = {}, searched }) {
+/** A chip for each active filter, for each that words of the query stand for, and for the fields that are searched. */
+function showChosen({ understood = {}, searched, in: scope }) {
   const set = chosen();
-  const items = set.map(([filter, value]) => {
-    const remove = button(`${word(filter, value)} ×`, () => toggle(filter, value, false));
-    remove.ariaLabel = `Without the filter ${word(filter, value)}`;
-    return element("li", {}, remove);
-  });
-  for (const [filter, value] of Object.entries(understood)) {
-    const remove = button(`Understood: ${word(filter, value)} ×`, () => searchFor(searched));
-    remove.ariaLabel = `Search for ${searched} without the filter ${word(filter, value)}`;
-    items.push(element("li", {}, remove));
-  }
-  if (set.length > 1) items.push(element("li", {}, button("Clear all", clearFilters, "clear")));
-  $("chosen").replaceChildren(...items);
+  const chips = [
+    ...set.map(([filter, value]) => chip(word(filter, value), () => toggle(filter, value, false))),
+    ...Object.keys(understood).map((filter) => understoodChip(filter, understood, searched)),
+  ];
+  if (scope in SCOPES) chips.push(chip(SCOPES[scope], () => look(() => asked.delete("in"))));
+  if (set.length > 1) chips.push(button("Clear all", clearFilters, "clear"));
+  $("chosen").replaceChildren(...chips.map((each) => element("li", {}, each)));
   $("unfold").lastElementChild.textContent = set.length ? ` · ${set.length}` : "";
+}
+
+function chip(text, remove, label = `Without the filter ${text}`) {
+  const made = button(`${text} ×`, remove);
+  made.ariaLabel = label;
+  return made;
+}
+
+/** To remove what was understood is to remove its words. Other filters that words stand for are then set as filters. */
+function understoodChip(filter, understood, searched) {
+  const text = word(filter, understood[filter]);
+  const others = Object.entries(understood).filter(([other]) => other !== filter);
+  const remove = () => {
+    for (const [other, value] of others) asked.append(other, value);
+    searchFor(searched);
+  };
+  return chip(`Understood: ${text}`, remove, `Search for ${searched} without the filter ${text}`);
 }
 
 const boxes = new Map(Object.keys(FILTERS).map((filter) => [filter, new Map()]));
@@ -374,6 +412,61 @@ function putInPlace(parent, children) {
 function say(text) {
   clearTimeout(say.timer);
   say.timer = setTimeout(() => ($("said").textContent = text), 400);
+}
+
+// --- the panel of an entry
+
+const panel = $("entry");
+const entryPath = (name) => `v1/search?${new URLSearchParams({ q: name, in: "name", limit: 100 })}`;
+
+function detailsLink(name) {
+  const link = element("a", { href: addressOf([...asked, ["entry", name]]), class: "details" }, "Details");
+  link.ariaLabel = `Details of ${name}`;
+  return link;
+}
+
+/** The entry in the address has the panel. When it closes, the browser returns the focus to where it was. */
+function openOrClosePanel() {
+  const name = entryInAddress();
+  if (!name) {
+    askForEntry.stop();
+    panel.close();
+    return;
+  }
+  $("entry-name").textContent = name;
+  $("copied-link").replaceChildren();
+  $("as-json").href = entryPath(name);
+  fillPanel();
+  if (!panel.open) panel.showModal();
+  $("entry-name").focus();
+  askForEntry();
+}
+
+/** The panel was closed by a key or a button: then its entry leaves the address. */
+function panelClosed() {
+  if (!entryInAddress()) return;
+  if (history.state?.isPanel) history.back();
+  else {
+    history.replaceState(null, "", addressOf(asked));
+    arrive();
+  }
+}
+
+const fillPanel = (...children) => $("entry-facts").replaceChildren(...children);
+
+function showEntry(name, entries) {
+  if (!entries.length) fillPanel("No API has this name now. ", element("a", { href: addressOf([["q", name]]) }, "Search for it"));
+  else fillPanel(...(entries.length > 1 ? [element("p", {}, `${apis(entries.length)} have this name.`)] : []), ...entries.map(sheet));
+}
+
+/** All that the catalogue says of an entry. */
+function sheet(entry) {
+  const row = (term, value) => element("div", {}, element("dt", {}, term), element("dd", {}, value));
+  const rows = Object.entries(valuesOf(entry)).filter(([, value]) => value).map(([filter, value]) =>
+    row(FILTERS[filter].label, element("a", { href: addressOf([[filter, value]]) }, word(filter, value))),
+  );
+  if (entry.Link) rows.unshift(row("Link", linked(entry.Link, [entry.Link])));
+  return element("article", {}, element("p", {}, entry.Description), element("dl", {}, ...rows));
 }
 
 // --- the foot, and trouble
@@ -442,20 +535,16 @@ function refusal({ message, parameter }) {
 
 // --- copying
 
-function curl() {
-  const url = new URL(isBlank() ? "v1/search" : searchPath(), location.href);
-  return `curl '${url.href.replaceAll("'", "%27")}'`;
-}
+const absolute = (path) => new URL(path, location.href).href;
+const curl = () => `curl '${absolute(isBlank() ? "v1/search" : searchPath()).replaceAll("'", "%27")}'`;
+const entryLink = () => absolute(addressOf([["entry", entryInAddress()]]));
 
-/** Without a secure origin there is no clipboard: the command is shown and selected instead. */
-async function copy() {
-  const place = $("copied");
-  place.lastElementChild.textContent = curl();
-  const copied = await navigator.clipboard?.writeText(curl()).then(() => true, () => false);
-  place.firstElementChild.textContent = copied ? "Copied" : "Copy this:";
-  place.hidden = false;
-  if (!copied) getSelection().selectAllChildren(place.lastElementChild);
-  say(copied ? "Copied as curl" : "The command is selected");
+/** Without a secure origin there is no clipboard: *text* is shown in *place*, and selected instead. */
+async function copy(text, place) {
+  const code = element("code", {}, text);
+  const copied = await navigator.clipboard?.writeText(text).then(() => true, () => false);
+  place.replaceChildren(copied ? "Copied" : "Copy this:", code);
+  if (!copied) getSelection().selectAllChildren(code);
 }
 
 // --- keys
@@ -484,7 +573,7 @@ function back() {
 
 function key(event) {
   const { target } = event;
-  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || panel.open) return;
   const isText = target === box;
   const isHit = hits().includes(target);
   const acts = {
@@ -512,9 +601,10 @@ function follow(event) {
   const link = event.target.closest?.("a[href^='?'], #home");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
   event.preventDefault();
-  history.pushState(null, "", link.href);
-  readAddress();
-  ask();
+  const isPanel = link.matches(".details");
+  history.pushState({ isPanel }, "", link.href);
+  arrive();
+  if (isPanel) return;
   scrollTo(0, 0);
   toBox();
 }
@@ -527,11 +617,14 @@ box.addEventListener("change", () => (settled = true));
 $("search").addEventListener("submit", enter);
 $("sort").addEventListener("change", () => look(() => set("sort", $("sort").value !== "relevance" && $("sort").value)));
 $("more").addEventListener("click", askForMore);
-$("copy").addEventListener("click", copy);
+$("copy").addEventListener("click", () => copy(curl(), $("copied")));
+$("copy-link").addEventListener("click", () => copy(entryLink(), $("copied-link")));
+panel.addEventListener("close", panelClosed);
+panel.addEventListener("click", (event) => event.target === panel && panel.close()); // on the backdrop
 $("unfold").addEventListener("click", () => ($("unfold").ariaExpanded = String($("unfold").ariaExpanded !== "true")));
 document.addEventListener("keydown", key);
 document.addEventListener("click", follow);
-addEventListener("popstate", () => (readAddress(), ask()));
+addEventListener("popstate", arrive);
 addEventListener("online", () => (ask(), describe()));
 setInterval(() => document.hidden || describe(), REFRESH);
 document.addEventListener("visibilitychange", () => document.hidden || describe());
@@ -540,3 +633,4 @@ readAddress();
 if (!box.value && matchMedia("(pointer: fine)").matches) box.focus({ preventScroll: true });
 ask();
 describe();
+openOrClosePanel();
