@@ -1,6 +1,10 @@
-"""Two replicas behind nginx: whatever one client sends, another gets the answers to its own requests."""
+"""Replicas behind nginx: whatever one client sends, another gets the answers to its own requests; and under a path prefix."""
 
+import os
+import re
+import ssl
 import subprocess
+import sys
 from collections.abc import Iterator
 
 import httpx
@@ -8,7 +12,7 @@ import pytest
 from loadtest.system import free_port
 
 from processes import HANG, Process, replica, wait_until
-from real.nginx import nginx_command
+from real.nginx import nginx_command, prefixed
 from victims import expected_bodies, wrong_answers
 
 pytestmark = pytest.mark.real
@@ -70,3 +74,74 @@ def answers(port: int) -> bool:
 def test_each_client_gets_the_answers_to_its_own_requests(nginx, replicas, real_entries):
     expected = expected_bodies(replicas[0].url, [entry["API"] for entry in real_entries])
     assert wrong_answers(nginx, expected) == []
+
+
+@pytest.fixture
+def under_a_prefix(replicas, tmp_path) -> Iterator[tuple[str, httpx.Client]]:
+    """The URL of a replica behind TLS and a prefix that it does not know of, and a client that trusts the certificate."""
+    with prefixed(tmp_path, replicas[0].port) as (url, certificate):
+        context = ssl.create_default_context(cafile=certificate)
+        with httpx.Client(verify=context, timeout=HANG, headers={"accept": "application/json"}) as client:
+            yield url, client
+
+
+def followed(client: httpx.Client, response: httpx.Response, reference: str) -> httpx.Response:
+    """The answer at a *reference* of *response*, as RFC 3986, section 5 resolves it."""
+    url = response.url.join(reference)
+    assert url.path.startswith("/apis/"), f"{reference} leaves the prefix"
+    answer = client.get(url)
+    assert answer.status_code == 200, url
+    return answer
+
+
+def test_under_a_prefix_the_index_leads_to_everything(under_a_prefix):
+    url, client = under_a_prefix
+    index = client.get(f"{url}/")
+    found = index.json()
+    for member in ("catalogue", "example", "docs", "openapi"):
+        followed(client, index, found[member])
+    name = "Songlink%20%2F%20Odesli"
+    assert followed(client, index, found["search"].format(name=name)).json()[0]["API"] == "Songlink / Odesli"
+
+
+def test_under_a_prefix_pages_lead_to_each_other(under_a_prefix):
+    url, client = under_a_prefix
+    page = client.get(f"{url}/v1/search?q=weather&limit=3")
+    names = [hit["entry"]["API"] for hit in page.json()["hits"]]
+    while following := page.links.get("next"):
+        page = followed(client, page, following["url"])
+        names += [hit["entry"]["API"] for hit in page.json()["hits"]]
+    everything = client.get(f"{url}/v1/search?q=weather&limit=100").json()
+    assert names == [hit["entry"]["API"] for hit in everything["hits"]]
+    assert len(names) == everything["total"] > 9
+
+
+def test_under_a_prefix_the_documentation_leads_to_every_example(under_a_prefix):
+    url, client = under_a_prefix
+    docs = client.get(f"{url}/-/docs")
+    examples = [each for each in re.findall(r"href='([^']+)'", docs.text) if not each.startswith("#")]
+    for example in examples:
+        if not example.endswith("/changes"):  # it needs a version
+            followed(client, docs, example)
+    document = followed(client, docs, "openapi.json")
+    (server,) = document.json()["servers"]
+    base = document.url.join(server["url"])
+    assert str(base).rstrip("/") == url
+    assert len(examples) > len(document.json()["paths"])
+
+
+def test_under_a_prefix_the_command_line_finds_what_it_finds_without(under_a_prefix, replicas, tmp_path):
+    url, _ = under_a_prefix
+    environ = os.environ | {"SSL_CERT_FILE": str(tmp_path / "server.crt")}
+    found = [
+        subprocess.run(
+            [sys.executable, "-m", "apidex", "search", "weather", "--format", "names", "--url", each],
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=HANG,
+        )
+        for each in (url, f"{url}/", replicas[0].url)
+    ]
+    assert {run.returncode for run in found} == {0}, found
+    assert len({run.stdout for run in found}) == 1

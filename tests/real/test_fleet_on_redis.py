@@ -7,7 +7,6 @@ Where a test measures, a busy machine can only add to the result: so the median 
 import contextlib
 import signal
 import statistics
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from loadtest.system import free_port
 
 from processes import HANG, Process, replica, wait_until
 from proxy import Proxy
+from real.certificates import self_signed
 from redis_server import RedisServer
 from upstream_server import UpstreamServer, upstream_server
 
@@ -405,11 +405,3 @@ def test_a_login_that_is_not_enough_is_named(tmp_path, kind):
             failed = process.catalogue()["redis"]
             assert (failed["reachable"], failed["shared"]) == (False, False)
             assert text in failed["last_error"]["detail"]
-
-
-def self_signed(folder) -> tuple[str, str]:
-    certificate, key = str(folder / "redis.crt"), str(folder / "redis.key")
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
-    command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate]
-    subprocess.run(command, check=True, capture_output=True)
-    return certificate, key

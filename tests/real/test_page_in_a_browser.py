@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from fakes import entry, publicapis
 from processes import HANG, Process, replica
+from real.nginx import prefixed
 from upstream_server import http_server, upstream_server
 
 pytestmark = pytest.mark.real
@@ -490,6 +491,21 @@ def test_on_the_starter_catalogue_it_says_what_that_is(browser):
         expect(opened.foot).to_contain_text("the starter list of Apidex")
         expect(opened.foot).to_contain_text("127.0.0.1 has not been fetched yet")
         expect(opened.foot).to_contain_text("answered by replica-3")
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_under_the_prefix_of_a_proxy_the_page_and_its_links_work(browser, real, tmp_path, slash):
+    with (
+        prefixed(tmp_path, real.port) as (url, _),
+        visit(browser, url, ignore_https_errors=True) as opened,
+    ):
+        opened.opens(f"{slash}?q=openweather")
+        expect(opened.hits.first).to_have_text("OpenWeatherMap")
+        opened.box.fill("github")
+        expect(opened.hits.first).to_have_text("GitHub")
+        opened.has_asked("q=github")
+        for link, path in (("details", "/v1/catalogue"), ("API", "/-/docs")):
+            assert opened.page.get_by_role("link", name=link, exact=True).evaluate("link => link.href") == url + path
 
 
 def test_where_the_service_is_gone_the_page_says_so_and_goes_on_when_it_is_back(browser, data):

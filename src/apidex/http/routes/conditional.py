@@ -1,7 +1,6 @@
 """Responses of the handlers, which a client can revalidate (RFC 9110, section 13)."""
 
 import hashlib
-import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from http import HTTPStatus
@@ -213,15 +212,6 @@ async def _unless_wide(body: bytes | Callable[[], Iterator[bytes]], slices: Time
 
 def _cut(body: bytes) -> Iterator[bytes]:
     return (body[start : start + _PIECE] for start in range(0, len(body), _PIECE))
-
-
-_HOST = re.compile(rb"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
-
-
-def base(request: HttpRequest) -> str:
-    """The URL of this service for the client; empty, so that links are relative, where Host is malformed."""
-    host = header_value(request.scope["headers"], b"host")
-    return f"{request.scope['scheme']}://{host.decode()}" if _HOST.fullmatch(host) else ""
 
 
 def _text(headers: dict[bytes, bytes]) -> dict[str, str]:

@@ -7,22 +7,21 @@ from litestar.enums import MediaType
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
-from litestar.openapi.spec import License, Tag
+from litestar.openapi.spec import License, Server, Tag
 from litestar.routes import BaseRoute
 from litestar.types import Method
 from litestar.types.internal_types import PathParameterDefinition
 
 from apidex import __version__
-from apidex.http.routes.conditional import base
 from apidex.http.ui.docs_page import docs_page
 
 
 class _DocsPage(OpenAPIRenderPlugin):
     """The page that Apidex makes itself: Litestar's load a megabyte of script, from another host."""
 
-    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:  # noqa: ARG002 - Litestar's
         """Return the page."""
-        return docs_page(openapi_schema, base(request)).encode()
+        return docs_page(openapi_schema).encode()
 
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -67,6 +66,7 @@ OPENAPI = OpenAPIConfig(
     version=__version__,
     description="Which public APIs have this in their name?",
     license=License(name="MIT", identifier="MIT"),
+    servers=[Server("..", description="Relative to this document")],
     tags=[
         Tag("search", "Searching by name"),
         Tag("catalogue", "What is searched"),

@@ -24,7 +24,6 @@ from apidex.http.routes.conditional import (
     CONDITIONAL,
     HttpRequest,
     ReplicaDependency,
-    base,
     live_response,
     static_response,
 )
@@ -33,7 +32,7 @@ from apidex.search.filters import FILTERS
 
 
 class IndexView(msgspec.Struct, frozen=True):
-    """The addresses of the API."""
+    """The addresses of the API, relative to the URL of this index (RFC 3986, section 5)."""
 
     service: str
     version: str
@@ -60,20 +59,20 @@ async def index(request: HttpRequest, replica: ReplicaDependency) -> Response[An
         page = render_page()
         headers = [(b"content-security-policy", page.policy.encode())]
         return static_response(request, page.document, b"text/html; charset=utf-8", headers)
-    return live_response(request, replica, _index_view(replica, base(request)), varies=True)
+    return live_response(request, replica, _index_view(replica), varies=True)
 
 
-def _index_view(replica: ReplicaContext, address: str) -> IndexView:
+def _index_view(replica: ReplicaContext) -> IndexView:
     return IndexView(
         service="apidex",
         version=__version__,
         about="Which public APIs have this in their name?",
         entries=len(replica.refresher.current.catalogue),
-        catalogue=f"{address}/v1/catalogue",
-        search=f"{address}/{{name}}",
-        example=f"{address}/Cat",
-        docs=f"{address}/-/docs",
-        openapi=f"{address}/-/openapi.json",
+        catalogue="./v1/catalogue",
+        search="./{name}",
+        example="./Cat",
+        docs="./-/docs",
+        openapi="./-/openapi.json",
     )
 
 

@@ -298,7 +298,10 @@ def _snapshot(replica: ReplicaContext, version: str | None) -> Snapshot:
 
 
 def _links(request: SearchRequest, version: str, total: int) -> Headers:
-    """The addresses of the other pages, if there are any; fewer where they are long, so that proxies take the head."""
+    """References to the other pages, if there are any; fewer where they are long, so that proxies take the head.
+
+    They are relative to the request's URL (RFC 8288, section 3.2), which only its client knows: a proxy may have changed it.
+    """
     offset, limit = request.offset, request.limit
     last = max(0, total - 1) // limit * limit
     pages = {"first": 0, "prev": min(max(0, offset - limit), last), "next": offset + limit, "last": last}
@@ -317,7 +320,7 @@ def _links(request: SearchRequest, version: str, total: int) -> Headers:
     }
     kept = {name: value for name, value in query.items() if value}
     links = {
-        rel: f'</v1/search?{urlencode(kept | {"offset": to, "version": version}, doseq=True)}>; rel="{rel}"'
+        rel: f'<?{urlencode(kept | {"offset": to, "version": version}, doseq=True)}>; rel="{rel}"'
         for rel, to in pages.items()
     }
     for rel in ("last", "first", "prev", "next"):

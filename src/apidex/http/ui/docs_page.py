@@ -12,18 +12,17 @@ _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem}
 h1,h2,h3{line-height:1.2} h2{margin-top:2.5rem}
 h3{margin:2rem 0 .3rem;font-family:ui-monospace,monospace;font-size:1.05rem}
-code,pre{font-family:ui-monospace,monospace;font-size:.9em}
-pre{border:1px solid var(--soft);border-radius:.4rem;padding:.6rem;overflow:auto}
+code{font-family:ui-monospace,monospace;font-size:.9em}
 table{border-collapse:collapse;width:100%;margin:.5rem 0}
 td,th{text-align:left;vertical-align:top;border-bottom:1px solid var(--soft);padding:.3rem .5rem}
 """
 
 
-def docs_page(document: dict[str, Any], base: str) -> str:
-    """The page for an OpenAPI *document*; its examples call the service at *base*."""
+def docs_page(document: dict[str, Any]) -> str:
+    """The page for an OpenAPI *document*. Its examples are links, relative to the document."""
     info = document["info"]
     title, version, about = (escape(info[key]) for key in ("title", "version", "description"))
-    sections = "".join(_section(document["paths"], tag, base) for tag in document["tags"])
+    sections = "".join(_section(document["paths"], tag) for tag in document["tags"])
     shapes = "".join(_shape(name, shape) for name, shape in document["components"]["schemas"].items())
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
@@ -32,13 +31,13 @@ def docs_page(document: dict[str, Any], base: str) -> str:
     )
 
 
-def _section(paths: dict[str, Any], tag: dict[str, Any], base: str) -> str:
+def _section(paths: dict[str, Any], tag: dict[str, Any]) -> str:
     tagged = {path: item["get"] for path, item in paths.items() if tag["name"] in item["get"]["tags"]}
-    operations = "".join(_operation(path, operation, base) for path, operation in tagged.items())
+    operations = "".join(_operation(path, operation) for path, operation in tagged.items())
     return f"<h2>{escape(tag['description'])}</h2>{operations}"
 
 
-def _operation(path: str, operation: dict[str, Any], base: str) -> str:
+def _operation(path: str, operation: dict[str, Any]) -> str:
     given = operation.get("parameters", ())
     parameters = [
         (_code(each["name"]), each["in"], _value(each["schema"]), _prose(each["description"])) for each in given
@@ -46,10 +45,10 @@ def _operation(path: str, operation: dict[str, Any], base: str) -> str:
     responses = [(status, _when(status, each), _shapes_of(each)) for status, each in operation["responses"].items()]
     examples = {each["name"]: each["schema"]["examples"][0] for each in given if "examples" in each}
     query = f"?{urlencode(examples)}" if examples else ""
-    example = escape(f"curl '{base}{path.replace('{name}', 'Cat')}{query}'")
+    example = escape(path.replace("{name}", "Cat") + query)
     return (
         f"<h3>GET {escape(path)}</h3><p>{_prose(operation['summary'])}</p>"
-        f"<p>{_prose(operation.get('description', ''))}</p><pre>{example}</pre>"
+        f"<p>{_prose(operation.get('description', ''))}</p><p><a href='..{example}'>{example}</a></p>"
         f"{_table(('Parameter', 'In', 'Value', 'What it is'), parameters)}{_table(('Status', 'When', 'Shape'), responses)}"
     )
 

@@ -12,6 +12,9 @@ const REFRESH = 60_000; // milliseconds between two updates of the foot
 const $ = (id) => document.getElementById(id);
 const box = $("q");
 
+// Behind a proxy that answers at /prefix too, addresses are relative to /prefix/.
+if (!location.pathname.endsWith("/")) history.replaceState(null, "", `${location.pathname}/${location.search}`);
+
 let asked = new URLSearchParams(); // q, sort and the filters, as in the address
 let settled = true; // the next key starts a new step of the history
 let answer = null; // the answer that is shown
