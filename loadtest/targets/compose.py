@@ -83,7 +83,8 @@ class Compose(Target):
         self._up("--no-recreate")
 
     def paused(self, replica: str) -> AbstractContextManager[None]:
-        return between(lambda: output_of("docker", "pause", replica), lambda: output_of("docker", "unpause", replica))
+        pause = partial(output_of, "docker", "pause", replica)  # a busy container may not freeze at once
+        return between(lambda: persist(pause), lambda: output_of("docker", "unpause", replica))
 
     def starved(self, replica: str) -> AbstractContextManager[None]:
         return running_until_end_of_input(*self._agent(self._id(replica), "starve"))
