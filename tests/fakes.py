@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import msgspec
 
@@ -46,10 +47,17 @@ def entry(name: str, **other) -> Entry:
     return Entry(name=name, **(cells | {"category": "Things"} | other))
 
 
-def publicapis(*names: str) -> bytes:
-    """An upstream answer with an entry for each name."""
-    entries = [entry(name) for name in names]
+def publicapis(*items: str | Entry) -> bytes:
+    """An upstream answer with these entries; a name stands for an ordinary one."""
+    entries = [entry(item) if isinstance(item, str) else item for item in items]
     return msgspec.json.encode({"count": len(entries), "entries": entries})
+
+
+def file_of(folder: Path, *items: str | Entry) -> str:
+    """The URL of a file in *folder* with these entries."""
+    path = folder / "entries.json"
+    path.write_bytes(publicapis(*items))
+    return path.as_uri()
 
 
 class FakeUpstream:
@@ -57,12 +65,12 @@ class FakeUpstream:
 
     source = "https://upstream.example/entries"
 
-    def __init__(self, *names: str) -> None:
+    def __init__(self, *items: str | Entry) -> None:
         self.asked: list[Validators] = []
-        self.has(*(names or ("Cat Facts", "Cats", "Dogs", "Songlink / Odesli", "Pokéapi", "What's on the menu?")))
+        self.has(*(items or ("Cat Facts", "Cats", "Dogs", "Songlink / Odesli", "Pokéapi", "What's on the menu?")))
 
-    def has(self, *names: str) -> None:
-        self.sends(publicapis(*names))
+    def has(self, *items: str | Entry) -> None:
+        self.sends(publicapis(*items))
 
     def sends(self, body: bytes) -> None:
         self._body, self._error, self._hangs = body, None, False

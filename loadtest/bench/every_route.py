@@ -4,10 +4,12 @@ A new route, parameter or format is in the document, and therefore here.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle, product
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
+
+from apidex.search.filters import FILTERS
 
 ENCODINGS = ("identity", "gzip", "zstd")
 
@@ -43,6 +45,12 @@ def every_request(document: Mapping[str, Any], known: Mapping[str, str]) -> Iter
             yield RouteRequest(route, address + _query(required), _headers(media_type, encoding))
         for query in _queries(optional):
             yield RouteRequest(path, address + _query(required + query), _headers(media_types[0], next(encodings)))
+
+
+def known_values(version: str, facets: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str]:
+    """What a document cannot know: the version, and the most frequent value of each filter whose values it does not list."""
+    first = {name: values[0]["value"] if values else "" for name, values in facets.items() if not FILTERS[name].values}
+    return {"version": version, "since": version, **first}
 
 
 def _queries(optional: list[Pair]) -> Iterator[list[Pair]]:

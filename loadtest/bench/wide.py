@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from loadtest.bench import honest_clients, replica
-from loadtest.bench.every_route import RouteRequest, every_request
+from loadtest.bench.every_route import RouteRequest, every_request, known_values
 from loadtest.bench.latency_probe import probed
 from loadtest.bench.process import ServerProcess, cpu_seconds, discard, get, memory_mb, peak_memory_mb
 from loadtest.bench.synthetic_catalogue import entries
@@ -82,10 +82,7 @@ def _known(server: ServerProcess) -> Mapping[str, str]:
     """Values of the catalogue for parameters that depend on it."""
     version = get(server.port, "/v1/catalogue").headers["catalogue-version"]
     facets = msgspec.json.decode(get(server.port, "/v1/search?limit=1").body)["facets"]
-    first = {name: values[0]["value"] if values else "" for name, values in facets.items()}
-    return {"version": version, "since": version, "category": first["category"], "auth": first["auth"]} | {
-        name: value for name, value in first.items() if not value
-    }
+    return known_values(version, facets)
 
 
 def _asked(server: ServerProcess, request: RouteRequest) -> tuple[RouteRequest, float, float, float, float]:

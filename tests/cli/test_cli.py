@@ -18,7 +18,7 @@ from apidex.cli import source
 from apidex.cli.main import COMMANDS, main
 from apidex.errors import UpstreamError
 from apidex.replication.last_good import LastGoodCopy, open_copy
-from fakes import publicapis
+from fakes import file_of
 from processes import HANG, replica, wait_until
 from upstream_server import http_server, upstream_server
 
@@ -29,9 +29,7 @@ def file(tmp_path, monkeypatch) -> str:
     for name in list(os.environ):
         if name.startswith("APIDEX_"):
             monkeypatch.delenv(name)
-    path = tmp_path / "entries.json"
-    path.write_bytes(publicapis("Cat Facts", "Cats", "Songlink / Odesli", "[red]Markup[/red]"))
-    return path.as_uri()
+    return file_of(tmp_path, "Cat Facts", "Cats", "Songlink / Odesli", "[red]Markup[/red]")
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from mcp import Client, MCPError, StdioServerParameters
 from mcp.types import ResourceTemplateReference
 
 from apidex.search.filters import FILTERS
-from fakes import entry
+from fakes import entry, file_of
 from processes import replica
 from upstream_server import http_server
 
@@ -33,9 +33,7 @@ ENTRIES = [
 
 @pytest.fixture
 def file(tmp_path) -> str:
-    path = tmp_path / "entries.json"
-    path.write_bytes(msgspec.json.encode({"count": len(ENTRIES), "entries": ENTRIES}))
-    return path.as_uri()
+    return file_of(tmp_path, *ENTRIES)
 
 
 @asynccontextmanager

@@ -13,7 +13,6 @@ import sys
 import termios
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from apidex import logs
@@ -24,7 +23,7 @@ from apidex.replication.last_good import CopyLabels, open_copy
 from apidex.replication.validators import NO_VALIDATORS
 from apidex.terminal import wants_color
 from conftest import ROOT
-from fakes import entry
+from fakes import entry, publicapis
 from processes import HANG, replica
 
 LONG = f"https://long.example/{'a' * 200}"
@@ -46,7 +45,7 @@ def upstream_file(tmp_path, monkeypatch) -> Path:
     for name in [name for name in os.environ if name.startswith("APIDEX_") or name in ("NO_COLOR", "FORCE_COLOR")]:
         monkeypatch.delenv(name)
     path = tmp_path / "entries.json"
-    path.write_bytes(msgspec.json.encode({"entries": ENTRIES}))
+    path.write_bytes(publicapis(*ENTRIES))
     monkeypatch.setenv("APIDEX_UPSTREAM", path.as_uri())
     return path
 
@@ -134,7 +133,7 @@ COMMANDS_THAT_LIST = ["search cat", "get cat facts", "random --category Animals"
 def old(tmp_path) -> str:
     path = tmp_path / "old.json"
     changed = [entry("Cats", category="Before"), entry("Gone", link="https://gone.example/"), *ENTRIES[2:]]
-    path.write_bytes(msgspec.json.encode({"entries": changed}))
+    path.write_bytes(publicapis(*changed))
     return str(path)
 
 
@@ -301,7 +300,7 @@ def completed(line: str, tmp_path: Path) -> list[str]:
 def test_commands_options_and_values_are_completed(upstream_file, monkeypatch, tmp_path, user_cache, line, words):
     monkeypatch.setenv("APIDEX_UPSTREAM", "https://upstream.example/")
     copy = open_copy(user_cache, "https://upstream.example/", "auto", 2**20)
-    body = msgspec.json.encode({"entries": [entry("cat facts", category="Weather"), entry("dog", category="sport")]})
+    body = publicapis(entry("cat facts", category="Weather"), entry("dog", category="sport"))
     copy.write(parse(body), CopyLabels(1, 1.0, False, NO_VALIDATORS))
     assert [word.strip().partition("\t")[0] for word in completed(line, tmp_path)] == words
 

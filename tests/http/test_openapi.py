@@ -12,11 +12,10 @@ from pathlib import Path
 
 import httpx
 import msgspec
-import pytest
 
-from apidex.catalogue.catalogue import Catalogue
+from apidex.search.filters import FILTERS
 from conftest import ROOT
-from fakes import entry
+from fakes import entry, file_of
 from processes import replica
 
 EXAMPLES = 20
@@ -26,20 +25,20 @@ SCHEMATHESIS = Path(sysconfig.get_path("scripts")) / "schemathesis"
 
 
 NAMES = ["Cat Facts", "Songlink / Odesli", "Pokéapi", "<script>alert(1)</script>", "100% & more?#", "İBB 🎉"]
-VALUES = {"category": ["Animals", "Science & Math"], "auth": ["none", "apiKey"], "provider": ["Oak Ltd"]}
+ENTRIES = [
+    entry(name, category=category, auth=auth, provider="Oak Ltd")
+    for name in NAMES
+    for category in ("Animals", "Science & Math")
+    for auth in ("", "apiKey")
+]
+"""Names that hold what breaks links, pages and queries, and values for every filter."""
+
+VALUES = {
+    name: sorted({declared.read(getattr(each, declared.attribute)) for each in ENTRIES})
+    for name, declared in FILTERS.items()
+    if not declared.values
+}
 """What filters may say is known where the catalogue is, as its version is; the document cannot know it, and is told here."""
-
-
-@pytest.fixture
-def catalogue(tmp_path) -> str:
-    """A file with entries of all VALUES, and with names that hold what breaks links, pages and queries."""
-    kinds = [(category, auth) for category in VALUES["category"] for auth in ("", "apiKey")]
-    entries = [
-        entry(name, category=category, auth=auth, provider="Oak Ltd") for name in NAMES for category, auth in kinds
-    ]
-    path = tmp_path / "entries.json"
-    path.write_bytes(b'{"count":%d,"entries":%b}' % (len(entries), Catalogue.of(entries).canonical))
-    return path.as_uri()
 
 
 CONFIGURATION = """
@@ -67,8 +66,8 @@ async def test_the_committed_document_is_the_one_that_is_served(client):
     assert served == committed, "rewrite it: python -m apidex.http.routes > docs/openapi.json"
 
 
-def test_schemathesis_finds_nothing(catalogue, tmp_path):
-    with replica("--upstream", catalogue) as process:
+def test_schemathesis_finds_nothing(tmp_path):
+    with replica("--upstream", file_of(tmp_path, *ENTRIES)) as process:
         document = httpx.get(f"{process.url}/-/openapi.json").json()
         document = of_this_catalogue(document, process.catalogue()["version"])
         (tmp_path / "openapi.json").write_bytes(msgspec.json.encode(document))

@@ -4,7 +4,6 @@ import json
 import urllib.parse
 import urllib.request
 
-import msgspec
 import pytest
 
 from apidex.catalogue.entry import NAME_LIMIT
@@ -24,7 +23,7 @@ ENTRIES = [
 
 @pytest.fixture
 def upstream(upstream):
-    upstream.sends(msgspec.json.encode({"count": len(ENTRIES), "entries": ENTRIES}))
+    upstream.has(*ENTRIES)
     return upstream
 
 

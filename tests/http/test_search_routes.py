@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from apidex.replication.snapshot import HISTORY_COUNT
+from apidex.search.filters import FILTERS
 from conftest import client_of, refreshed, running_app
 from fakes import FakeClock, FakeRedis, FakeUpstream, entry
 
@@ -21,15 +22,9 @@ ENTRIES = [
 ]
 
 
-def sends(upstream, *entries) -> None:
-    upstream.sends(msgspec.json.encode({"count": len(entries), "entries": entries}))
-
-
 @pytest.fixture
 def upstream() -> FakeUpstream:
-    upstream = FakeUpstream()
-    sends(upstream, *ENTRIES)
-    return upstream
+    return FakeUpstream(*ENTRIES)
 
 
 def names_of(answer) -> list[str]:
@@ -39,6 +34,7 @@ def names_of(answer) -> list[str]:
 async def test_a_search_answers_all_that_it_promises(client):
     response = await client.get("/v1/search", params={"q": "weather", "auth": "APIKEY", "limit": 1})
     answer = response.json()
+    facets = answer.pop("facets")
     assert response.headers["content-type"] == "application/json"
     assert answer["version"] == response.headers["catalogue-version"]
     assert answer == {
@@ -59,15 +55,19 @@ async def test_a_search_answers_all_that_it_promises(client):
                 "description_highlights": [],
             }
         ],
-        "facets": {
-            "category": [{"value": "Weather", "count": 2}],
-            "auth": [{"value": "apiKey", "count": 2}, {"value": "none", "count": 1}],
-            "https": [{"value": "true", "count": 2}],
-            "cors": [{"value": "unknown", "count": 1}, {"value": "yes", "count": 1}],
-            "provider": [],
-        },
         "did_you_mean": None,
     }
+    assert list(facets) == list(FILTERS)
+    assert {name: [(each["value"], each["count"]) for each in facets[name]] for name in FACETS} == FACETS
+
+
+FACETS = {
+    "category": [("Weather", 2)],
+    "auth": [("apiKey", 2), ("none", 1)],
+    "https": [("true", 2)],
+    "cors": [("unknown", 1), ("yes", 1)],
+    "provider": [],
+}
 
 
 async def test_hits_in_descriptions_come_after_hits_in_names(client):
@@ -215,7 +215,7 @@ async def test_every_head_fits_into_a_proxys_buffer(client, filler, links):
 
 async def test_pages_go_on_across_a_refresh(client, upstream, app):
     first = await client.get("/v1/search?limit=4")
-    sends(upstream, entry("Newcomer"), *ENTRIES[:4])
+    upstream.has(entry("Newcomer"), *ENTRIES[:4])
     await refreshed(app)
     second = await client.get(linked(first, "next"))
     assert names_of(first) + names_of(second) == [each.name for each in ENTRIES]
@@ -226,7 +226,7 @@ async def test_pages_go_on_across_a_refresh(client, upstream, app):
 async def test_only_the_last_few_versions_are_held_and_the_others_are_gone(client, upstream, app):
     versions = []
     for number in range(HISTORY_COUNT + 2):
-        sends(upstream, *ENTRIES, entry(f"Newcomer {number}"))
+        upstream.has(*ENTRIES, entry(f"Newcomer {number}"))
         await refreshed(app)
         versions.append((await client.get("/v1/search")).json()["version"])
     for version in versions[1:]:
@@ -254,7 +254,7 @@ async def test_replicas_of_which_one_has_refreshed_give_every_entry_once_or_say_
         client_of(one.asgi) as client_one,
         client_of(two.asgi) as client_two,
     ):
-        sends(upstream, *reversed(ENTRIES), entry("Newcomer"))
+        upstream.has(*reversed(ENTRIES), entry("Newcomer"))
         await refreshed(one)
         clock.passes(1000)  # past the moment of activation, but the other has not looked at Redis yet
         clients = [client_one, client_two][:: 1 if goes_first == 0 else -1]
@@ -280,7 +280,7 @@ async def test_what_the_client_holds_already_is_not_sent_again(client, upstream,
     again = await client.get(f"/v1/{path}", headers=held)
     assert (again.status_code, again.content) == (304, b"")
     assert again.headers["etag"] == first.headers["etag"]
-    sends(upstream, *ENTRIES[1:])
+    upstream.has(*ENTRIES[1:])
     await refreshed(app)
     assert (await client.get(f"/v1/{path}", headers=held)).status_code == 200
 
@@ -358,7 +358,7 @@ async def test_formats_of_one_url_have_tags_of_their_own(client):
 async def test_changes_since_a_version(client, upstream, app):
     since = (await client.get("/v1/search")).json()["version"]
     changed = entry("GitHub", category="Development", auth="apiKey", cors="no")
-    sends(upstream, *ENTRIES[:4], changed, entry("Newcomer", link="https://new.example/"))
+    upstream.has(*ENTRIES[:4], changed, entry("Newcomer", link="https://new.example/"))
     await refreshed(app)
     answer = (await client.get(f"/v1/changes?since={since}")).json()
     assert (answer["since"], answer["version"] > since) == (since, True)

@@ -28,17 +28,12 @@ ENTRIES = [
 BEFORE = [*ENTRIES[10:], entry("Gone", link="")]
 
 
-def sends(upstream, entries) -> None:
-    upstream.sends(msgspec.json.encode({"count": len(entries), "entries": entries}))
-
-
 @pytest.fixture
 async def wide_app(clock):
     """A replica that has had BEFORE, and has ENTRIES now."""
-    upstream = FakeUpstream()
-    sends(upstream, BEFORE)
+    upstream = FakeUpstream(*BEFORE)
     async with running_app(upstream, clock) as app:
-        sends(upstream, ENTRIES)
+        upstream.has(*ENTRIES)
         await refreshed(app)
         yield app
 
@@ -105,11 +100,10 @@ async def test_changes_are_those_of_a_naive_writer(wide_app):
 
 async def test_changed_entries_stand_beside_what_they_were(clock):
     first, second = ([entry(name, auth=auth, link="") for name in "AB"] for auth in ("", "OAuth"))
-    upstream = FakeUpstream()
-    sends(upstream, first)
+    upstream = FakeUpstream(*first)
     async with running_app(upstream, clock) as app, client_of(app.asgi) as client:
         before = app.replica.refresher.current.version
-        sends(upstream, second)
+        upstream.has(*second)
         await refreshed(app)
         answer = await client.get(f"/v1/changes?since={before}")
     pairs = [Change(*pair) for pair in zip(first, second, strict=True)]
@@ -138,7 +132,7 @@ async def test_a_slow_client_does_not_keep_an_old_catalogue_for_hours(wide_app, 
     client = FakeClient(config, state, VirtualLoop(), window=0)
     await client.sends(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
     wide_app.replica.refresher.activation.history = SnapshotHistory(limit=0)
-    sends(wide_app.replica.refresher.upstream, BEFORE)
+    wide_app.replica.refresher.upstream.has(*BEFORE)
     await refreshed(wide_app)
     client.transport.takes(200_000)
     await client.settles()

@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from apidex import logs
-from fakes import publicapis
+from fakes import file_of
 from processes import HANG, wait_until
 
 LINE = "a line of the log"
@@ -101,12 +101,10 @@ REDIRECTIONS = {
 @pytest.mark.parametrize("log_format", ["json", "text"])
 @pytest.mark.parametrize("redirection", REDIRECTIONS.values(), ids=REDIRECTIONS)
 def test_serve_starts_refreshes_and_ends_without_a_log(tmp_path, redirection, log_format):
-    file = tmp_path / "entries.json"
-    file.write_bytes(publicapis("Cat"))
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     url, options = f"http://127.0.0.1:{port}", f"--log-format {log_format} --poll-seconds 0.05 --refresh-seconds 1"
-    environ = {"APIDEX_UPSTREAM": file.as_uri(), "APIDEX_PORT": str(port), "APIDEX_DRAIN_SECONDS": "0"}
+    environ = {"APIDEX_UPSTREAM": file_of(tmp_path, "Cat"), "APIDEX_PORT": str(port), "APIDEX_DRAIN_SECONDS": "0"}
     reader, writer = os.pipe()
     process = subprocess.Popen(
         ["sh", "-c", f'exec "{sys.executable}" -m apidex serve {options} {redirection}'],
@@ -138,10 +136,8 @@ def test_serve_starts_refreshes_and_ends_without_a_log(tmp_path, redirection, lo
     ("arguments", "status"), [("search Cat --json", 0), ("search Cat", 0), ("search", 2), ("catalogue", 0)]
 )
 def test_a_command_without_standard_streams_has_the_same_status_and_no_traceback(tmp_path, arguments, status):
-    file = tmp_path / "entries.json"
-    file.write_bytes(publicapis("Cat"))
+    environ = os.environ | {"APIDEX_UPSTREAM": file_of(tmp_path, "Cat")}
     for closed in (">&-", "2>&-", "<&- >&- 2>&-"):
         command = f'exec "{sys.executable}" -m apidex {arguments} {closed}'
-        environ = os.environ | {"APIDEX_UPSTREAM": file.as_uri()}
         done = subprocess.run(["sh", "-c", command], env=environ, capture_output=True, text=True, timeout=HANG)
         assert (done.returncode, "Traceback" in done.stderr) == (status, False), done.stderr

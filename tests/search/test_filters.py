@@ -58,14 +58,22 @@ def test_an_error_lists_a_hundred_values_and_how_many_more_there_are(index):
     assert len(raised.value.allowed) == 100
 
 
+READ = {
+    "category": ["Things", "C"],
+    "auth": ["none", "x"],
+    "https": ["true", "false"],
+    "cors": ["yes", "no"],
+    "provider": ["", "p"],
+}
+"""What each filter reads in two entries."""
+
+
 @pytest.mark.parametrize("declared", FILTERS.values(), ids=FILTERS)
 def test_each_filter_reads_an_entry_and_labels_values_that_exist(declared):
-    found = {
-        declared.read(getattr(each, declared.attribute))
-        for each in (entry("a"), entry("b", https=False, auth="x", provider="p"))
-    } - {""}
-    assert found
-    assert not declared.values or found <= set(declared.values)
+    entries = (entry("a"), entry("b", category="C", auth="x", https=False, cors="no", provider="p"))
+    found = [declared.read(getattr(each, declared.attribute)) for each in entries]
+    assert found == READ[declared.name]
+    assert not declared.values or set(found) <= set(declared.values)
     assert not declared.values or set(declared.value_labels) <= set(declared.values)
 
 

@@ -241,8 +241,7 @@ def relevance(entries: list[Entry], rank: Rank, key: int, position: int) -> tupl
 
 
 def values_of(each: Entry) -> dict[str, str]:
-    auth, https = each.auth or "none", str(each.https).lower()
-    return {"category": each.category, "auth": auth, "https": https, "cors": each.cors, "provider": each.provider}
+    return {name: declared.read(getattr(each, declared.attribute)) for name, declared in FILTERS.items()}
 
 
 def passes(each: Entry, asked: dict, but: str = "") -> bool:

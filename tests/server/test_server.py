@@ -6,7 +6,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -16,20 +16,13 @@ import pytest
 
 from apidex.errors import SettingsError
 from apidex.settings import Settings
-from fakes import publicapis
-from processes import Process, replica
-
-
-def source(folder: Path, *names: str) -> str:
-    """An upstream with these entries."""
-    path = folder / "entries.json"
-    path.write_bytes(publicapis(*names))
-    return path.as_uri()
+from fakes import file_of
+from processes import Process, replica, wait_until
 
 
 @pytest.fixture
 def upstream(tmp_path) -> str:
-    return source(tmp_path, "Cat Facts", "Cats")
+    return file_of(tmp_path, "Cat Facts", "Cats")
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +30,14 @@ def shared(tmp_path_factory) -> Iterator[Process]:
     """A replica with short and long responses, for tests that leave it as it was."""
     names = ["Cat Facts", "Cats", *(f"Filler {number}" for number in range(40))]
     names += [f"Wide {number}" for number in range(4000)]
-    with serving(source(tmp_path_factory.mktemp("shared"), *names)) as process:
+    with serving(file_of(tmp_path_factory.mktemp("shared"), *names)) as process:
         yield process
 
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory) -> str:
     """An upstream with so much text in its names that a search costs more than to shed it."""
-    return source(tmp_path_factory.mktemp("large"), *(f"Name {n} of {'a large catalogue ' * 12}" for n in range(5000)))
+    return file_of(tmp_path_factory.mktemp("large"), *(f"Name {n} of {'a large catalogue ' * 12}" for n in range(5000)))
 
 
 def serving(upstream: str, **environ: str) -> AbstractContextManager[Process]:
@@ -144,7 +137,7 @@ def test_a_search_with_a_body_or_an_upgrade_is_answered_all_the_same(shared, lin
 
 
 def test_responses_to_a_client_that_does_not_read_are_not_kept_in_memory(tmp_path):
-    wide = source(tmp_path, *(f"Wide {number}" for number in range(1900)))
+    wide = file_of(tmp_path, *(f"Wide {number}" for number in range(1900)))
     with serving(wide) as process, connect(process) as connection:
         httpx.get(f"{process.url}/Wide", timeout=60)
         before = resident_megabytes(process)
@@ -250,18 +243,11 @@ def searching(process: Process) -> Iterator[list[Client]]:
     clients = [Client(process, kept=number % 2 == 0) for number in range(8)]
     for client in clients:
         client.start()
-    until(lambda: all(client.answered for client in clients))
+    wait_until(lambda: all(client.answered for client in clients), "an answer for each client")
     yield clients
     for client in clients:
         client.stopped.set()
         client.join(60)
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def is_unready(process: Process) -> bool:
@@ -276,7 +262,7 @@ def test_no_request_is_lost_when_a_busy_replica_shuts_down(upstream):
         began = time.monotonic()
         process.popen.send_signal(signal.SIGTERM)
         assert process.popen.wait(60) == 0
-        until(lambda: all(client.refused_at for client in clients))
+        wait_until(lambda: all(client.refused_at for client in clients), "no client is accepted")
     assert min(client.refused_at for client in clients) - began > 2.5
     # a connection that is opened between the last look at the listener and its end is reset by the kernel, unseen by any
     # process; a balancer opens none by then, but these clients do not stop
@@ -289,7 +275,7 @@ def test_clients_that_stop_when_the_replica_is_unready_lose_nothing(upstream):
     with serving(upstream, APIDEX_DRAIN_SECONDS="30", APIDEX_KEEP_ALIVE_SECONDS="1") as process:
         with searching(process) as clients:
             process.popen.send_signal(signal.SIGTERM)
-            until(lambda: is_unready(process))
+            wait_until(lambda: is_unready(process), "unready")
             time.sleep(2)
         process.popen.send_signal(signal.SIGINT)
         assert process.popen.wait(60) == 0
@@ -299,7 +285,7 @@ def test_clients_that_stop_when_the_replica_is_unready_lose_nothing(upstream):
 def test_a_draining_replica_answers_and_closes_connections_until_a_second_signal(upstream):
     with serving(upstream, APIDEX_DRAIN_SECONDS="600") as process:
         process.popen.send_signal(signal.SIGTERM)
-        until(lambda: is_unready(process))
+        wait_until(lambda: is_unready(process), "unready")
         assert httpx.get(f"{process.url}/-/livez", timeout=60).status_code == 200
         response = httpx.get(f"{process.url}/Cat", timeout=60)
         assert (response.status_code, response.headers["connection"]) == (200, "close")
