@@ -343,8 +343,7 @@ def test_the_panel_of_an_entry_says_all_that_is_known_and_returns_the_focus(brow
 
 def test_the_panel_shows_each_entry_of_a_name_or_that_there_is_none(browser):
     twins = [entry("Twin / ?&", description=each) for each in ("The first.", "The second.")]
-    body = msgspec.json.encode({"count": 3, "entries": [*twins, entry("twin / ?&", description="Another name.")]})
-    with looking_at(browser, body) as opened:
+    with looking_at(browser, publicapis(*twins, entry("twin / ?&", description="Another name."))) as opened:
         opened.opens("/?q=twin")
         opened.page.get_by_role("link", name="Details of Twin / ?&", exact=True).first.click()
         expect(opened.page.get_by_role("dialog").get_by_role("article")).to_have_count(2)
