@@ -4,12 +4,15 @@ chance over those that are ready, does not look into what passes through it, and
 
 import asyncio
 import random
+import re
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 
 from loadtest.proxy import Proxy
 
 _CHECK_EVERY = 0.25
+_ID = re.compile(rb"^x-request-id: (\S+)", re.IGNORECASE | re.MULTILINE)
 _CHECK = b"GET /-/readyz HTTP/1.1\r\nhost: balancer\r\nconnection: close\r\n\r\n"
 
 Choice = Callable[[list[int]], int]
@@ -25,10 +28,19 @@ class Balancer(Proxy):
         super().__init__()
         self.ports: list[int] = []
         self._choose, self._ready = choose, set[int]()
+        self._ids: Counter[bytes] = Counter()
 
     def is_ready(self, port: int) -> bool:
         """Whether the last check of *port* succeeded."""
         return port in self._ready
+
+    def passed(self, data: bytes) -> None:
+        """Count the requests by their IDs."""
+        self._ids.update(_ID.findall(data))
+
+    def repeated(self) -> int:
+        """How many requests came a second time, by their IDs."""
+        return self._ids.total() - len(self._ids)
 
     def backend(self) -> int:
         """One of the ports that are ready."""

@@ -33,7 +33,8 @@ class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
     """What happened. Moments are seconds since the run began.
 
     *stopped_early* is the wait that timed out in the scenario, if one did. *upstream_log* is when the upstream gave which digest,
-    each perhaps *sooner* by so much, None where that is not known. *ended* counts the replicas' ends.
+    each perhaps *sooner* by so much, None where that is not known. *ended* counts the replicas' ends, *repeated* the requests
+    that came a second time, *retries* those that an edge sent again; None where they are not counted.
     """
 
     facts: RunFacts
@@ -46,6 +47,8 @@ class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
     generator: GeneratorUsage
     ended: int
     final_versions: list[str]
+    repeated: int | None = None
+    retries: int | None = None
 
     @property
     def rounds(self) -> list[list[FaultRecord]]:

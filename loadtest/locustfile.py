@@ -10,13 +10,16 @@ or an older version than its replica gave before.
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import count
 from pathlib import Path
 from random import choice, random
 from typing import Any
 from urllib.parse import quote
 
 import gevent
+import msgspec
 from locust import FastHttpUser, LoadTestShape, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.contrib.fasthttp import FastResponse, ResponseContextManager
@@ -24,17 +27,26 @@ from locust.env import Environment
 
 from loadtest.client import NoRetryPool, failure_of
 from loadtest.names import Names
+from loadtest.oracle import Oracle, digest_of
 from loadtest.ordering import VersionOrder
 from loadtest.record import RequestFailure, RequestRecord, Writer
 from loadtest.shapes import SHAPES
 from loadtest.verifier import BodyVerifier
 
-__all__ = ["ConditionalUser", "GzipUser", "KeepAliveUser", "NewConnectionUser", "Shaped"]
+__all__ = ["ConditionalUser", "GzipUser", "KeepAliveUser", "NewConnectionUser", "PagingUser", "Shaped"]
 
 TIMEOUT = 5.0
 """Seconds after which a request has failed."""
 
-OK, NOT_MODIFIED = 200, 304
+OK, NOT_MODIFIED, GONE = 200, 304, 410
+
+PAGE = 100
+"""Entries on a page, which is as many as there may be."""
+
+_NUMBERS = count()
+
+Check = Callable[[FastResponse, RequestRecord], RequestRecord | None]
+"""Checks an answer that came whole; None where that must wait."""
 
 
 class UserProcess:
@@ -115,6 +127,8 @@ class ApidexUser(FastHttpUser):
     abstract = True
     kind, slower = "", 1.0
     headers: Mapping[str, str] = {}
+    statuses: frozenset[int] = frozenset((OK, NOT_MODIFIED))
+    in_order = True
 
     def on_start(self) -> None:
         """Begin at a random moment of the first interval."""
@@ -141,38 +155,49 @@ class ApidexUser(FastHttpUser):
 
     def ask(self, name: str, headers: Mapping[str, str], held: bytes | None = None) -> None:
         """Search for *name*, and record the outcome. *held* is the body that a 304 confirms."""
+
+        def check(response: FastResponse, request: RequestRecord) -> RequestRecord | None:
+            body = (held if request.status == NOT_MODIFIED else response.content) or b""
+            checked = SHARED.verifier.check(request, request.version, partial(_judged, name, body))
+            self.answered(response, body)
+            return checked
+
+        self.fetch(f"/{quote(name, safe='')}", headers, held, check)
+
+    def fetch(self, path: str, headers: Mapping[str, str], held: bytes | None, check: Check) -> None:
+        """Ask for *path*, and record the outcome; an answer that came whole is left to *check*."""
         sent = SHARED.now()
         try:
             with gevent.Timeout(self.timeout):
-                self._ask(name, headers, held, sent)
+                self._fetch(path, headers, held, sent, check)
         except gevent.Timeout:
             SHARED.note(self._row(sent, failure=RequestFailure.LATE, detail=f"not whole within {self.timeout:g} s"))
         except Exception as error:
             SHARED.note(self._row(sent, failure=RequestFailure.UNREADABLE, detail=repr(error)))
 
-    def _ask(self, name: str, headers: Mapping[str, str], held: bytes | None, sent: float) -> None:
-        path = f"/{quote(name, safe='')}"
+    def _fetch(self, path: str, headers: Mapping[str, str], held: bytes | None, sent: float, check: Check) -> None:
+        numbered = {**headers, "X-Request-Id": f"{os.getpid()}-{next(_NUMBERS)}"}
         with self.client.get(
-            path, name=self.kind, headers=dict(headers), catch_response=True, allow_redirects=False
+            path, name=self.kind, headers=numbered, catch_response=True, allow_redirects=False
         ) as response:
-            request = self._record(response, sent, held)
+            request = self._record(response, sent, held, headers.get("If-None-Match", ""))
             response.request_meta["response_time"] = request.latency * 1000
-            body = held if request.status == NOT_MODIFIED else response.content
-            checked = SHARED.note(request) if request.failure else SHARED.verifier.check(request, name, body or b"")
+            checked = SHARED.note(request) if request.failure else check(response, request)
             if checked and checked.failure:
                 response.failure(f"{checked.failure} {checked.detail}".strip())
             else:
                 response.success()
-            self.answered(response, body or b"")
 
     def answered(self, response: FastResponse, body: bytes) -> None:
         """Look at a response, and at the body that it stands for."""
 
-    def _record(self, response: ResponseContextManager, sent: float, held: bytes | None) -> RequestRecord:
+    def _record(self, response: ResponseContextManager, sent: float, held: bytes | None, tag: str) -> RequestRecord:
         """What can be said before the body is checked."""
         replica, version, age = _identity(response.headers or {})
-        failure, detail = _transport_failure(response, held)
-        if not failure and not (replica and version and age >= 0):
+        failure, detail = _transport_failure(response, self.statuses)
+        if response.status_code == NOT_MODIFIED and (held is None or _header(response, "ETag") != tag):
+            failure, detail = RequestFailure.NOT_HELD, f"304 for {_header(response, 'ETag')!r}, held was {tag!r}"
+        if not failure and response.status_code != GONE and not (replica and version and age >= 0):
             failure, detail = (
                 RequestFailure.UNIDENTIFIED,
                 f"X-Served-By {replica!r}, Catalogue-Version {version!r}, Age {age}",
@@ -181,7 +206,7 @@ class ApidexUser(FastHttpUser):
         request = self._row(
             sent, status=status, replica=replica, version=version, age=age, failure=failure, detail=detail
         )
-        return request if failure else SHARED.order.judged(request)
+        return request if failure or not self.in_order else SHARED.order.judged(request)
 
     def _row(self, sent: float, *, status: int = 0, **facts: Any) -> RequestRecord:  # noqa: ANN401
         """A row, as of now."""
@@ -198,10 +223,22 @@ def _identity(headers: Mapping[str, object]) -> tuple[str, str, int]:
     return replica, version, int(age) if age.isdecimal() else -1
 
 
-def _transport_failure(response: ResponseContextManager, held: bytes | None) -> tuple[RequestFailure, str]:
-    """What went wrong on the way, or with the status. A 304 is correct only for a request that holds a body."""
+def _header(response: FastResponse, name: str) -> str:
+    """The value of a header; "" where it is missing or repeated."""
+    value = response.headers.get(name, "") if response.headers else ""
+    return value if isinstance(value, str) else ""
+
+
+def _judged(name: str, body: bytes, oracle: Oracle, request: RequestRecord) -> RequestRecord:
+    """*request*, failed if *body* is not the answer to a search for *name*."""
+    right = body == oracle.answer(name)
+    return request if right else request.failed(RequestFailure.WRONG_BODY, f"for {name!r}, {len(body)} bytes")
+
+
+def _transport_failure(response: ResponseContextManager, statuses: frozenset[int]) -> tuple[RequestFailure, str]:
+    """What went wrong on the way, or with the status."""
     error, status = response.request_meta["exception"], response.status_code
-    if error is None and (status == OK or (status == NOT_MODIFIED and held is not None)):
+    if status in statuses and (error is None or status == GONE):
         return RequestFailure.NONE, ""
     if status and status != OK:
         return RequestFailure.BAD_STATUS, str(status)
@@ -242,9 +279,8 @@ class ConditionalUser(ApidexUser):
 
     def answered(self, response: FastResponse, body: bytes) -> None:
         """Hold it."""
-        tag = response.headers.get("ETag", "") if response.headers else ""
-        if response.status_code == OK and isinstance(tag, str):
-            self.tag, self.held = tag, body
+        if response.status_code == OK:
+            self.tag, self.held = _header(response, "ETag"), body
 
 
 class GzipUser(ApidexUser):
@@ -256,3 +292,45 @@ class GzipUser(ApidexUser):
     def send(self) -> None:
         """Search for one letter."""
         self.ask(choice("aeiou"), self.headers)
+
+
+class PagingUser(ApidexUser):
+    """Reads the whole catalogue page by page, each page from whichever replica answers, and all of one version.
+
+    Where that version is gone (410), it begins again: a check says when that may be.
+    """
+
+    weight = 1
+    kind, headers, slower = "a page", {"Connection": "close"}, 2.0
+    statuses, in_order = frozenset((OK, GONE)), False
+
+    def on_start(self) -> None:
+        """Begin at the first page of the current version."""
+        super().on_start()
+        self.version, self.offset = "", 0
+
+    def send(self) -> None:
+        """Ask for the next page."""
+        of_version = f"&version={self.version}" if self.version else ""
+        path = f"/v1/search?sort=catalogue&limit={PAGE}&offset={self.offset}{of_version}"
+        self.fetch(path, self.headers, None, self.check_page)
+
+    def check_page(self, response: FastResponse, request: RequestRecord) -> RequestRecord | None:
+        """Compare a page with its version, which is that of the first page, whatever is current by now."""
+        version, offset, given = self.version or request.version, self.offset, request.version
+        request = msgspec.structs.replace(request, version="", age=-1)
+        self.version, self.offset = version, offset + PAGE
+        if request.status == GONE:
+            self.version, self.offset = "", 0
+            return SHARED.note(request)
+        if not msgspec.json.decode(response.content)["hits"]:
+            self.version, self.offset = "", 0
+        if digest_of(given) != digest_of(version):
+            return SHARED.note(request.failed(RequestFailure.WRONG_PAGE, f"{given} instead of {version}"))
+        return SHARED.verifier.check(request, version, partial(_judged_page, response.content, offset))
+
+
+def _judged_page(body: bytes, offset: int, oracle: Oracle, request: RequestRecord) -> RequestRecord:
+    """*request*, failed if *body* is not the page at *offset*."""
+    right = oracle.is_page(body, offset, PAGE)
+    return request if right else request.failed(RequestFailure.WRONG_PAGE, f"at {offset}, {len(body)} bytes")

@@ -25,6 +25,18 @@ def digest_of(version: str) -> str:
     return version.rpartition("-")[2]
 
 
+class _Hit(msgspec.Struct):
+    entry: msgspec.Raw
+
+
+class _Page(msgspec.Struct):
+    total: int
+    hits: list[_Hit]
+
+
+_page = msgspec.json.Decoder(_Page).decode
+
+
 class Oracle:
     """The right answers from one catalogue: those of a list comprehension over its entries."""
 
@@ -42,3 +54,13 @@ class Oracle:
             found = [bytes(entry) for each, entry in zip(self.names, self._entries, strict=True) if name in each]
             self._known[name] = b"[" + b",".join(found) + b"]"
         return self._known[name]
+
+    def is_page(self, body: bytes, offset: int, limit: int) -> bool:
+        """Whether *body* has the entries from *offset* on, *limit* at most, in the order of the catalogue."""
+        try:
+            page = _page(body)
+        except msgspec.MsgspecError:
+            return False
+        given = [msgspec.json.decode(hit.entry) for hit in page.hits]
+        right = [msgspec.json.decode(entry) for entry in self._entries[offset : offset + limit]]
+        return page.total == len(self._entries) and given == right

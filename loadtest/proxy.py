@@ -25,6 +25,9 @@ class Proxy(ABC):
         """What of *data*, which a client sent, is passed on. An OSError aborts its connection."""
         return data
 
+    def passed(self, data: bytes) -> None:  # noqa: B027 - most do not look into it
+        """Look at what is passed on."""
+
     async def keep_running(self) -> None:  # noqa: B027 - most have nothing else
         """Whatever else runs in the thread."""
 
@@ -75,5 +78,8 @@ class Proxy(ABC):
     ) -> None:
         while data := await reader.read(2**16):
             await self._passing.wait()
-            writer.write(self.received(data) if is_request else data)
+            if is_request:
+                data = self.received(data)
+                self.passed(data)
+            writer.write(data)
             await writer.drain()

@@ -27,6 +27,8 @@ class RequestFailure(StrEnum):
     UNIDENTIFIED = "unidentified"
     BAD_STATUS = "bad status"
     WRONG_BODY = "wrong body"
+    WRONG_PAGE = "wrong page"
+    NOT_HELD = "not held"
     WENT_BACK = "went back"
     BEHIND = "behind"
     BAD_CATALOGUE = "bad catalogue"

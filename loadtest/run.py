@@ -16,6 +16,7 @@ import httpx
 import msgspec
 
 from loadtest.analysis import Analysis
+from loadtest.edge_log import retries
 from loadtest.history import RunFacts, RunHistory
 from loadtest.load_generator import Load, Locust, running_locust
 from loadtest.nemesis import ScenarioRun
@@ -118,6 +119,7 @@ def _record(
             tell=progress.event,
         )
         restarts, usage = target.restarts(), locust.usage()
+        repeated, retried = _repeats(target)
         with observer.running(), progress.running(), _watched(locust, scenario_run):
             stopped_early = _play(scenario, scenario_run)
             versions = set() if stopped_early == INTERRUPTED else _final_versions(target, scenario_run, facts.poll)
@@ -125,6 +127,7 @@ def _record(
         last, usage = scenario_run.now(), locust.usage().since(usage)
     # not before Locust has ended: its last requests may get a catalogue that the upstream gave just now
     upstream_log, sooner = _upstream_log(target, epoch)
+    repeated_by_now, retried_by_now = _repeats(target)
     progress.look()
     return RunHistory(
         facts=msgspec.structs.replace(facts, seconds=round(last, 1)),
@@ -137,7 +140,20 @@ def _record(
         generator=usage,
         ended=ended,
         final_versions=sorted(versions),
+        repeated=_more(repeated, repeated_by_now),
+        retries=_more(retried, retried_by_now),
     )
+
+
+def _repeats(target: Target) -> tuple[int | None, int | None]:
+    """How many requests came a second time so far, and how many an edge sent again."""
+    log = target.edge_log()
+    return target.repeated(), None if log is None else retries(log)
+
+
+def _more(before: int | None, now: int | None) -> int | None:
+    """A log may have been lost with its edge."""
+    return None if before is None or now is None else max(0, now - before)
 
 
 def _delete_rows(folder: Path) -> None:

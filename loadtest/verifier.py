@@ -8,12 +8,16 @@ import msgspec
 import requests
 
 from loadtest.oracle import Oracle, digest_of
-from loadtest.record import RequestFailure, RequestRecord
+from loadtest.record import RequestRecord
 
 _HELD = 8
 _PATIENCE = 20.0
 _AGAIN = 0.25
 _TIMEOUT = 5.0
+
+
+Judge = Callable[[Oracle, RequestRecord], RequestRecord]
+"""Compares an answer with the catalogue that it is from: the same record, failed if it is wrong."""
 
 
 class BodyVerifier:
@@ -25,31 +29,26 @@ class BodyVerifier:
     def __init__(self, host: str, done: Callable[[RequestRecord], RequestRecord]) -> None:
         self._host, self._done = host, done
         self._known: OrderedDict[str, Oracle] = OrderedDict()
-        self._waiting: dict[str, list[tuple[RequestRecord, str, bytes]]] = defaultdict(list)
+        self._waiting: dict[str, list[tuple[RequestRecord, Judge]]] = defaultdict(list)
 
     def first(self) -> Oracle:
         """The oracle of the current catalogue. Raises requests.RequestException."""
         return self._fetched()
 
-    def check(self, request: RequestRecord, name: str, body: bytes) -> RequestRecord | None:
-        """Check the *body* that the search for *name* gave; None where that must wait until its version is fetched."""
-        digest = digest_of(request.version)
+    def check(self, request: RequestRecord, version: str, judge: Judge) -> RequestRecord | None:
+        """Have *judge* compare an answer with its *version*; None where that must wait until the version is fetched."""
+        digest = digest_of(version)
         if oracle := self._known.get(digest):
-            return self._judge(oracle, request, name, body)
+            return self._done(judge(oracle, request))
         if digest not in self._waiting:
             gevent.spawn(self._learn, digest)
-        self._waiting[digest].append((request, name, body))
+        self._waiting[digest].append((request, judge))
         return None
 
     def give_up(self) -> None:
         """Pass on what still waits, unchecked."""
         for digest in list(self._waiting):
             self._pass_on(digest)
-
-    def _judge(self, oracle: Oracle, request: RequestRecord, name: str, body: bytes) -> RequestRecord:
-        if body != oracle.answer(name):
-            request = request.failed(RequestFailure.WRONG_BODY, f"for {name!r}, {len(body)} bytes")
-        return self._done(request)
 
     def _learn(self, digest: str) -> None:
         with gevent.Timeout(_PATIENCE, exception=False):
@@ -64,11 +63,8 @@ class BodyVerifier:
 
     def _pass_on(self, digest: str) -> None:
         oracle = self._known.get(digest)
-        for request, name, body in self._waiting.pop(digest, ()):
-            if oracle:
-                self._judge(oracle, request, name, body)
-            else:
-                self._done(msgspec.structs.replace(request, checked=False))
+        for request, judge in self._waiting.pop(digest, ()):
+            self._done(judge(oracle, request) if oracle else msgspec.structs.replace(request, checked=False))
 
     def _fetched(self) -> Oracle:
         """The oracle of whichever catalogue answers, kept by the digest of its bytes, not by what the service calls it."""

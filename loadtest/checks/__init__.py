@@ -4,6 +4,7 @@ from loadtest.checks.bodies import bodies_were_compared
 from loadtest.checks.catalogue import states_were_true, upstream_kept_a_log, versions_agree
 from loadtest.checks.check import Check, CheckResult
 from loadtest.checks.load_generator import was_not_the_bottleneck
+from loadtest.checks.repeats import client_sent_each_request_once, edge_retried_little
 from loadtest.checks.run import enough_requests, ran_to_its_end
 
 __all__ = ["COMMON", "Check", "CheckResult"]
@@ -16,4 +17,6 @@ COMMON: tuple[Check, ...] = (
     versions_agree,
     states_were_true,
     upstream_kept_a_log,
+    client_sent_each_request_once,
+    edge_retried_little,
 )

@@ -58,6 +58,9 @@ class Compose(Target):
         engine = urlsplit(output_of("docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}").strip())
         return "localhost" if engine.scheme in ("unix", "npipe") else engine.hostname or engine.geturl()
 
+    def edge_log(self) -> str | None:
+        return self._compose("logs", "--no-log-prefix", "haproxy")
+
     def replicas(self) -> list[Replica]:
         return [
             Replica(found["Id"][:12], found["RestartCount"])

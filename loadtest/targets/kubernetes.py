@@ -84,6 +84,13 @@ class Kubernetes(Target):
         )
         return urlsplit(server).hostname or server
 
+    def edge_log(self) -> str | None:
+        if not self.by_request:
+            return None
+        with suppress(UnsupportedError):  # one of them cannot be reached
+            return _kubectl("logs", "--selector", "app.kubernetes.io/name=edge", "--tail", "-1")
+        return None
+
     def replicas(self) -> list[Replica]:
         return [
             Replica(

@@ -180,6 +180,12 @@ class Processes(Target):
         for replica in self._replicas.values():
             replica.stack.close()
 
+    def repeated(self) -> int | None:
+        return None if self.by_request else self._balancer.repeated()
+
+    def edge_log(self) -> str | None:
+        return (self._folder / "haproxy.log").read_text(errors="replace") if self.by_request else None
+
     def replicas(self) -> list[Replica]:
         return [
             Replica(name, replica.daemon.restarts)

@@ -131,6 +131,14 @@ class Target(ABC):
     def command_upstream(self, *words: str) -> str:
         """Run `upstream.py` beside the testbed's upstream; its output. Raises UnsupportedError where there is no testbed."""
 
+    def repeated(self) -> int | None:
+        """How many requests came a second time, so far; None where they are not counted."""
+        return None
+
+    def edge_log(self) -> str | None:
+        """The log of what retries in front of the replicas, so far; None where nothing does."""
+        return None
+
     def prepare(self) -> None:  # noqa: B027 - most need nothing
         """Install what the verbs need, so that they act at once."""
 

@@ -99,6 +99,30 @@ class Wrong(Faulty):
         return message | {"body": body[:-2] + b" " + body[-1:]} if self.count % 300 == 0 and len(body) > 2 else message
 
 
+class Unasked(Faulty):
+    """Answers one request in 300 with a 304, whatever its client holds."""
+
+    async def answer(self, scope, receive, send) -> None:
+        if self.count % 300:
+            return await self.app(scope, receive, send)
+
+        async def send_head(message) -> None:
+            if message["type"] == "http.response.start":
+                kept = [(name, value) for name, value in message["headers"] if name.lower() != b"content-length"]
+                await send(message | {"status": 304, "headers": kept})
+                await send({"type": "http.response.body"})
+
+        return await self.app(scope, receive, send_head)
+
+
+class Forgetful(Faulty):
+    """Has a version no more as soon as another one is current."""
+
+
+class Blended(Faulty):
+    """Gives a page of the current version, whichever was asked for."""
+
+
 class Early(Faulty):
     """Answers from another catalogue as soon as it has it, and does not wait for the moment at which all do."""
 
@@ -113,7 +137,9 @@ class Busy(uvicorn.Server):
         super().handle_exit(*signal)
 
 
-FAULTS = {fault.__name__.lower(): fault for fault in (Stale, Young, Late, Wrong, Early, Abrupt)}
+FAULTS = {
+    fault.__name__.lower(): fault for fault in (Stale, Young, Late, Wrong, Unasked, Forgetful, Blended, Early, Abrupt)
+}
 
 
 async def main(fault: str, settings: Settings) -> None:
@@ -121,6 +147,10 @@ async def main(fault: str, settings: Settings) -> None:
     if fault == "early":
         accept = Activation.accept
         Activation.accept = lambda self, snapshot, activate_at=0.0: accept(self, snapshot)
+    if fault == "forgetful":
+        Activation.find_version = lambda self, version: self.current if self.current.has_content_of(version) else None
+    if fault == "blended":
+        Activation.find_version = lambda self, version: self.current
     with lifecycle.listen(settings.host, settings.port) as listener:
         async with create_app(settings) as app:
             faulty = FAULTS[fault](app.asgi)

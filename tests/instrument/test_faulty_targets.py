@@ -56,7 +56,9 @@ def test_a_target_that_is_well_passes(tmp_path):
         ("stale", "steady", 16, {"went back"}),
         ("young", "steady", 14, {"false age"}),
         ("late", "steady", 12, {"late"}),
-        ("wrong", "steady", 10, {"wrong body"}),
+        ("wrong", "steady", 10, {"wrong body", "wrong page"}),
+        ("unasked", "steady", 8, {"not held"}),
+        ("blended", "steady", 16, {"wrong page"}),
         ("abrupt", "rollout", 14, {"closed unanswered", "reset"}),
     ],
 )
@@ -85,6 +87,27 @@ def test_replicas_that_change_one_after_another_are_found(tmp_path):
     verdict = verdict_on(tmp_path, "steady", seconds=16, command=(*FAULTY, "early"))
     assert "monotonic reads" in failed_checks(verdict)
     assert verdict.failures.keys() <= {"behind"}, "on a busy machine, even by more than two polls"
+
+
+def test_versions_that_are_gone_before_their_last_page_are_found(tmp_path):
+    verdict = verdict_on(tmp_path, "steady", seconds=16, command=(*FAULTY, "forgetful"))
+    assert failed_checks(verdict) == ["versions that were gone before their last page"]
+    assert verdict.failures == {}
+
+
+class Doubling(Balancer):
+    """Sends a request twice when it has seen so many."""
+
+    passed_so_far = 0
+
+    def received(self, data: bytes) -> bytes:
+        self.passed_so_far += 1
+        return data * 2 if self.passed_so_far == 500 else data
+
+
+def test_a_request_that_is_sent_twice_is_found(tmp_path):
+    verdict = verdict_on(tmp_path, "steady", seconds=6, balancer=lambda: Doubling(in_turn()))
+    assert "requests that were sent twice" in failed_checks(verdict)
 
 
 def test_one_request_in_ten_thousand_that_is_dropped_is_found(tmp_path):

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loadtest.__main__ import main
 from loadtest.demo import LiveFailure, LiveView, Tally
+from loadtest.edge_log import retries
 from loadtest.faults import FaultRecord
 from loadtest.faults.redis import RedisDown
 from loadtest.faults.replicas import DrainNode, Kill, LoseNode, Scale
@@ -168,6 +169,47 @@ def test_a_killed_replica_must_answer_again_and_no_other_may_end():
     gone = [request for request in spread_out if request.replica == "a" or request.done < 4.0]
     assert "seconds until a killed replica answers again" in failed_checks(verdict_on(gone, **kill))
     assert failed_checks(verdict_on(spread_out, **kill | {"ended": 2})) == {"replicas that ended"}
+
+
+@pytest.mark.parametrize(
+    ("facts", "failed"),
+    [
+        ({"repeated": 0, "retries": 0}, set()),
+        ({"repeated": None, "retries": None}, set()),
+        ({"repeated": 1}, {"requests that were sent twice"}),
+        ({"retries": 1}, {"retries of the edge"}),
+        ({"retries": 100, "scenario": "crash", "faults": KILLED, "ended": 1}, set()),
+        ({"retries": 101, "scenario": "crash", "faults": KILLED, "ended": 1}, {"retries of the edge"}),
+    ],
+    ids=["none", "not counted", "the client's", "without a fault", "a fifth", "more than a fifth"],
+)
+def test_requests_are_sent_once_by_the_client_and_retried_little_by_an_edge(facts, failed):
+    assert failed_checks(verdict_on(spread_out, **facts)) == failed
+
+
+def test_retries_are_counted_from_the_log_of_haproxy():
+    again = (
+        "127.100.0.147:52263 [26/Nov/2026:10:44:21.564] clients replicas/replica45283 0/29/0/0/29 200 74545 - - ---- "
+        '19/19/0/0/+2 0/0 "GET /%2F HTTP/1.1"'
+    )
+    once = again.replace("/+2 0/0", "/0 0/0")
+    down = "Server replicas/replica1 is DOWN, check duration: 0ms. 15 active and 1 backup servers left. 0/0 in queue."
+    assert retries("\n".join([again, down, once, again.replace("/+2 ", "/3 ")])) == 5
+
+
+def test_a_version_must_be_there_to_its_last_page():
+    gone = request_at(5.0, status=410, kind="a page", version="")
+    assert failed_checks(verdict_on([*spread_out, gone])) == {"versions that were gone before their last page"}
+
+
+def test_a_page_is_compared_with_the_part_of_the_catalogue_that_it_stands_for():
+    catalogue = Catalogue.of([entry(name) for name in ("Ape", "Bat", "Cat")])
+    oracle = Oracle(catalogue.canonical)
+    hits = [{"entry": msgspec.to_builtins(each), "rank": None} for each in catalogue]
+    page = {"total": 3, "offset": 1, "hits": hits[1:3]}
+    assert oracle.is_page(msgspec.json.encode(page), 1, 2)
+    for wrong in ({"hits": hits[1:2]}, {"hits": hits[:2]}, {"hits": hits[2:0:-1]}, {"total": 2}, {"hits": "none"}):
+        assert not oracle.is_page(msgspec.json.encode(page | wrong), 1, 2)
 
 
 def test_an_added_replica_must_get_a_share_of_the_kept_alive_connections():

@@ -229,6 +229,21 @@ async def test_a_copy_is_written_for_new_content_and_once_a_minute(upstream, clo
     assert writes == [clock.wall()]
 
 
+async def test_a_replica_that_restarts_without_redis_does_not_go_back_to_an_older_stamp_of_its_content(
+    upstream, clock, copy
+):
+    redis = FakeRedis(clock)
+    refresher = await lived(upstream, clock, redis, copy)
+    newer = refresher_of(upstream, clock, FakeRedis(clock))
+    clock.passes(1)
+    await newer.turn()
+    refresher._reconciler.accept(newer.current)
+    await refresher.turn()
+    await written(refresher)
+    again = await restarted(upstream, clock, redis, copy)
+    assert again.current.version == newer.current.version == refresher.current.version
+
+
 async def test_a_disk_that_hangs_delays_neither_the_start_nor_a_turn(upstream, clock, copy, monkeypatch):
     monkeypatch.setattr(last_good, "_READ_TIMEOUT", 0.01)
 

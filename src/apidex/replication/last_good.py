@@ -43,7 +43,7 @@ _READ_TIMEOUT = 10.0
 """Seconds that a start waits for the disk."""
 
 _INTERVAL = 60.0
-"""Seconds between two copies of the same catalogue, which differ only in when it was validated."""
+"""Seconds between two copies of the same version, which differ only in when it was validated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ class LastGood:
     def __init__(self, copy: LastGoodCopy | None, clock: Clock, offload: Offload, stats: RefreshStats) -> None:
         self._copy, self._clock, self._offload, self._stats = copy, clock, offload, stats
         self._writing: asyncio.Task[None] | None = None
-        self._tried = ("", 0.0)  # digest and validation of the last attempt to write
+        self._tried = ("", 0.0)  # version and validation of the last attempt to write
 
     async def restore(self, source: str, unknown_age: float) -> Snapshot | None:
         """Return the copy as a snapshot of *source*, or None.
@@ -199,11 +199,12 @@ class LastGood:
 
     def save(self, snapshot: Snapshot) -> None:
         """Begin to write a copy of *snapshot*, unless it is already written, or another write has not ended."""
-        tried, digest = self._tried, snapshot.catalogue.digest
-        is_new = digest != tried[0] or snapshot.validated_at >= tried[1] + _INTERVAL
+        # the same content under a newer stamp too: after a restart without Redis, its version would go back
+        tried, version = self._tried, snapshot.version
+        is_new = version != tried[0] or snapshot.validated_at >= tried[1] + _INTERVAL
         if self._copy is None or snapshot.is_provisional or not is_new or (self._writing and not self._writing.done()):
             return
-        self._tried = (digest, snapshot.validated_at)
+        self._tried = (version, snapshot.validated_at)
         validated_at = self._clock.wall() - snapshot.age(self._clock.steady())
         labels = CopyLabels(snapshot.stamp, validated_at, snapshot.size_checked, snapshot.validators)
         self._writing = asyncio.create_task(self._write(self._copy, snapshot.parsed, labels), name="last good copy")
