@@ -127,6 +127,7 @@ async def create_app(
             shed=fast_path.shed,
             refuse=fast_path.refuse,
             stats=metrics.connections,
+            access_log=settings.access_log == "on",
         )
         admin_options = None
         if has_admin_port:

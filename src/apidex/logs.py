@@ -26,8 +26,9 @@ _Catalogue = Literal[
 ]
 _Redis = Literal["redis.reached", "redis.failed", "redis.published", "redis.fenced", "redis.dropped", "redis.refused"]
 _Disk = Literal["disk.failed"]
+_Request = Literal["request.ended"]
 _Defect = Literal["refresh.broken", "request.broken"]
-Event = Literal[_Process, _Catalogue, _Redis, _Disk, _Defect]
+Event = Literal[_Process, _Catalogue, _Redis, _Disk, _Request, _Defect]
 """Every event. `docs/events.md` describes them; a test compares the two."""
 
 

@@ -371,6 +371,9 @@ class Settings:
         commands=_REPLICA,
         is_option=True,
     )
+    access_log: str = _one_of(
+        "off", ("off", "on"), "Whether each request is logged, as `request.ended` at the level info."
+    )
     log_level: str = _one_of(
         "info", ("debug", "info", "warning", "error"), "The least severe event that is logged.", commands=_REPLICA
     )

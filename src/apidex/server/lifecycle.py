@@ -22,6 +22,7 @@ import uvicorn
 
 from apidex.errors import SettingsError
 from apidex.server import socket_buffers
+from apidex.server.access_log import LoggingConnection
 from apidex.server.config import ServerConfig
 from apidex.server.connection import Connection
 from apidex.server.options import ServerOptions
@@ -50,7 +51,8 @@ class Server(uvicorn.Server):
         on_listening: Callable[[], None] = lambda: None,
         on_draining: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(ServerConfig(options, Connection))
+        self._protocol = LoggingConnection if options.access_log else Connection
+        super().__init__(ServerConfig(options, self._protocol))
         self._on_listening, self._on_draining = on_listening, on_draining
         self._skip_drain = False
         self._swept: list[asyncio.Protocol] = []
@@ -126,7 +128,7 @@ class Server(uvicorn.Server):
                 connection.shutdown()
 
     def _connection(self) -> Connection:
-        return Connection(self.config, self.server_state, self.lifespan.state)
+        return self._protocol(self.config, self.server_state, self.lifespan.state)
 
     async def _drain(self) -> None:
         for tick in range(int(self.config.limits.drain.total_seconds() * _TICKS_PER_SECOND)):

@@ -39,7 +39,7 @@ class ServerOptions:
     *respond_sync* is given the raw path of one segment and the headers of a GET, and whether the replica is overloaded.
     *probe* is given the raw path of a GET below `/-/`. Both return None for what is left to *asgi*. *shed* is the response to
     any other request while the replica is overloaded; without it, none is shed. *refuse* is the
-    response to a request that cannot be read. *stats* counts what happens to connections.
+    response to a request that cannot be read. *stats* counts what happens to connections. *access_log* logs each request.
     """
 
     asgi: ASGIApp
@@ -49,3 +49,4 @@ class ServerOptions:
     shed: Callable[[], SyncResponse] | None = None
     refuse: Callable[[Problem], SyncResponse] | None = None
     stats: ConnectionStats = field(default_factory=ConnectionStats)
+    access_log: bool = False
