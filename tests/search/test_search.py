@@ -21,6 +21,7 @@ from apidex.catalogue.catalogue import Catalogue
 from apidex.catalogue.entry import Entry
 from apidex.errors import QueryError
 from apidex.search import descriptions, facet_columns, sorted_names
+from apidex.search.descriptions import DescriptionIndex, DescriptionIndexBuilder, Term
 from apidex.search.facet_columns import FacetColumns
 from apidex.search.filters import FILTERS
 from apidex.search.index import SearchIndex
@@ -95,7 +96,7 @@ def name_of(search: SearchIndex, hit) -> str:
             {
                 sorted_names: {"_NARROW": 0, "_FEW": 0, "item_size": lambda starts: 8},
                 facet_columns: {"_FEW": -1},
-                descriptions: {"_MANY_WORDS": -1, "_MANY_POSTINGS": -1},
+                descriptions: {"_SEGMENT_BYTES": 0, "_MANY_POSTINGS": -1},
             },
             id="suffix array, as if larger",
         ),
@@ -327,6 +328,53 @@ def test_pages_together_are_the_whole_result(index_of, entries, query, asked, so
     assert [hit for page in pages for hit in page.hits] == everything.hits
     assert {page.total for page in pages} == {everything.total}
     assert all(page.facets == everything.facets for page in pages)
+
+
+# --- many entries are indexed in segments
+
+
+def index_in_batches(entries: list[Entry], size: int) -> DescriptionIndex:
+    builder = DescriptionIndexBuilder()
+    for begin in range(0, len(entries), size):
+        builder.add(entries[begin : begin + size])
+    return builder.finish()
+
+
+LONG = "a" * 300
+HARD_WORDS = [
+    *(
+        entry(name)
+        for name in ("OpenWeatherMap", "JSONPlaceholder2go", "Don'tPanic", "Pok\u00e9APIs2", "A", "A1b2C3d4")
+    ),
+    *(
+        entry("x", description=text)
+        for text in ("", " ", "don't \u00c9T\u00c9 \0 a\0b", "w " * 300, "abcdefgh abcdefghi abcdefgh")
+    ),
+    *(entry("x", description=f"{LONG}{end} {LONG}") for end in ("", "b", "a", "c", "b")),
+    *(
+        entry("x", link=link)
+        for link in ("a\nb", "www.a.b.example\n", "ftp://u@A.example.:1/x", "", "a.b.c.d.e.f.g.example")
+    ),
+    entry("x", provider="dog.ceo", link="http://api.dog.ceo", category="Dogs d\u00f6ner"),
+]
+
+
+@pytest.mark.parametrize("size", [1, 7, 500])
+def test_an_index_of_segments_equals_one_without(monkeypatch, size):
+    entries = [*HARD_WORDS, *synthetic_entries(1000), *HARD_WORDS]
+    expected = index_in_batches(entries, len(entries))
+    monkeypatch.setattr(descriptions, "_SEGMENT_BYTES", 0)
+    found = index_in_batches(entries, size)
+    assert bytes(found.terms) == bytes(expected.terms)
+    assert bytes(found.lengths) == bytes(expected.lengths)
+    assert len(found.dense) > 10
+    for number, word in enumerate(bytes(expected.terms).decode().splitlines()):
+        term = [Term(word, [number])]
+        hits, expected_hits = found.find(term), expected.find(term)
+        assert list(hits.positions) == list(expected_hits.positions) != [], word
+        assert list(hits.relevance) == list(expected_hits.relevance), word
+        assert found.first_position(word) == expected_hits.positions[0]
+    assert found.near("wether", 1)["weather"] == expected.near("wether", 1)["weather"]
 
 
 @given(catalogues, asked_filters)

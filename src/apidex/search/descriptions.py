@@ -8,18 +8,30 @@ import dataclasses
 import math
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property, reduce
-from itertools import accumulate, chain, groupby, pairwise, repeat
-from operator import itemgetter, or_, sub
+from functools import cached_property
+from itertools import accumulate, chain
+from operator import itemgetter, sub
 from typing import Any
 
 from apidex.catalogue.buffers import ByteBuffer, IntArray
 from apidex.catalogue.entry import Entry
 from apidex.search.text import fold, query_terms, separate_spans, to_ranges, word_spans
-from apidex.search.words import END, cut, domains, forms, host_of, stem, with_parts
+from apidex.search.words import (
+    DESCRIPTIONS,
+    DOMAIN,
+    FIELDS,
+    MAX_LENGTH,
+    TF_BITS,
+    forms,
+    host_of,
+    stem,
+    texts_of,
+    with_parts,
+)
 
 MAX_TERMS = 16
 """The largest number of words of a query that are searched."""
@@ -39,31 +51,21 @@ RELEVANCE_BITS = 20
 _K1, _B = 1.2, 0.75
 """The usual constants of BM25."""
 
-_TF_BITS = 2
-_TF_MASK = (1 << _TF_BITS) - 1
-_POSITION_BITS = 32 - _TF_BITS
+_TF_MASK = (1 << TF_BITS) - 1
 """A posting is the position of an entry and, in the last bits, how many of its four fields have the word, less 1."""
-
-_DESCRIPTION = 1
-"""The number of the field whose word count is the length of an entry."""
 
 _WEIGHT_UNIT = 1 / 1000
 _SCORE_BITS = 28
 _HALF = (1 << RELEVANCE_BITS // 2) - 1
 
-_LINE_FEED = 10
-_LETTERS = [0 if code == _LINE_FEED else 1 << (code & 31) for code in range(256)]
-"""The bit for each byte of a word: each letter has its own, which other bytes share."""
-
-_BLOCK = 2**20
-"""Words whose letters are read in one step."""
-
-_DOMAIN = "."
 _AFTER_DOMAINS = b"/"
-"""Domains begin with it, and stand before all other words, which begin with letters and digits."""
+"""Domains stand before all other words."""
 
-_MANY_WORDS, _MANY_POSTINGS = 2**17, 2**11
-"""Above so many words of texts, numpy builds the index; above so many postings, it searches that index."""
+_SEGMENT_BYTES = 2**19
+"""Texts of so many bytes are a segment, which numpy inverts. Texts of fewer bytes are indexed without numpy."""
+
+_MANY_POSTINGS = 2**11
+"""Above so many postings, numpy searches an index of segments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,118 +96,56 @@ class RelevantEntries:
 
 
 class DescriptionIndexBuilder:
-    """Collects the words of entries: a stream of numbers for each field, with 0 after each text."""
+    """Collects the texts of entries, and inverts them segment by segment if there are many."""
 
     def __init__(self) -> None:
-        self._numbers = _Numbers({END: 0})
-        self._fields = [array("I") for _ in range(1 << _TF_BITS)]
+        self._texts = [bytearray() for _ in FIELDS]
+        self._entries = 0
+        self._segments: list[Any] = []  # of `segments.Segment`, which needs numpy
 
     def add(self, entries: Sequence[Entry]) -> None:
         """Append *entries*."""
-        words_of_fields = (
-            cut([with_parts(entry.name) for entry in entries]),
-            cut([entry.description for entry in entries]),
-            cut([f"{entry.category} {entry.provider}" for entry in entries]),
-            _domains(entries),
-        )
-        for stream, words in zip(self._fields, words_of_fields, strict=True):
-            stream.extend(map(self._numbers.__getitem__, words))
+        for texts, added in zip(self._texts, texts_of(entries), strict=True):
+            texts.extend(added)
+        if sum(map(len, self._texts)) >= _SEGMENT_BYTES:
+            self._invert()
+
+    def _invert(self) -> None:
+        from apidex.search import segments
+
+        segment = segments.invert(self._texts, self._entries)
+        self._segments.append(segment)
+        self._entries += len(segment.lengths)
+        self._texts = [bytearray() for _ in FIELDS]
 
     def finish(self) -> "DescriptionIndex":
         """Return the index of all entries added. The builder must not be used again."""
-        numbers = self._numbers
-        del self._numbers
-        terms = sorted(numbers)[1:]  # without END, which is the first word
-        ranks = array("I", bytes(4 * len(numbers)))
-        for rank, number in enumerate(map(numbers.__getitem__, terms)):
-            ranks[number] = rank
-        del numbers
-        are_many = sum(map(len, self._fields)) >= _MANY_WORDS
-        postings = (_many_postings if are_many else _postings)(self._fields, ranks)
-        sizes = map(int.__add__, map(len, terms), repeat(1))
-        term_starts = array("I", accumulate(sizes, initial=0))
-        text = b"\n".join([*terms, b""])
-        domains = bisect_left(terms, _AFTER_DOMAINS)
-        letters = _letters(text, term_starts[domains:]) if are_many else array("I")
-        return DescriptionIndex(text, term_starts, *postings, letters)
+        if not self._segments:
+            return _index_of(self._texts)
+        from apidex.search import segments
+
+        if self._texts[0]:
+            self._invert()
+        return segments.merge(self._segments)
 
 
-class _Numbers(dict[bytes, int]):
-    """The number of a word; a new one gets the next."""
-
-    def __missing__(self, word: bytes) -> int:
-        self[word] = number = len(self)
-        return number
-
-
-def _domains(entries: Sequence[Entry]) -> Iterator[bytes]:
-    for entry in entries:
-        found = domains(entry.link)
-        if entry.provider:
-            found = list(dict.fromkeys((*found, *domains(entry.provider))))
-        for domain in found:
-            yield f"{_DOMAIN}{domain}".encode()
-        yield END
-
-
-def _postings(streams: Sequence[IntArray], ranks: IntArray) -> tuple[IntArray, IntArray, bytearray]:
-    """Where the postings of each word begin; all postings, by word and position; and the number of words of each description."""
-    keys, lengths = set[int](), bytearray()
-    for field, numbers in enumerate(streams):
-        ends = [place for place, number in enumerate(numbers) if not number]
-        sizes = [end - start - 1 for start, end in pairwise([-1, *ends])]
-        if field == _DESCRIPTION:
-            lengths = bytearray(min(size, 255) for size in sizes)
-        positions = chain.from_iterable(
-            repeat(position << _TF_BITS | field, size) for position, size in enumerate(sizes)
-        )
-        keys.update(map(_join, map(ranks.__getitem__, filter(None, numbers)), positions))
-    postings, counts = array("I"), array("I", bytes(4 * len(ranks)))
-    for key, group in groupby(sorted(keys), key=lambda key: key >> _TF_BITS):
-        counts[key >> _POSITION_BITS] += 1
-        postings.append((key << _TF_BITS & 0xFFFFFFFF) | len(list(group)) - 1)
-    return array("I", accumulate(counts[:-1], initial=0)), postings, lengths
-
-
-def _join(rank: int, position_and_field: int) -> int:
-    return rank << _POSITION_BITS + _TF_BITS | position_and_field
-
-
-def _many_postings(streams: Sequence[IntArray], ranks: IntArray) -> tuple[IntArray, IntArray, ByteBuffer]:
-    """As `_postings`, by sorting numbers whose bits are the word's rank, the position and the field."""
-    import numpy as np
-
-    parts, by_number = [], np.frombuffer(ranks, np.uint32)
-    for field, stream in enumerate(streams):
-        numbers = np.frombuffer(stream, np.uint32)
-        is_end = numbers == 0
-        if field == _DESCRIPTION:
-            lengths = np.minimum(np.diff(np.flatnonzero(is_end), prepend=-1) - 1, 255)
-        positions = np.cumsum(is_end, dtype=np.uint32)[~is_end]
-        keys = by_number[numbers[~is_end]].astype(np.uint64) << np.uint64(_POSITION_BITS)
-        parts.append((keys | positions) << np.uint64(_TF_BITS) | np.uint64(field))
-    keys = np.concatenate(parts)
-    del parts
-    keys.sort()
-    keys = keys[np.diff(keys, prepend=keys[:1] + 1) != 0] >> np.uint64(_TF_BITS)
-    first = np.flatnonzero(np.diff(keys, prepend=keys[:1] + 1))
-    fields_less_one = np.diff(first, append=len(keys)).astype(np.uint32) - 1
-    keys = keys[first]
-    starts = np.searchsorted(keys >> np.uint64(_POSITION_BITS), np.arange(len(ranks), dtype=np.uint64)).astype(
-        np.uint32
-    )
-    postings = keys.astype(np.uint32) << np.uint32(_TF_BITS) | fields_less_one
-    return starts.data, postings.data, lengths.astype(np.uint8).data
-
-
-def _letters(terms: bytes, starts: IntArray) -> IntArray:
-    """A number for each word in which a bit is set for each letter that it has."""
-    import numpy as np
-
-    text, bits, begin = np.frombuffer(terms, np.uint8), np.array(_LETTERS, np.uint32), np.frombuffer(starts, np.uint32)
-    blocks = [begin[at : at + _BLOCK + 1] for at in range(0, len(begin) - 1, _BLOCK)]
-    parts = [np.bitwise_or.reduceat(bits[text[each[0] : each[-1]]], each[:-1] - each[0]) for each in blocks]
-    return np.concatenate(parts).data
+def _index_of(texts: Sequence[bytearray]) -> "DescriptionIndex":
+    """The index of few entries."""
+    names, *others = (joined.decode().split("\0")[:-1] for joined in texts)
+    found, plain = defaultdict[str, set[int]](set), [with_parts(name).lower() for name in names]
+    for field, of_entries in zip(FIELDS, [plain, *others], strict=True):
+        for position, text in enumerate(of_entries):
+            for word in text.split():
+                found[word].add(position << TF_BITS | field)
+    words, starts, postings = sorted(found), array("I", [0]), array("I")
+    for word in words:
+        fields = Counter(each >> TF_BITS for each in found[word])
+        postings.extend(position << TF_BITS | fields[position] - 1 for position in sorted(fields))
+        starts.append(len(postings))
+    terms = "\n".join([*words, ""]).encode()
+    term_starts = array("I", accumulate(map(len, terms.splitlines(keepends=True)), initial=0))
+    lengths = bytes(min(len(text.split()), MAX_LENGTH) for text in others[DESCRIPTIONS - 1])
+    return DescriptionIndex(terms, term_starts, starts, postings, lengths, array("I"), array("I"), b"")
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,7 +154,8 @@ class DescriptionIndex:
 
     Word *i* is `terms[term_starts[i] : term_starts[i + 1] - 1]`, in the order of bytes; domains of links are words, too. Its
     postings are `postings[posting_starts[i] : posting_starts[i + 1]]`. *lengths* has the number of words of each description, 255
-    at most. *letters* has the letters of each word that is not a domain, if there are many words.
+    at most. *letters* has the letters of each word that is not a domain, if there are many words. The words with the numbers in
+    *dense* are so frequent that their postings are bits for all entries, in *planes*.
     """
 
     terms: ByteBuffer
@@ -223,6 +164,8 @@ class DescriptionIndex:
     postings: IntArray
     lengths: ByteBuffer
     letters: IntArray
+    dense: IntArray
+    planes: ByteBuffer
 
     @classmethod
     def build(cls, entries: Sequence[Entry]) -> "DescriptionIndex":
@@ -245,7 +188,7 @@ class DescriptionIndex:
     def parse(self, query: str) -> list[Term]:
         """The words of *query*, with one form of each, and its domains if entries link to them."""
         chunks = query.split()
-        hosts = {chunk: _DOMAIN + host for chunk in chunks if (host := host_of(chunk))}
+        hosts = {chunk: DOMAIN + host for chunk in chunks if (host := host_of(chunk))}
         hosts = {chunk: host for chunk, host in hosts.items() if self._number(host) is not None}
         words = (
             query_terms(" ".join(chunk for chunk in chunks if chunk not in hosts)) if len(hosts) < len(chunks) else []
@@ -282,8 +225,11 @@ class DescriptionIndex:
         """As `Vocabulary.near`, without domains."""
         starts, postings = self.term_starts, self.posting_starts
         if len(self.letters):
-            numbers = self._with_like_letters(text, distance)
-            return {self._word(number).decode(): postings[number + 1] - postings[number] for number in numbers}
+            counts = self._dense_counts
+            return {
+                self._word(number).decode(): counts.get(number) or postings[number + 1] - postings[number]
+                for number in self._with_like_letters(text, distance)
+            }
         first = self._at(_AFTER_DOMAINS)
         words = bytes(self.terms[starts[first] :]).decode().split("\n")
         return dict(zip(words, map(sub, postings[first + 1 :], postings[first:]), strict=False))
@@ -292,8 +238,10 @@ class DescriptionIndex:
         """The words of about the same length as *text* whose letters differ by no more than *distance* changes can cause."""
         import numpy as np
 
+        from apidex.search.segments import LETTER_BITS
+
         own, starts = text.encode(), np.frombuffer(self.term_starts, np.uint32)
-        letters = np.uint32(reduce(or_, map(_LETTERS.__getitem__, own)))
+        letters = np.bitwise_or.reduce(LETTER_BITS[np.frombuffer(own, np.uint8)])
         numbers = np.flatnonzero(np.bitwise_count(np.frombuffer(self.letters, np.uint32) ^ letters) <= 2 * distance)
         numbers += len(starts) - 1 - len(self.letters)
         sizes = starts[numbers + 1] - starts[numbers] - 1
@@ -302,7 +250,9 @@ class DescriptionIndex:
 
     def first_position(self, word: str) -> int:
         """The position of the first entry that contains *word*, which is in the index."""
-        return self.postings[self.posting_starts[self._at(word.encode())]] >> _TF_BITS
+        number = self._at(word.encode())
+        postings = self._dense_postings(number) if number in self._dense_counts else self.postings
+        return int(postings[0 if number in self._dense_counts else self.posting_starts[number]]) >> TF_BITS
 
     # --- the entries that have them
 
@@ -328,7 +278,23 @@ class DescriptionIndex:
         return self._few(counted, least, most)
 
     def _postings_of(self, term: Term) -> int:
-        return sum(self.posting_starts[number + 1] - self.posting_starts[number] for number in term.numbers)
+        starts, dense = self.posting_starts, self._dense_counts
+        return sum(
+            starts[words.stop] - starts[words.start] + sum(dense[number] for number in dense if number in words)
+            for words in _ranges(term)
+        )
+
+    @cached_property
+    def _dense_counts(self) -> dict[int, int]:
+        """The number of postings of each dense word."""
+        return {number: len(self._dense_postings(number)) for number in self.dense}
+
+    def _dense_postings(self, number: int) -> Any:  # noqa: ANN401 - an array of numpy
+        from apidex.search import segments
+
+        size = len(self.planes) // len(self.dense)
+        start = bisect_left(self.dense, number) * size
+        return segments.dense_postings(self.planes[start : start + size], len(self.lengths))
 
     def _weight(self, entries: int) -> int:
         """The inverse document frequency of a word that so many *entries* contain."""
@@ -339,7 +305,7 @@ class DescriptionIndex:
         for term, weight in weighed:
             counts = dict[int, int]()
             for posting in chain.from_iterable(self._slices(self.postings, term)):
-                position, count = posting >> _TF_BITS, posting & _TF_MASK
+                position, count = posting >> TF_BITS, posting & _TF_MASK
                 counts[position] = max(count, counts.get(position, 0))
             for position, count in counts.items():
                 score = weight * self._saturation[count << 8 | self.lengths[position]]
@@ -358,7 +324,7 @@ class DescriptionIndex:
         for term, weight in weighed:
             slices = self._slices(postings, term)
             own = slices[0] if len(slices) == 1 and not term.is_prefix else np.sort(np.concatenate(slices))
-            positions = own >> np.uint32(_TF_BITS)
+            positions = own >> np.uint32(TF_BITS)
             if named is not None:
                 others = ~np.asarray(named, np.bool_)[positions]
                 own, positions = own[others], positions[others]
@@ -375,9 +341,9 @@ class DescriptionIndex:
 
     def _slices(self, postings: Any, term: Term) -> list[Any]:  # noqa: ANN401 - a buffer, or an array of numpy
         """The *postings* of the words that *term* stands for. Those of consecutive words are consecutive."""
-        numbers, starts = term.numbers, self.posting_starts
-        ranges = [numbers] if isinstance(numbers, range) else [range(number, number + 1) for number in numbers]
-        return [postings[starts[each.start] : starts[each.stop]] for each in ranges]
+        starts, ranges = self.posting_starts, _ranges(term)
+        dense = [self._dense_postings(each) for each in self._dense_counts if any(each in words for words in ranges)]
+        return [postings[starts[words.start] : starts[words.stop]] for words in ranges] + dense
 
     @cached_property
     def _saturation(self) -> list[int]:
@@ -385,6 +351,12 @@ class DescriptionIndex:
         average = sum(self.lengths) / len(self.lengths) or 1
         norms = [_K1 * (1 - _B + _B * length / average) for length in range(256)]
         return [round(_HALF * count / (count + norm)) for count in range(1, _TF_MASK + 2) for norm in norms]
+
+
+def _ranges(term: Term) -> list[range]:
+    """The numbers of the words that *term* stands for, in ranges."""
+    numbers = term.numbers
+    return [numbers] if isinstance(numbers, range) else [range(number, number + 1) for number in numbers]
 
 
 def _relevance(total: Any, most: int) -> Any:  # noqa: ANN401 - a number, or an array of them

@@ -1,33 +1,72 @@
-"""The words of descriptions: splits many texts in one step, and stems words. Pure."""
+"""The words of entries: prepares many texts in one step, and stems words. Pure."""
 
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate, chain
 
+from apidex.catalogue.entry import Entry
 from apidex.search.text import separate, word_spans
 
-END = b"\0"
-"""Marks the end of the words of each text."""
+FIELDS = (0, 0, 1, 2, 3)
+"""The field of each list of texts that `texts_of` returns."""
 
-_MAX_PARTS = 3
+DESCRIPTIONS = 2
+"""The list of the texts whose numbers of words are the lengths of entries."""
+
+TF_BITS = 2
+"""Bits for the number of fields that contain a word, less 1."""
+
+MAX_LENGTH = 255
+"""Descriptions with more words count as if they had so many."""
+
+MAX_PARTS = 3
 """How many consecutive parts of a name also make a word: OpenWeatherMap has openweather and weathermap besides open and
 weather."""
 
-_TO_WORDS = bytes(
-    code if chr(code).isalnum() or code == END[0] or code > 127 else ord(" ") for code in bytes(range(256)).lower()
+DOMAIN = "."
+"""Domains begin with it. All other words begin with letters or digits."""
+
+_WITHOUT_PUNCTUATION = bytes(
+    code if chr(code).isalnum() or code == 0 or code > 127 else ord(" ") for code in range(256)
 )
+_TO_WORDS = _WITHOUT_PUNCTUATION.lower()
 _HAS_PARTS = re.compile(r"[a-z][A-Z]|[A-Z][A-Z][a-z]|[A-Za-z][0-9]|[0-9][A-Za-z]").search
 _LETTERS = re.compile(r"[^\W_]+").findall
 _ASCII_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 """Splits like `word_spans`, for ASCII without punctuation, at a fraction of the cost."""
 
 
-def cut(texts: Sequence[str]) -> list[bytes]:
-    """The folded words of each of *texts*, as `separate` returns them, and END after each text."""
-    if not (joined := "".join(texts)).isascii() or "\0" in joined:
-        texts = [text if text.isascii() and "\0" not in text else " ".join(separate(text)) for text in texts]
-    return " \0 ".join([*texts, ""]).encode().translate(_TO_WORDS, b"'").split()[: None if texts else 0]
+def texts_of(entries: Sequence[Entry]) -> tuple[bytes, bytes, bytes, bytes, bytes]:
+    """The texts of *entries*, with spaces between words and a zero byte after each text.
+
+    Names of plain ASCII keep their case, because their words may have parts; for other names, this text is blank. The lists after
+    it have the folded words of the other names, of descriptions, of categories with providers, and the domains of links.
+    """
+    names = [entry.name for entry in entries]
+    plain, others = names, [""] * len(names)
+    for place in [place for place, name in enumerate(names) if not name.isascii() or "'" in name]:
+        plain = plain if plain is not names else names.copy()
+        plain[place], others[place] = "", with_parts(names[place])
+    return (
+        _ended(plain).encode().translate(_WITHOUT_PUNCTUATION),
+        _folded(others),
+        _folded([entry.description for entry in entries]),
+        _folded([f"{entry.category} {entry.provider}" for entry in entries]),
+        _ended(_domains(entries)).encode(),
+    )
+
+
+def _ended(texts: Sequence[str]) -> str:
+    return "\0".join([*texts, ""])
+
+
+def _folded(texts: Sequence[str]) -> bytes:
+    """The folded words of each of *texts*, as `separate` returns them."""
+    joined = _ended(texts)
+    if not joined.isascii() or joined.count("\0") > len(texts):
+        joined = _ended([text if text.isascii() and "\0" not in text else " ".join(separate(text)) for text in texts])
+    return joined.encode().translate(_TO_WORDS, b"'")
 
 
 def with_parts(name: str) -> str:
@@ -40,15 +79,14 @@ def with_parts(name: str) -> str:
 def _parts(word: str) -> Iterator[str]:
     parts = _ASCII_PARTS.findall(word) if word.isascii() else [word[slice(*span)] for span in word_spans(word)]
     for first in range(len(parts) if len(parts) > 1 else 0):
-        yield from accumulate(parts[first : first + _MAX_PARTS])
+        yield from accumulate(parts[first : first + MAX_PARTS])
 
 
 # --- the hosts of links
 
-_HOST = re.compile(
-    r"(?:[a-z][a-z0-9+.-]*://)?(?:[^/@?#]*@)?(?:www\.)?((?:[\w-]+\.)+[\w-]{2,})\.?(?::\d*)?(?:[/?#].*)?",
-    re.IGNORECASE | re.DOTALL,
-)
+_URL = r"(?:[a-z][a-z0-9+.-]*://)?(?:[^/@?#\n]*@)?(?:www\.)?((?:[\w-]+\.)+[\w-]{2,})\.?(?::\d*)?(?:[/?#].*)?"
+_HOST = re.compile(_URL, re.IGNORECASE | re.DOTALL)
+_HOSTS = re.compile(rf"^(?:{_URL}|.*)$", re.IGNORECASE | re.MULTILINE)
 _MAX_LABELS = 5
 
 
@@ -58,13 +96,29 @@ def host_of(link: str) -> str | None:
     return match[1].lower() if match else None
 
 
-def domains(link: str) -> Sequence[str]:
-    """The host of *link* and the domains that it belongs to: `api.dog.ceo` and `dog.ceo`."""
-    host = host_of(link)
-    if host is None or host.count(".") == 1:
-        return (host,) if host else ()
+def _domains(entries: Sequence[Entry]) -> list[str]:
+    """The words for the domains of the link and the provider of each of *entries*."""
+    texts = list(map(_with_parents, _hosts([entry.link for entry in entries])))
+    for place, entry in enumerate(entries):
+        if entry.provider:
+            texts[place] += f" {_with_parents(host_of(entry.provider) or '')}"
+    return texts
+
+
+def _hosts(links: Sequence[str]) -> list[str]:
+    """The host of each of *links*, as `host_of` returns it, but "" for None."""
+    lines = "\n".join(links)
+    if not links or lines.count("\n") >= len(links):
+        return [host_of(link) or "" for link in links]
+    return "\n".join(_HOSTS.findall(lines)).lower().split("\n")
+
+
+def _with_parents(host: str) -> str:
+    """The words for *host* and the domains that it belongs to: `.api.dog.ceo` and `.dog.ceo`."""
+    if host.count(".") <= 1:
+        return host and DOMAIN + host
     labels = host.rsplit(".", _MAX_LABELS)
-    return [".".join(labels[first:]) for first in range(len(labels) - 1)]
+    return " ".join([DOMAIN + ".".join(labels[first:]) for first in range(len(labels) - 1)])
 
 
 # --- stems
@@ -87,9 +141,6 @@ _ENDINGS = tuple(suffix for suffix, _ in _SUFFIXES)
 _NO_PLURAL = ("ss", "us", "is", "news", "series")
 _LONG_PLURAL = ("ches", "shes", "sses", "xes")
 _VOWELS = "aeiou"
-
-MAX_SUFFIX = 10
-"""The forms of a word are less than so many letters longer than its stem."""
 
 
 @lru_cache(4096)

@@ -1,0 +1,262 @@
+"""Inverts the words of many entries for `descriptions`, a segment at a time, and merges the segments. Pure.
+
+This is single-pass in-memory indexing (Heinz and Zobel, 2003): all words of a segment are sorted by numpy, which needs no object
+for a word, and the merge sorts only the distinct words of each segment. numpy takes a tenth of a second to import, so that only a
+builder of a large index imports this module.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import count
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apidex.catalogue.buffers import ByteBuffer
+from apidex.search.descriptions import DescriptionIndex
+from apidex.search.words import DESCRIPTIONS, DOMAIN, FIELDS, MAX_LENGTH, MAX_PARTS, TF_BITS
+
+Numbers = NDArray[Any]
+
+_DENSE_SHARE = 8
+"""A word is dense if more than one entry in so many has it. The postings of a dense word are two bits for each entry."""
+
+_LINE_FEED = ord("\n")
+
+LETTER_BITS = np.array([0 if code == _LINE_FEED else 1 << (code & 31) for code in range(256)], np.uint32)
+"""The bit for each byte of a word: each letter has its own, which other bytes share."""
+
+_SEPARATOR = ord(" ")
+"""Bytes up to this one are between words."""
+
+_PADDING = b" " * 8
+"""A block of 8 bytes can begin at the last byte of a word."""
+
+_MAX_ROUNDS = 32
+"""Words that are equal in so many blocks of 8 bytes are compared one by one."""
+
+_BLOCK = 2**17
+"""Letters or postings that are processed in one step."""
+
+_MASKS = np.array([(2**64 - 1) << 8 * (8 - size) & (2**64 - 1) for size in range(9)], np.uint64)
+"""The bits of the first bytes of a block."""
+
+
+class Segment(NamedTuple):
+    """The distinct words of some entries, in the order of bytes: their letters, sizes, and numbers of postings; all postings."""
+
+    letters: bytes
+    sizes: Numbers
+    counts: Numbers
+    postings: Numbers
+    lengths: bytes
+
+
+class Words:
+    """The words at *starts* in *letters*, which end with _PADDING, with their *sizes* in bytes."""
+
+    def __init__(self, letters: bytes, starts: Numbers, sizes: Numbers) -> None:
+        self.letters = np.frombuffer(letters, np.uint8)
+        self._blocks = np.ndarray((len(letters) - 7,), "<u8", letters, strides=(1,))
+        self.starts, self.sizes = starts, sizes
+
+    def block(self, number: int, words: Any = slice(None)) -> Numbers:  # noqa: ANN401 - an index of arrays
+        """The block of 8 bytes with this *number* of each of *words*, as integers in the order of bytes; 0 after the end."""
+        left = np.clip(self.sizes[words] - 8 * number, 0, 8)
+        starts = np.minimum(self.starts[words] + 8 * number, len(self._blocks) - 1)
+        blocks: Numbers = self._blocks[starts].byteswap() & _MASKS[left]
+        return blocks
+
+    def text(self, word: int) -> bytes:
+        """One word."""
+        return self.letters[self.starts[word] :][: self.sizes[word]].tobytes()
+
+    def sorted(self) -> tuple[Numbers, NDArray[np.bool_]]:
+        """All words in the order of bytes, equal ones in any order, and whether each differs from the one before."""
+        keys = self.block(0)
+        order = np.argsort(keys)
+        is_first, left = _is_first(keys[order]), np.arange(len(order))
+        for number in count(1):
+            firsts = np.flatnonzero(is_first[left])
+            longest = np.maximum.reduceat(self.sizes[order[left]], firsts) if len(left) else firsts
+            counts = np.diff(firsts, append=len(left))
+            left = left[np.repeat((counts > 1) & (longest > 8 * number), counts)]
+            if not len(left):
+                break
+            words, groups = order[left], np.cumsum(is_first[left])
+            blocks = self.block(number, words) if number < _MAX_ROUNDS else self._remaining(words, number)
+            keys = groups << 32 | np.unique(blocks, return_inverse=True)[1]
+            by_key = np.argsort(keys)
+            order[left] = words[by_key]
+            is_first[left] |= _is_first(keys[by_key])
+            if number == _MAX_ROUNDS:
+                break
+        return order, is_first
+
+    def _remaining(self, words: Numbers, number: int) -> Numbers:
+        """A number for each of *words*, in the order of their bytes from a block on."""
+        texts = [self.text(word)[8 * number :] for word in words.tolist()]
+        numbers = {text: place for place, text in enumerate(sorted(set(texts)))}
+        return np.array([numbers[text] for text in texts])
+
+
+def _is_first(keys: Numbers) -> NDArray[np.bool_]:
+    """Whether each of *keys* differs from the one before."""
+    is_first = np.ones(len(keys), np.bool_)
+    np.not_equal(keys[1:], keys[:-1], out=is_first[1:])
+    return is_first
+
+
+def invert(texts: Sequence[ByteBuffer], position: int) -> Segment:
+    """Return the segment of entries, the first of which has this *position*.
+
+    For each of FIELDS, *texts* has one text for each entry, with a zero byte after each. Words are separated by spaces, and
+    folded, except for the upper case of the first list.
+    """
+    names = bytes(texts[0])
+    letters = b"".join([names.lower(), *texts[1:], _PADDING])
+    is_letter = np.frombuffer(letters, np.uint8) > _SEPARATOR
+    edges = np.flatnonzero(np.diff(is_letter, prepend=False))  # the last byte is a separator
+    starts, ends = edges[::2].copy(), edges[1::2].copy()
+    text_ends = np.flatnonzero(np.frombuffer(letters, np.uint8) == 0)
+    counts = np.diff(np.searchsorted(starts, text_ends), prepend=0)
+    entries = len(text_ends) // len(FIELDS)
+    field_and_place = np.add.outer(np.array(FIELDS), np.arange(entries) << TF_BITS).ravel()
+    places = np.repeat(field_and_place, counts)
+    of_names = int(np.searchsorted(starts, len(names)))
+    parts = _parts(names, starts[:of_names], ends[:of_names])
+    starts, ends, places = (
+        np.concatenate(each)
+        for each in zip((starts, ends, places), *((part[0], part[1], places[part[2]]) for part in parts), strict=True)
+    )
+    words = Words(letters, starts, ends - starts)
+    order, is_first = words.sorted()
+    keys = np.empty(len(order), np.int64)
+    bits = entries.bit_length() + TF_BITS
+    keys[order] = np.cumsum(is_first) - 1 << bits
+    keys |= places
+    keys.sort()
+    keys = keys[_is_first(keys)] >> TF_BITS
+    firsts = np.flatnonzero(_is_first(keys))
+    fields_less_one = np.diff(firsts, append=len(keys)) - 1
+    keys = keys[firsts]
+    postings = ((keys & (1 << bits - TF_BITS) - 1) + position << TF_BITS | fields_less_one).astype(np.uint32)
+    distinct = order[is_first]
+    described = counts[DESCRIPTIONS * entries : (DESCRIPTIONS + 1) * entries]
+    return Segment(
+        _gathered(words.letters, starts[distinct], words.sizes[distinct]).tobytes(),
+        words.sizes[distinct].astype(np.int32),
+        np.bincount(keys >> bits - TF_BITS, minlength=len(distinct)).astype(np.int32),
+        postings,
+        np.minimum(described, MAX_LENGTH).astype(np.uint8).tobytes(),
+    )
+
+
+def _parts(names: bytes, starts: Numbers, ends: Numbers) -> Iterator[tuple[Numbers, Numbers, Numbers]]:
+    """The runs of up to MAX_PARTS parts of words in *names*: where they start and end, and the number of the word of each."""
+    letters = np.frombuffer(names, np.uint8)
+    upper, lower, digit = (letters - ord(first) < size for first, size in (("A", 26), ("a", 26), ("0", 10)))
+    letter = upper | lower
+    begins = np.zeros(len(letters), np.bool_)
+    begins[1:] = (lower[:-1] & upper[1:]) | (letter[:-1] & digit[1:]) | (digit[:-1] & letter[1:])
+    begins[1:-1] |= upper[:-2] & upper[1:-1] & lower[2:]  # the P of JSONPlaceholder
+    cuts = np.flatnonzero(begins)
+    words = np.unique(np.searchsorted(starts, cuts, "right") - 1)
+    first, last = np.sort(np.concatenate([starts[words], cuts])), np.sort(np.concatenate([cuts, ends[words]]))
+    word = np.searchsorted(starts, first, "right") - 1
+    for more in range(min(MAX_PARTS, len(first))):
+        is_run = word[: len(word) - more] == word[more:]
+        yield first[: len(first) - more][is_run], last[more:][is_run], word[more:][is_run]
+
+
+def _gathered(items: Numbers, starts: Numbers, sizes: Numbers) -> Numbers:
+    """The runs of *sizes* consecutive *items* from each of *starts* on."""
+    bounds = np.cumsum(np.append(0, sizes), dtype=np.int64)
+    gathered, shifts = np.empty(bounds[-1], items.dtype), starts - bounds[:-1]
+    for begin, end in _blocks(bounds):
+        places = np.arange(bounds[begin], bounds[end]) + np.repeat(shifts[begin:end], sizes[begin:end])
+        gathered[bounds[begin] : bounds[end]] = items[places]
+    return gathered
+
+
+def _blocks(bounds: Numbers) -> Iterator[tuple[int, int]]:
+    """Ranges of the runs between *bounds*. A range has at most _BLOCK items, or one run."""
+    begin = 0
+    while begin < len(bounds) - 1:
+        end = max(begin + 1, int(np.searchsorted(bounds, bounds[begin] + _BLOCK, "right")) - 1)
+        yield begin, end
+        begin = end
+
+
+def merge(segments: list[Segment]) -> DescriptionIndex:
+    """The index of all *segments*, which follow one another. Empties the list."""
+    letters, (sizes, counts, postings), lengths = _joined(segments)
+    words = Words(letters, _starts(sizes)[:-1], sizes)
+    order, is_first = words.sorted()
+    numbers = np.cumsum(is_first, dtype=np.uint64) - 1
+    order = np.sort(numbers << 32 | order.astype(np.uint64)).astype(np.uint32)  # equal words by segment, so by position
+    distinct = order[is_first]
+    term_starts = _starts(sizes[distinct] + 1)
+    terms = _gathered(words.letters, words.starts[distinct], sizes[distinct] + 1)
+    terms[term_starts[1:] - 1] = _LINE_FEED
+    del words, letters
+    firsts = np.flatnonzero(is_first)
+    frequencies = np.add.reduceat(counts[order], firsts)
+    is_dense = frequencies * _DENSE_SHARE > len(lengths)
+    starts, runs = _starts(counts)[:-1], order[~is_dense[numbers]]
+    dense = np.flatnonzero(is_dense)
+    ends = np.append(firsts, len(order))
+    runs_of_dense = [order[ends[number] : ends[number + 1]] for number in dense]
+    planes = [_planes(_gathered(postings, starts[own], counts[own]), len(lengths)) for own in runs_of_dense]
+    return DescriptionIndex(
+        terms.data,
+        term_starts.data,
+        _starts(np.where(is_dense, 0, frequencies)).data,
+        _gathered(postings, starts[runs], counts[runs]).data,
+        lengths,
+        _letters_of(terms, term_starts).data,
+        dense.astype(np.uint32).data,
+        b"".join(planes),
+    )
+
+
+def _joined(segments: list[Segment]) -> tuple[bytes, list[Numbers], bytes]:
+    letters, *arrays, lengths = zip(*segments, strict=True)
+    segments.clear()
+    return b"".join([*letters, _PADDING]), [np.concatenate(each) for each in arrays], b"".join(lengths)
+
+
+def _starts(sizes: Numbers) -> Numbers:
+    """Where each of consecutive runs of *sizes* items starts, and where the last one ends."""
+    starts = np.zeros(len(sizes) + 1, np.uint32)
+    np.cumsum(sizes, out=starts[1:])
+    return starts
+
+
+def _planes(postings: Numbers, entries: int) -> bytes:
+    """The low and then the high bit of the number of fields of each entry that have the word with these *postings*.
+
+    A number of fields fits into two bits: no word is in all four, because only domains are in the last, and in no other.
+    """
+    fields = np.zeros(entries, np.uint8)
+    fields[postings >> TF_BITS] = (postings & (1 << TF_BITS) - 1) + 1
+    return b"".join(np.packbits(fields >> bit & 1).tobytes() for bit in range(TF_BITS))
+
+
+def dense_postings(planes: ByteBuffer, entries: int) -> Numbers:
+    """The postings of the dense word with these *planes*."""
+    low, high = np.unpackbits(np.frombuffer(planes, np.uint8).reshape(TF_BITS, -1), axis=1, count=entries)
+    positions = np.flatnonzero(low | high)
+    fields = high[positions] << 1 | low[positions]
+    postings: Numbers = positions.astype(np.uint32) << TF_BITS | fields - 1
+    return postings
+
+
+def _letters_of(terms: Numbers, starts: Numbers) -> Numbers:
+    """A number for each word in which a bit is set for each letter that it has; none for the domains, which come first."""
+    bounds = starts[np.count_nonzero(terms[starts[:-1]] == ord(DOMAIN)) :].astype(np.int64)
+    letters = np.empty(len(bounds) - 1, np.uint32)
+    for begin, end in _blocks(bounds):
+        bits = LETTER_BITS[terms[bounds[begin] : bounds[end]]]
+        np.bitwise_or.reduceat(bits, bounds[begin:end] - bounds[begin], out=letters[begin:end])
+    return letters
