@@ -30,7 +30,7 @@ from apidex.search.ranking import Rank, Scope, Sort
 from apidex.search.results import SearchRequest, answer
 from apidex.search.sorted_names import index_names
 from apidex.search.text import fold, separate, words
-from apidex.search.words import forms, stem
+from apidex.search.words import possible_forms, stem
 from fakes import entry
 
 # --- relevance, on the real catalogue
@@ -201,7 +201,10 @@ def naive_about(entries: list[Entry], query: str) -> list[tuple[int, int]]:
     fields = [words_of_fields(e.name, e.description, e.category, e.provider, e.link) for e in entries]
     counts = Counter(word for each in fields for word in set().union(*each))
     hosts = [word for word in query.split() if "." in word and counts[word]]
-    terms = {stem(term): forms(term) for term in reversed(folded_with_terms(query)[1])} if not hosts else {}
+    terms = {
+        stem(term): [form for form in possible_forms(term) if stem(form) == stem(term)]
+        for term in ([] if hosts else reversed(folded_with_terms(query)[1]))
+    }
     terms = {**{host: [host] for host in hosts}, **terms}
     for root, found in terms.items():
         if not any(counts[word] for word in found) and len(root) >= 3:

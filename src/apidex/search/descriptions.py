@@ -26,8 +26,8 @@ from apidex.search.words import (
     FIELDS,
     MAX_LENGTH,
     TF_BITS,
-    forms,
     host_of,
+    possible_forms,
     stem,
     texts_of,
     with_parts,
@@ -199,9 +199,13 @@ class DescriptionIndex:
         return [*named, *({stem(word): self._term(word) for word in reversed(words)}.values())][:MAX_TERMS]
 
     def _term(self, word: str) -> Term:
-        begin = stem(word).encode()
-        start, end = self._at(begin), self._at(begin + b"\xff")
-        found = [number for form in forms(word) if (number := self._number(form, start, end)) is not None]
+        root, possible = stem(word), possible_forms(word)
+        start, end = self._at(root.encode()), self._at(root.encode() + b"\xff")
+        numbers: Iterable[int] = range(start, end)
+        if end - start > len(possible):
+            numbers = [number for form in possible if (number := self._number(form, start, end)) is not None]
+        spelled = ((number, self._word(number).decode()) for number in numbers)
+        found = [number for number, text in spelled if text in possible and stem(text) == root]
         if found or len(word) < MIN_PREFIX:
             return Term(word, found)
         begin = word.encode()

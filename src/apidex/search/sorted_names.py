@@ -395,6 +395,8 @@ class _CombinedMatches:
 
     def facets(self, index: FacetIndex, filters: Filters) -> dict[str, list[Facet]]:
         """As `Matches.facets`."""
+        if isinstance(self.named, _FewMatches):
+            return index.facets(np.concatenate([self.named.rows()[0], self.positions]).data, filters)
         numbers = np.concatenate([self.named.keys(index), np.asarray(index.key_numbers)[self.positions]])
         return FacetColumns.of(index).facets_of_keys(numbers, filters)
 

@@ -172,12 +172,11 @@ def _without_suffix(word: str) -> str:
 _FORMS = [*_ENDINGS, "", *(first + second for first in ("er", "or") for second in ("ing", "ed"))]
 
 
-def forms(word: str) -> list[str]:
-    """The words that may be forms of *word*: those with the same stem, by the endings above."""
+def possible_forms(word: str) -> dict[str, None]:
+    """The stem of *word* with each of the endings above. Those with the same stem are forms of *word*."""
     root = stem(word)
     doubled = root + root[-1:]
-    candidates = dict.fromkeys(chain((word, *(root + each for each in _FORMS)), (doubled + each for each in _DOUBLING)))
-    return [each for each in candidates if stem(each) == root]
+    return dict.fromkeys(chain((word, *(root + each for each in _FORMS)), (doubled + each for each in _DOUBLING)))
 
 
 _DOUBLING = ("ing", "ed", "er", "ers")
