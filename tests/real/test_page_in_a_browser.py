@@ -643,7 +643,7 @@ WHEN_SHOWN = """async () => {
 def test_the_page_and_its_results_are_there_within_100_ms(page: Visit):
     """From the start of the navigation to the first frame with results, at best: what else the machine does only adds to it.
 
-    Where a bare document takes more than a fifth of that, five times that is allowed.
+    Where a bare document takes more than an eighth of that, eight times that is allowed.
     """
     page.page.add_init_script(SHOWN)
     took, bare = [], []
@@ -653,7 +653,7 @@ def test_the_page_and_its_results_are_there_within_100_ms(page: Visit):
         page.page.goto(f"{page.base}/?q=weather")
         took.append(page.page.evaluate(WHEN_SHOWN))
     print(f"\n{len(took)} visits: {shares(took)}; a bare document: {shares(bare)}")
-    assert min(took) < max(100, 5 * min(bare))
+    assert min(took) < max(100, 8 * min(bare))
 
 
 def test_a_stale_answer_never_takes_the_place_of_a_newer_one(page: Visit):

@@ -2,7 +2,7 @@
 // Texts from the catalogue are put in as text, never as markup.
 
 const FILTERS = JSON.parse(document.getElementById("filters").dataset.declared); // by name, as search/filters.py declares them
-const SCOPES = { name: "Names only", about: "Without names" }; // the values of `in`, except `all`
+const SCOPES = { name: "Names only", about: "Words only" }; // the values of `in`, except `all`
 const GOOD = ["No key", "HTTPS", "CORS"];
 const LIMIT = 20;
 const CATEGORIES_AT_FIRST = 10;
