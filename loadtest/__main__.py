@@ -21,9 +21,6 @@ from loadtest.targets.target import Target, TargetOptions
 from loadtest.verdict import Verdict
 
 _USUAL = Load()
-_MANY_RESTARTS = 3
-"""A replica that was restarted as often is replaced before the next pair: Kubernetes delays each further restart for longer."""
-
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -231,10 +228,11 @@ def _run_pairs(options: argparse.Namespace, target: Target) -> int:
 
     folder = options.output / f"{SUITE}-{target.name}{'-edge' * options.edge}"
     folder.mkdir(exist_ok=True)
-    names = [name for name in options.only or PAIRS if all(target.can(fault.verb) for fault in pair(name).faults)]
-    names = chosen(options.commit, names) if options.commit else names
+    able = {name for name, member in MEMBERS.items() if target.can(member.fault.verb)}
+    names = [name for name in options.only or PAIRS if able.issuperset(name.split("+"))]
     if left := [name for name in options.only if name not in names]:
         raise UnsupportedError(f"{', '.join(left)} cannot be run on {target.name} as it was opened")
+    names = chosen(options.commit, names) if options.commit else names
     requests, outcomes = options.requests or (0 if options.seconds else REQUESTS), [0]
     for name in names:
         verdict = matrix.read_verdict(folder / name)
@@ -243,8 +241,7 @@ def _run_pairs(options: argparse.Namespace, target: Target) -> int:
             outcomes.append(0 if verdict.passed else 1)
             continue
         try:
-            if max(target.restarts().values(), default=0) >= _MANY_RESTARTS:
-                target.roll_out()
+            target.renew()
             outcomes.append(_run_one(pair(name), options, target, folder / name, requests))
         except UnsupportedError as error:
             print(f"{name}: not run, {error}")

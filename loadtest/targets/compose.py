@@ -87,7 +87,7 @@ class Compose(Target):
 
     def paused(self, replica: str) -> AbstractContextManager[None]:
         pause = partial(output_of, "docker", "pause", replica)  # a busy container may not freeze at once
-        return between(lambda: persist(pause), lambda: output_of("docker", "unpause", replica))
+        return between(lambda: persist(pause), lambda: _resume(replica))
 
     def starved(self, replica: str) -> AbstractContextManager[None]:
         return running_until_end_of_input(*self._agent(self._id(replica), "starve"))
@@ -111,8 +111,8 @@ class Compose(Target):
         return between(lambda: persist(lambda: self._compose("pause", "redis")), self._resume_redis)
 
     def _resume_redis(self) -> None:
-        if self._inspected("redis")[0]["State"]["Paused"]:
-            self._compose("unpause", "redis")
+        with suppress(UnsupportedError):  # it does not run
+            _resume(self._ids("redis")[0])
 
     def flush_redis(self) -> None:
         persist(lambda: self._compose("exec", "--no-TTY", "redis", *EMPTY_REDIS))
@@ -192,6 +192,13 @@ class Compose(Target):
     def _inspected(self, service: str) -> list[dict[str, Any]]:
         containers: list[dict[str, Any]] = json.loads(output_of("docker", "inspect", *self._ids(service)))
         return containers
+
+
+def _resume(container: str) -> None:
+    """Let it run again, if it still is there and paused: another fault may have ended it."""
+    with suppress(UnsupportedError):
+        if output_of("docker", "inspect", "--format", "{{.State.Paused}}", container).strip() == "true":
+            output_of("docker", "unpause", container)
 
 
 @contextmanager

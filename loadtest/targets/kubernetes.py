@@ -20,6 +20,7 @@ from loadtest.system import (
 from loadtest.targets.target import (
     EMPTY_REDIS,
     EXHAUST_MEMORY,
+    MANY_RESTARTS,
     MAX_MEMORY,
     TELL_REDIS,
     TESTBED_VERBS,
@@ -126,6 +127,17 @@ class Kubernetes(Target):
             return len(pods) == self._wanted and all(map(_is_ready, pods))
 
         wait_for(120, f"{self._wanted} pods, all ready", is_whole)
+
+    def renew(self) -> None:
+        """As `Target.renew`, and where they are all on one node; the same for edges."""
+        for name in ("apidex", *["edge"] * self.by_request):
+            pods = [pod for pod in _listed("pods", name) if _is_ready(pod)]
+            nodes = {pod["spec"]["nodeName"] for pod in pods}
+            restarts = [pod["status"]["containerStatuses"][0]["restartCount"] for pod in pods]
+            if len(nodes) < min(len(pods), len(_workers())) or max(restarts, default=0) >= MANY_RESTARTS:
+                _kubectl("rollout", "restart", f"deployment/{name}")
+                _kubectl("rollout", "status", f"deployment/{name}", "--timeout=180s")
+        self._wait_until_whole()
 
     def paused(self, replica: str) -> AbstractContextManager[None]:
         return _stopped(_named("pod", replica))

@@ -20,6 +20,9 @@ EMPTY_REDIS = ("redis-cli", "del", *Keys.of("apidex"))
 TELL_REDIS = ("redis-cli", "--user", "testbed", "--pass", "any", "--no-auth-warning", "-e")
 """Has the Redis of a testbed carry out any command, by a user that only testbeds have."""
 
+MANY_RESTARTS = 3
+"""A replica that was restarted as often is replaced before the next pair of faults."""
+
 MAX_MEMORY = "128mb"
 """As in redis.conf."""
 
@@ -208,6 +211,11 @@ class Target(ABC):
     def restarts(self) -> dict[str, int]:
         """Of each replica that is ready."""
         return {replica.name: replica.restarts for replica in self.replicas()}
+
+    def renew(self) -> None:
+        """Replace the replicas, where earlier faults have left traces: a cluster delays each further restart for longer."""
+        if max(self.restarts().values(), default=0) >= MANY_RESTARTS:
+            self.roll_out()
 
     def settle(self, replicas: int, seconds: float = 120.0) -> None:
         """Wait until this many are ready. Raises WaitTimeoutError."""
