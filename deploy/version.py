@@ -18,7 +18,7 @@ FILES = (
     "loadtest/**/*",
 )
 VERSION = re.compile(
-    r'(__version__ = "|"version": "|VERSION=|apidex(?:-\w+)?:|apidex, newTag: )(\d+\.\d+\.\d+(?:[-.\w]*\w)?)'
+    r'(__version__ = "|"version": "|VERSION=|apidex(?:-\w+)?:|apidex(?:-\w+)?, newTag: )(\d+\.\d+\.\d+(?:[-.\w]*\w)?)'
 )
 
 

@@ -1,6 +1,7 @@
 """Load, failover and speed: what Apidex is measured with.
 
     locustfile -> client, names, shapes, verifier -> oracle, ordering, record     users: who sends what, and what a failure is
+    distributed                                                                    users on several machines
     scenarios  -> nemesis -> faults -> targets, testbed                            what is broken, when; and how, there
     run        -> load_generator, observer -> history                              one run, recorded
     analysis   -> checks -> verdict -> report                                      what it came to, what had to hold, a page

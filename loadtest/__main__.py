@@ -17,6 +17,7 @@ from loadtest.scenarios.scenario import Scenario
 from loadtest.shapes import SHAPES
 from loadtest.system import UnsupportedError, is_this_machine, output_of, tool
 from loadtest.targets import TARGETS
+from loadtest.targets.service import RunningService
 from loadtest.targets.target import Target, TargetOptions
 from loadtest.verdict import Verdict
 
@@ -132,9 +133,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--rate", type=number, default=_USUAL.rate, help="requests a second of each that searches (%(default)g)")
     add("--shape", choices=list(SHAPES), default=_USUAL.shape, help="how many of them, and when (%(default)s)")
     add("--processes", type=count, default=_USUAL.processes, help="processes of Locust (%(default)s)")
+    add(
+        "--workers",
+        type=int,
+        default=0,
+        help="wait for so many workers of Locust, on other machines too, which send all",
+    )
     add("--seed", type=int, default=0, help="of the scenario's random choices (%(default)s)")
     add("--output", type=Path, default=Path("report"), help="the folder for the reports (%(default)s)")
-    add("--host", default="", help="where a kubernetes target answers, if its Service has no address here")
+    add("--host", default="", help="where a service answers, or a cluster whose Service has no address here")
     add("--project", default="apidex", help="the compose project (%(default)s)")
     add("--node", default="", help="the node that may be lost, or is drained")
     add("--node-down", default="", metavar="COMMAND", help="what disconnects it")
@@ -147,7 +154,7 @@ def _list(_: argparse.Namespace) -> int:
     width = max(map(len, SCENARIOS))
     for scenario in SCENARIOS.values():
         on = _supporting(scenario)
-        only = "" if len(on) == len(TARGETS) else f" (on {' and '.join(on)})"
+        only = "" if {*on, RunningService.name} == TARGETS.keys() else f" (on {' and '.join(on)})"
         print(f"{scenario.name:<{width}}  {scenario.about}{only}")
     print(f"{SUITE:<{width}}  Every pair of faults, each pair as a run of its own: what is done is kept.")
     return 0
@@ -214,7 +221,7 @@ def _run_one(scenario: Scenario, options: argparse.Namespace, target: Target, fo
 
     print(f"{scenario.name} on {target.name}, {target.host}: {scenario.about}", flush=True)
     folder.mkdir(exist_ok=True)
-    load = Load(options.users, options.rate, options.processes, options.shape)
+    load = Load(options.users, options.rate, options.processes, options.shape, workers=options.workers)
     limits = {"seconds": options.seconds, "requests": requests, "allow_remote": options.i_mean_it}
     verdict = run(scenario, target, folder, load=load, seed=options.seed, **limits)
     if verdict.stopped_early == INTERRUPTED:
@@ -313,8 +320,12 @@ def _check(options: argparse.Namespace) -> None:
     for scenario in [*(SCENARIOS[name] for name in options.scenarios if name != SUITE), *map(pair, options.only)]:
         if options.target not in (on := _supporting(scenario)):
             raise UnsupportedError(f"{scenario.name} cannot be run on {options.target}, only on {' or '.join(on)}")
-    if options.target != "kubernetes" and (options.host or options.node):
-        raise UnsupportedError(f"--host and --node are for kubernetes, not for {options.target}")
+    if (options.target not in ("kubernetes", "service") and options.host) or (
+        options.target != "kubernetes" and options.node
+    ):
+        raise UnsupportedError(f"--host is for kubernetes and service, --node for kubernetes, not for {options.target}")
+    if options.workers < 0 or (options.workers and options.processes > 1):
+        raise UnsupportedError("--workers is a number of processes elsewhere, without --processes")
     if options.edge and options.target == "compose":
         raise UnsupportedError("--edge is for kubernetes and processes: compose has HAProxy in front anyway")
     host = TARGETS[options.target].control_host()

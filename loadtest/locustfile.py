@@ -9,11 +9,13 @@ or an older version than its replica gave before.
 """
 
 import os
+import signal
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import count
 from pathlib import Path
+from platform import node
 from random import choice, random
 from typing import Any
 from urllib.parse import quote
@@ -24,8 +26,11 @@ from locust import FastHttpUser, LoadTestShape, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.contrib.fasthttp import FastResponse, ResponseContextManager
 from locust.env import Environment
+from locust.runners import MasterRunner, Runner, WorkerRunner
 
 from loadtest.client import NoRetryPool, failure_of
+from loadtest.distributed import CLOCK, ROWS, RowCollector, RowSender, RunClock, WorkerClock
+from loadtest.load_generator import scheduled
 from loadtest.names import Names
 from loadtest.oracle import Oracle, digest_of
 from loadtest.ordering import VersionOrder
@@ -43,34 +48,34 @@ OK, NOT_MODIFIED, GONE = 200, 304, 410
 PAGE = 100
 """Entries on a page, which is as many as there may be."""
 
-_NUMBERS = count()
+_NUMBERS, _MACHINE = count(), node()
 
 Check = Callable[[FastResponse, RequestRecord], RequestRecord | None]
 """Checks an answer that came whole; None where that must wait."""
 
 
 class UserProcess:
-    """What the users of one process share while a test runs."""
+    """What the users of one process share while a test runs: the clock of the run, and where rows go."""
 
-    def __init__(self, host: str, epoch: float, record: str) -> None:
-        self.epoch, self.order = epoch, VersionOrder()
-        self.writer = Writer(Path(f"{record}-{os.getpid()}.csv")) if record else None
+    def __init__(self, host: str, clock: RunClock | WorkerClock, rows: Writer | RowSender | None) -> None:
+        self.clock, self.rows, self.order = clock, rows, VersionOrder()
         self.verifier = BodyVerifier(host, self.note)
         self.names = Names(self.verifier.first().names)
 
     def now(self) -> float:
         """Seconds since the run began."""
-        return time.monotonic() - self.epoch
+        return self.clock.time()
 
     def note(self, request: RequestRecord) -> RequestRecord:
         """Record a request that has ended, its body checked."""
         self.order.note(request)
-        if self.writer:
-            self.writer.write(request)
+        if self.rows:
+            self.rows.write(request)
         return request
 
 
 SHARED: UserProcess
+MASTERS_CLOCK = WorkerClock()
 
 
 @events.init_command_line_parser.add_listener
@@ -82,7 +87,31 @@ def options(parser: LocustArgumentParser) -> None:
     add("--rate", type=float, default=5.0, help="Requests a second of each user that searches")
     add("--request-timeout", type=float, default=TIMEOUT, help="Seconds after which a request has failed")
     add("--record", default="", help="Prefix of a CSV file per process, a row per request", include_in_web_ui=False)
+    add("--collect", action="store_true", help="Have workers send their rows to the master", include_in_web_ui=False)
     add("--epoch", type=float, default=0.0, help="When the run began", include_in_web_ui=False)
+
+
+@events.init.add_listener
+def connect(environment: Environment, runner: Runner, **_: object) -> None:
+    """Have a worker learn the master's clock, and the master write the rows of its workers."""
+    given: Any = environment.parsed_options
+    if isinstance(runner, WorkerRunner):
+        runner.register_message(CLOCK, lambda msg, **_: MASTERS_CLOCK.answered(**msg.data))
+    elif isinstance(runner, MasterRunner) and given.collect:
+        clock, rows = RunClock(given.epoch or time.monotonic()), RowCollector(given.record)
+        runner.register_message(
+            CLOCK, lambda msg, **_: runner.send_message(CLOCK, msg.data | {"at": clock.time()}, msg.node_id)
+        )
+        runner.register_message(ROWS, lambda msg, **_: rows.received(msg.node_id, msg.data))
+        events.quit.add_listener(lambda **_: rows.close())
+        gevent.signal_handler(signal.SIGTERM, _end_with_workers, runner)
+
+
+def _end_with_workers(runner: MasterRunner) -> None:
+    """End the run, so that workers send their last rows and end too. Locust handles no SIGTERM while a shape is followed."""
+    if runner.shape_greenlet is None:
+        os._exit(1)  # it waits for workers
+    runner.shape_greenlet.kill(block=False)
 
 
 @events.test_start.add_listener
@@ -90,15 +119,30 @@ def begin(environment: Environment, **_: object) -> None:
     """Learn the catalogue from the service that is to be searched."""
     global SHARED
     given: Any = environment.parsed_options
-    SHARED = UserProcess(environment.host or "", given.epoch or time.monotonic(), given.record)
+    runner, host = environment.runner, environment.host or ""
+    if given.collect and isinstance(runner, WorkerRunner):
+        rows = RowSender(partial(runner.send_message, ROWS), MASTERS_CLOCK, lambda: scheduled(os.getpid()))
+        SHARED = UserProcess(host, MASTERS_CLOCK, rows)
+        gevent.spawn(_ping, runner)
+    elif not (given.collect and isinstance(runner, MasterRunner)):
+        written = Writer(Path(f"{given.record}-{os.getpid()}.csv")) if given.record else None
+        SHARED = UserProcess(host, RunClock(given.epoch or time.monotonic()), written)
+
+
+def _ping(runner: WorkerRunner) -> None:
+    """Ask for the master's clock again and again: soon at first, since users wait for it."""
+    while True:
+        runner.send_message(CLOCK, {"sent": time.monotonic()})
+        gevent.sleep(0.5 if MASTERS_CLOCK.is_known else 0.02)
 
 
 @events.test_stop.add_listener
 def end(**_: object) -> None:
-    """Write every row."""
-    SHARED.verifier.give_up()
-    if SHARED.writer:
-        SHARED.writer.close()
+    """Write every row; a master that collects rows has no users of its own."""
+    if "SHARED" in globals():
+        SHARED.verifier.give_up()
+        if SHARED.rows:
+            SHARED.rows.close()
 
 
 class Shaped(LoadTestShape):
@@ -137,6 +181,8 @@ class ApidexUser(FastHttpUser):
         self.client.client.clientpool = NoRetryPool(network_timeout=self.timeout, connection_timeout=self.timeout)
         self.interval = self.slower / options.rate
         gevent.sleep(random() * self.interval)
+        while not SHARED.clock.is_known:
+            gevent.sleep(0.01)
         self.due = self.free = SHARED.now()
 
     def wait_time(self) -> float:
@@ -176,7 +222,7 @@ class ApidexUser(FastHttpUser):
             SHARED.note(self._row(sent, failure=RequestFailure.UNREADABLE, detail=repr(error)))
 
     def _fetch(self, path: str, headers: Mapping[str, str], held: bytes | None, sent: float, check: Check) -> None:
-        numbered = {**headers, "X-Request-Id": f"{os.getpid()}-{next(_NUMBERS)}"}
+        numbered = {**headers, "X-Request-Id": f"{_MACHINE}-{os.getpid()}-{next(_NUMBERS)}"}
         with self.client.get(
             path, name=self.kind, headers=numbered, catch_response=True, allow_redirects=False
         ) as response:

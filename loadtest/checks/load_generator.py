@@ -11,6 +11,8 @@ _LAG = 0.1
 """Seconds that a request may be sent later than it could."""
 _LAG_SHARE = 0.05
 _BUSY = 0.9
+_SKEW = 0.02
+"""Seconds by which the clocks of its machines may differ: less than the skew that monotonic reads allow."""
 
 
 class GeneratorLoad(msgspec.Struct, frozen=True):
@@ -40,6 +42,8 @@ def bottleneck(run: Analysis) -> str:
     load = GeneratorLoad.of(run)
     if load.busy > _BUSY * max(1, run.history.generator.processes):
         return f"Locust ran or waited to run {load.busy:.0%} of the time: it was the bottleneck."
+    if (skew := run.history.generator.skew) > _SKEW:
+        return f"Workers' clocks may differ by {skew * 1000:.1f} ms: more than {_SKEW * 1000:.0f}, so that order is not known."
     if load.sent_late_share > _LAG_SHARE:
         return (
             f"{load.sent_late_share:.1%} of the requests were sent more than {_LAG * 1000:.0f} ms after they could have been: "

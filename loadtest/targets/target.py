@@ -102,38 +102,6 @@ class Target(ABC):
     def replicas(self) -> list[Replica]:
         """Those that are ready."""
 
-    @abstractmethod
-    def kill(self, replica: str) -> None:
-        """Send SIGKILL to its process."""
-
-    @abstractmethod
-    def roll_out(self) -> None:
-        """Replace every replica, and wait until that is done."""
-
-    @abstractmethod
-    def scale(self, replicas: int) -> None:
-        """Have this many, and wait until they are ready."""
-
-    @abstractmethod
-    def paused(self, replica: str) -> AbstractContextManager[None]:
-        """Its process is stopped, and keeps its connections."""
-
-    @abstractmethod
-    def redis_stopped(self) -> AbstractContextManager[None]:
-        """Redis is stopped, and restarts empty."""
-
-    @abstractmethod
-    def redis_paused(self) -> AbstractContextManager[None]:
-        """Redis accepts connections, and does not answer."""
-
-    @abstractmethod
-    def flush_redis(self) -> None:
-        """Delete every key."""
-
-    @abstractmethod
-    def command_upstream(self, *words: str) -> str:
-        """Run `upstream.py` beside the testbed's upstream; its output. Raises UnsupportedError where there is no testbed."""
-
     def repeated(self) -> int | None:
         """How many requests came a second time, so far; None where they are not counted."""
         return None
@@ -145,7 +113,39 @@ class Target(ABC):
     def prepare(self) -> None:  # noqa: B027 - most need nothing
         """Install what the verbs need, so that they act at once."""
 
-    # Verbs that only some targets have.
+    # Verbs: a target has those that it implements.
+
+    def kill(self, replica: str) -> None:
+        """Send SIGKILL to its process."""
+        raise self._unsupported(f"kill {replica}")
+
+    def roll_out(self) -> None:
+        """Replace every replica, and wait until that is done."""
+        raise self._unsupported("replace its replicas")
+
+    def scale(self, replicas: int) -> None:
+        """Have this many, and wait until they are ready."""
+        raise self._unsupported(f"be scaled to {replicas} replicas")
+
+    def paused(self, replica: str) -> AbstractContextManager[None]:
+        """Its process is stopped, and keeps its connections."""
+        raise self._unsupported(f"pause {replica}")
+
+    def redis_stopped(self) -> AbstractContextManager[None]:
+        """Redis is stopped, and restarts empty."""
+        raise self._unsupported("stop Redis")
+
+    def redis_paused(self) -> AbstractContextManager[None]:
+        """Redis accepts connections, and does not answer."""
+        raise self._unsupported("pause Redis")
+
+    def flush_redis(self) -> None:
+        """Delete every key."""
+        raise self._unsupported("empty Redis")
+
+    def command_upstream(self, *words: str) -> str:
+        """Run `upstream.py` beside the testbed's upstream; its output. Raises UnsupportedError where there is no testbed."""
+        raise self._unsupported(f"command the upstream: {' '.join(words)}")
 
     def delete(self, replica: str) -> None:
         """Delete it, and wait for its replacement."""

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from conftest import ROOT
-from deploy.rendering import COMPONENTS, K8S, OVERLAYS, kustomize, needs, overlay
+from deploy.rendering import COMPONENTS, K8S, OVERLAYS, compose, kustomize, needs, overlay
 
 VERSION = "1.34"
 
@@ -49,7 +49,9 @@ def test_every_object_is_valid(objects):
 def test_what_is_referred_to_is_there(objects):
     """Config maps, and the pods that Services, budgets and policies select."""
     labels = [
-        item["spec"]["template"]["metadata"]["labels"] for (kind, _), item in objects.items() if kind == "Deployment"
+        item["spec"]["template"]["metadata"]["labels"]
+        for (kind, _), item in objects.items()
+        if kind in ("Deployment", "Job")
     ]
     config_maps = {item["metadata"]["name"] for (kind, _), item in objects.items() if kind == "ConfigMap"}
     for (kind, name), item in objects.items():
@@ -71,7 +73,7 @@ def test_what_is_referred_to_is_there(objects):
 
 def test_every_pod_is_as_hard_as_it_can_be(objects):
     for (kind, name), item in objects.items():
-        if kind != "Deployment":
+        if kind not in ("Deployment", "Job"):
             continue
         pod = item["spec"]["template"]["spec"]
         assert pod["automountServiceAccountToken"] is False, name
@@ -84,7 +86,8 @@ def test_every_pod_is_as_hard_as_it_can_be(objects):
                 "readOnlyRootFilesystem": True,
                 "capabilities": {"drop": ["ALL"]},
             }, name
-            assert {"startupProbe", "readinessProbe", "livenessProbe"} <= container.keys(), name
+            if not name.startswith("load-"):  # nothing is sent to these, and each ends by itself
+                assert {"startupProbe", "readinessProbe", "livenessProbe"} <= container.keys(), name
             assert container["resources"].keys() == {"requests", "limits"}, name
 
 
@@ -182,3 +185,43 @@ def test_behind_the_edge_replicas_accept_the_edge_and_the_monitoring_only(tmp_pa
 def test_without_the_edge_replicas_accept_whatever_the_service_lets_in():
     (rule,) = kustomize(K8S)["NetworkPolicy", "apidex"]["spec"]["ingress"]
     assert rule == {"ports": [{"protocol": "TCP", "port": "http"}]}
+
+
+def test_the_master_of_the_load_waits_for_as_many_workers_as_there_are(tmp_path):
+    objects = kustomize(overlay(tmp_path, K8S / "overlays/local", ["load"]))
+    (master,) = objects["Job", "load-master"]["spec"]["template"]["spec"]["containers"]
+    workers = objects["Deployment", "load-worker"]["spec"]
+    assert master["args"][:2] == ["--workers", str(workers["replicas"])]
+    assert master["image"] == workers["template"]["spec"]["containers"][0]["image"]
+
+
+def test_the_load_reaches_the_replicas_with_an_edge_and_without(tmp_path):
+    """The master's `--host` is the Service's, and what the Service selects lets them in and is not forbidden to them."""
+    for components in (["load"], ["load", "edge"]):
+        folder = tmp_path / "-".join(components)
+        folder.mkdir()
+        objects = kustomize(overlay(folder, K8S / "overlays/local", components))
+        (master,) = objects["Job", "load-master"]["spec"]["template"]["spec"]["containers"]
+        service = objects["Service", "apidex"]["spec"]
+        assert f"http://apidex:{service['ports'][0]['port']}" in master["command"]
+        answering = service["selector"]["app.kubernetes.io/name"]
+        assert all("from" not in rule for rule in objects["NetworkPolicy", answering]["spec"]["ingress"])
+        for name in ("load-master", "load-worker"):
+            allowed = objects["NetworkPolicy", name]["spec"]["egress"][0]
+            assert answering in allowed["to"][0]["podSelector"]["matchExpressions"][0]["values"]
+            assert name in objects["NetworkPolicy", "dns"]["spec"]["podSelector"]["matchExpressions"][0]["values"]
+
+
+def test_compose_and_the_cluster_send_the_same_load(tmp_path):
+    services, objects = compose()["services"], kustomize(overlay(tmp_path, K8S / "overlays/local", ["load"]))
+    for kind, name in (("Job", "load-master"), ("Deployment", "load-worker")):
+        (container,) = objects[kind, name]["spec"]["template"]["spec"]["containers"]
+        command = [*container["command"], *container.get("args", [])]
+        assert services[name]["command"] == [word.replace("//apidex:", "//haproxy:") for word in command]
+        assert services[name]["image"] == container["image"]
+    assert services["load-worker"]["deploy"]["replicas"] == objects["Deployment", "load-worker"]["spec"]["replicas"]
+
+
+def test_the_testbed_with_the_load_is_whole():
+    objects = kustomize(ROOT / "loadtest/load")
+    assert {("Job", "load-master"), ("Deployment", "load-worker"), ("Pod", "upstream")} <= objects.keys()

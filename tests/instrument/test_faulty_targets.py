@@ -1,6 +1,7 @@
 """Each target here is bad in one way, and the verdict must name it. These are real runs, of some seconds each."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -8,8 +9,10 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
+import msgspec
 import pytest
 from loadtest.balancer import Balancer
+from loadtest.history import RunHistory
 from loadtest.load_generator import Load
 from loadtest.run import run
 from loadtest.scenarios import SCENARIOS
@@ -48,6 +51,25 @@ def test_a_target_that_is_well_passes(tmp_path):
     verdict = verdict_on(tmp_path, "steady", seconds=10)
     assert failed_checks(verdict) == []
     assert verdict.failures == {}
+
+
+def test_rows_of_workers_become_one_history(tmp_path):
+    """As many as Locust itself counted, on one clock."""
+    command = [sys.executable, "-m", "locust", "--worker", "--locustfile", str(ROOT / "loadtest/locustfile.py")]
+    environ = os.environ | {"PYTHONPATH": f"{ROOT}/src:{ROOT}"}
+    workers = [subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL) for _ in range(3)]
+    try:
+        verdict = verdict_on(tmp_path, "steady", seconds=10, load=Load(workers=3))
+        assert [worker.wait(30) for worker in workers] == [0, 0, 0]
+    finally:
+        for worker in workers:
+            worker.kill()
+    assert failed_checks(verdict) == []
+    generator = msgspec.json.decode((tmp_path / "history.json").read_bytes(), type=RunHistory).generator
+    assert generator.processes == 3
+    assert 0 < generator.skew < 0.02
+    counted = re.findall(r"Aggregated +(\d+) ", (tmp_path / "locust.log").read_text())
+    assert counted[0] == str(verdict.requests)
 
 
 @pytest.mark.parametrize(

@@ -363,7 +363,13 @@ def loadtest(*arguments: str, **environ: str) -> subprocess.CompletedProcess:
         (["run", "crash", "--target", "compose"], "docker is not installed"),
         (["run", "crash", "--target", "kubernetes"], "kubectl is not installed"),
         (["run", "redis-cut"], "redis-cut cannot be run on processes, only on compose or kubernetes"),
-        (["run", "steady", "--host", "http://127.0.0.1:1"], "are for kubernetes, not for processes"),
+        (["run", "steady", "--host", "http://127.0.0.1:1"], "--host is for kubernetes and service"),
+        (["run", "steady", "--target", "service"], "--host says where it answers"),
+        (
+            ["run", "crash", "--target", "service"],
+            "crash cannot be run on service, only on processes or compose or kubernetes",
+        ),
+        (["run", "steady", "--workers", "2", "--processes", "2"], "--workers is a number of processes elsewhere"),
         (["run", "pairs", "--only", "kill+lose-node"], "kill+lose-node cannot be run on processes, only on kubernetes"),
         (["run", "pairs", "--only", "kill"], "argument --only: invalid pair (two of upstream-down, "),
         (["run", "drain-node"], "drain-node cannot be run on processes, only on kubernetes"),
@@ -451,3 +457,10 @@ def test_a_page_counts_shares_of_the_last_seconds_and_failures_of_all():
     assert (view.requests, view.failed, view.failed_in) == (8, 1, [0, 0, 0, 0, 0, 1])
     assert view.failures == [LiveFailure("reset", 1, "<b>")]
     assert (view.rate, view.p99) == (1.7, 10.0)
+
+
+@pytest.mark.parametrize(("skew", "void"), [(0.001, False), (0.03, True)])
+def test_a_run_is_void_where_the_clocks_of_workers_differ_too_much(skew, void):
+    verdict = verdict_on(spread_out, generator=GeneratorUsage(1.0, 0.0, 10.0, 2, skew))
+    assert verdict.void is void
+    assert ("clocks may differ by 30.0 ms" in verdict.summary) is void
