@@ -78,9 +78,10 @@ class Visit:
         return self
 
     def has_asked(self, query: str) -> None:
-        """Wait until the address says so: of what is asked, and in which order, but not how it is written."""
+        """Wait until the address says what is asked, in this order but however it is written, and the answer is shown."""
         expect(self.page).to_have_url(re.compile(re.escape(self.base)))
         self.page.wait_for_url(lambda url: parse_qsl(urlsplit(url).query) == parse_qsl(query))
+        expect(self.page.locator("#hits")).not_to_have_attribute("aria-busy", "true")
 
     def names(self) -> list[str]:
         return self.hits.all_text_contents()
