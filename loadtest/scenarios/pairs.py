@@ -6,6 +6,7 @@ from itertools import combinations_with_replacement
 from typing import NamedTuple
 
 from loadtest.checks.failures import none_failed_but_lost
+from loadtest.checks.monotonic import reads_are_monotonic
 from loadtest.checks.run import faults_overlapped
 from loadtest.faults import AnyFault
 from loadtest.faults.fault import Fault
@@ -87,7 +88,7 @@ def pair(name: str) -> Scenario:
     one, other = (MEMBERS[each] for each in name.split("+"))
     alone = one is other
     about = f"{name.partition('+')[0]} alone." if alone else f"{name.replace('+', ' and ')} overlap, in both orders."
-    checks = () if alone else (faults_overlapped,)
+    checks = (reads_are_monotonic,) if alone else (reads_are_monotonic, faults_overlapped)
     faults = (one.fault, other.fault)
     return Scenario(name, about, _script(one, other), faults, none_failed_but_lost, checks, seconds=54.0)
 

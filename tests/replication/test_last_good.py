@@ -244,6 +244,27 @@ async def test_a_replica_that_restarts_without_redis_does_not_go_back_to_an_olde
     assert again.current.version == newer.current.version == refresher.current.version
 
 
+async def test_a_start_waits_for_the_copy_however_long_reading_takes(upstream, clock, copy):
+    await lived(upstream, clock, FakeRedis(clock), copy)
+    upstream.goes_down()
+    may_read = asyncio.Event()
+
+    async def slow(function, *arguments):
+        if getattr(function, "__self__", None) is copy:
+            await may_read.wait()
+        return function(*arguments)
+
+    refresher = refresher_of(upstream, clock, FakeRedis(clock), last_good=copy, offload=slow)
+    running = asyncio.create_task(refresher.run())
+    start = asyncio.create_task(refresher.wait_for_first_load(timedelta(0)))
+    await asyncio.sleep(0.05)
+    assert not start.done()
+    may_read.set()
+    await start
+    assert refresher.current.origin == "disk"
+    running.cancel()
+
+
 async def test_a_disk_that_hangs_delays_neither_the_start_nor_a_turn(upstream, clock, copy, monkeypatch):
     monkeypatch.setattr(last_good, "_READ_TIMEOUT", 0.01)
 

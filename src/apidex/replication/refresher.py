@@ -74,6 +74,7 @@ class Refresher:
         self._redis_failures = 0  # consecutive turns
         self._standalone_at = clock.steady() + redis_wait.total_seconds()
         self._first_load_done = asyncio.Event()
+        self._restored = asyncio.Event()
 
     @property
     def current(self) -> Snapshot:
@@ -96,15 +97,23 @@ class Refresher:
 
     async def run(self) -> None:
         """Take turns until cancelled, beginning with the last good copy on disk."""
-        with contextlib.suppress(Exception):  # its failure may not even be logged
-            await self.restore()
+        try:
+            with contextlib.suppress(Exception):  # its failure may not even be logged
+                await self.restore()
+        finally:
+            self._restored.set()
         await self.supervision.run(self.turn, self._pause)
 
     def _pause(self) -> float:
         return self._schedule.pause(self.activation.latest)
 
     async def wait_for_first_load(self, timeout: timedelta) -> None:
-        """Wait until there is a catalogue or a first failure, but not longer than *timeout*."""
+        """Wait until the last good copy is read, and then for a catalogue or a first failure, but not longer than *timeout*.
+
+        Reading has a limit of its own: on a busy machine it takes longer than a start waits for Redis, and nothing but a client
+        would get the starter catalogue sooner.
+        """
+        await self._restored.wait()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout.total_seconds()):
                 await self._first_load_done.wait()
