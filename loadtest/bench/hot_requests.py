@@ -24,7 +24,7 @@ from apidex.catalogue import starter
 from apidex.http.asgi import Receive, Scope, Send
 from apidex.http.content_encoding import IDENTITY
 from apidex.http.context import ReplicaContext
-from apidex.http.etag import entity_tag
+from apidex.http.etag import entity_tag, identity_of
 from apidex.http.fast_path import FastPath
 from apidex.http.metrics import Metrics
 from apidex.http.response_cache import ResponseCache
@@ -84,7 +84,7 @@ def _requests() -> list[bytes]:
     """Of ten, four search a new name, four a cached one, one revalidates a cached one, and one accepts gzip."""
     entries = starter.load()[0].catalogue
     new, favourites = _substrings(entries.names()), entries.names()[:20]
-    tag = entity_tag(starter_snapshot(_FrozenClock()), IDENTITY).decode()
+    tag = entity_tag(identity_of(starter_snapshot(_FrozenClock())), IDENTITY).decode()
     return [
         _request(next(new)) if turn % 10 < 4
         else _request(favourites[turn % 20]) if turn % 10 < 8

@@ -5,6 +5,7 @@ from datetime import datetime
 
 import pytest
 
+from apidex import __version__
 from apidex.catalogue.entry import NAME_LIMIT
 from apidex.http.probes import Probes
 from apidex.search.filters import FILTERS
@@ -49,7 +50,7 @@ async def test_a_search_has_all_headers(client, clock):
     clock.passes(5)
     headers = (await client.get("/Cat")).headers
     assert EVERYWHERE.items() <= dict(headers).items()
-    assert re.fullmatch(r'"[0-9a-f]{32}"', headers["etag"])
+    assert re.fullmatch(r'"[0-9a-f]{32}-[0-9.]+"', headers["etag"])
     assert headers["age"] == "5"
     assert headers["cache-control"] == "public, max-age=11760, stale-while-revalidate=300, stale-if-error=604800"
     assert headers["cache-status"] == "redis; hit; ttl=11755, apidex; hit; ttl=11755"
@@ -228,6 +229,12 @@ async def test_no_response_depends_on_the_host_that_a_client_sends(client, path)
     responses = [await client.get(path, headers={"host": host}) for host in ("apidex", "evil.example", "x:99999999")]
     assert len({response.content for response in responses}) == 1
     assert len({response.headers.get("link") for response in responses}) == 1
+
+
+@pytest.mark.parametrize("path", ["/Cat", "/v1/search?q=cat", "/v1/entries", "/v1/catalogue", "/publicapis/entries"])
+async def test_releases_never_share_an_etag(client, path):
+    """The same catalogue may be answered with other bytes by another release."""
+    assert f"-{__version__}" in (await client.get(path)).headers["etag"]
 
 
 async def test_several_lines_of_a_header_are_one_list(client):

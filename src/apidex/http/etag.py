@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+from apidex import __version__
 from apidex.http.content_encoding import Encoding
 from apidex.http.problem_details import Problem
 from apidex.replication.snapshot import Snapshot
@@ -11,9 +12,17 @@ _ETAG = re.compile(rb'(?:W/)?("[^"]*")')
 _ANY_ETAG = re.compile(rb'(?:W/)?"[^"]*"')
 
 
-def entity_tag(snapshot: Snapshot, encoding: Encoding) -> bytes:
-    """The strong validator of every response from the snapshot's catalogue: it changes with the catalogue and the encoding."""
-    return f'"{snapshot.catalogue.digest[:32]}{encoding.suffix}"'.encode()
+def entity_tag(identity: str, encoding: Encoding) -> bytes:
+    """The strong validator of a response for one URL, where *identity* stands for what it was made of.
+
+    Another release may make other bytes of the same catalogue, and another encoder other bytes of the same content.
+    """
+    return f'"{identity}-{__version__}{encoding.suffix}"'.encode()
+
+
+def identity_of(snapshot: Snapshot) -> str:
+    """The identity of every response from the snapshot's catalogue."""
+    return snapshot.catalogue.digest[:32]
 
 
 def matching_etag(if_none_match: bytes, etags: Sequence[bytes]) -> bytes | None:

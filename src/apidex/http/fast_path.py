@@ -12,7 +12,7 @@ from apidex import logs
 from apidex.http.asgi import ASGIApp, Headers, Receive, Scope, Send, SyncResponse
 from apidex.http.content_encoding import COMPRESS_FROM, IDENTITY, STREAM_ABOVE_BYTES, Encoding, negotiate
 from apidex.http.context import ReplicaContext
-from apidex.http.etag import check_if_match, entity_tag, matching_etag
+from apidex.http.etag import check_if_match, entity_tag, identity_of, matching_etag
 from apidex.http.headers import (
     JSON,
     age_headers,
@@ -66,7 +66,7 @@ class SnapshotHeaders:
         """The entity tag of responses in *encoding*."""
         etag = self._etags.get(encoding)
         if etag is None:
-            etag = self._etags[encoding] = entity_tag(self.snapshot, encoding)
+            etag = self._etags[encoding] = entity_tag(identity_of(self.snapshot), encoding)
         return etag
 
     def update_age(self, now: float, until: float) -> None:

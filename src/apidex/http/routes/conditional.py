@@ -16,7 +16,7 @@ from apidex.http.asgi import Headers, Receive, Scope, Send
 from apidex.http.concurrency import TimeSlices
 from apidex.http.content_encoding import COMPRESS_FROM, IDENTITY, STREAM_ABOVE_BYTES, Encoding, negotiate
 from apidex.http.context import ReplicaContext
-from apidex.http.etag import check_if_match, entity_tag, matching_etag
+from apidex.http.etag import check_if_match, entity_tag, identity_of, matching_etag
 from apidex.http.headers import JSON, age_headers, header_value, version_headers
 from apidex.http.routes.problems import problem_spec
 from apidex.replication.snapshot import Snapshot
@@ -54,7 +54,7 @@ Tag = Callable[[Encoding], bytes]
 async def catalogue_response(request: HttpRequest, replica: ReplicaContext, make: Make) -> Response[Any]:
     """A response that does not change while the catalogue does not. *make* is not called if the client has the response."""
     current = replica.refresher.current
-    tag = partial(entity_tag, current)
+    tag = partial(entity_tag, identity_of(current))
     return await _conditional(request, replica, current, make, tag, _headers(replica, current), JSON)
 
 
@@ -72,7 +72,9 @@ async def versioned_response(
     *variant* distinguishes the tags of the variants of one URL, by Accept.
     """
     headers = _headers(replica, snapshot) | (_VARY_BY_ACCEPT if variant else {})
-    return await _conditional(request, replica, snapshot, make, _tag(snapshot.version + variant), headers, content_type)
+    return await _conditional(
+        request, replica, snapshot, make, partial(entity_tag, snapshot.version + variant), headers, content_type
+    )
 
 
 def live_response(
@@ -93,12 +95,8 @@ def _headers(replica: ReplicaContext, snapshot: Snapshot) -> dict[bytes, bytes]:
     return dict([*version_headers(snapshot, policy), *age_headers(snapshot, policy, age)])
 
 
-def _tag(identity: str) -> Tag:
-    return lambda encoding: f'"{identity}{encoding.suffix}"'.encode()
-
-
 def _whole(request: HttpRequest, body: bytes, headers: dict[bytes, bytes], content_type: bytes) -> Response[bytes]:
-    encoding, tag = _negotiated(request), _tag(hashlib.sha256(body).hexdigest()[:32])
+    encoding, tag = _negotiated(request), partial(entity_tag, hashlib.sha256(body).hexdigest()[:32])
     not_modified = _not_modified(request, tag, encoding, headers)
     return not_modified or _encoded(body, encoding, tag, content_type, []).response(headers)
 
