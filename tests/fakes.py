@@ -259,8 +259,10 @@ class WireServer:
         self.heads: list[bytes] = []
         self.behaves: Handler = answers(b"")
         self.url = ""
+        self._connections: dict[asyncio.Task, asyncio.StreamWriter] = {}
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._connections[asyncio.current_task()] = writer
         try:
             head = await reader.readuntil(b"\r\n\r\n")
             self.heads.append(head)
@@ -269,6 +271,13 @@ class WireServer:
             pass
         finally:
             writer.close()
+
+    async def _end(self) -> None:
+        """Break off what is open, and wait until it is closed: the event loop may end next."""
+        for writer in self._connections.values():
+            writer.transport.abort()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+        await asyncio.sleep(0)
 
 
 @asynccontextmanager
@@ -280,8 +289,7 @@ async def wire_server() -> AsyncIterator[WireServer]:
         yield wire
     finally:
         server.close()
-        if hasattr(server, "close_clients"):
-            server.close_clients()
+        await wire._end()
 
 
 def answers(body: bytes, status: str = "200 OK", **headers: str) -> Handler:
