@@ -3,9 +3,10 @@
 import base64
 import contextlib
 import hashlib
+import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from fakes import publicapis
@@ -72,6 +73,26 @@ def upstream_server() -> Iterator[UpstreamServer]:
         yield server
     finally:
         server.closes()
+
+
+@contextlib.contextmanager
+def raw_server(parts: Callable[[], Iterable[bytes]]) -> Iterator[tuple[str, list[bytes]]]:
+    """The URL of a server that sends *parts* to each connection as long as its client takes them, and what it was asked."""
+    listener, asked = socket.create_server(("127.0.0.1", 0)), []
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with connection, contextlib.suppress(OSError):
+                    asked.append(connection.recv(2**16))
+                    for part in parts():
+                        connection.sendall(part)
+
+    threading.Thread(target=serve, daemon=True).start()
+    with listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/", asked
+        listener.shutdown(socket.SHUT_RDWR)  # closing alone does not end the wait of another thread
 
 
 @contextlib.contextmanager

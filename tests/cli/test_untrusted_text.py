@@ -4,8 +4,6 @@ import csv
 import io
 import json
 import logging
-import socket
-import threading
 import unicodedata
 
 import msgspec
@@ -19,7 +17,7 @@ from apidex.catalogue.spreadsheet import to_csv
 from apidex.cli.main import main
 from apidex.terminal import printable
 from conftest import client_of, running_app
-from upstream_server import http_server
+from upstream_server import http_server, raw_server
 
 HOSTILE = "\x1b]0;title\x07\x1b[2J\x9b31m\u202egro.elpmaxe\u2066\u200b\ud800\u2028\r\n"
 """A title, a cleared screen, a C1 control, bidi controls, a hidden space, half a character, line breaks."""
@@ -66,10 +64,6 @@ def shown(capfd):
     return run
 
 
-def service_json(body: object) -> bytes:
-    return json.dumps(body).encode()
-
-
 @pytest.mark.parametrize("more", [[], ["--json"], ["--exact"], ["--exact", "--json"]])
 def test_a_service_that_answers_with_controls(shown, more):
     hit = {"entry": hostile_entry() | {"API": "Cat \x1b[2J"}, "rank": "exact", "highlights": [[0, 3]]}
@@ -84,23 +78,10 @@ def test_a_service_that_answers_with_controls(shown, more):
     "command", ["search cat --upstream", "catalogue", "doctor --port 0 --upstream", "search cat --url"]
 )
 def test_a_reason_phrase_and_a_url_with_controls(shown, command):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def answer() -> None:
-            while True:
-                try:
-                    connection, _ = server.accept()
-                except OSError:
-                    return
-                with connection:
-                    connection.recv(65536)
-                    connection.sendall(b"HTTP/1.1 500 \x9b2J\xe2\x80\xae\x1b]0;t\x07\r\ncontent-length: 0\r\n\r\n")
-
-        threading.Thread(target=answer, daemon=True).start()
-        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+    head = b"HTTP/1.1 500 \x9b2J\xe2\x80\xae\x1b]0;t\x07\r\ncontent-length: 0\r\n\r\n"
+    with raw_server(lambda: [head]) as (url, _):
         assert " 500" in shown(*command.split(), url)
-        shown(*command.split(), f"{url}/{HOSTILE[:-4]}")
-        server.shutdown(socket.SHUT_RDWR)  # closing alone does not end the wait of another thread
+        shown(*command.split(), url + HOSTILE[:-4])
 
 
 def test_a_list_with_controls(shown, tmp_path):

@@ -1,10 +1,8 @@
 """What the load tests conclude: rows, order, ages, shares, costs, and which runs are refused. No load here."""
 
 import re
-import socket
 import subprocess
 import sys
-import threading
 from types import SimpleNamespace
 
 import msgspec
@@ -33,6 +31,7 @@ from apidex.catalogue.catalogue import Catalogue
 from conftest import ROOT
 from fakes import entry
 from histories import FACTS, HISTORY, request_at, spread_out, verdict_on
+from upstream_server import raw_server
 
 
 def failed_checks(verdict) -> set[str]:
@@ -323,29 +322,16 @@ def test_a_run_whose_generator_was_busy_is_void():
 
 def test_a_request_is_sent_once():
     """geventhttpclient alone would ask again, eleven times, where a connection is closed unanswered."""
-    asked = []
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def close_unanswered() -> None:
-            while True:
-                try:
-                    connection, _ = server.accept()
-                except OSError:
-                    return
-                asked.append(connection.recv(4096))
-                connection.close()
-
-        threading.Thread(target=close_unanswered, daemon=True).start()
+    with raw_server(list) as (address, asked):  # which closes connections unanswered
         code = (
             "import gevent.monkey; gevent.monkey.patch_all()\n"
             "from geventhttpclient.url import URL\n"
             "from loadtest.client import NoRetryPool, failure_of\n"
-            f"url = URL('http://127.0.0.1:{server.getsockname()[1]}/')\n"
+            f"url = URL('{address}')\n"
             "try: NoRetryPool().get_client(url).request('GET', '/x')\n"
             "except BaseException as error: print(failure_of(error)[0])\n"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
-        server.shutdown(socket.SHUT_RDWR)
     assert done.stdout.strip() in ("closed unanswered", "reset"), done.stderr
     assert len(asked) == 1
 

@@ -6,7 +6,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from datetime import timedelta
 from itertools import repeat
 
@@ -16,32 +15,12 @@ from apidex.errors import UpstreamError
 from apidex.replication.meter import HEAD_BYTES, HEAD_LINES
 from apidex.replication.upstream import open_upstream
 from apidex.replication.validators import NO_VALIDATORS
+from upstream_server import raw_server
 
 LIMIT = 2**17
 OK = b"HTTP/1.1 200 OK\r\n"
 LARGEST_TURN = 0.05
 """Seconds of CPU time between two turns of a task that does nothing. Without a meter, the cases take three times as long."""
-
-
-@contextmanager
-def server(parts: Callable[[], Iterator[bytes]]) -> Iterator[str]:
-    """An upstream that answers each connection with *parts*, as long as its client takes them."""
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def serve() -> None:
-        with suppress(OSError):
-            while True:
-                connection, _ = listener.accept()
-                with connection, suppress(OSError):
-                    connection.recv(2**16)
-                    for part in parts():
-                        connection.sendall(part)
-
-    threading.Thread(target=serve, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
-    finally:
-        listener.close()
 
 
 async def fetched(url: str) -> tuple[bytes | UpstreamError, float]:
@@ -93,7 +72,7 @@ ENDLESS: dict[str, Callable[[], Iterator[bytes]]] = {
 async def test_an_endless_answer_is_refused_and_delays_no_other_task(kind):
     turns = []
     for _ in range(3):  # the garbage collector of a process with many tests takes longer than that now and then
-        with server(ENDLESS[kind]) as url:
+        with raw_server(ENDLESS[kind]) as (url, _):
             error, turn = await fetched(url)
         assert isinstance(error, UpstreamError)
         assert error.reason in ("too_large", "broken")
@@ -110,7 +89,7 @@ async def test_the_body_of_a_redirect_is_not_read():
             sent.append(2**16)
             yield bytes(2**16)
 
-    with server(redirect) as url:
+    with raw_server(redirect) as (url, _):
         error, turn = await fetched(url)
     assert isinstance(error, UpstreamError)
     assert error.reason == "redirect"
@@ -131,7 +110,7 @@ async def test_the_body_of_a_redirect_is_not_read():
     ids=["chunks", "a long head", "interim responses", "gzip members"],
 )
 async def test_an_unusual_answer_within_the_limits_is_read(parts):
-    with server(parts) as url:
+    with raw_server(parts) as (url, _):
         body, turn = await fetched(url)
     assert body == b"x" * 100_000
     assert turn < LARGEST_TURN
