@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 import httpx
 import msgspec
+import pytest
+from loadtest.system import UnsupportedError, tool
 
 HANG = 60
 """Seconds after which something hangs, however busy the machine is. No verdict rests on less."""
@@ -35,6 +37,15 @@ def wait_until(holds: Callable[[], bool], what: str, seconds: float = HANG) -> f
             return time.monotonic() - began
         time.sleep(LOOK)
     raise AssertionError(f"not within {seconds:g} s: {what}")
+
+
+def need(*programs: str) -> str:
+    """The path of the first of *programs*; a test is skipped without one of them. Debian's packages are called like them."""
+    try:
+        first, *_ = map(tool, programs)
+    except UnsupportedError as error:
+        pytest.skip(str(error))
+    return first
 
 
 class Process:

@@ -1,26 +1,22 @@
 """A real redis-server of a test's own, which can be killed, paused, emptied and filled up."""
 
-import shutil
 import signal
 import socket
 import subprocess
 from pathlib import Path
 from typing import Self
 
-import pytest
 import redis
 from loadtest.system import free_port
 
-from processes import HANG, wait_until
+from processes import HANG, need, wait_until
 
 
 class RedisServer:
     """Runs on a port of its own, without persistence. PORT in *arguments* and in *url* stands for that port."""
 
     def __init__(self, folder: Path, *arguments: str, url: str = "", socket_path: str = "") -> None:
-        binary = shutil.which("redis-server")
-        if binary is None:
-            pytest.skip("redis-server is not installed (Debian: apt-get install redis-server)")
+        binary = need("redis-server")
         self.port = free_port()
         self.url = url.replace("PORT", str(self.port)) or f"redis://127.0.0.1:{self.port}/0"
         plain = "0" if "--tls-port" in arguments or socket_path else str(self.port)

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from apidex.catalogue import formats
 from apidex.catalogue.catalogue import Catalogue
 from conftest import ROOT
+from processes import need
 
 
 @pytest.fixture(scope="module")
@@ -119,13 +120,6 @@ def test_a_tool_that_is_missing_is_named_with_the_package_that_has_it(tmp_path):
     done = bench("--short", "contenders", PATH=str(tmp_path))
     assert done.returncode == 2
     assert done.stderr == "redis-server is not installed (Debian: apt-get install redis-server)\n"
-
-
-def need(*programs: str) -> None:
-    """Skip unless they are there; Debian's packages are called like them."""
-    for program in programs:
-        if which(program) is None and which(program, path="/usr/sbin") is None:
-            pytest.skip(f"there is no {program} on this machine (Debian: apt-get install {program})")
 
 
 @pytest.mark.real

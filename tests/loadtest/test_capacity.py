@@ -1,6 +1,5 @@
 """What a load needs, predicted from points whose answer is known; and one point that is measured."""
 
-import shutil
 from math import inf, isinf
 from random import Random
 from xml.etree import ElementTree
@@ -21,6 +20,8 @@ from loadtest.capacity import (
     sentences,
     sizes_for,
 )
+
+from processes import need
 
 
 def point(entries: int, replicas: int = 1, cores: int = 1) -> CapacityPoint:
@@ -151,9 +152,7 @@ def test_a_file_without_a_measurement_is_refused_in_one_sentence(tmp_path, capsy
 
 @pytest.mark.real
 def test_a_small_catalogue_is_measured():
-    for tool in ("redis-server", "wrk", "taskset"):
-        if not shutil.which(tool):
-            pytest.skip(f"there is no {tool} on this machine")
+    need("redis-server", "wrk", "taskset")
     found = measured(500, 1)
     assert all(0 < getattr(found, name) < inf for name in MODELS)
     assert found.connections >= 1

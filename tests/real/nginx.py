@@ -5,20 +5,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-from loadtest.system import UnsupportedError, free_port, listens
+from loadtest.system import free_port, listens
 
 from loadtest import nginx
-from processes import HANG, wait_until
+from processes import HANG, need, wait_until
 from real.certificates import self_signed
 
 
-def nginx_command(*arguments, **options) -> list[str]:
-    """As `loadtest.nginx.command`."""
-    try:
-        return nginx.command(*arguments, **options)
-    except UnsupportedError as error:
-        pytest.skip(str(error))
+@contextmanager
+def running(folder: Path, port: int, server: str, http: str = "") -> Iterator[None]:
+    """nginx on *port*, with parts of its configuration as for `loadtest.nginx.command`."""
+    need("nginx")
+    with subprocess.Popen(nginx.command(folder, port, server, http=http)) as process:
+        try:
+            wait_until(lambda: listens(port), "nginx listens")
+            yield
+        finally:
+            process.terminate()
+            process.wait(HANG)
 
 
 _PREFIXED = """
@@ -39,10 +43,5 @@ def prefixed(folder: Path, replica: int) -> Iterator[tuple[str, str]]:
     certificate, key = self_signed(folder)
     port = free_port()
     http = _PREFIXED.format(port=port, certificate=certificate, key=key, replica=replica)
-    with subprocess.Popen(nginx_command(folder, free_port(), "return 404;", http=http)) as process:
-        try:
-            wait_until(lambda: listens(port), "nginx listens")
-            yield f"https://localhost:{port}/apis", certificate
-        finally:
-            process.terminate()
-            process.wait(HANG)
+    with running(folder, free_port(), "return 404;", http):
+        yield f"https://localhost:{port}/apis", certificate

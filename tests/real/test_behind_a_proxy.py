@@ -11,8 +11,8 @@ import httpx
 import pytest
 from loadtest.system import free_port
 
-from processes import HANG, Process, replica, wait_until
-from real.nginx import nginx_command, prefixed
+from processes import HANG, Process, replica
+from real.nginx import prefixed, running
 from victims import expected_bodies, wrong_answers
 
 pytestmark = pytest.mark.real
@@ -55,20 +55,8 @@ def nginx(replicas, tmp_path, request) -> Iterator[int]:
     """Its port."""
     port, servers = free_port(), " ".join(f"server 127.0.0.1:{process.port};" for process in replicas)
     http, server = HTTP.format(folder=tmp_path, servers=servers), SERVER.format(more=request.param)
-    with subprocess.Popen(nginx_command(tmp_path, port, server, http=http)) as process:
-        try:
-            wait_until(lambda: answers(port), "nginx answers")
-            yield port
-        finally:
-            process.terminate()
-            process.wait(HANG)
-
-
-def answers(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/-/readyz", timeout=HANG).is_success
-    except httpx.TransportError:
-        return False
+    with running(tmp_path, port, server, http):
+        yield port
 
 
 def test_each_client_gets_the_answers_to_its_own_requests(nginx, replicas, real_entries):

@@ -1,7 +1,6 @@
 """`python -m loadtest demo`: what its page shows while replicas are broken, its verdict, and what it leaves behind."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from loadtest.system import free_port
 from playwright.sync_api import sync_playwright
 
 from conftest import ROOT
-from processes import HANG, wait_until
+from processes import HANG, need, wait_until
 
 pytestmark = pytest.mark.real
 
@@ -70,13 +69,8 @@ def demo_of(seconds: int, folder: Path) -> Iterator[Demo]:
         demo.popen.communicate(timeout=HANG)
 
 
-@pytest.fixture
-def redis_server() -> None:
-    if not shutil.which("redis-server"):
-        pytest.skip("there is no redis-server on this machine (Debian: apt-get install redis-server)")
-
-
-def test_the_page_shows_each_fault_as_it_happens_and_then_the_report(redis_server, tmp_path):
+def test_the_page_shows_each_fault_as_it_happens_and_then_the_report(tmp_path):
+    need("redis-server")
     with demo_of(10, tmp_path) as demo:
         wait_until(lambda: demo.shows("over"), "the demo is not over")
         report = httpx.get(f"{demo.url}/report.html", timeout=HANG).text
@@ -99,7 +93,8 @@ def test_the_page_shows_each_fault_as_it_happens_and_then_the_report(redis_serve
     assert demo.left() == []
 
 
-def test_an_interrupt_ends_every_process_and_leaves_a_report(redis_server, tmp_path):
+def test_an_interrupt_ends_every_process_and_leaves_a_report(tmp_path):
+    need("redis-server")
     with demo_of(60, tmp_path) as demo:
         wait_until(lambda: demo.shows("running"), "the demo does not run")
         assert len(demo.left()) >= 8  # itself, Redis, upstream, four replicas, Locust
@@ -112,9 +107,7 @@ def test_an_interrupt_ends_every_process_and_leaves_a_report(redis_server, tmp_p
 
 
 def test_a_narrow_page_shows_what_it_is_told_as_text():
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("there is no chromium on this machine (Debian: apt-get install chromium)")
+    chromium = need("chromium")
     hostile = "<img src=x onerror='document.title=1'>" * 3
     view = LiveView(
         phase="running",

@@ -1,7 +1,6 @@
 """Clients that are generated from docs/openapi.json, with defaults, call a running service: one in Python, one in TypeScript."""
 
 import importlib
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
-from processes import replica
+from processes import need, replica
 
 pytestmark = pytest.mark.real
 
@@ -89,10 +88,7 @@ def test_a_python_client(service, tmp_path, monkeypatch):
 
 
 def test_a_typescript_client(service, tmp_path):
-    npm = shutil.which("npm")
-    if not npm:
-        pytest.skip("npm is not installed")
-    run(npm, "install", "--no-audit", "--no-fund", *PACKAGES, folder=tmp_path)
+    run(need("npm"), "install", "--no-audit", "--no-fund", *PACKAGES, folder=tmp_path)
     run("npx", "openapi-typescript", DOCUMENT, "-o", "schema.ts", folder=tmp_path)
     (tmp_path / "use.ts").write_text(TYPESCRIPT)
     options = ("--strict", "--skipLibCheck", "--target", "es2022", "--module", "commonjs", "--types", "node")

@@ -1,17 +1,16 @@
 """The fast path costs no more than its budget of instructions, which do not depend on how busy the machine is."""
 
-from shutil import which
-
 import pytest
 from loadtest.bench.instructions import budget, count_instructions, excess, not_comparable
+
+from processes import need
 
 pytestmark = pytest.mark.real
 
 
 @pytest.fixture(scope="module")
 def count():
-    if which("valgrind") is None:
-        pytest.skip("valgrind is not installed (Debian: apt-get install valgrind)")
+    need("valgrind")
     if reason := not_comparable():
         pytest.skip(f"{reason}; python -m loadtest.bench.instructions writes one")
     return count_instructions()

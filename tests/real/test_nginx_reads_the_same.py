@@ -2,7 +2,6 @@
 
 import re
 import socket
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,9 +9,8 @@ from pathlib import Path
 import pytest
 from loadtest.system import free_port
 
-from processes import HANG, wait_until
 from protocol_cases import FILES, Case, cases
-from real.nginx import nginx_command
+from real.nginx import running
 
 pytestmark = pytest.mark.real
 
@@ -29,11 +27,8 @@ def nginx(tmp_path_factory) -> Iterator[int]:
         (folder / name).write_text("[]")
     for path in (folder, *folder.parents[:2], *folder.rglob("*")):  # nginx gives up root
         path.chmod(0o755)
-    with subprocess.Popen(nginx_command(folder, port, f"root {folder};")) as process:
-        wait_until(lambda: played(port, b"").endswith("open"), "nginx listens")
+    with running(folder, port, f"root {folder};"):
         yield port
-        process.terminate()
-        process.wait(HANG)
 
 
 def played(port: int, sent: bytes, patience: float = 0.3) -> str:

@@ -1,7 +1,6 @@
 """The page in a real browser, on real replicas: what people do with it, and what it must never do."""
 
 import re
-import shutil
 import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +12,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from loadtest.system import free_port
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from real.nginx import prefixed
 
 from fakes import entry, publicapis
-from processes import HANG, Process, replica
-from real.nginx import prefixed
+from processes import HANG, Process, need, replica
 from upstream_server import http_server, upstream_server
 
 pytestmark = pytest.mark.real
@@ -34,12 +33,9 @@ A_FRAME = 1000 / 60
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("there is no chromium on this machine (Debian: apt-get install chromium)")
     with sync_playwright() as playwright:
         expect.set_options(timeout=1000 * HANG)
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS.split())
+        browser = playwright.chromium.launch(executable_path=need("chromium"), args=ARGUMENTS.split())
         yield browser
         browser.close()
 

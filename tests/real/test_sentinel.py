@@ -1,7 +1,6 @@
 """Redis behind Sentinel: the master changes in the middle of a refresh, and nothing is lost."""
 
 import contextlib
-import shutil
 import socket
 import subprocess
 import threading
@@ -12,7 +11,7 @@ import pytest
 import redis
 from loadtest.system import free_port
 
-from processes import HANG, Process, replica, wait_until
+from processes import HANG, Process, need, replica, wait_until
 from redis_server import RedisServer
 from upstream_server import upstream_server
 
@@ -27,9 +26,7 @@ def sentinel_of(master: RedisServer, folder: Path) -> Iterator[redis.Redis]:
     monitor = f"sentinel monitor main 127.0.0.1 {master.port} 1"
     lines = [f"port {port}", "bind 127.0.0.1", f"dir {folder}", monitor, *(f"sentinel {rule}" for rule in rules)]
     config.write_text("\n".join(lines) + "\n")
-    process = subprocess.Popen(
-        [shutil.which("redis-server"), str(config), "--sentinel"], stdout=subprocess.DEVNULL, text=True
-    )
+    process = subprocess.Popen([need("redis-server"), str(config), "--sentinel"], stdout=subprocess.DEVNULL, text=True)
     try:
         with redis.Redis(port=port, socket_timeout=HANG) as client:
             wait_until(lambda: knows_a_replica(client), "a sentinel that knows the replica")
