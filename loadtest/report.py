@@ -142,10 +142,6 @@ def _failures(run: Analysis) -> str:
 
 def _foot(verdict: Verdict, run: Analysis) -> str:
     facts, generator, log = run.facts, verdict.generator, run.history.upstream_log
-    machines, skew = run.history.generator.processes, run.history.generator.skew * 1000
-    clocks = (
-        f"Rows came from {counted(machines, 'worker')}, whose clocks differ by {skew:.1f} ms at most. " if skew else ""
-    )
     ages = "The upstream's log is not known here, so ages were not checked against it."
     if log is not None:
         ages = f"Ages were checked against {len(log)} answers of the upstream."
@@ -153,5 +149,5 @@ def _foot(verdict: Verdict, run: Analysis) -> str:
         f"<footer><p>Began {escape(facts.began)}, lasted {facts.seconds:.0f} s: <code>{escape(facts.command)}</code> "
         f"against {escape(facts.host)}, {facts.replicas} replicas. The load generator ran or waited to run "
         f"{generator.busy:.0%} of the time, {generator.cpu_ms_per_request:.2f} ms a request: its limit here is about "
-        f"{generator.limit_per_second:.0f} requests a second. There were no retries. {clocks}{ages}</p></footer>"
+        f"{generator.limit_per_second:.0f} requests a second. There were no retries. {ages}</p></footer>"
     )

@@ -1,16 +1,19 @@
 """Whether the load generator kept up. A run in which it was the bottleneck is void: it says nothing of the service."""
 
 from collections.abc import Iterator
+from math import ceil
 
 import msgspec
 
-from loadtest.analysis import Analysis
+from loadtest.analysis import Analysis, counted
 from loadtest.checks.check import CheckResult
 
 _LAG = 0.1
 """Seconds that a request may be sent later than it could."""
 _LAG_SHARE = 0.05
 _BUSY = 0.9
+_LARGE = 100_000
+"""Requests a second that a report reckons workers for."""
 _SKEW = 0.02
 """Seconds by which the clocks of its machines may differ: less than the skew that monotonic reads allow."""
 
@@ -56,3 +59,19 @@ def was_not_the_bottleneck(run: Analysis) -> Iterator[CheckResult]:
     """The load generator kept up."""
     if reason := bottleneck(run):
         yield CheckResult("the load generator", False, "the bottleneck", "not the bottleneck", reason)
+
+
+def clocks_agree(run: Analysis) -> Iterator[CheckResult]:
+    """The rows of workers on several machines are on one clock, nearly; says too how many workers a larger load would take."""
+    usage, load = run.history.generator, GeneratorLoad.of(run)
+    if not usage.skew:
+        return
+    needed = ceil(_LARGE * load.cpu_ms_per_request / 1000)
+    yield CheckResult(
+        "clocks of the workers",
+        usage.skew <= _SKEW,
+        f"{usage.skew * 1000:.1f} ms",
+        f"at most {_SKEW * 1000:.0f} ms",
+        f"The clocks of {counted(usage.processes, 'worker')} differed by {usage.skew * 1000:.1f} ms at most. They can send about "
+        f"{load.limit_per_second:,} requests a second; {_LARGE:,} would take {counted(needed, 'worker')} with a core each.",
+    )

@@ -450,3 +450,6 @@ def test_a_run_is_void_where_the_clocks_of_workers_differ_too_much(skew, void):
     verdict = verdict_on(spread_out, generator=GeneratorUsage(1.0, 0.0, 10.0, 2, skew))
     assert verdict.void is void
     assert ("clocks may differ by 30.0 ms" in verdict.summary) is void
+    (clocks,) = [check for check in verdict.checks if check.name == "clocks of the workers"]
+    assert clocks.passed is not void
+    assert "1,000 requests a second; 100,000 would take 200 workers" in clocks.sentence
