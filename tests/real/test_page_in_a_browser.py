@@ -12,10 +12,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from loadtest.system import free_port
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
-from real.nginx import prefixed
 
 from fakes import entry, publicapis
 from processes import HANG, Process, need, replica
+from real.nginx import prefixed
 from upstream_server import http_server, upstream_server
 
 pytestmark = pytest.mark.real

@@ -7,8 +7,9 @@ import httpx
 import pytest
 
 from apidex.server.access_log import PATH_LIMIT, trace_id
+from fakes import file_of
 from processes import HANG, Process, replica, wait_until
-from server.test_server import connect, receive_all, request, source
+from server.test_server import connect, receive_all, request
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
@@ -16,7 +17,7 @@ TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 @pytest.fixture
 def process(tmp_path) -> Iterator[Process]:
     names = ["Cat Facts", *(f"Wide {number}" for number in range(60_000))]
-    with replica("--upstream", source(tmp_path, *names), APIDEX_ACCESS_LOG="on", APIDEX_ADMIN_PORT="0") as process:
+    with replica("--upstream", file_of(tmp_path, *names), APIDEX_ACCESS_LOG="on", APIDEX_ADMIN_PORT="0") as process:
         yield process
 
 
@@ -87,7 +88,7 @@ class Unread(Process):
 
 
 def test_a_reader_that_stalls_delays_no_answer(tmp_path):
-    process = Unread("--upstream", source(tmp_path, "Cat"), APIDEX_ACCESS_LOG="on")
+    process = Unread("--upstream", file_of(tmp_path, "Cat"), APIDEX_ACCESS_LOG="on")
     try:
         with httpx.Client(base_url=process.url, timeout=HANG) as client:
             for _ in range(3000):
@@ -100,7 +101,7 @@ def test_a_reader_that_stalls_delays_no_answer(tmp_path):
 
 
 def test_without_the_setting_nothing_is_logged(tmp_path):
-    with replica("--upstream", source(tmp_path, "Cat")) as process:
+    with replica("--upstream", file_of(tmp_path, "Cat")) as process:
         httpx.get(f"{process.url}/Cat", timeout=HANG)
         assert process.ends() == 0
     assert process.events("request.ended") == []

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from fakes import file_of
 from processes import HANG, Process, wait_until
-from server.test_server import connect, receive_all, rush, source, statuses
+from server.test_server import connect, receive_all, rush, statuses
 
 ADMIN_PATHS = ("/-/livez", "/-/readyz", "/-/metrics")
 
@@ -19,7 +20,7 @@ def get(url: str, path: str = "") -> httpx.Response:
 
 @pytest.fixture
 def process(tmp_path) -> Iterator[Process]:
-    upstream = source(tmp_path, "Cat Facts")
+    upstream = file_of(tmp_path, "Cat Facts")
     settings = {"APIDEX_ADMIN_PORT": "0", "APIDEX_DRAIN_SECONDS": "600", "APIDEX_MAX_CONNECTIONS": "16"}
     settings["APIDEX_REQUEST_TIMEOUT_SECONDS"] = "600"
     process = Process("--upstream", upstream, **settings, APIDEX_MAX_IN_FLIGHT="1")
@@ -101,4 +102,4 @@ def test_no_client_of_it_delays_the_end(process):
 def test_a_port_that_is_taken_is_named_by_its_variable(process, tmp_path):
     port = process.admin_url.rpartition(":")[2]
     with pytest.raises(AssertionError, match=f"APIDEX_ADMIN_PORT={port}: address already in use; allowed is"):
-        Process("--upstream", source(tmp_path, "Cat"), APIDEX_ADMIN_PORT=port)
+        Process("--upstream", file_of(tmp_path, "Cat"), APIDEX_ADMIN_PORT=port)
