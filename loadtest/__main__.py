@@ -109,7 +109,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--entries", type=count, default=1500, help="the size of the catalogue (%(default)s)")
     add(
         "--check",
-        type=count,
+        type=int,
+        choices=range(1, 17),
         default=0,
         metavar="REPLICAS",
         help="compare the prediction for so many with a measurement",

@@ -211,9 +211,8 @@ def _adoption(
 
 
 def sizes_for(entries: int) -> list[int]:
-    """The sizes to measure, with *entries* among them where they are outside of the others, and can be made in a minute."""
-    outside = not _SIZES[0] <= entries <= _SIZES[-1]
-    return sorted({*_SIZES, *[entries] * (outside and entries <= _LARGEST)})
+    """The sizes to measure, with *entries* among them where they are more than the others, and can be made in a minute."""
+    return [*_SIZES, *[entries] * (_SIZES[-1] < entries <= _LARGEST)]
 
 
 def measure(entries: int, tell: Callable[[str], None] = print) -> list[CapacityPoint]:
@@ -246,7 +245,8 @@ def read(file: Path) -> list[CapacityPoint]:
         points = msgspec.json.decode(file.read_bytes(), type=list[CapacityPoint])
     except (OSError, msgspec.MsgspecError) as error:
         raise UnsupportedError(f"{file} holds no measurement: {error}") from None
-    if len(points) < 2 or not all(getattr(point, name) > 0 for point in points for name in MODELS):
+    figures = [getattr(point, name) for point in points for name in CapacityPoint.__struct_fields__]
+    if len(points) < 2 or min(figures) <= 0:
         raise UnsupportedError(f"{file} holds no measurement: two points at least, with figures above 0, are needed")
     return points
 
