@@ -75,7 +75,7 @@ class _Loss(NamedTuple):
         seconds, share, since = {
             "replica": (0.0 if run.facts.by_request else _IN_FLIGHT, 1 / max(1, run.facts.replicas), lasts),
             "edge": (_EDGE_LEFT, 1.0, lasts),
-            "node": (_LEFT, 1.0, 0.0),
+            "node": (_LEFT, 0.5, 0.0),  # there are two nodes at least, and clients are spread over them
         }[part]
         until = record.began + since + seconds
         return cls(str(record.fault), record.began, until, seconds, int(seconds * run.per_second * share) + 1)
