@@ -18,6 +18,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from apidex.app import App, create_app
+from apidex.cli.main import main
 from apidex.settings import Settings
 from fakes import FakeClock, FakeRedis, FakeStore, FakeUpstream
 from redis_server import RedisServer
@@ -86,6 +87,12 @@ def real_entries(data: Path) -> list[dict]:
     """The entries of the real list, without the spaces that surround five of their texts."""
     entries = msgspec.json.decode((data / "entries.json").read_bytes())["entries"]
     return [{key: text.strip() if isinstance(text, str) else text for key, text in each.items()} for each in entries]
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command in this process. Gives its status, its output and its errors."""
+    return lambda *arguments: (main(arguments), *capsys.readouterr())
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 
 from apidex import logs
 from apidex.catalogue.formats import parse
-from apidex.cli.main import COMMANDS, main
+from apidex.cli.main import COMMANDS
 from apidex.cli.output import FORMATS
 from apidex.replication.last_good import CopyLabels, open_copy
 from apidex.replication.validators import NO_VALIDATORS
@@ -51,9 +51,9 @@ def upstream_file(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def run(upstream_file, capsys):
-    """Run a command in this process. Gives its status, its output and its errors."""
-    return lambda *arguments: (main(arguments), *capsys.readouterr())
+def run(upstream_file, run):
+    """Run a command for that list."""
+    return run
 
 
 def on_a_terminal(*arguments: str, columns: int = 60, **environ: str) -> str:
