@@ -14,8 +14,8 @@ from apidex.replication.clock import SystemClock
 from apidex.replication.freshness import FreshnessPolicy
 from apidex.replication.metadata import StoredState
 from apidex.replication.snapshot import Snapshot
-from fakes import FakeClock, FakeRedis, FakeStore, FakeUpstream, publicapis
-from refreshers import HOUR, refresher_of
+from fakes import FakeStore, FakeUpstream, publicapis
+from refreshers import HOUR, Fleet, refresher_of
 
 POLL = 5
 LEAD = POLL + 1
@@ -137,21 +137,8 @@ def test_redis_clock_is_taken_from_the_fastest_reply_until_it_is_set(clock):
 # --- in a fleet
 
 
-class Fleet:
-    """Replicas on one Redis, whose turns a test takes."""
-
-    def __init__(self) -> None:
-        self.clock = FakeClock()
-        self.redis = FakeRedis(self.clock)
-        self.upstream = FakeUpstream()
-        self.replicas = [self.replica(seed) for seed in range(3)]
-
-    def replica(self, seed: int = 9, store=None):
-        return refresher_of(self.upstream, self.clock, self.redis, seed=seed, store=store)
-
-    async def turns(self) -> None:
-        for replica in self.replicas:
-            await replica.turn()
+class ChangingFleet(Fleet):
+    """Replicas that do not change at once."""
 
     async def change(self, name: str) -> None:
         """One replica publishes another catalogue; the others have not polled yet."""
@@ -159,7 +146,7 @@ class Fleet:
         self.clock.passes(HOUR)
         await self.replicas[0].turn()
 
-    def names(self, seconds: float = 0) -> list[str]:
+    def names_after(self, seconds: float = 0) -> list[str]:
         """The first name that each answers with, after some seconds."""
         self.clock.passes(seconds)
         for replica in self.replicas:
@@ -168,12 +155,12 @@ class Fleet:
 
 
 @pytest.fixture
-async def fleet() -> Fleet:
-    fleet = Fleet()
+async def fleet() -> ChangingFleet:
+    fleet = ChangingFleet(3)
     await fleet.turns()
     await fleet.change("first")
     await fleet.turns()
-    assert fleet.names(LEAD) == ["first"] * 3
+    assert fleet.names_after(LEAD) == ["first"] * 3
     return fleet
 
 
@@ -182,15 +169,15 @@ async def test_all_change_at_the_moment_that_was_published(fleet):
     assert fleet.redis.activate_at - fleet.redis.now() == LEAD
     fleet.clock.passes(POLL)
     await fleet.turns()
-    assert fleet.names(0.9) == ["first"] * 3
-    assert fleet.names(0.1) == ["second"] * 3
+    assert fleet.names_after(0.9) == ["first"] * 3
+    assert fleet.names_after(0.1) == ["second"] * 3
 
 
 async def test_a_replica_that_polls_too_late_changes_when_it_is_ready(fleet):
     await fleet.change("second")
-    assert fleet.names(LEAD) == ["second", "first", "first"]
+    assert fleet.names_after(LEAD) == ["second", "first", "first"]
     await fleet.turns()
-    assert fleet.names() == ["second"] * 3
+    assert fleet.names_after() == ["second"] * 3
 
 
 async def test_a_replica_that_starts_before_the_moment_answers_as_the_others_do(fleet):
@@ -198,8 +185,8 @@ async def test_a_replica_that_starts_before_the_moment_answers_as_the_others_do(
     await fleet.turns()
     fleet.replicas.append(fleet.replica())
     await fleet.replicas[-1].turn()
-    assert fleet.names() == ["first"] * 4
-    assert fleet.names(LEAD) == ["second"] * 4
+    assert fleet.names_after() == ["first"] * 4
+    assert fleet.names_after(LEAD) == ["second"] * 4
     assert len({replica.current.version for replica in fleet.replicas}) == 1
 
 
@@ -217,8 +204,8 @@ async def test_a_replica_that_starts_without_the_previous_catalogue_changes_at_o
     store = GivesNoneBefore(fleet.redis) if loss.startswith("Redis") else None
     fleet.replicas.append(fleet.replica(store=store))
     await fleet.turns()
-    assert fleet.names() == ["first", "first", "first", "second"]
-    assert fleet.names(LEAD) == ["second"] * 4
+    assert fleet.names_after() == ["first", "first", "first", "second"]
+    assert fleet.names_after(LEAD) == ["second"] * 4
 
 
 @pytest.mark.parametrize("was_published", [True, False])
@@ -233,10 +220,10 @@ async def test_a_publisher_without_an_answer_of_redis_waits_as_the_others_do(fle
     publisher.store.__class__ = LosesAnswers
     await fleet.change("second")
     publisher.store.__class__ = FakeStore
-    assert fleet.names() == ["first"] * 3
+    assert fleet.names_after() == ["first"] * 3
     fleet.clock.passes(POLL)
     await fleet.turns()
-    assert fleet.names(LEAD) == ["second"] * 3
+    assert fleet.names_after(LEAD) == ["second"] * 3
 
 
 async def test_a_current_catalogue_is_published_without_a_lead(fleet):
@@ -250,8 +237,8 @@ async def test_the_moment_stays_valid_when_redis_is_lost_before_it(fleet):
     await fleet.turns()
     fleet.redis.goes_down()
     await fleet.turns()
-    assert fleet.names(LEAD - 0.1) == ["first"] * 3
-    assert fleet.names(0.1) == ["second"] * 3
+    assert fleet.names_after(LEAD - 0.1) == ["first"] * 3
+    assert fleet.names_after(0.1) == ["second"] * 3
 
 
 async def test_the_next_catalogue_is_not_fetched_before_the_last_is_activated(fleet):
@@ -279,5 +266,5 @@ async def test_content_that_another_replica_published_during_a_fetch_keeps_its_s
     assert (late.activation.latest.version, fleet.redis.activate_at) == published
     fleet.replicas.append(fleet.replica())
     await fleet.replicas[-1].turn()
-    assert fleet.names() == ["first"] * 4
-    assert fleet.names(LEAD) == ["second"] * 4
+    assert fleet.names_after() == ["first"] * 4
+    assert fleet.names_after(LEAD) == ["second"] * 4

@@ -15,41 +15,25 @@ from apidex.replication.redis_client import RedisAddress
 from apidex.replication.store import open_store
 from conftest import client_of, running_app
 from fakes import FakeClock, FakeRedis, FakeStore, FakeUpstream, publicapis
-from refreshers import HOUR, refresher_of
+from refreshers import HOUR, Fleet, refresher_of
 
 POLL = 5
 
 
-class Fleet:
-    """Replicas whose turns a test takes; each has a calendar of its own, and all have one steady time."""
-
-    def __init__(self, size: int = 4) -> None:
-        self.clock = FakeClock()
-        self.redis = FakeRedis(self.clock)
-        self.upstream = FakeUpstream()
-        self.replicas = [refresher_of(self.upstream, self.clock, self.redis, seed=number) for number in range(size)]
+class PollingFleet(Fleet):
+    """Replicas that poll."""
 
     async def polls(self, times: int = 1) -> None:
         await self.lives(times * POLL, POLL)
-
-    async def lives(self, seconds: float, step: float = 60) -> None:
-        for _ in range(int(seconds / step)):
-            self.clock.passes(step)
-            for replica in self.replicas:
-                await replica.turn()
 
     @property
     def versions(self) -> set[str]:
         return {replica.current.version for replica in self.replicas}
 
-    @property
-    def names(self) -> set[str]:
-        return {replica.current.catalogue.names()[0] for replica in self.replicas}
-
 
 @pytest.fixture
-async def fleet() -> Fleet:
-    fleet = Fleet()
+async def fleet() -> PollingFleet:
+    fleet = PollingFleet(4)
     await fleet.polls(2)
     assert len(fleet.versions) == 1
     assert len(fleet.upstream.asked) == 1
@@ -73,7 +57,7 @@ async def test_a_changed_upstream_is_everywhere_within_three_polls(fleet):
 async def test_ages_are_the_same_whoever_fetched(fleet):
     fleet.clock.passes(100)
     assert {round(replica.age()) for replica in fleet.replicas} == {110 - POLL}
-    late = refresher_of(fleet.upstream, fleet.clock, fleet.redis)
+    late = fleet.replica()
     await late.turn()
     assert round(late.age()) == 105
     assert late.stats.refreshes.total() == 0
@@ -109,7 +93,7 @@ async def test_an_empty_redis_is_refilled_without_asking_the_upstream(fleet):
 async def test_a_payload_that_cannot_be_read_is_a_miss_and_is_replaced_by_those_that_have_it(fleet, damage, kind):
     before = fleet.versions
     fleet.redis.payload = damage(fleet.redis.payload)
-    newcomer = refresher_of(fleet.upstream, fleet.clock, fleet.redis)
+    newcomer = fleet.replica()
     fleet.redis.retry_at = fleet.redis.now() + HOUR  # so that the newcomer cannot help itself
     await newcomer.turn()
     assert newcomer.stats.redis_errors[kind] == 1
@@ -150,7 +134,7 @@ async def test_the_size_of_an_unreadable_catalogue_is_not_compared(fleet):
     """A billion entries, as the hash says, would make every answer of the upstream look shrunk."""
     fleet.redis.stored = replace(fleet.redis.stored, entries=10**9)
     fleet.redis.payload = b"garbage"
-    newcomer = refresher_of(fleet.upstream, fleet.clock, fleet.redis)
+    newcomer = fleet.replica()
     for _ in range(2):
         await newcomer.turn()
     assert newcomer.state() is State.FRESH
@@ -158,7 +142,7 @@ async def test_the_size_of_an_unreadable_catalogue_is_not_compared(fleet):
 
 async def test_a_hash_that_names_another_size_than_its_payload_has_is_replaced(fleet):
     fleet.redis.stored = replace(fleet.redis.stored, entries=10**9)
-    newcomer = refresher_of(fleet.upstream, fleet.clock, fleet.redis)
+    newcomer = fleet.replica()
     fleet.redis.retry_at = fleet.redis.now() + HOUR  # so that the newcomer cannot help itself
     await newcomer.turn()
     assert newcomer.stats.redis_errors["digest"] == 1
@@ -169,7 +153,7 @@ async def test_a_hash_that_names_another_size_than_its_payload_has_is_replaced(f
 @pytest.mark.parametrize("kind", ["oom", "readonly"])
 async def test_a_read_only_redis_is_unusable_and_is_still_read(fleet, kind):
     fleet.redis.goes_down(kind)
-    newcomer = refresher_of(fleet.upstream, fleet.clock, fleet.redis)
+    newcomer = fleet.replica()
     await newcomer.turn()
     for replica in (newcomer, fleet.replicas[0]):
         await replica.turn()
@@ -270,7 +254,7 @@ async def test_a_429_with_retry_after_is_heard_by_all(fleet):
 
 async def test_both_are_down_at_the_start_and_the_real_one_comes_when_either_is_back():
     for comes_back in ("redis", "upstream"):
-        fleet = Fleet()
+        fleet = PollingFleet(4)
         fleet.redis.goes_down()
         fleet.upstream.goes_down()
         await fleet.polls(3)
@@ -279,7 +263,7 @@ async def test_both_are_down_at_the_start_and_the_real_one_comes_when_either_is_
             fleet.upstream.has("Real", *"abcde")
         else:
             parsed = formats.parse(publicapis("Real", *"abcde"))
-            other = Fleet(1)
+            other = PollingFleet(1)
             other.upstream.has("Real", *"abcde")
             await other.polls()
             fleet.redis.stored, fleet.redis.payload = other.redis.stored, codec.to_bytes(parsed)
@@ -352,7 +336,7 @@ async def test_trouble_with_redis_is_logged_once_and_so_is_its_end(fleet):
 
 
 async def test_replicas_that_hold_different_shares_for_enough_do_not_fight(fleet):
-    fleet.replicas[0] = refresher_of(fleet.upstream, fleet.clock, fleet.redis, min_entries_ratio=0.9)
+    fleet.replicas[0] = fleet.replica(min_entries_ratio=0.9)
     await fleet.polls()
     fleet.upstream.has("a", "b", "c", "d")
     await fleet.lives(3 * HOUR)

@@ -12,7 +12,7 @@ from apidex.replication.guard import Guard
 from apidex.replication.metadata import ACCEPT, REJECT
 from apidex.replication.snapshot import Snapshot
 from fakes import FakeClock, FakeRedis, FakeUpstream, entry
-from refreshers import HOUR, refresher_of
+from refreshers import HOUR, Fleet, refresher_of
 
 GUARD = Guard(0.5)
 LEAD = 6
@@ -114,27 +114,13 @@ def test_a_rolled_back_catalogue_is_held_back():
 # --- in a fleet
 
 
-class Fleet:
-    """Replicas on one Redis, and an upstream that somebody vandalises."""
-
-    def __init__(self, size: int = 2) -> None:
-        self.clock, self.upstream = FakeClock(), FakeUpstream()
-        self.redis = FakeRedis(self.clock)
-        self.replicas = [refresher_of(self.upstream, self.clock, self.redis, seed=seed) for seed in range(size)]
-
-    async def passes(self, seconds: float, step: float = 5) -> None:
-        for _ in range(int(seconds / step)):
-            self.clock.passes(step)
-            for replica in self.replicas:
-                await replica.turn()
+class GuardedFleet(Fleet):
+    """Replicas with an upstream that somebody vandalises."""
 
     async def has(self, *names: str) -> None:
         """The upstream has other names, and an interval passes."""
         self.upstream.has(*names)
-        await self.passes(1.2 * HOUR, 60)
-
-    def first_names(self) -> set[str]:
-        return {replica.current.catalogue.names()[0] for replica in self.replicas}
+        await self.lives(1.2 * HOUR)
 
     def refused(self, reason: str) -> int:
         return sum(replica.stats.failures[reason] for replica in self.replicas)
@@ -145,50 +131,50 @@ DOUBLED = [f"bad {number}" for number in range(120)]
 
 
 @pytest.fixture
-async def fleet() -> Fleet:
-    fleet = Fleet()
+async def fleet() -> GuardedFleet:
+    fleet = GuardedFleet(2)
     await fleet.has(*GOOD)
-    assert fleet.first_names() == {"good 0"}
+    assert fleet.names == {"good 0"}
     return fleet
 
 
 @pytest.mark.parametrize("size", [1, 2])
 async def test_a_vandalised_list_is_held_back_until_an_operator_accepts_it(size):
-    fleet = Fleet(size)
+    fleet = GuardedFleet(size)
     await fleet.has(*GOOD)
     await fleet.has(*DOUBLED)
-    await fleet.passes(6 * HOUR, 60)
-    assert fleet.first_names() == {"good 0"}
+    await fleet.lives(6 * HOUR)
+    assert fleet.names == {"good 0"}
     assert fleet.refused("grown")
     await fleet.replicas[0].store.accept()
-    await fleet.passes(30)
-    assert fleet.first_names() == {"bad 0"}
+    await fleet.lives(30, step=5)
+    assert fleet.names == {"bad 0"}
     assert fleet.redis.override == "", "it lets one in, not all that follow"
     await fleet.has(*GOOD[:30])
-    assert fleet.first_names() == {"bad 0"}
+    assert fleet.names == {"bad 0"}
     assert fleet.refused("shrunk")
 
 
 async def test_an_accepted_catalogue_is_rolled_back_and_refused_until_the_override_ends(fleet):
     await fleet.has(*[f"bad {number}" for number in range(60)])
-    assert fleet.first_names() == {"bad 0"}
+    assert fleet.names == {"bad 0"}
     assert await fleet.replicas[0].store.roll_back(timedelta(seconds=LEAD))
-    await fleet.passes(15)
-    assert fleet.first_names() == {"good 0"}
+    await fleet.lives(15, step=5)
+    assert fleet.names == {"good 0"}
     assert len({replica.current.version for replica in fleet.replicas}) == 1
-    await fleet.passes(2 * HOUR, 60)
-    assert fleet.first_names() == {"good 0"}
+    await fleet.lives(2 * HOUR)
+    assert fleet.names == {"good 0"}
     assert fleet.refused("rolled_back")
     fleet.redis.override = ""
-    await fleet.passes(2 * HOUR, 60)
-    assert fleet.first_names() == {"bad 0"}
+    await fleet.lives(2 * HOUR)
+    assert fleet.names == {"bad 0"}
 
 
 async def test_a_good_catalogue_is_adopted_while_the_bad_one_is_rejected(fleet):
     await fleet.has(*[f"bad {number}" for number in range(60)])
     await fleet.replicas[0].store.roll_back(timedelta(seconds=LEAD))
     await fleet.has("newer", *GOOD)
-    assert fleet.first_names() == {"newer"}
+    assert fleet.names == {"newer"}
 
 
 @pytest.mark.parametrize("validated_later", [True, False])
@@ -196,12 +182,12 @@ async def test_a_replica_that_was_partitioned_does_not_restore_a_rolled_back_cat
     await fleet.has(*[f"bad {number}" for number in range(60)])
     away = fleet.replicas.pop()
     await fleet.replicas[0].store.roll_back(timedelta(seconds=LEAD))
-    await fleet.passes(15)
+    await fleet.lives(15, step=5)
     if validated_later:
         away.activation.accept(replace(away.current, validated_at=fleet.clock.steady()))
     fleet.replicas.append(away)
-    await fleet.passes(15)
-    assert fleet.first_names() == {"good 0"}
+    await fleet.lives(15, step=5)
+    assert fleet.names == {"good 0"}
 
 
 async def test_a_rolled_back_catalogue_that_is_published_again_is_dropped(fleet):
@@ -209,9 +195,9 @@ async def test_a_rolled_back_catalogue_that_is_published_again_is_dropped(fleet)
     await fleet.has(*[f"bad {number}" for number in range(60)])
     bad = fleet.redis.stored, fleet.redis.payload
     await fleet.replicas[0].store.roll_back(timedelta(seconds=LEAD))
-    await fleet.passes(15)
+    await fleet.lives(15, step=5)
     fleet.redis.stored = replace(bad[0], stamp=fleet.redis.stored.stamp + 1, validated_at=fleet.redis.now())
     fleet.redis.payload = bad[1]
-    await fleet.passes(15)
-    assert fleet.first_names() == {"good 0"}
+    await fleet.lives(15, step=5)
+    assert fleet.names == {"good 0"}
     assert fleet.redis.stored.digest == fleet.replicas[0].current.catalogue.digest
