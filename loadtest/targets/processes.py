@@ -22,7 +22,17 @@ from socket import create_connection
 from loadtest import haproxy
 from loadtest.balancer import Balancer
 from loadtest.redis_line import RedisLine
-from loadtest.system import UnsupportedError, between, every, free_port, is_ready, listens, output_of, wait_for
+from loadtest.system import (
+    UnsupportedError,
+    WaitTimeoutError,
+    between,
+    every,
+    free_port,
+    is_ready,
+    listens,
+    output_of,
+    wait_for,
+)
 from loadtest.targets.target import Replica, Target, TargetOptions
 
 _TESTBED = Path(__file__).parents[1] / "testbed"
@@ -221,8 +231,19 @@ class Processes(Target):
 
     def out_of_memory(self, replica: str) -> AbstractContextManager[None]:
         """As `Target.out_of_memory`: each request for memory fails, which without an overcommitting kernel is what happens."""
-        limit = self._replicas[replica].daemon.limit_memory
-        return between(partial(limit, to_what_it_has=True), partial(limit, to_what_it_has=False))
+        found = self._replicas[replica]
+        return between(partial(found.daemon.limit_memory, to_what_it_has=True), partial(self._revive, found))
+
+    def _revive(self, replica: _Process) -> None:
+        """Give it memory again, and restart it if it does not answer, as a liveness probe would.
+
+        CPython's `Thread.start` waits for ever for a thread that found no memory.
+        """
+        replica.daemon.limit_memory(to_what_it_has=False)
+        try:
+            wait_for(5, "an answer", partial(self._balancer.is_ready, replica.port))
+        except WaitTimeoutError:
+            replica.daemon.send(signal.SIGKILL)
 
     def disk_full(self, replica: str) -> AbstractContextManager[None]:
         found = self._replicas[replica]
