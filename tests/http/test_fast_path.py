@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apidex.http import concurrency, fast_path
+from apidex.search import names
 from conftest import client_of, refreshed, running_app
 from fakes import FakeClock, FakeUpstream
 
@@ -138,7 +139,7 @@ async def test_an_internal_error_is_a_problem_document_and_logged(client, app, c
 @pytest.mark.parametrize("path", ["/Filler", "/a", "/i"])
 async def test_a_streamed_response_equals_the_whole(monkeypatch, clock, encoding, path):
     monkeypatch.setattr(fast_path, "STREAM_ABOVE_ENTRIES", 9)
-    monkeypatch.setattr(fast_path, "_BATCH", 7)
+    monkeypatch.setattr(names, "_BATCH", 7)
     async with running_app(FakeUpstream(*NAMES), clock) as app, client_of(app.asgi) as client:
         response = await client.get(path, headers={"accept-encoding": encoding})
         async with client_of(app.without_fast_path) as plain:
@@ -154,7 +155,7 @@ async def test_a_streamed_response_equals_the_whole(monkeypatch, clock, encoding
 
 async def test_other_requests_are_answered_between_the_slices_of_a_long_response(monkeypatch, clock):
     monkeypatch.setattr(fast_path, "STREAM_ABOVE_ENTRIES", 9)
-    monkeypatch.setattr(fast_path, "_BATCH", 1)
+    monkeypatch.setattr(names, "_BATCH", 1)
     monkeypatch.setattr(concurrency, "SLICE_BYTES", 1)
     order = []
 

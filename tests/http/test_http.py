@@ -17,7 +17,14 @@ EVERYWHERE = {
     "access-control-expose-headers": "*",
     "x-content-type-options": "nosniff",
 }
-V1 = ["/v1/search?q=cat", "/v1/suggest?q=cat", "/v1/categories", "/v1/entries", "/v1/entries?format=csv"]
+V1 = [
+    "/v1/search?q=cat",
+    "/v1/suggest?q=cat",
+    "/v1/categories",
+    "/v1/entries",
+    "/v1/entries?format=csv",
+    "/v1/entries.csv",
+]
 READABLE = ["/Cat", "/", "/v1/catalogue", *V1, "/-/livez", "/-/readyz", "/-/docs", "/-/openapi.json"]
 READABLE += ["/publicapis/entries", "/publicapis/categories", "/publicapis/health"]
 
@@ -193,7 +200,8 @@ async def test_probes_do_not_fetch(client, upstream):
 
 async def test_the_openapi_document_lists_every_path(client):
     document = (await client.get("/-/openapi.json")).json()
-    v1 = {f"/v1/{what}" for what in ("search", "suggest", "categories", "entries", "changes", "catalogue")}
+    lists = ("categories", "entries", "entries.csv", "entries.ndjson")
+    v1 = {f"/v1/{what}" for what in ("search", "suggest", *lists, "changes", "catalogue")}
     expected = {"/{name}", "/", *v1, "/-/livez", "/-/readyz", "/-/metrics", "/-/docs", "/-/openapi.json"}
     expected |= {f"/publicapis/{path}" for path in ("entries", "random", "categories", "health")}
     assert expected == set(document["paths"])

@@ -350,6 +350,36 @@ async def test_entries_are_filtered_like_a_search(client):
     assert rows_of(response) == ["weather-api"]
 
 
+@pytest.mark.parametrize(
+    ("path", "accept", "content_type"),
+    [
+        ("entries.csv", "application/json", "text/csv; charset=utf-8"),
+        ("entries.ndjson", "*/*", "application/x-ndjson"),
+        ("entries.ndjson", "text/plain", "text/plain; charset=utf-8"),
+    ],
+)
+async def test_a_format_has_a_path_of_its_own(client, path, accept, content_type):
+    response = await client.get(f"/v1/{path}?category=weather", headers={"accept": accept})
+    of_format = await client.get("/v1/entries", params={"category": "weather", "format": path.partition(".")[2]})
+    assert response.headers["content-type"] == content_type
+    assert response.content == of_format.content
+
+
+NAMES = [".", "..", "a..b", "Cat", "Cat & Mouse", "100% a+b", "Cafe\u0301", "Café", "a/b", "?#", "ß"]
+
+
+async def test_entries_by_name_are_the_answer_of_a_path(clock):
+    upstream = FakeUpstream(*[entry(name, cors=cors) for name in NAMES for cors in ("yes", "no")])
+    async with running_app(upstream, clock) as app, client_of(app.asgi) as client:
+        for name in [*NAMES, "a", "cat", "nothing"]:
+            path = "/" + "".join(f"%{byte:02X}" for byte in name.encode())
+            by_path, by_query = await client.get(path), await client.get("/v1/entries", params={"name": name})
+            assert by_query.content == by_path.content
+        filtered = await client.get("/v1/entries.csv", params={"name": "..", "cors": "no"})
+        assert [line.split(",")[0] for line in filtered.text.splitlines()] == ["API", "..", "a..b"]
+        assert (await client.get("/v1/entries?name=a%00")).json()["detail"].startswith("name: 'a\\x00' is not allowed")
+
+
 async def test_formats_of_one_url_have_tags_of_their_own(client):
     tags = {(await client.get("/v1/entries", headers={"accept": kind})).headers["etag"] for kind in ("*/*", "text/csv")}
     assert len(tags) == 2

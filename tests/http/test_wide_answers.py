@@ -63,6 +63,8 @@ BODIES = {
     "/v1/entries?cors=no": msgspec.json.encode(NO),
     "/v1/entries?cors=no&format=csv": as_csv(NO),
     "/v1/entries?cors=unknown": b"[]",
+    "/v1/entries?name=7": msgspec.json.encode(WITH_7),
+    "/v1/entries.ndjson?name=7&cors=no": b"".join(msgspec.json.encode(each) + b"\n" for each in WITH_7 if each in NO),
     "/publicapis/entries": as_entries_view(ENTRIES),
     "/publicapis/entries?cors=no": as_entries_view(NO),
     "/publicapis/entries?title=7": as_entries_view(WITH_7),

@@ -1,6 +1,9 @@
 """Clients that are generated from docs/openapi.json, with defaults, call a running service: one in Python, one in TypeScript."""
 
+import csv
 import importlib
+import io
+import json
 import subprocess
 import sys
 import sysconfig
@@ -9,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
+from fakes import entry, publicapis
 from processes import need, replica
 
 pytestmark = pytest.mark.real
@@ -38,6 +42,17 @@ async function main() {
   const total: number | undefined = page.data?.total;
   if (!total || page.data?.hits.length !== 1) throw new Error("no page");
 
+  const entries = await client.GET("/v1/entries", { params: { query: { name: ".." } } });
+  const dots: string[] = (entries.data ?? []).map((entry) => entry.API);
+  const cors: "yes" | "no" | "unknown" | undefined = entries.data?.[0].Cors;
+  if (dots.join() !== "..,a..b" || cors !== "no") throw new Error(`not the dots: ${dots} ${cors}`);
+
+  const csv = await client.GET("/v1/entries.csv", { params: { query: { cors: ["no"] } }, parseAs: "text" });
+  const rows: string[] = (csv.data ?? "").split("\\r\\n");
+  if (rows[0] !== "API,Description,Auth,HTTPS,Cors,Link,Category,Provider") throw new Error(`no CSV: ${rows[0]}`);
+  const lines = await client.GET("/v1/entries.ndjson", { parseAs: "text" });
+  if (JSON.parse((lines.data ?? "").split("\\n")[0]).API !== "Cat Facts") throw new Error("no NDJSON");
+
   const wrong = await client.GET("/v1/search", { params: { query: { q: "a\\n" } } });
   const detail: string | undefined = wrong.error?.detail;
   if (wrong.response.status !== 400 || !detail) throw new Error("no problem");
@@ -53,9 +68,14 @@ def run(*command: object, folder: Path) -> str:
     return done.stdout + done.stderr
 
 
+ENTRIES = [entry("Cat Facts"), entry("Cats", auth="apiKey"), entry("..", cors="no"), entry("a..b", link="")]
+
+
 @pytest.fixture(scope="module")
-def service():
-    with replica() as process:
+def service(tmp_path_factory):
+    file = tmp_path_factory.mktemp("catalogue") / "entries.json"
+    file.write_bytes(publicapis(*ENTRIES))
+    with replica("--upstream", file.as_uri()) as process:
         yield process
 
 
@@ -78,6 +98,15 @@ def test_a_python_client(service, tmp_path, monkeypatch):
             https = module("models").SearchHttpsItem
             page = module("api.search.search").sync(client=client, q="cat", https=[https.TRUE], limit=1)
             assert (len(page.hits), page.total > 0) == (1, True)
+            dots = module("api.catalogue.entries").sync(client=client, name="..")
+            assert [(each.api, each.cors.value, each.link) for each in dots] == [
+                ("..", "no", "https://example.org/"),
+                ("a..b", "yes", ""),
+            ]
+            table = module("api.catalogue.entries_csv").sync(client=client, auth=["none"])
+            assert [row["API"] for row in csv.DictReader(io.StringIO(table))] == ["Cat Facts", "..", "a..b"]
+            lines = module("api.catalogue.entries_ndjson").sync(client=client, name="Cat")
+            assert [json.loads(line)["API"] for line in lines.splitlines()] == ["Cat Facts", "Cats"]
             problem = module("api.search.search").sync(client=client, q="a\n")
             assert "control character" in problem.detail
             about = module("api.catalogue.catalogue").sync(client=client)

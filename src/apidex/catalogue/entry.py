@@ -1,7 +1,7 @@
 """An entry of a catalogue, and what makes it valid. Pure."""
 
 import unicodedata
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -12,6 +12,8 @@ NAME_LIMIT = 256
 
 TEXT_LIMIT = 4096
 """The longest description, link or other text of an entry, in characters."""
+
+Cors = Literal["yes", "no", "unknown"]
 
 _CONTROLS_TO_SPACES = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], " ")
 
@@ -34,14 +36,32 @@ class Entry(
 ):
     """One public API, with the keys that api.publicapis.org gave it."""
 
-    name: Annotated[str, msgspec.Meta(description="Its name, as the upstream spells it")]
-    description: Annotated[str, msgspec.Meta(description="What it offers, in one line")]
-    auth: Annotated[str, msgspec.Meta(description="apiKey, OAuth, … as the upstream says; empty for none")]
-    https: Annotated[bool, msgspec.Meta(description="Whether it is served over HTTPS")]
-    cors: Annotated[str, msgspec.Meta(description="yes, no or unknown")]
-    link: Annotated[str, msgspec.Meta(description="Where its documentation is")]
-    category: Annotated[str, msgspec.Meta(description="The category that the upstream lists it under")]
-    provider: Annotated[str, msgspec.Meta(description="Who offers it, if the upstream says so; otherwise absent")] = ""
+    name: Annotated[str, msgspec.Meta(description="Its name, as the upstream spells it", examples=["Cat Facts"])]
+    description: Annotated[str, msgspec.Meta(description="What it offers, in one line", examples=["Daily cat facts"])]
+    auth: Annotated[
+        str, msgspec.Meta(description="apiKey, OAuth, … as the upstream says; empty for none", examples=["apiKey", ""])
+    ]
+    https: Annotated[bool, msgspec.Meta(description="Whether it is served over HTTPS", examples=[True])]
+    cors: Annotated[
+        Cors, msgspec.Meta(description="Whether web pages of other sites may call it", examples=["unknown"])
+    ]
+    link: Annotated[
+        str,
+        msgspec.Meta(
+            description="Where its documentation is, as the upstream says; empty if it does not say",
+            examples=["https://catfact.ninja/"],
+            extra_json_schema={"extra": {"format": "uri-reference"}},  # "extra" is where Litestar looks for the format
+        ),
+    ]
+    category: Annotated[
+        str, msgspec.Meta(description="The category that the upstream lists it under", examples=["Animals"])
+    ]
+    provider: Annotated[
+        str,
+        msgspec.Meta(
+            description="Who offers it, if the upstream says so; otherwise absent", examples=["amazonaws.com"]
+        ),
+    ] = ""
 
 
 def has_control(text: str) -> bool:

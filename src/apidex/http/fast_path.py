@@ -4,7 +4,6 @@ Its responses equal those of Litestar's handler of the same route to the byte (a
 cost. It passes every other request on. A server that can write a response at once needs no ASGI: see `FastPath.respond_sync`.
 """
 
-from collections.abc import Iterator
 from time import perf_counter
 from typing import NamedTuple
 
@@ -35,9 +34,6 @@ CHEAP_SCAN_BYTES = 2**20
 
 STREAM_ABOVE_ENTRIES = 2000
 """Responses with more entries are streamed, like those above STREAM_ABOVE_BYTES: finding so many entries takes a millisecond."""
-
-_BATCH = 100
-"""Entries of a stream that are found in one step."""
 
 _OVERLOADED = "Replica overloaded. Retry after 1 second."
 
@@ -147,7 +143,7 @@ class FastPath:
         lines = _STREAM_LINES % (JSON, headers.etag(encoding), content_encoding, headers.lines, headers.age_lines)
         await send({"type": "http.response.start", "status": 200, "headers": decode_headers(lines)})
         if scope["method"] == "GET":
-            pieces = headers.snapshot.catalogue.select_in_pieces(_batches(headers.snapshot, name))
+            pieces = headers.snapshot.catalogue.select_in_pieces(headers.snapshot.index.batches(name))
             await self._send_wide(headers.snapshot, encoding.encode_pieces(pieces), send)
         else:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -222,11 +218,3 @@ class FastPath:
 
 def _content_encoding(encoding: Encoding) -> bytes:
     return b"" if encoding is IDENTITY else b"content-encoding: %b\r\n" % encoding.token
-
-
-def _batches(snapshot: Snapshot, name: str) -> Iterator[list[int]]:
-    """The result of `NameIndex.find`, in batches of a few entries."""
-    begin, end = 0, len(snapshot.catalogue)
-    while begin < end and (positions := snapshot.index.find(name, begin, _BATCH)):
-        yield positions
-        begin = positions[-1] + 1

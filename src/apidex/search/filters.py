@@ -13,12 +13,12 @@ from functools import cached_property
 from heapq import nsmallest
 from itertools import chain, compress
 from operator import attrgetter
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
 from apidex.catalogue.buffers import IntArray
-from apidex.catalogue.entry import Entry
+from apidex.catalogue.entry import Cors, Entry
 from apidex.errors import QueryError
 from apidex.search.text import fold
 
@@ -101,7 +101,7 @@ _DECLARED = (
         attribute="cors",
         description="Only APIs that web pages of other sites may call (yes), may not call (no), or for which this is unknown.",
         label="From web pages",
-        values=("yes", "no", "unknown"),
+        values=get_args(Cors),
         value_labels={"yes": "CORS", "no": "No CORS", "unknown": "CORS unknown"},
         phrases={"cors": "yes"},
     ),

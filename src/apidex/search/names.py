@@ -7,7 +7,7 @@ and queries are compared in NFC, so that both spellings of é are equal.
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate, islice
 
@@ -15,6 +15,9 @@ from stringzilla import Str
 
 from apidex.catalogue.buffers import IntArray
 from apidex.search.text import composed
+
+_BATCH = 100
+"""Names of a long result that are found in one step."""
 
 
 class NameIndexBuilder:
@@ -62,3 +65,10 @@ class NameIndex:
             positions.append(following - 1)
             at = find(needle, starts[following])
         return positions
+
+    def batches(self, name: str) -> Iterator[list[int]]:
+        """The result of `find`, in batches of a few positions."""
+        begin, end = 0, len(self.starts) - 1
+        while begin < end and (positions := self.find(name, begin, _BATCH)):
+            yield positions
+            begin = positions[-1] + 1

@@ -12,7 +12,7 @@ from itertools import islice
 
 import msgspec
 
-from apidex.catalogue.entry import NAME_LIMIT, TEXT_LIMIT, Entry, has_control, replace_controls
+from apidex.catalogue.entry import NAME_LIMIT, TEXT_LIMIT, Cors, Entry, has_control, replace_controls
 from apidex.catalogue.formats.fields import key_of
 from apidex.errors import EntryError
 
@@ -33,9 +33,9 @@ NONE = NO.union(_WORDS["none"].split())
 """Words for "no authentication"."""
 
 UNKNOWN = frozenset([*_WORDS["unknown"].split(), *_WORDS["none"].split()])
-_CORS = {word: answer for answer, words in (("unknown", UNKNOWN), ("no", NO), ("yes", YES)) for word in words}
+_ANSWERS: tuple[tuple[Cors, frozenset[str]], ...] = (("unknown", UNKNOWN), ("no", NO), ("yes", YES))
+_CORS = {word: answer for answer, words in _ANSWERS for word in words}
 _KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
-_CORS_VALUES = frozenset({"yes", "no", "unknown"})
 _SCRIPTS = ("javascript:", "vbscript:", "data:")
 
 _SHOWN_LIMIT = 80
@@ -227,7 +227,7 @@ class Row:
             self.repair("https", before, after, f"HTTPS {before!r} became {after!r}, as its link begins")
         return is_https
 
-    def _cors(self) -> str:
+    def _cors(self) -> Cors:
         text = self.cors if isinstance(self.cors, str) else text_of(self.cors)
         if not text:
             return "unknown"
@@ -259,7 +259,6 @@ def is_normal(entry: Entry) -> bool:
         and " |" not in texts
         and 0 < len(entry.name) <= NAME_LIMIT
         and entry.link.startswith("http")
-        and entry.cors in _CORS_VALUES
         and _auth_of_text(entry.auth) == entry.auth
     )
 

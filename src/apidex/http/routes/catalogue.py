@@ -4,11 +4,12 @@ from typing import Annotated, Literal
 
 import msgspec
 from litestar import Response, get
+from litestar.openapi.spec import OpenAPIFormat
 
 from apidex.catalogue.formats.report import RowIssues
 from apidex.http.context import ReplicaContext
 from apidex.http.routes.conditional import CONDITIONAL, HttpRequest, ReplicaDependency, live_response
-from apidex.http.routes.described import date_time, described
+from apidex.http.routes.described import described, formatted
 from apidex.replication.clock import iso
 from apidex.replication.freshness import State
 from apidex.replication.refresher import Refresher
@@ -20,13 +21,13 @@ class FailureView(msgspec.Struct, frozen=True):
 
     reason: str
     detail: str
-    at: Annotated[str, date_time()]
+    at: Annotated[str, formatted(OpenAPIFormat.DATE_TIME)]
 
 
 class UpstreamView(msgspec.Struct, frozen=True):
     """This replica's requests to the upstream: how each refresh ended, and why some failed."""
 
-    url: str
+    url: Annotated[str, formatted(OpenAPIFormat.URI)]
     refreshes: dict[str, int]
     failures: dict[str, int]
     failed_in_a_row: int
@@ -57,12 +58,15 @@ class CatalogueView(msgspec.Struct, frozen=True):
     digest: Annotated[str, msgspec.Meta(description="SHA-256 of its canonical bytes")]
     state: State
     age: Annotated[float, msgspec.Meta(description="Time since the upstream last validated it")]
-    checked_at: Annotated[str, date_time()]
+    checked_at: Annotated[str, formatted(OpenAPIFormat.DATE_TIME)]
     max_age: float
     poll: Annotated[float, msgspec.Meta(description="Time between two polls of Redis")]
     last_turn_at: Annotated[
         str,
-        date_time("When the refresh task last took a turn; it has stopped if that is several polls ago"),
+        formatted(
+            OpenAPIFormat.DATE_TIME,
+            "When the refresh task last took a turn; it has stopped if that is several polls ago",
+        ),
     ]
     source: str
     origin: Annotated[

@@ -89,6 +89,6 @@ def _request_headers() -> list[Parameter]:
     ]
 
 
-def date_time(description: str | None = None) -> ParameterKwarg:
-    """An annotation for a text that is a time in the format of RFC 3339."""
-    return ParameterKwarg(description=description, schema_extra={"format": OpenAPIFormat.DATE_TIME})
+def formatted(format: OpenAPIFormat, description: str | None = None) -> ParameterKwarg:  # noqa: A002 - OpenAPI's word
+    """An annotation for a text in a *format* such as a time (RFC 3339) or a URI."""
+    return ParameterKwarg(description=description, schema_extra={"format": format})

@@ -58,7 +58,8 @@ class _DocumentRouter(Router):
 
 def _operation_id(_: HTTPRouteHandler, __: Method, path: list[str | PathParameterDefinition]) -> str:
     """What a client generator calls an operation: its path, without the version."""
-    return "_".join(str(part).removesuffix(".json") for part in path if part not in ("v1", "-")) or "index"
+    parts = (str(part).removesuffix(".json").replace(".", "_") for part in path if part not in ("v1", "-"))
+    return "_".join(parts) or "index"
 
 
 OPENAPI = OpenAPIConfig(

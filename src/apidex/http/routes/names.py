@@ -29,7 +29,7 @@ NAME = Parameter(
     description=(
         "Case-sensitive, complete, in the order of the catalogue; an empty list where there is none. Names are compared in NFC: "
         "both spellings of é are equal. Any character can be searched, percent-encoded where a URL needs it: "
-        "`/Songlink%20%2F%20Odesli`."
+        "`/Songlink%20%2F%20Odesli`. Clients remove `.` and `..` from a path: `/v1/entries?name=..` gives the same answer."
     ),
     tags=["search"],
     operation_id="search_by_name",

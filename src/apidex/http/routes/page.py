@@ -11,11 +11,12 @@ import json
 from dataclasses import dataclass
 from html import escape
 from importlib import resources
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Response, get
 from litestar.openapi import ResponseSpec
+from litestar.openapi.spec import OpenAPIFormat
 
 from apidex import __version__
 from apidex.http.context import ReplicaContext
@@ -27,8 +28,10 @@ from apidex.http.routes.conditional import (
     live_response,
     static_response,
 )
-from apidex.http.routes.described import described
+from apidex.http.routes.described import described, formatted
 from apidex.search.filters import FILTERS
+
+_Address = Annotated[str, formatted(OpenAPIFormat.URI_REFERENCE)]
 
 
 class IndexView(msgspec.Struct, frozen=True):
@@ -38,11 +41,11 @@ class IndexView(msgspec.Struct, frozen=True):
     version: str
     about: str
     entries: int
-    catalogue: str
-    search: str
-    example: str
-    docs: str
-    openapi: str
+    catalogue: _Address
+    search: Annotated[str, formatted(OpenAPIFormat.URI_TEMPLATE)]
+    example: _Address
+    docs: _Address
+    openapi: _Address
 
 
 @get(

@@ -3,8 +3,9 @@
 Each answer names the version of the catalogue that it is from.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
+from itertools import compress
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
@@ -37,7 +38,10 @@ LINK_LIMIT = 3072
 
 _VERSION = r"^[0-9]{1,20}-[0-9a-f]{12}$(?!\n)"
 _A_VERSION = "a version as the header Catalogue-Version names it, such as 1800000000000-64bd81190d7b"
-_MEDIA_TYPES = {"json": "application/json", "ndjson": "application/x-ndjson", "csv": "text/csv"}
+_NDJSON, _CSV, _TEXT = "application/x-ndjson", "text/csv", "text/plain"
+
+Format = Literal["json", "ndjson", "csv"]
+_MEDIA_TYPES: dict[Format, str] = {"json": "application/json", "ndjson": _NDJSON, "csv": _CSV}
 
 
 def _query(description: str) -> ParameterKwarg:
@@ -73,11 +77,17 @@ _SORT = QueryParameter(
     lower_case=True,
     schema_extra={"default": Sort.RELEVANCE.value},
 )
+_NAME = QueryParameter(
+    description="Only entries whose name contains this, as `GET /{name}` compares: case-sensitive, in NFC. Any name can be "
+    "requested here, also `.` and `..`, which clients remove from the path of a URL.",
+    max_length=NAME_LIMIT,
+    pattern=NO_CONTROLS,
+    title=f"up to {NAME_LIMIT} characters, none of them a control character",
+)
 _FORMAT = QueryParameter(
-    description="json (a list), ndjson (one entry a line), csv (with a line of headings; what a spreadsheet would read as a "
-    "formula begins with an apostrophe). Without it, the Accept header decides.",
     title=f"one of {', '.join(_MEDIA_TYPES)}",
     lower_case=True,
+    include_in_schema=False,  # generated clients would decode every answer as JSON
 )
 _OF_VERSION = QueryParameter(
     description="The version of the catalogue to search, so that pages fit together across a refresh; links to pages have it.",
@@ -139,8 +149,14 @@ _WRONG = problem_spec(HTTPStatus.BAD_REQUEST, "An unknown parameter, or a value 
 _GONE = problem_spec(HTTPStatus.GONE, "The requested version is not available here; `version` is the current one")
 
 
-def _answers(shape: Any, text: str, *further: dict[int, ResponseSpec]) -> dict[int, ResponseSpec]:  # noqa: ANN401 - a type
-    specs = {200: ResponseSpec(shape, description=text, generate_examples=False), **CONDITIONAL, **_WRONG}
+def _answers(
+    shape: Any,  # noqa: ANN401 - a type
+    text: str,
+    *further: dict[int, ResponseSpec],
+    media_type: str = "application/json",
+) -> dict[int, ResponseSpec]:
+    success = ResponseSpec(shape, description=text, media_type=media_type, generate_examples=False)
+    specs = {200: success, **CONDITIONAL, **_WRONG}
     for more in further:
         specs |= more
     return specs
@@ -234,32 +250,61 @@ async def categories(request: HttpRequest, replica: ReplicaDependency) -> Respon
 @get(
     "/v1/entries",
     summary="Every entry, or all that filters let through",
-    description="Complete, in the order of the catalogue: `/v1/entries?auth=none&cors=yes&format=csv`.",
+    description=(
+        "Complete, in the order of the catalogue: `/v1/entries?auth=none&cors=yes`. `/v1/entries?name=Cat` is the same list as "
+        "`/Cat`, for every name. `format=csv`, `format=ndjson` or the header `Accept` give the formats of the next two paths."
+    ),
     tags=["catalogue"],
     before_request=strict_query,
-    operation_class=described("application/x-ndjson", "text/csv"),
-    responses=_answers(list[Entry], "The entries; as NDJSON or CSV where that is requested"),
+    operation_class=described(),
+    responses=_answers(list[Entry], "The entries"),
 )
 async def entries(
     request: HttpRequest,
     replica: ReplicaDependency,
     filters: RequestedFilters,
-    format: Annotated[Literal["json", "ndjson", "csv"], _FORMAT] = "json",  # noqa: A002 - the name of the parameter
+    name: Annotated[str, _NAME] = "",
+    format: Annotated[Format, _FORMAT] = "json",  # noqa: A002 - the name of the parameter
 ) -> Response[bytes]:
     """Answer with all of them, in the requested format."""
-    snapshot = replica.refresher.current
-    accepted = snapshot.search.facets.parse(filters)
     if "format" not in request.query_params:
         media_type = preferred(request.scope["headers"], [*_MEDIA_TYPES.values()])
         format = next(name for name in _WRITERS if _MEDIA_TYPES[name] == media_type)  # noqa: A001
+    return await _entries_response(request, replica, filters, name, format, _MEDIA_TYPES[format], f"-{format}")
 
-    async def content() -> Content:
-        return Content(lambda: _WRITERS[format](snapshot.catalogue, snapshot.search.facets.batches(accepted)))
 
-    content_type = _MEDIA_TYPES[format] + ("; charset=utf-8" if format == "csv" else "")
-    return await versioned_response(
-        request, replica, snapshot, content, content_type=content_type.encode(), variant=f"-{format}"
-    )
+@get(
+    "/v1/entries.csv",
+    summary="The entries of `/v1/entries` as CSV",
+    description="With a line of headings. What a spreadsheet would read as a formula begins with an apostrophe.",
+    tags=["catalogue"],
+    before_request=strict_query,
+    operation_class=described(),
+    responses=_answers(str, "A line of headings, and a row for each entry", media_type=_CSV),
+)
+async def entries_as_csv(
+    request: HttpRequest, replica: ReplicaDependency, filters: RequestedFilters, name: Annotated[str, _NAME] = ""
+) -> Response[bytes]:
+    """Answer with all of them as CSV."""
+    return await _entries_response(request, replica, filters, name, "csv", _CSV)
+
+
+@get(
+    "/v1/entries.ndjson",
+    summary="The entries of `/v1/entries` as NDJSON",
+    description="One entry a line. It is `text/plain` for clients whose `Accept` prefers that, because many read no NDJSON.",
+    tags=["catalogue"],
+    before_request=strict_query,
+    operation_class=described(_TEXT),
+    responses=_answers(str, "A line for each entry", media_type=_NDJSON),
+)
+async def entries_as_ndjson(
+    request: HttpRequest, replica: ReplicaDependency, filters: RequestedFilters, name: Annotated[str, _NAME] = ""
+) -> Response[bytes]:
+    """Answer with all of them as NDJSON."""
+    media_type = preferred(request.scope["headers"], [_NDJSON, _TEXT])
+    variant = "-ndjson" if media_type == _NDJSON else "-text"
+    return await _entries_response(request, replica, filters, name, "ndjson", media_type, variant)
 
 
 @get(
@@ -282,7 +327,7 @@ async def changed(request: HttpRequest, replica: ReplicaDependency, since: Annot
     return await versioned_response(request, replica, now, content)
 
 
-HANDLERS = (search, suggest, categories, entries, changed)
+HANDLERS = (search, suggest, categories, entries, entries_as_csv, entries_as_ndjson, changed)
 
 # --- how they are made
 
@@ -295,6 +340,35 @@ def _snapshot(replica: ReplicaContext, version: str | None) -> Snapshot:
         detail = f"Version {version} is not available (current: {current.version}). Restart from the first page."
         raise Problem(410, detail, version=current.version)
     return snapshot
+
+
+async def _entries_response(
+    request: HttpRequest,
+    replica: ReplicaContext,
+    filters: Mapping[str, Sequence[str]],
+    name: str,
+    format: Format,  # noqa: A002 - as the parameter
+    media_type: str,
+    variant: str = "",
+) -> Response[bytes]:
+    """The response with every entry that *filters* and *name* let through."""
+    snapshot = replica.refresher.current
+    facets = snapshot.search.facets
+    accepted = facets.parse(filters)
+
+    def batches() -> Iterable[Sequence[int]]:
+        if not name:
+            return facets.batches(accepted)
+        named = snapshot.index.batches(name)
+        return (list(compress(batch, facets.are_accepted(batch, accepted))) for batch in named)
+
+    async def content() -> Content:
+        return Content(lambda: _WRITERS[format](snapshot.catalogue, batches()))
+
+    content_type = media_type + ("; charset=utf-8" if media_type.startswith("text/") else "")
+    return await versioned_response(
+        request, replica, snapshot, content, content_type=content_type.encode(), variant=variant
+    )
 
 
 def _links(request: SearchRequest, version: str, total: int) -> Headers:
@@ -339,7 +413,7 @@ def _as_csv(catalogue: Catalogue, batches: Iterable[Sequence[int]]) -> Iterator[
         yield to_csv(msgspec.structs.astuple(catalogue[position]) for position in run).encode()
 
 
-_WRITERS: dict[Literal["json", "ndjson", "csv"], Callable[[Catalogue, Iterable[Sequence[int]]], Iterator[bytes]]] = {
+_WRITERS: dict[Format, Callable[[Catalogue, Iterable[Sequence[int]]], Iterator[bytes]]] = {
     "json": Catalogue.select_in_pieces,
     "ndjson": _as_ndjson,
     "csv": _as_csv,
