@@ -7,38 +7,48 @@
 FROM python:3.13-slim AS build
 WORKDIR /src
 
-# Two environments without pip: the one that goes along holds only what runs, the other only what makes the wheel.
+# For `strip`.
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install --yes --no-install-recommends binutils && rm -rf /var/lib/apt/lists/*
+
+# Two environments without pip: the one that goes along holds only what runs, the other what makes the wheel and the list of parts.
 RUN python3 -m venv --without-pip /opt/apidex && python3 -m venv --without-pip /opt/build
 COPY requirements.lock deploy/build.lock ./
+# A third of what wheels hold is symbols for debuggers, and numpy's own tests. Libraries in *.libs stay as they are: auditwheel has
+# rewritten them, and one that is stripped then cannot be loaded.
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python3 -m pip --python /opt/apidex/bin/python install --require-hashes --only-binary :all: -r requirements.lock && \
-    python3 -m pip --python /opt/build/bin/python install --require-hashes --only-binary :all: -r build.lock
+    python3 -m pip --python /opt/apidex/bin/python install --no-compile --no-deps --require-hashes --only-binary :all: -r requirements.lock && \
+    python3 -m pip --python /opt/build/bin/python install --no-deps --require-hashes --only-binary :all: -r build.lock && \
+    find /opt/apidex -type f -name '*.so*' ! -path '*.libs/*' -exec strip --strip-unneeded {} + && \
+    find /opt/apidex -type d -path '*/numpy/*' -name tests -prune -exec rm -r {} +
 
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
 RUN /opt/build/bin/hatchling build -t wheel -d /wheel && \
-    python3 -m pip --python /opt/apidex/bin/python install --no-index --no-deps --no-cache-dir /wheel/*.whl
+    python3 -m pip --python /opt/apidex/bin/python install --no-compile --no-index --no-deps --no-cache-dir /wheel/*.whl && \
+    /opt/build/bin/cyclonedx-py environment --output-reproducible --output-file /opt/apidex/sbom.cdx.json /opt/apidex/bin/python
 
 
 FROM build AS build-test
 COPY requirements-dev.lock ./
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python3 -m pip --python /opt/apidex/bin/python install --require-hashes -r requirements-dev.lock
+    python3 -m pip --python /opt/apidex/bin/python install --no-deps --require-hashes -r requirements-dev.lock
 
 
 FROM build AS build-loadtest
 COPY deploy/loadtest.lock ./
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python3 -m pip --python /opt/apidex/bin/python install --require-hashes --only-binary :all: -r loadtest.lock
+    python3 -m pip --python /opt/apidex/bin/python install --no-deps --require-hashes --only-binary :all: -r loadtest.lock
 
 
 FROM python:3.13-slim AS runtime
 ENV PATH=/opt/apidex/bin:$PATH
 COPY --from=build /opt/apidex /opt/apidex
 
-# The base image comes without the standard library's bytecode, and a read-only root cannot keep it: what the service and the
-# health check import is compiled here, once, rather than at every start.
-RUN ["python3", "-c", "import apidex.cli.serve, http.client"]
+# A read-only root cannot keep bytecode: it is compiled here, once, rather than at every start. Of the standard library, of which the
+# base image has none, and of two large packages only what is imported; the rest of numpy and pygments never is.
+RUN python3 -m compileall -q -x '/(numpy|pygments)/' /opt/apidex && \
+    python3 -c "import apidex.cli.serve, apidex.http.routes, apidex.search.suffix_array, fakeredis, http.client"
 ENV PYTHONDONTWRITEBYTECODE=1
 
 # A container's loopback address is reached by nobody else.
@@ -85,9 +95,13 @@ CMD ["locust", "-f", "loadtest/locustfile.py"]
 FROM runtime AS apidex
 ARG VERSION=0.2.0
 ARG REVISION=unknown
+ARG CREATED=unknown
+ARG SOURCE=unknown
 LABEL org.opencontainers.image.title="Apidex" \
       org.opencontainers.image.description="Which public APIs have this in their name? Answered fast, and always." \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.created="$CREATED" \
+      org.opencontainers.image.source="$SOURCE" \
       org.opencontainers.image.base.name="python:3.13-slim"

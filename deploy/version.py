@@ -1,6 +1,7 @@
 """Set the version everywhere, or check that it is the same everywhere: `tox run -e version -- 0.3.0`, `tox run -e version`.
 
-The version stands in `apidex.__version__`, and again only where a tool cannot read that: image tags and the image's label.
+The version stands in `apidex.__version__`, and again only where a tool cannot read that: image tags, the image's label, and the
+changelog's unreleased section.
 """
 
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 FILES = (
     "src/apidex/__init__.py",
+    "CHANGELOG.md",
     "Dockerfile",
     "README.md",
     "deploy/**/*",
@@ -18,7 +20,8 @@ FILES = (
     "loadtest/**/*",
 )
 VERSION = re.compile(
-    r'(__version__ = "|"version": "|VERSION=|apidex(?:-\w+)?:|apidex(?:-\w+)?, newTag: )(\d+\.\d+\.\d+(?:[-.\w]*\w)?)'
+    r'(__version__ = "|"version": "|VERSION=|apidex(?:-\w+)?:|apidex(?:-\w+)?, newTag: |## (?=\S+ \(unreleased\)))'
+    r"(\d+\.\d+\.\d+(?:[-.\w]*\w)?)"
 )
 
 

@@ -1,8 +1,10 @@
 """Events, reasons, metrics, commands, links and the map of the code are documented as they are."""
 
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -44,6 +46,30 @@ async def test_every_metric_is_documented_and_no_other(client):
 def test_the_version_is_the_same_everywhere():
     done = subprocess.run([sys.executable, "deploy/version.py"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_one_command_sets_the_version_everywhere(tmp_path):
+    for folder in ("deploy", "docs", "loadtest", "src"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in (ROOT / "Dockerfile", *ROOT.glob("*.md")):
+        shutil.copy(path, tmp_path)
+
+    def version(*wanted: str) -> list[str]:
+        command = [sys.executable, "deploy/version.py", *wanted]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.splitlines()
+
+    def content() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    places, before = version(), content()
+    set_anew = version("99.0.0")
+    assert [place.replace(apidex.__version__, "99.0.0") for place in places] == set_anew
+    assert before.keys() == content().keys()
+    assert {place.split(":")[0] for place in places} == {
+        path.relative_to(tmp_path).as_posix() for path, text in content().items() if text != before[path]
+    }
+    version(apidex.__version__)
+    assert content() == before
 
 
 def commands_of(text: str) -> list[str]:
