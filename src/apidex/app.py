@@ -117,7 +117,10 @@ async def create_app(
         has_admin_port = settings.admin_port is not None
         probe, limits = Probes(replica).respond_sync, connection_limits(settings)
         handlers = routes.PUBLIC if has_admin_port else (*routes.PUBLIC, *routes.ADMIN)
-        without_fast_path = ResponseMiddleware(cast(ASGIApp, routes.litestar_app(replica, handlers)), replica)
+        litestar = routes.litestar_app(replica, handlers)
+        for route in (*(route.path_format for route in litestar.routes), "none"):
+            metrics.route(route)
+        without_fast_path = ResponseMiddleware(cast(ASGIApp, litestar), replica)
         fast_path = FastPath(without_fast_path, replica)
         options = ServerOptions(
             fast_path,
@@ -128,6 +131,7 @@ async def create_app(
             refuse=fast_path.refuse,
             stats=metrics.connections,
             access_log=settings.access_log == "on",
+            is_balanced=lambda: replica.balanced,
         )
         admin_options = None
         if has_admin_port:

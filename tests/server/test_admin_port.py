@@ -63,6 +63,7 @@ def probed(process: Process) -> list[int]:
 
 
 def test_it_answers_while_the_other_one_drains(process):
+    assert probed(process) == [200] * 3
     process.popen.send_signal(signal.SIGTERM)
     wait_until(lambda: probed(process) == [200, 503, 200], "the replica is ready")
     assert get(process.url, "/Cat").headers["connection"] == "close"

@@ -1,9 +1,13 @@
 """The timers of thousands of connections do not hold up the event loop."""
 
 import gc
+from dataclasses import replace
+from datetime import timedelta
 
+import pytest
 import uvicorn
 
+from apidex.http.connection_stats import ConnectionStats
 from apidex.server.lifecycle import Server
 
 
@@ -39,6 +43,30 @@ async def test_a_connection_that_is_gone_is_not_looked_at(app):
     for tick in range(1, 10):
         await server.on_tick(tick)
     assert (gone.looks, open_connection.looks) == (looks, 1)
+
+
+@pytest.mark.parametrize(
+    ("connected", "accepted", "is_balanced", "is_unused"),
+    [(0, 7, False, True), (1, 7, False, False), (0, 8, False, False), (0, 7, True, False)],
+    ids=["unused", "connected", "came and went", "balanced"],
+)
+async def test_a_drain_of_a_replica_without_clients_or_a_balancer_is_cut_short(
+    app, connected, accepted, is_balanced, is_unused
+):
+    drain = replace(app.server_options.limits, drain=timedelta(seconds=1.2))
+    stats = ConnectionStats(accepted=7)
+    options = replace(app.server_options, limits=drain, stats=stats, is_balanced=lambda: is_balanced)
+    server, ticks = Server(options), []
+
+    async def on_tick(tick: int) -> bool:
+        ticks.append(tick)
+        stats.accepted = accepted  # after the drain has begun
+        return False
+
+    server.on_tick = on_tick
+    server.server_state.connections.update(range(connected))
+    await server._drain()
+    assert len(ticks) == (10 if is_unused else 12)
 
 
 async def test_the_garbage_collector_does_not_look_through_what_is_loaded_at_the_start(app, monkeypatch):

@@ -259,6 +259,7 @@ def test_no_request_is_lost_when_a_busy_replica_shuts_down(upstream):
         serving(upstream, APIDEX_DRAIN_SECONDS="3", APIDEX_KEEP_ALIVE_SECONDS="1") as process,
         searching(process) as clients,
     ):
+        assert not is_unready(process)
         began = time.monotonic()
         process.popen.send_signal(signal.SIGTERM)
         assert process.popen.wait(60) == 0
@@ -284,6 +285,7 @@ def test_clients_that_stop_when_the_replica_is_unready_lose_nothing(upstream):
 
 def test_a_draining_replica_answers_and_closes_connections_until_a_second_signal(upstream):
     with serving(upstream, APIDEX_DRAIN_SECONDS="600") as process:
+        assert not is_unready(process)
         process.popen.send_signal(signal.SIGTERM)
         wait_until(lambda: is_unready(process), "unready")
         assert httpx.get(f"{process.url}/-/livez", timeout=60).status_code == 200
@@ -291,6 +293,26 @@ def test_a_draining_replica_answers_and_closes_connections_until_a_second_signal
         assert (response.status_code, response.headers["connection"]) == (200, "close")
         process.popen.send_signal(signal.SIGINT)
         assert process.popen.wait(60) == 0
+
+
+def test_an_unused_replica_ends_soon(upstream):
+    """Its drain would take longer than this test waits."""
+    with serving(upstream, APIDEX_DRAIN_SECONDS="600") as process:
+        for path in ("/Cat", "/", "/-/livez", "/-/metrics"):
+            assert httpx.get(process.url + path, timeout=60).status_code == 200
+        assert process.ends() == 0
+
+
+@pytest.mark.parametrize("asks", [httpx.get, httpx.head, None], ids=["GET", "HEAD", "connected"])
+def test_a_replica_that_is_connected_or_balanced_to_drains(upstream, asks):
+    with serving(upstream, APIDEX_DRAIN_SECONDS="4", APIDEX_KEEP_ALIVE_SECONDS="3") as process, ExitStack() as stack:
+        if asks:
+            assert asks(f"{process.url}/-/readyz", timeout=60).status_code == 200
+        else:
+            stack.enter_context(connect(process))
+        began = time.monotonic()
+        assert process.ends() == 0
+    assert time.monotonic() - began > 3.9
 
 
 def test_ctrl_c_skips_the_drain(upstream):

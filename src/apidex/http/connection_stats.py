@@ -9,12 +9,13 @@ SHED_REASONS = ("overload", "connections", "unsent", "replaced")
 
 @dataclass(slots=True)
 class ConnectionStats:
-    """*open* connections, responses *in_flight* in ASGI, connections *closed* by each timer, requests and connections *shed*.
+    """*open* connections, all that were *accepted*, and those *closed* by each timer; requests and connections *shed*.
 
-    *loop_lag* is how long the event loop's last measured iteration took, in seconds.
+    *in_flight* counts responses in ASGI. *loop_lag* is how long the event loop's last measured iteration took, in seconds.
     """
 
     open: int = 0
+    accepted: int = 0
     in_flight: int = 0
     loop_lag: float = 0.0
     closed: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(TIMERS, 0)))

@@ -22,7 +22,10 @@ REPLACED_SECONDS = 300.0
 
 @dataclass(slots=True)
 class ReplicaContext:
-    """A replica. *draining* is set once it shuts down. All routes share *responses*, and the objects that run long requests."""
+    """A replica. *draining* is set once it shuts down, and *balanced* once `/-/readyz` was requested.
+
+    All routes share *responses*, and the objects that run long requests.
+    """
 
     refresher: Refresher
     metrics: Metrics
@@ -32,6 +35,12 @@ class ReplicaContext:
     flights: SingleFlight = field(default_factory=SingleFlight)
     thread: WorkerThread = field(default_factory=WorkerThread)
     draining: bool = False
+    balanced: bool = False
+
+    def wants_requests(self) -> bool:
+        """The answer to the readiness probe. Whoever requests it balances requests to this replica, or not, accordingly."""
+        self.balanced = True
+        return not self.draining
 
     async def compute(self, snapshot: Snapshot, function: Callable[[], T]) -> T:
         """The result of *function* for *snapshot*; it runs in a thread if the snapshot is large."""

@@ -29,11 +29,15 @@ from apidex.replication.refresher import Refresher
 _BUCKETS = (0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 
 
+_STATUSES = (200, 500, 503)
+"""Statuses that have a series before the first response: what is missing before an increase has no rate."""
+
+
 class RouteMetrics:
     """Requests to one route: plain numbers, since they change with every request and are read every few seconds."""
 
     def __init__(self) -> None:
-        self.by_status: dict[int, int] = {}
+        self.by_status = dict.fromkeys(_STATUSES, 0)
         self.seconds = 0.0
         self.by_bucket = [0] * (len(_BUCKETS) + 1)
 
@@ -101,6 +105,7 @@ class Metrics(Collector):
     def _connections(self) -> Iterator[Metric]:
         stats = self.connections
         yield GaugeMetricFamily("apidex_connections", "Open connections", stats.open)
+        yield CounterMetricFamily("apidex_connections_accepted", "Connections accepted so far", stats.accepted)
         yield GaugeMetricFamily(
             "apidex_requests_in_flight", "Requests that are being answered by ASGI", stats.in_flight
         )
@@ -118,7 +123,7 @@ class Metrics(Collector):
         for name, about, value in (
             ("apidex_catalogue_age_seconds", "Time since the upstream validated the catalogue", refresher.age()),
             ("apidex_catalogue_entries", "Entries of the catalogue", len(current.catalogue)),
-            ("apidex_catalogue_stamp", "Order of the catalogue, in milliseconds", current.stamp),
+            ("apidex_catalogue_stamp_seconds", "Order of the catalogue, as seconds since 1970", current.stamp / 1000),
             ("apidex_catalogue_shared", "1 if the catalogue is the fleet's copy", current.shared),
             (
                 "apidex_refresh_last_turn_timestamp_seconds",

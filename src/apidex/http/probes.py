@@ -55,7 +55,7 @@ class Probes:
         if route is None:
             return None
         response = self._responses[route]
-        if route == READYZ and self._replica.draining:
+        if route == READYZ and not self._replica.wants_requests():
             response = self._shutting_down
         elif route == LIVEZ and self._replica.refresher.supervision.is_stalled():
             response = self._stalled

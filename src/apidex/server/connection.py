@@ -97,6 +97,7 @@ class Connection(asyncio.Protocol):
         self.transport, self._output = transport, Output(transport)
         self._connections.add(self)
         self._config.stats.open += 1
+        self._config.stats.accepted += 1
         excess = self._config.connection_limit.to_close(self._connections, self, self.loop.time())
         if excess is not None:
             self._config.stats.shed["connections"] += 1

@@ -3,7 +3,8 @@
 uvicorn alone closes idle connections at SIGTERM, and a request that is on its way to one is lost. Here:
 1. SIGTERM: the replica becomes unready and continues to accept connections. Each connection is closed with its next response, by
    `Connection: close`, so that the client knows before it sends another request.
-2. That lasts longer than connections are kept alive, so that the idle ones time out meanwhile.
+2. That lasts longer than connections are kept alive, so that the idle ones time out meanwhile. It lasts one second if no client
+   is connected or comes, and `/-/readyz` was never requested: then no balancer has to notice anything.
 3. The listener closes, accepted requests are answered, and the process ends.
 
 `Connection: close` also retires old connections: load balancers spread connections, not requests.
@@ -37,6 +38,9 @@ that is not accepted is in no queue of this process."""
 
 _TICKS_PER_SECOND = 10
 """uvicorn's own rhythm."""
+
+_UNUSED_TICKS = _TICKS_PER_SECOND
+"""When a drain ends that serves no client. A balancer that asks no probe may still send requests until then."""
 
 
 class Server(uvicorn.Server):
@@ -127,12 +131,18 @@ class Server(uvicorn.Server):
                 _, connection = await loop.connect_accepted_socket(self._connection, accepted)
                 connection.shutdown()
 
+    def _is_unused_since(self, accepted: int) -> bool:
+        """Whether a drain would serve no client: none is connected, none came since *accepted* did, and nothing balances."""
+        is_without_clients = not self.server_state.connections and self.config.stats.accepted == accepted
+        return is_without_clients and not self.config.options.is_balanced()
+
     def _connection(self) -> Connection:
         return self._protocol(self.config, self.server_state, self.lifespan.state)
 
     async def _drain(self) -> None:
+        accepted = self.config.stats.accepted
         for tick in range(int(self.config.limits.drain.total_seconds() * _TICKS_PER_SECOND)):
-            if self._skip_drain:
+            if self._skip_drain or (tick == _UNUSED_TICKS and self._is_unused_since(accepted)):
                 return
             await self.on_tick(tick)
             await asyncio.sleep(1 / _TICKS_PER_SECOND)

@@ -40,6 +40,7 @@ class ServerOptions:
     *probe* is given the raw path of a GET below `/-/`. Both return None for what is left to *asgi*. *shed* is the response to
     any other request while the replica is overloaded; without it, none is shed. *refuse* is the
     response to a request that cannot be read. *stats* counts what happens to connections. *access_log* logs each request.
+    *is_balanced* tells whether a balancer may send requests to this replica, so that it must be given time to notice the end.
     """
 
     asgi: ASGIApp
@@ -50,3 +51,4 @@ class ServerOptions:
     refuse: Callable[[Problem], SyncResponse] | None = None
     stats: ConnectionStats = field(default_factory=ConnectionStats)
     access_log: bool = False
+    is_balanced: Callable[[], bool] = lambda: True

@@ -40,7 +40,7 @@ async def livez(replica: ReplicaDependency) -> Response[StatusView]:
 )
 async def readyz(replica: ReplicaDependency) -> Response[StatusView]:
     """Answer without Redis or the upstream: a shared dependency that is down must not take out every replica."""
-    if replica.draining:
+    if not replica.wants_requests():
         raise shutting_down()
     return Response(READY, headers={"cache-control": "no-store"})
 
