@@ -225,9 +225,10 @@ def _run_one(scenario: Scenario, options: argparse.Namespace, target: Target, fo
     load = Load(options.users, options.rate, options.processes, options.shape, workers=options.workers)
     limits = {"seconds": options.seconds, "requests": requests, "allow_remote": options.i_mean_it}
     verdict = run(scenario, target, folder, load=load, seed=options.seed, **limits)
+    outcome = _print(verdict, folder)
     if verdict.stopped_early == INTERRUPTED:
         raise KeyboardInterrupt
-    return _print(verdict, folder)
+    return outcome
 
 
 def _run_pairs(options: argparse.Namespace, target: Target) -> int:

@@ -52,7 +52,8 @@ class Stale(Faulty):
 
     async def answer(self, scope, receive, send) -> None:
         headers = dict(scope["headers"])
-        if b"if-none-match" in headers or b"gevent" not in headers.get(b"user-agent", b""):
+        is_page = bool(scope["query_string"])  # which names its version, and is no matter of order
+        if is_page or b"if-none-match" in headers or b"gevent" not in headers.get(b"user-agent", b""):
             return await self.app(scope, receive, send)
         if self.newest != self.first and (old := self.given.get(scope["raw_path"])):
             self.given.clear()
