@@ -67,5 +67,5 @@ def test_the_files_name_no_registry():
     """Where images and packages come from is the business of whoever builds and runs."""
     files = [path for path in (ROOT / "deploy").rglob("*") if path.is_file()]
     for path in [ROOT / "Dockerfile", ROOT / "compose.yaml", *files]:
-        for word in ("index-url", "find-links", "ghcr.io", "docker.io/", "quay.io", "gcr.io", "syntax="):
+        for word in ("index-url", "find-links", "ghcr.io", "docker.io/", "quay.io", "gcr.io", "syntax=docker"):
             assert word not in path.read_text(), f"{path.relative_to(ROOT)} has {word}"
