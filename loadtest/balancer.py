@@ -34,7 +34,7 @@ class Balancer(Proxy):
         """Whether the last check of *port* succeeded."""
         return port in self._ready
 
-    def passed(self, data: bytes) -> None:
+    def observe(self, data: bytes) -> None:
         """Count the requests by their IDs."""
         self._ids.update(_ID.findall(data))
 

@@ -25,7 +25,7 @@ class Proxy(ABC):
         """What of *data*, which a client sent, is passed on. An OSError aborts its connection."""
         return data
 
-    def passed(self, data: bytes) -> None:  # noqa: B027 - most do not look into it
+    def observe(self, data: bytes) -> None:  # noqa: B027 - most do not look into it
         """Look at what is passed on."""
 
     async def keep_running(self) -> None:  # noqa: B027 - most have nothing else
@@ -80,6 +80,6 @@ class Proxy(ABC):
             await self._passing.wait()
             if is_request:
                 data = self.received(data)
-                self.passed(data)
+                self.observe(data)
             writer.write(data)
             await writer.drain()
