@@ -91,7 +91,8 @@ def name_of(search: SearchIndex, hit) -> str:
     scope="module",
     params=[
         pytest.param(None, id="scan"),
-        pytest.param({}, id="suffix array"),
+        pytest.param({descriptions: {"_SEGMENT_BYTES": 0, "_MANY_POSTINGS": -1}}, id="scan, and segments"),
+        pytest.param({facet_columns: {}}, id="suffix array"),
         pytest.param(
             {
                 sorted_names: {"_NARROW": 0, "_FEW": 0, "item_size": lambda starts: 8},
@@ -107,7 +108,7 @@ def index_of(request):
 
     def make(*entries: Entry) -> SearchIndex:
         scanned = SearchIndex.build(Catalogue.of(entries))
-        return scanned if request.param is None else with_suffix_array(scanned)
+        return with_suffix_array(scanned) if facet_columns in (request.param or {}) else scanned
 
     with pytest.MonkeyPatch.context() as patch:
         for module, values in (request.param or {}).items():

@@ -121,9 +121,9 @@ def build(kind: str, argument: object, source: SharedBuffer, output: SharedBuffe
     source.close()  # so that its memory is released after reading
     from apidex.search import suffix_array  # imports numpy, which a replica may never need
 
-    catalogue = parsed.catalogue
+    catalogue, descriptions = parsed.catalogue, sink.descriptions
     names, folded, facets = sink.names.finish(), sink.folded_names.finish(), sink.facets.finish()
-    arrays: dict[str, ByteBuffer | IntArray] = {
+    arrays: Arrays = {
         "bounds": narrowed(catalogue.bounds, catalogue.bounds[-1]),
         "names": memoryview(names.text),
         "name_starts": narrowed(names.starts, names.starts[-1]),
@@ -132,10 +132,10 @@ def build(kind: str, argument: object, source: SharedBuffer, output: SharedBuffe
         "folded_starts": narrowed(folded.starts, folded.starts[-1]),
         "facet_key_numbers": narrowed(facets.key_numbers, len(facets.keys)),
     }
-    arrays |= sink.descriptions.finish().arrays()
     facet_keys = facets.keys
     del sink, names, folded, facets  # so that each array is released once it is written
-    written = {name: _written(arrays.pop(name), output) for name in list(arrays)}
+    written = _write_all(arrays, output)
+    written |= _write_all(descriptions.finish().arrays(), output)
     written["canonical"] = 0, len(catalogue.canonical), "B"
     written |= _suffixes(written, output)
     return BuildResult(parsed.report, catalogue.digest, catalogue.categories, facet_keys, written)
@@ -149,6 +149,19 @@ def view(memory: memoryview, array: Array) -> memoryview:
     """Return the *array* in *memory*."""
     start, end, typecode = array
     return memory[start:end].cast(typecode)  # type: ignore[call-overload,no-any-return] # of those that arrays have
+
+
+Arrays = dict[str, ByteBuffer | IntArray]
+
+
+def _write_all(arrays: Arrays, output: SharedBuffer) -> dict[str, Array]:
+    """Append all *arrays* to *output*. Empties the dictionary, and returns the memory to the system."""
+    import ctypes  # a replica imports this module, and does not need it
+
+    written = {name: _written(arrays.pop(name), output) for name in list(arrays)}
+    with contextlib.suppress(AttributeError):  # glibc keeps freed memory for later, and has this function
+        ctypes.CDLL(None).malloc_trim(0)
+    return written
 
 
 def _written(array: ByteBuffer | IntArray, output: SharedBuffer) -> Array:

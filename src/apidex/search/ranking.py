@@ -272,7 +272,8 @@ class _ScannedMatches:
 
     def behind(self, found: RelevantEntries) -> "_ScannedMatches":
         """As `Matches.behind`."""
-        own, pairs = set(self._positions()), zip(found.positions, found.relevance, strict=True)
+        own = set(self._positions())
+        pairs = zip(map(int, found.positions), map(int, found.relevance), strict=True)  # numpy's have 32 bits
         others = (
             (_ABOUT << _LENGTH_BITS | relevance) << _POSITION_BITS | at for at, relevance in pairs if at not in own
         )

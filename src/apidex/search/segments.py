@@ -221,9 +221,11 @@ def merge(segments: list[Segment]) -> DescriptionIndex:
 
 
 def _joined(segments: list[Segment]) -> tuple[bytes, list[Numbers], bytes]:
-    letters, *arrays, lengths = zip(*segments, strict=True)
+    letters, *arrays, lengths = map(list, zip(*segments, strict=True))
     segments.clear()
-    return b"".join([*letters, _PADDING]), [np.concatenate(each) for each in arrays], b"".join(lengths)
+    joined = b"".join([*letters, _PADDING])
+    letters.clear()
+    return joined, [np.concatenate(arrays.pop(0)) for _ in range(len(arrays))], b"".join(lengths)
 
 
 def _starts(sizes: Numbers) -> Numbers:
