@@ -66,7 +66,7 @@ def shown(capfd):
 
 @pytest.mark.parametrize("more", [[], ["--json"], ["--exact"], ["--exact", "--json"]])
 def test_a_service_that_answers_with_controls(shown, more):
-    hit = {"entry": hostile_entry() | {"API": "Cat \x1b[2J"}, "rank": "exact", "highlights": [[0, 3]]}
+    hit = {"entry": hostile_entry() | {"API": "Cat \x1b[2J", "Cors": "no"}, "rank": "exact", "highlights": [[0, 3]]}
     page = {"total": 1, "hits": [hit], "did_you_mean": None}
     body = [hit["entry"]] if "--exact" in more else page
     text = json.dumps(body).replace("\\ud800", "").encode()  # which no JSON parser of ours takes

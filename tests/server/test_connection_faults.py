@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import weakref
+from dataclasses import replace
 
 import pytest
 from structlog.testing import capture_logs
@@ -99,10 +100,16 @@ async def test_a_fault_of_ours_is_logged_and_is_not_the_clients(app, monkeypatch
 
 
 async def test_the_absolute_form_overrides_host(app):
-    client = FakeClient(*server_of(app), VirtualLoop())
+    hosts = []
+
+    async def asgi(scope, receive, send) -> None:
+        hosts.extend(value for name, value in scope["headers"] if name == b"host")
+        await app.asgi(scope, receive, send)
+
+    watched = replace(app, server_options=replace(app.server_options, asgi=asgi))
+    client = FakeClient(*server_of(watched), VirtualLoop())
     await client.sends(b"GET http://right.example/ HTTP/1.1\r\nHost: wrong.example\r\n\r\n")
-    assert b"http://right.example/v1/catalogue" in client.transport.taken
-    assert b"wrong" not in client.transport.taken
+    assert (client.statuses(), hosts) == ([200], [b"right.example"])
 
 
 async def test_a_connection_that_has_ended_waits_for_no_garbage_collector(app):
