@@ -266,6 +266,19 @@ async def test_a_replica_that_starts_waits_for_redis_before_it_asks_the_upstream
     assert (len(upstream.asked), refresher.state()) == (1, State.FRESH)
 
 
+async def test_a_replica_that_confirms_what_redis_holds_shares_it_in_the_same_poll(refresher, clock, redis):
+    await refreshed(refresher)
+    redis.error = StoreError("refused", "Redis is down")
+    clock.passes(1.2 * HOUR)
+    for _ in range(2):
+        await refresher.turn()
+    assert (refresher.age(), refresher.current.shared) == (0, False)
+    redis.error = None
+    clock.passes(5)
+    await refresher.turn()
+    assert (refresher.age(), refresher.current.shared) == (5, True)
+
+
 async def test_the_task_asks_again_when_it_is_time(upstream, clock):
     async with HANG_GUARD(), running_app(upstream, clock, refresh=timedelta(seconds=1), poll=timedelta(seconds=0.05)):
         while len(upstream.asked) < 3:

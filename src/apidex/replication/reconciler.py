@@ -56,7 +56,7 @@ class Reconciler:
                 case action.Confirm(stamp, validated_at):
                     labelled = self._labelled(stamp, validated_at)
                     self.accept(labelled, self.shared.activation_time(state))
-                    await self.shared.confirm(labelled)
+                    await self._confirm(labelled)
                     return await self.shared.read()
                 case action.Publish(stamp, validated_at, expected):
                     await self._publish(self._labelled(stamp, validated_at), expected)
