@@ -1,4 +1,4 @@
-"""URLs in a form without secrets, for display. Pure."""
+"""URLs: what they are, and in a form without secrets, for display. Pure."""
 
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
@@ -16,3 +16,8 @@ def without_password(url: str) -> str:
     """*url* without its user and password, and without a query, which may hold a key: fit to be shown."""
     parts = split(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="…" if parts.query else ""))
+
+
+def is_web_link(link: str) -> bool:
+    """Whether a browser opens *link* from any page: it has the scheme https or http."""
+    return link.lower().startswith(("https://", "http://"))

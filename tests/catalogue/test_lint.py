@@ -60,6 +60,14 @@ def test_a_value_that_is_spelled_in_two_ways_is_suspicious(column):
     assert found == [(f"mixed spelling of {column.lower()}", [2, 3], "open data, Open-Data; mostly Open Data")]
 
 
+def test_a_link_that_is_no_web_address_is_suspicious():
+    links = ["https://a.example/", "HTTP://b.example/", "", "htp:/c", "www.d.example", "ftp://e.example/", "/f"]
+    _, found = linted([{"name": f"API {at}", "url": link} for at, link in enumerate(links, start=1)])
+    assert [(kind, rows, text.split(";")[0]) for kind, rows, text in found] == [
+        ("unusable link", [row], links[row - 1]) for row in (4, 5, 6, 7)
+    ]
+
+
 def test_every_issue_is_kept():
     report, _ = linted([{"name": f"API {at}", "url": ""} for at in range(300)])
     assert len(report.repaired.first) == 300

@@ -8,6 +8,7 @@ from apidex.cli.output import print_line
 from apidex.cli.source import open_source
 from apidex.errors import SettingsError
 from apidex.settings import Settings
+from apidex.urls import is_web_link
 
 
 def run(options: Namespace, settings: Settings) -> int:
@@ -21,7 +22,7 @@ def run(options: Namespace, settings: Settings) -> int:
         text = f"{len(entries)} APIs are called {entries[0].name!r}; choose one with --category: {categories}"
         raise SettingsError(text)
     [link] = links
-    if not link.lower().startswith(("https://", "http://")):
+    if not is_web_link(link):
         raise SettingsError(f"the link {link!r} cannot be opened; allowed are https: and http:")
     print_line(link)
     if not webbrowser.open(link):

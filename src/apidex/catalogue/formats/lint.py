@@ -15,6 +15,7 @@ from apidex.catalogue.entry import Entry
 from apidex.catalogue.formats.fields import key_of
 from apidex.catalogue.formats.markup import read_inline
 from apidex.catalogue.formats.report import Report, RowIssues
+from apidex.urls import is_web_link
 
 
 class AllIssues(RowIssues):
@@ -51,6 +52,7 @@ def suspicions(report: LintReport, document: str = "") -> list[Suspicion]:
     return [
         *_duplicates("duplicate name", entries, lambda entry: entry.name, key_of),
         *_duplicates("duplicate link", entries, lambda entry: entry.link, _same_link),
+        *_unusable_links(entries),
         *_mixed_spellings("category", entries, lambda entry: entry.category),
         *_mixed_spellings("provider", entries, lambda entry: entry.provider),
         *_dead_anchors(document),
@@ -95,6 +97,12 @@ def _same_link(link: str) -> str:
     except ValueError:
         return link
     return parts._replace(scheme="", netloc=parts.netloc.lower(), path=parts.path.rstrip("/")).geturl()
+
+
+def _unusable_links(entries: _Rows) -> Iterator[Suspicion]:
+    for row, entry in entries:
+        if entry.link and not is_web_link(entry.link):
+            yield Suspicion("unusable link", [row], f"{entry.link}; allowed are https: and http:")
 
 
 _HEADING = re.compile(r" {0,3}#{1,6}[ \t]+(.*)")
