@@ -103,8 +103,8 @@ def test_a_port_in_use_ends_serve_with_status_2(file):
     [
         ("Cat", 0, ["Cats", "Cat Facts"], ""),
         ("Markup", 0, ["[red]Markup[/red]"], ""),
-        ("cat --limit 1 --sort name", 0, ["Cat Facts"], "2 found; 1 to 1 are shown (--limit, --offset), as of "),
-        ("cat --limit 1 --offset 1", 0, ["Cat Facts"], "2 found; 2 to 2 are shown (--limit, --offset), as of "),
+        ("cat --limit 1 --sort name", 0, ["Cat Facts"], "2 found; number 1 is shown (--limit, --offset), as of "),
+        ("cat --limit 1 --offset 1", 0, ["Cat Facts"], "2 found; number 2 is shown (--limit, --offset), as of "),
         ("cat --offset 5", 0, [], "2 found; none is shown (--limit, --offset), as of "),
         ("cat --exact", 1, [], "No API has 'cat' in its name. Upper and lower case matter.\n"),
         ("zzzz --no-auth", 1, [], "No API fits 'zzzz' with these filters.\n"),
@@ -448,9 +448,11 @@ def test_doctor_says_what_is_wrong_and_what_to_do(file, run, monkeypatch):
         assert text in out
 
 
-def test_doctor_distinguishes_warnings_from_errors(file, run, monkeypatch):
-    monkeypatch.setenv("APIDEX_PROT", "1")
-    status, out, _ = run("doctor", "--port", "0", "--upstream", file)
+@pytest.mark.parametrize("upstream", [None, "http://127.0.0.1:1/"])
+def test_doctor_distinguishes_warnings_from_errors(file, run, monkeypatch, upstream):
+    if upstream is None:
+        monkeypatch.setenv("APIDEX_PROT", "1")
+    status, out, _ = run("doctor", "--port", "0", "--upstream", upstream or file)
     assert (status, out.count("warning ")) == (1, 1)
 
 

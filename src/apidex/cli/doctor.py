@@ -97,7 +97,7 @@ def _upstream(settings: Settings) -> Finding:
         return Finding("wrong", str(error), "A replica does not start with it. Check the path.")
     except ApidexError as error:
         advice = "A replica starts all the same, with the starter catalogue. Check the URL, the network and any proxy."
-        return Finding("wrong", f"{shown}: {error}", advice)
+        return Finding("warning", f"{shown}: {error}", advice)
     report = parsed.report
     text = f"{shown}: {len(parsed.catalogue)} entries ({report.format}), {report.repaired.total} rows repaired"
     if report.rejected.total:

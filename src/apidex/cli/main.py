@@ -241,7 +241,7 @@ COMMANDS = {
         ),
     ),
     "doctor": Command(
-        "Check settings, port, upstream and clock, and say how to correct what is wrong.",
+        "Check settings, port, upstream, disk, Redis and clock; status 1 for a warning (a replica can run), 2 for an error.",
         "apidex doctor\nAPIDEX_UPSTREAM=https://api.example.org/entries apidex doctor",
     ),
     "completion": Command(

@@ -109,7 +109,8 @@ def _summarise(page: SearchPage, options: Namespace, source: Source) -> None:
         return
     text = f"{page.total} found"
     if is_part:
-        text += f"; {f'{first} to {first + shown - 1} are' if shown else 'none is'} shown (--limit, --offset)"
+        which = {0: "none is", 1: f"number {first} is"}.get(shown, f"{first} to {first + shown - 1} are")
+        text += f"; {which} shown (--limit, --offset)"
     say(f"{text}, as of {source.as_of}" if source.as_of else text)
 
 
