@@ -90,7 +90,9 @@ def test_a_replica_that_is_bad_fails(tmp_path, fault, scenario, seconds, named):
     assert not verdict.passed
     assert verdict.failures.keys() & named
     assert verdict.failures.keys() <= named | also
-    assert failed_checks(verdict) == ["failed requests"]
+    # an answer that goes back may also be older than one that another replica gave 50 ms before
+    allowed = {"monotonic reads"} if fault == "stale" else set()
+    assert {*failed_checks(verdict)} - allowed == {"failed requests"}
 
 
 class Dropping(Balancer):
