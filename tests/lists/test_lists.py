@@ -316,9 +316,9 @@ def test_facts_of_any_type_lose_no_named_entry(items):
 
 @given(st.text("ab[]()`*_\\<>&;!~#: /.", max_size=30))
 def test_what_needs_no_parser_reads_as_the_parser_reads_it(source):
-    """A prefix with markup sends the text through the parser."""
+    """A suffix with markup sends the text through the parser, which makes one space of several."""
     source = source.strip()
-    assert read_inline(source).text == read_inline(f"{source} \\*").text.removesuffix("*").strip()
+    assert " ".join(read_inline(source).text.split()) == read_inline(f"{source} \\*").text.removesuffix("*").strip()
 
 
 @pytest.mark.parametrize(

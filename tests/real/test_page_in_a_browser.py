@@ -33,9 +33,10 @@ A_FRAME = 1000 / 60
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    chromium = need("chromium")  # the driver may not run where there is none
     with sync_playwright() as playwright:
         expect.set_options(timeout=1000 * HANG)
-        browser = playwright.chromium.launch(executable_path=need("chromium"), args=ARGUMENTS.split())
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS.split())
         yield browser
         browser.close()
 
