@@ -28,7 +28,10 @@ PUBLIC_APIS = ROOT / "tests/testdata/public-apis/list.tar.xz"
 """The README of public-apis/public-apis, and its entries in the shape of api.publicapis.org. Its licence lies beside it."""
 
 hypothesis_settings.register_profile(
-    "default", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    "default",
+    deadline=None,
+    derandomize="CI" in os.environ,  # there, a verdict is about the commit; other runs look for new examples
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 hypothesis_settings.load_profile("default")
 hypothesis_settings.register_profile("fast", hypothesis_settings(), max_examples=25)
