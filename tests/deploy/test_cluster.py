@@ -26,7 +26,7 @@ import httpx
 import pytest
 import yaml
 from loadtest.checks.failures import none_failed
-from loadtest.faults.replicas import LoseNode
+from loadtest.faults.replicas import LoseNode, Rollout
 from loadtest.load_generator import Load
 from loadtest.nemesis import ScenarioRun
 from loadtest.scenarios import SCENARIOS
@@ -346,7 +346,8 @@ def test_behind_the_edge_a_replica_is_reached_through_it_only(edge, image):
 def test_behind_the_edge_a_rollout_of_either_loses_no_request(edge, tmp_path):
     def roll_out_both(run: ScenarioRun) -> None:
         run.wait(2)
-        kubectl("rollout", "restart", "deployment/apidex", "deployment/edge")
+        kubectl("rollout", "restart", "deployment/edge")
+        run.inject(Rollout())
         settle(edge)
         run.wait(2)
 
