@@ -38,7 +38,14 @@ from loadtest.testbed.upstream import catalogue
 
 from apidex.replication.store import Keys
 from deploy.rendering import K8S, kustomize, output_of, overlay
-from deploy.testdata import LOAD, SECONDS, check_that_all_answer_from_the_starter_catalogue, play, states_of_all
+from deploy.testdata import (
+    LOAD,
+    SECONDS,
+    assert_passed,
+    check_that_all_answer_from_the_starter_catalogue,
+    play,
+    states_of_all,
+)
 
 pytestmark = pytest.mark.real
 
@@ -139,7 +146,7 @@ def test_a_scenario_passes(target, scenario, tmp_path):
     # Of more clients: a share of few connections would be a matter of chance.
     load = Load(users=88, rate=2.0, timeout=10.0) if scenario == "add-replica" else LOAD
     seconds = 60.0 if scenario == "redis-down" else SECONDS
-    assert play(SCENARIOS[scenario], target, tmp_path, seconds=seconds, load=load).passed
+    assert_passed(play(SCENARIOS[scenario], target, tmp_path, seconds=seconds, load=load))
 
 
 @pytest.mark.parametrize("line", ["runAsNonRoot", "seccompProfile", "capabilities", "allowPrivilegeEscalation"])
@@ -332,7 +339,7 @@ def edge(target) -> Iterator[Kubernetes]:
 
 
 def test_behind_the_edge_no_request_fails_when_a_replica_is_killed(edge, tmp_path):
-    assert play(SCENARIOS["crash"], edge, tmp_path).passed
+    assert_passed(play(SCENARIOS["crash"], edge, tmp_path))
 
 
 def test_behind_the_edge_a_replica_is_reached_through_it_only(edge, image):
@@ -351,14 +358,14 @@ def test_behind_the_edge_a_rollout_of_either_loses_no_request(edge, tmp_path):
         settle(edge)
         run.wait(2)
 
-    assert play(Scenario("rollout-both", "Replicas and edge are replaced.", roll_out_both), edge, tmp_path).passed
+    assert_passed(play(Scenario("rollout-both", "Replicas and edge are replaced.", roll_out_both), edge, tmp_path))
 
 
 @needs_node
 def test_behind_an_edge_that_lives_no_request_fails_when_a_node_is_cut_off(edge, tmp_path):
     verdict = play(replace(SCENARIOS["lose-node"], failures=none_failed), edge, tmp_path)
     edge.roll_out()  # what had to move does not come back by itself
-    assert verdict.passed
+    assert_passed(verdict)
 
 
 def test_with_a_password_replicas_share_redis_and_strangers_do_not(target, tmp_path):
@@ -401,7 +408,7 @@ def test_a_node_that_is_cut_off_is_left_within_fifteen_seconds_and_redis_within_
         settle(target)
     verdict = play(replace(SCENARIOS["lose-node"], script=redis_node_is_lost), target, tmp_path)
     target.roll_out()  # what had to move does not come back by itself
-    assert verdict.passed
+    assert_passed(verdict)
 
 
 def test_with_the_upstream_out_of_reach_from_the_start_it_answers_from_the_starter_catalogue(target, tmp_path):

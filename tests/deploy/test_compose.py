@@ -17,7 +17,7 @@ from loadtest.targets.compose import Compose, provisioned
 
 from conftest import ROOT
 from deploy.rendering import output_of
-from deploy.testdata import check_that_all_answer_from_the_starter_catalogue, play
+from deploy.testdata import assert_passed, check_that_all_answer_from_the_starter_catalogue, play
 
 pytestmark = pytest.mark.real
 
@@ -42,7 +42,7 @@ def test_four_replicas_are_healthy_within_thirty_seconds(target):
 
 @pytest.mark.parametrize("scenario", ["steady", "add-replica", "crash", "pause", "rollout", "crash-all", "redis-down"])
 def test_a_scenario_passes(target, scenario, tmp_path):
-    assert play(SCENARIOS[scenario], target, tmp_path).passed
+    assert_passed(play(SCENARIOS[scenario], target, tmp_path))
 
 
 def test_a_slow_head_is_closed(target):

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import httpx
+from loadtest.checks.check import CheckResult
 from loadtest.load_generator import Load
 from loadtest.run import run
 from loadtest.scenarios.scenario import Scenario
@@ -20,12 +21,20 @@ LOAD = Load(users=40, timeout=10.0)
 
 
 def play(scenario: Scenario, target: Target, folder: Path, *, seconds: float = SECONDS, load: Load = LOAD) -> Verdict:
-    """Run *scenario* and show its figures; a failed check is named."""
+    """Run *scenario* and show its figures."""
     verdict = run(scenario, target, folder, seconds=seconds, load=load, tell=lambda _: None)
-    print(f"\n{scenario.name} on {target.name}: {verdict.summary}")
-    for check in verdict.checks:
-        print(f"  {check.name}: {check.figure} (allowed: {check.bound}). {check.sentence}")
+    print(f"\n{scenario.name} on {target.name}: {verdict.summary}", *map(_line, verdict.checks), sep="\n  ")
     return verdict
+
+
+def assert_passed(verdict: Verdict) -> None:
+    """The error names every check that failed."""
+    failed = [_line(check) for check in verdict.checks if not check.passed]
+    assert verdict.passed, "\n".join([verdict.summary, *failed])
+
+
+def _line(check: CheckResult) -> str:
+    return f"{check.name}: {check.figure} (allowed: {check.bound}). {check.sentence}"
 
 
 def states_of_all(url: str, replicas: int) -> dict[str, dict]:
