@@ -10,6 +10,7 @@ from apidex.catalogue.entry import NAME_LIMIT
 from apidex.http.probes import Probes
 from apidex.search.filters import FILTERS
 from conftest import client_of, refreshed, running_app
+from fakes import FakeRedis
 
 EVERYWHERE = {
     "x-served-by": "replica-1",
@@ -174,6 +175,23 @@ async def test_a_draining_replica_is_alive_but_not_ready(client, app):
     assert (await client.get("/Cat")).status_code == 200
 
 
+@pytest.mark.parametrize("redis_is_there", [True, False])
+async def test_a_replica_that_was_held_up_is_unready_until_it_has_polled(upstream, clock, redis_is_there):
+    redis = FakeRedis(clock)
+    async with running_app(upstream, clock, redis) as app, client_of(app.asgi) as client:
+        probe, refresher = Probes(app.replica), app.replica.refresher
+        for passed, status in ((3000, 200), (700, 503)):  # a poll takes an hour here
+            clock.passes(passed)
+            ready = await client.get("/-/readyz")
+            fast_status, _, body = probe.respond_sync(b"/-/readyz")
+            assert (ready.status_code, ready.content) == (fast_status, body) == (status, ready.content)
+            assert (await client.get("/-/livez")).status_code == 200
+        if not redis_is_there:
+            redis.goes_down()
+        await refresher.turn()
+        assert (await client.get("/-/readyz")).status_code == 200
+
+
 async def test_a_replica_whose_refresh_task_has_stopped_shows_it_and_is_not_alive(client, app, clock):
     probe, stopped_at = Probes(app.replica), (await client.get("/v1/catalogue")).json()["last_turn_at"]
     for hours, status in ((1, 200), (39, 503), (40, 503)):  # a poll takes an hour here
@@ -182,7 +200,6 @@ async def test_a_replica_whose_refresh_task_has_stopped_shows_it_and_is_not_aliv
         fast_status, headers, body = probe.respond_sync(b"/-/livez")
         assert (live.status_code, live.content) == (fast_status, body) == (status, live.content)
         assert f"content-type: {live.headers['content-type']}\r\n".encode() in headers
-        assert (await client.get("/-/readyz")).status_code == 200
         assert (await client.get("/v1/catalogue")).json()["last_turn_at"] == stopped_at
     metric = r"^apidex_refresh_last_turn_timestamp_seconds (\S+)$"
     shown = re.search(metric, (await client.get("/-/metrics")).text, re.MULTILINE)[1]

@@ -215,6 +215,27 @@ def test_a_lease_holder_is_lost_between_fetch_and_publish_and_the_catalogue_neve
             assert fenced > 0
 
 
+def test_a_replica_that_was_paused_is_ready_only_when_it_answers_as_the_others(redis_server):
+    first = []
+    with fleet_of(redis_server.url, refresh=2, size=3) as fleet:
+        paused = fleet.replicas[0]
+        with httpx.Client(base_url=paused.url, timeout=HANG) as client, ThreadPoolExecutor(1) as pool:
+            for number in range(2, 6):
+                client.get("/-/readyz").raise_for_status()  # the connection is there before the pause
+                paused.popen.send_signal(signal.SIGSTOP)
+                probe = pool.submit(client.get, "/-/readyz")
+                fleet.upstream.has(f"name {number}")
+                others = {f"name {number}"}
+                wait_until(lambda e=others: fleet.first_names((paused,)) == e, "the others agree")
+                time.sleep(SLACK)
+                paused.popen.send_signal(signal.SIGCONT)
+                first.append(probe.result().status_code)
+                wait_until(lambda: client.get("/-/readyz").status_code == 200, "ready")
+                assert client.get("/name").json()[0]["API"] == f"name {number}"
+    print(f"statuses of readyz after a pause: {first}")
+    assert 503 in first
+
+
 @pytest.fixture(scope="module")
 def steady(tmp_path_factory) -> Iterator[tuple[Fleet, RedisServer, Proxy]]:
     """A fleet that has no need to ask its upstream again, behind a proxy."""

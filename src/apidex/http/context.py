@@ -37,10 +37,12 @@ class ReplicaContext:
     draining: bool = False
     balanced: bool = False
 
-    def wants_requests(self) -> bool:
-        """The answer to the readiness probe. Whoever requests it balances requests to this replica, or not, accordingly."""
+    def why_unready(self) -> str:
+        """The answer to the readiness probe; empty if this replica wants requests. Whoever requests it balances accordingly."""
         self.balanced = True
-        return not self.draining
+        if self.draining:
+            return "Replica is shutting down."
+        return "Replica was held up, and has not polled since." if self.refresher.supervision.is_behind() else ""
 
     async def compute(self, snapshot: Snapshot, function: Callable[[], T]) -> T:
         """The result of *function* for *snapshot*; it runs in a thread if the snapshot is large."""

@@ -24,9 +24,9 @@ class StatusView(msgspec.Struct, frozen=True):
 ALIVE, READY = StatusView("alive"), StatusView("ready")
 
 
-def shutting_down() -> Problem:
-    """The response to the readiness probe while the replica drains."""
-    return Problem(503, "Replica is shutting down.")
+def unready(why: str) -> Problem:
+    """The response to the readiness probe of a replica that wants no requests."""
+    return Problem(503, why)
 
 
 def stalled() -> Problem:
@@ -47,7 +47,7 @@ class Probes:
             return 200, encode_headers([(b"cache-control", b"no-store"), *entity, *common]), body
 
         self._responses = {LIVEZ: response(ALIVE), READYZ: response(READY)}
-        self._shutting_down, self._stalled = shutting_down().response(common), stalled().response(common)
+        self._common, self._stalled = common, stalled().response(common)
 
     def respond_sync(self, raw_path: bytes) -> SyncResponse | None:
         """The response to a GET; None for a path that is not a probe's."""
@@ -55,8 +55,8 @@ class Probes:
         if route is None:
             return None
         response = self._responses[route]
-        if route == READYZ and not self._replica.wants_requests():
-            response = self._shutting_down
+        if route == READYZ and (why := self._replica.why_unready()):
+            response = unready(why).response(self._common)
         elif route == LIVEZ and self._replica.refresher.supervision.is_stalled():
             response = self._stalled
         self._replica.metrics.route(route).observe(response[0], 0.0)

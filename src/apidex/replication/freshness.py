@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-_MARGIN = timedelta(seconds=1)
+MARGIN = timedelta(seconds=1)
 """Time for what is not measured: answers of Redis, the transfer of a payload, a busy machine."""
 
 LONGEST_LEAD = timedelta(minutes=10)
@@ -45,7 +45,7 @@ class FreshnessPolicy:
 
         It is enough for a poll, and for a build that takes twice as long as the publisher's.
         """
-        return min(self.poll + timedelta(seconds=2 * build_seconds) + _MARGIN, LONGEST_LEAD)
+        return min(self.poll + timedelta(seconds=2 * build_seconds) + MARGIN, LONGEST_LEAD)
 
     def state(self, age: float, *, bundled: bool) -> State:
         """What a catalogue of *age* seconds is. The starter catalogue is neither fresh nor stale, but bundled."""

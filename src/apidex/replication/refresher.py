@@ -24,6 +24,7 @@ from apidex.replication.fleet import FleetRefresh
 from apidex.replication.freshness import FreshnessPolicy, State
 from apidex.replication.guard import Guard
 from apidex.replication.last_good import LastGood, LastGoodCopy
+from apidex.replication.metadata import StoredState
 from apidex.replication.reconcile import newer_stamp
 from apidex.replication.reconciler import Reconciler
 from apidex.replication.schedule import Schedule
@@ -105,7 +106,9 @@ class Refresher:
         await self.supervision.run(self.turn, self._pause)
 
     def _pause(self) -> float:
-        return self._schedule.pause(self.activation.latest)
+        seconds = self._schedule.pause(self.activation.latest)
+        self.supervision.waits(seconds)
+        return seconds
 
     async def wait_for_first_load(self, timeout: timedelta) -> None:
         """Wait until the last good copy is read, and then for a catalogue or a first failure, but not longer than *timeout*.
@@ -131,7 +134,6 @@ class Refresher:
 
     async def turn(self) -> None:
         """Read, reconcile, and refresh what is old. Raises only CancelledError."""
-        self.supervision.goes_on()
         try:
             self.activation.activate_due()
             await self._turn()
@@ -143,7 +145,7 @@ class Refresher:
 
     async def _turn(self) -> None:
         try:
-            await self._with_fleet.refresh(await self._reconciler.poll())
+            await self._with_fleet.refresh(await self._poll())
         except StoreError as error:
             self._reconciler.redis_failed(error)
             self._redis_failures += 1
@@ -159,10 +161,16 @@ class Refresher:
         latest, stamp = self.activation.latest, self._shared.new_stamp()
         return await self._fetcher.fetch(latest, stamp, self._check, poll=self._poll_meanwhile, pause=self._pause)
 
-    async def _poll_meanwhile(self) -> None:
+    async def _poll(self) -> StoredState:
         self.supervision.goes_on()
         try:
-            await self._reconciler.poll()
+            return await self._reconciler.poll()
+        finally:
+            self.supervision.polled()
+
+    async def _poll_meanwhile(self) -> None:
+        try:
+            await self._poll()
         except StoreError as error:
             self._reconciler.redis_failed(error)
 

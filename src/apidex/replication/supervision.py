@@ -1,12 +1,14 @@
-"""Continues the refresh task after any exception, and detects when it has stopped. Does no I/O."""
+"""Continues the refresh task after any exception, and detects when it has stopped or was held up. Does no I/O."""
 
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from math import inf
 from random import Random
 
 from apidex.replication.clock import Clock
+from apidex.replication.freshness import MARGIN
 from apidex.replication.lease import is_cancelled
 from apidex.replication.status import broken
 
@@ -20,7 +22,7 @@ class Supervision:
 
     def __init__(self, poll: timedelta, clock: Clock, random: Random) -> None:
         self._poll, self._clock = poll.total_seconds(), clock
-        self._last_turn = clock.steady()
+        self._last_turn, self._next_poll = clock.steady(), inf
         # random, so that replicas that stall at the same moment are not restarted at the same moment
         self._stalled_after = max(_STALLED_AFTER, _STALLED_AFTER_POLLS * self._poll) * (1 + random.random())
 
@@ -38,6 +40,21 @@ class Supervision:
         Neither Redis nor the upstream can cause it: each wait for them has a limit.
         """
         return self.since_last_turn() > self._stalled_after
+
+    def waits(self, seconds: float) -> None:
+        """Record that the next poll follows in *seconds*."""
+        self._next_poll = self._clock.steady() + seconds
+
+    def polled(self) -> None:
+        """Record the end of a poll, whatever came of it."""
+        self._next_poll = inf
+
+    def is_behind(self) -> bool:
+        """Return whether this process was held up, as by a pause, for longer than an activation allows, and has not polled since.
+
+        The others may answer from a newer catalogue. A poll ends soon after the process runs again, whether or not Redis answers.
+        """
+        return self._clock.steady() - self._next_poll > MARGIN.total_seconds()
 
     async def run(self, turn: Callable[[], Awaitable[object]], pause: Callable[[], float]) -> None:
         """Take turns until cancelled, whatever a turn raises, with a *pause* in seconds after each."""

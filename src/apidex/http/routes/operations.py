@@ -8,7 +8,7 @@ from litestar import Request, Response, get
 from litestar.enums import MediaType
 from prometheus_client.exposition import choose_encoder
 
-from apidex.http.probes import ALIVE, LIVEZ, READY, READYZ, StatusView, shutting_down, stalled
+from apidex.http.probes import ALIVE, LIVEZ, READY, READYZ, StatusView, stalled, unready
 from apidex.http.routes.conditional import ReplicaDependency
 from apidex.http.routes.described import described
 from apidex.http.routes.problems import problem_spec
@@ -33,15 +33,17 @@ async def livez(replica: ReplicaDependency) -> Response[StatusView]:
 
 @get(
     READYZ,
-    summary="Whether this replica wants requests: it holds a catalogue and is not about to end",
+    summary="Whether this replica wants requests: it holds a catalogue, is not behind the others, and is not about to end",
     tags=["operations"],
     operation_class=described(conditional=False, sheds=False),
-    responses=problem_spec(HTTPStatus.SERVICE_UNAVAILABLE, "It is about to end"),
+    responses=problem_spec(
+        HTTPStatus.SERVICE_UNAVAILABLE, "It is about to end, or was held up and has not polled since"
+    ),
 )
 async def readyz(replica: ReplicaDependency) -> Response[StatusView]:
     """Answer without Redis or the upstream: a shared dependency that is down must not take out every replica."""
-    if not replica.wants_requests():
-        raise shutting_down()
+    if why := replica.why_unready():
+        raise unready(why)
     return Response(READY, headers={"cache-control": "no-store"})
 
 
