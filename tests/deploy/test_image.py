@@ -31,10 +31,10 @@ def inspected(image: str) -> dict:
     return json.loads(output_of("docker", "image", "inspect", image))[0]
 
 
-def test_it_adds_at_most_130_megabytes_to_its_base(image):
+def test_it_adds_at_most_100_megabytes_to_its_base(image):
     added = inspected(image)["Size"] - inspected(BASE)["Size"]
     print(f"\nthe image adds {added / 1e6:.0f} MB to {BASE}")
-    assert added < 130e6
+    assert added < 100e6
 
 
 def log_of_a_replica(image: str) -> str:
