@@ -13,6 +13,7 @@ from loadtest.faults.fault import Fault
 from loadtest.history import RunFacts, RunHistory
 from loadtest.ordering import UpstreamHistory, VersionOrder
 from loadtest.record import RequestFailure, RequestRecord
+from loadtest.stalls import Stall, longest
 
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 
@@ -66,7 +67,7 @@ class Analysis:
     def of(cls, history: RunHistory) -> "Analysis":
         """Analyse *history*."""
         judge = _Judge(history)
-        requests = [judge.judged(request) for request in history.requests]
+        requests = [judge.judged(_delayed(request, history.stalls)) for request in history.requests]
         return cls(history, requests, list(_costs(history, requests)))
 
     @property
@@ -93,6 +94,12 @@ class Analysis:
     def per_second(self) -> float:
         """Requests a second."""
         return len(self.requests) / max(1.0, self.facts.seconds)
+
+
+def _delayed(request: RequestRecord, stalls: Sequence[Stall]) -> RequestRecord:
+    """*request*, with the delay by the balancer's *stalls* too."""
+    stall = longest(stalls, request.sent, request.done)
+    return msgspec.structs.replace(request, lag=stall) if stall > request.lag else request
 
 
 class _Judge:

@@ -5,11 +5,13 @@ chance over those that are ready, does not look into what passes through it, and
 import asyncio
 import random
 import re
+import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 
 from loadtest.proxy import Proxy
+from loadtest.stalls import BEAT, StallLog
 
 _CHECK_EVERY = 0.25
 _ID = re.compile(rb"^x-request-id: (\S+)", re.IGNORECASE | re.MULTILINE)
@@ -29,6 +31,7 @@ class Balancer(Proxy):
         self.ports: list[int] = []
         self._choose, self._ready = choose, set[int]()
         self._ids: Counter[bytes] = Counter()
+        self.stalls = StallLog(time.monotonic())
 
     def is_ready(self, port: int) -> bool:
         """Whether the last check of *port* succeeded."""
@@ -50,7 +53,15 @@ class Balancer(Proxy):
         return self._choose(ready)
 
     async def keep_running(self) -> None:
-        """Check every port again and again."""
+        """Check every port again and again, and record stalls of this thread."""
+        await asyncio.gather(self._keep_checking(), self._beat())
+
+    async def _beat(self) -> None:
+        while True:
+            self.stalls.beat(time.monotonic())
+            await asyncio.sleep(BEAT)
+
+    async def _keep_checking(self) -> None:
         while True:
             await asyncio.gather(*map(self._check, list(self.ports)))
             self._ready &= set(self.ports)

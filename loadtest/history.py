@@ -6,6 +6,7 @@ from loadtest.faults import FaultRecord
 from loadtest.load_generator import GeneratorUsage
 from loadtest.observer import Observation
 from loadtest.record import RequestRecord
+from loadtest.stalls import Stall
 
 
 class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +35,8 @@ class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
 
     *stopped_early* is the wait that timed out in the scenario, if one did. *upstream_log* is when the upstream gave which digest,
     each perhaps *sooner* by so much, None where that is not known. *ended* counts the replicas' ends, *repeated* the requests
-    that came a second time, *retries* those that an edge sent again; None where they are not counted.
+    that came a second time, *retries* those that an edge sent again; None where they are not counted. *stalls* are those of the
+    load test's own balancer, where there is one.
     """
 
     facts: RunFacts
@@ -49,6 +51,7 @@ class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
     final_versions: list[str]
     repeated: int | None = None
     retries: int | None = None
+    stalls: list[Stall] = []
 
     @property
     def rounds(self) -> list[list[FaultRecord]]:

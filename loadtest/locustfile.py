@@ -36,6 +36,7 @@ from loadtest.oracle import Oracle, digest_of
 from loadtest.ordering import VersionOrder
 from loadtest.record import RequestFailure, RequestRecord, Writer
 from loadtest.shapes import SHAPES
+from loadtest.stalls import BEAT, StallLog
 from loadtest.verifier import BodyVerifier
 
 __all__ = ["ConditionalUser", "GzipUser", "KeepAliveUser", "NewConnectionUser", "PagingUser", "Shaped"]
@@ -61,10 +62,22 @@ class UserProcess:
         self.clock, self.rows, self.order = clock, rows, VersionOrder()
         self.verifier = BodyVerifier(host, self.note)
         self.names = Names(self.verifier.first().names)
+        self.stalls = StallLog(time.monotonic())
+        self.beating = gevent.spawn(self._beat)
 
     def now(self) -> float:
         """Seconds since the run began."""
         return self.clock.time()
+
+    def _beat(self) -> None:
+        while True:
+            gevent.sleep(BEAT)
+            self.stalls.beat(time.monotonic())
+
+    def stalled(self, seconds: float) -> float:
+        """Seconds of the longest stall of this process in the last *seconds*."""
+        now = time.monotonic()
+        return self.stalls.longest(now - seconds, now)
 
     def note(self, request: RequestRecord) -> RequestRecord:
         """Record a request that has ended, its body checked."""
@@ -140,6 +153,7 @@ def _ping(runner: WorkerRunner) -> None:
 def end(**_: object) -> None:
     """Write every row; a master that collects rows has no users of its own."""
     if "SHARED" in globals():
+        SHARED.beating.kill()
         SHARED.verifier.give_up()
         if SHARED.rows:
             SHARED.rows.close()
@@ -258,7 +272,8 @@ class ApidexUser(FastHttpUser):
         """A row, as of now."""
         done, free = SHARED.now(), self.free
         self.free = done
-        due, lag = min(self.due, sent), max(0.0, sent - max(self.due, free))
+        due, possible = min(self.due, sent), min(sent, max(self.due, free))
+        lag = max(sent - possible, SHARED.stalled(done - possible))
         return RequestRecord(self.kind, "Connection" not in self.headers, due, sent, done, lag, status, **facts)
 
 

@@ -38,9 +38,10 @@ class RequestFailure(StrEnum):
 class RequestRecord(msgspec.Struct, frozen=True, gc=False):
     """What came of one request.
 
-    *due* is when it should have been sent, *sent* when it was, *done* when its answer was whole or it failed; *lag* is how much
-    later it was sent than it could, with no earlier request of its user in the way. *status* is 0 where there was no answer;
-    *age* is its `Age` in seconds, -1 where it had none. *checked* says whether its body could be compared.
+    *due* is when it should have been sent, *sent* when it was, *done* when its answer was whole or it failed; *lag* is how long
+    the load generator delayed it: it was sent later than it could, with no earlier request of its user in the way, or the
+    generator stalled meanwhile. *status* is 0 where there was no answer; *age* is its `Age` in seconds, -1 where it had none.
+    *checked* says whether its body could be compared.
     """
 
     kind: str

@@ -149,5 +149,6 @@ def _foot(verdict: Verdict, run: Analysis) -> str:
         f"<footer><p>Began {escape(facts.began)}, lasted {facts.seconds:.0f} s: <code>{escape(facts.command)}</code> "
         f"against {escape(facts.host)}, {facts.replicas} replicas. The load generator ran or waited to run "
         f"{generator.busy:.0%} of the time, {generator.cpu_ms_per_request:.2f} ms a request: its limit here is about "
-        f"{generator.limit_per_second:.0f} requests a second. There were no retries. {ages}</p></footer>"
+        f"{generator.limit_per_second:.0f} requests a second. It delayed {generator.delayed_share:.1%} of the requests. "
+        f"There were no retries. {ages}</p></footer>"
     )

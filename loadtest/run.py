@@ -142,6 +142,7 @@ def _record(
         final_versions=sorted(versions),
         repeated=_more(repeated, repeated_by_now),
         retries=_more(retried, retried_by_now),
+        stalls=[(round(began - epoch, 3), round(over - epoch, 3)) for began, over in target.stalls()],
     )
 
 

@@ -6,16 +6,19 @@ import msgspec
 
 from loadtest.analysis import Analysis, FaultCost, Share, counted, latencies, latencies_by_kind, shares
 from loadtest.checks import CheckResult
-from loadtest.checks.load_generator import GeneratorLoad, bottleneck
+from loadtest.checks.load_generator import GeneratorLoad, bottleneck, cause_of_failures
 from loadtest.history import RunFacts
 from loadtest.record import RequestFailure
 from loadtest.scenarios.scenario import Scenario
 
-VERDICT_VERSION = 4
+VERDICT_VERSION = 5
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """The outcome of one run: *void* if the load generator was the bottleneck; *stopped_early* is the reason of an early end."""
+    """The outcome of one run: *void* if the load generator was the bottleneck, or delayed most of the requests that failed.
+
+    *stopped_early* is the reason of an early end.
+    """
 
     verdict_version: int = VERDICT_VERSION
     passed: bool
@@ -43,10 +46,11 @@ def judge(run: Analysis, scenario: Scenario) -> Verdict:
     """The verdict on a run of *scenario*."""
     results = [result for check in scenario.all_checks() for result in check(run)]
     passed = all(result.passed for result in results)
+    void = bottleneck(run) or ("" if passed else cause_of_failures(run))
     return Verdict(
         passed=passed,
-        void=bool(bottleneck(run)),
-        summary=_summary(run, passed),
+        void=bool(void),
+        summary=_summary(run, passed, void),
         facts=run.facts,
         stopped_early=run.history.stopped_early,
         requests=len(run.requests),
@@ -64,9 +68,9 @@ def judge(run: Analysis, scenario: Scenario) -> Verdict:
     )
 
 
-def _summary(run: Analysis, passed: bool) -> str:
-    """Three facts: what was broken, what failed, how long it took."""
-    if void := bottleneck(run):
+def _summary(run: Analysis, passed: bool, void: str) -> str:
+    """Three facts: what was broken, what failed, how long it took. Or why the run is *void*."""
+    if void:
         return f"Void: {void} The run says nothing of the service."
     faults = Counter(cost.kind for cost in run.costs)
     broken = ", ".join(f"{count} × {kind}" for kind, count in faults.most_common()) or "nothing"

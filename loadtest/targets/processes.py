@@ -22,6 +22,7 @@ from socket import create_connection
 from loadtest import haproxy
 from loadtest.balancer import Balancer
 from loadtest.redis_line import RedisLine
+from loadtest.stalls import Stall
 from loadtest.system import (
     UnsupportedError,
     WaitTimeoutError,
@@ -193,6 +194,9 @@ class Processes(Target):
 
     def repeated(self) -> int | None:
         return None if self.by_request else self._balancer.repeated()
+
+    def stalls(self) -> list[Stall]:
+        return [] if self.by_request else list(self._balancer.stalls.stalls)
 
     def edge_log(self) -> str | None:
         return (self._folder / "haproxy.log").read_text(errors="replace") if self.by_request else None

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 import msgspec
 
 from apidex.replication.store import Keys
+from loadtest.stalls import Stall
 from loadtest.system import UnsupportedError, wait_for
 
 UpstreamMode = Literal["good", "disconnect", "slow", "invalid", "shrinking", "flapping"]
@@ -105,6 +106,10 @@ class Target(ABC):
     def repeated(self) -> int | None:
         """How many requests came a second time, so far; None where they are not counted."""
         return None
+
+    def stalls(self) -> list[Stall]:
+        """When a balancer of the load test's own stalled, on the machine's steady clock."""
+        return []
 
     def edge_log(self) -> str | None:
         """The log of what retries in front of the replicas, so far; None where nothing does."""

@@ -24,6 +24,7 @@ from loadtest.record import RequestFailure, Tail, Writer, read, write
 from loadtest.run import report, run
 from loadtest.scenarios import SCENARIOS, SUITE
 from loadtest.shapes import SHAPES
+from loadtest.stalls import StallLog
 from loadtest.system import UnsupportedError
 from loadtest.targets import compose, kubernetes
 
@@ -318,6 +319,55 @@ def test_a_run_whose_generator_was_busy_is_void():
     verdict = verdict_on(spread_out, generator=GeneratorUsage(9.5, 0.0, 10.0))
     assert verdict.void
     assert not verdict.passed
+
+
+def reset_at(number: int, **other) -> list:
+    """`spread_out`, of which one request failed after half a second."""
+    failed = msgspec.structs.replace(
+        spread_out[number], failure=RequestFailure.RESET, done=spread_out[number].sent + 0.5, **other
+    )
+    return [*spread_out[:number], failed, *spread_out[number + 1 :]]
+
+
+@pytest.mark.parametrize(
+    ("requests", "stalls", "outcome"),
+    [
+        (spread_out, [], "passed"),
+        (spread_out, [(3.0, 3.4)], "passed"),
+        (spread_out, [(3.0, 3.7)], "void"),
+        ([msgspec.structs.replace(each, lag=0.2) for each in spread_out], [], "void"),
+        (reset_at(100), [], "failed"),
+        (reset_at(100), [(6.0, 6.3)], "failed"),
+        (reset_at(100), [(2.1, 2.4)], "void"),
+        (reset_at(100, lag=0.3), [], "void"),
+    ],
+    ids=[
+        "no stall",
+        "4 % delayed",
+        "7 % delayed",
+        "sent late",
+        "reset",
+        "reset elsewhere",
+        "in a stall",
+        "sent late, reset",
+    ],
+)
+def test_a_run_is_void_where_the_generator_or_its_balancer_delayed_many_requests_or_those_that_failed(
+    requests, stalls, outcome
+):
+    verdict = verdict_on(requests, stalls=stalls)
+    assert ("void" if verdict.void else "passed" if verdict.passed else "failed") == outcome
+    assert ("The load generator (Locust, its balancer, or their machine) delayed" in verdict.summary) is verdict.void
+
+
+def test_a_loop_stalls_where_a_beat_is_late():
+    log = StallLog(0.0)
+    for moment in (0.05, 0.1, 1.1, 1.15, 1.4):
+        log.beat(moment)
+    assert log.stalls == [(0.1, 1.1)]
+    assert log.longest(1.0, 1.5) == pytest.approx(1.0)
+    assert log.longest(1.2, 1.5) == 0
+    assert log.longest(1.2, 2.0) == pytest.approx(0.6)  # no beat has told of this one
 
 
 def test_a_request_is_sent_once():

@@ -1,0 +1,46 @@
+"""When an event loop of the load test itself stood still: what it delayed meanwhile says nothing of the service. Pure."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+BEAT = 0.05
+"""Seconds between two beats of a loop."""
+
+_LEAST = 0.25
+"""Seconds by which a beat must be late to count as a stall."""
+
+Stall = tuple[float, float]
+"""When a loop was alive for the last time, and when again."""
+
+
+class StallLog:
+    """The stalls of one loop, which calls `beat` every `BEAT` seconds. Moments are seconds on one steady clock."""
+
+    def __init__(self, now: float) -> None:
+        self.stalls, self._last = list[Stall](), now
+
+    def beat(self, now: float) -> None:
+        """Record that the loop is alive."""
+        if now - self._last > BEAT + _LEAST:
+            self.stalls.append((self._last, now))
+        self._last = now
+
+    def longest(self, since: float, now: float) -> float:
+        """As the function below, with the stall that ends *now*, which no beat has recorded yet."""
+        current = [(self._last, now)] if now - self._last > BEAT + _LEAST else []
+        return longest(self.stalls + current, since, now)
+
+
+def longest(stalls: Sequence[Stall], since: float, until: float) -> float:
+    """Seconds of the longest of *stalls*, which are in order, that overlaps the time from *since* to *until*; 0 if none does."""
+    first = bisect_left(stalls, since, key=_end)
+    last = bisect_left(stalls, until, key=_begin)
+    return max((end - begin for begin, end in stalls[first:last]), default=0.0)
+
+
+def _begin(stall: Stall) -> float:
+    return stall[0]
+
+
+def _end(stall: Stall) -> float:
+    return stall[1]
