@@ -39,9 +39,10 @@ class FaultCost(msgspec.Struct, frozen=True):
 
     Faults that were injected to overlap are one.
 
-    *full_strength_after* is counted from the beginning to the last half second in which a replica did not answer: 0 if all
-    answered, None if one did not answer until the next fault. The p99s are in milliseconds, before the fault, in it (until it
-    ended and all replicas answered again, for a second at least) and after it, until the next; None if no request was due.
+    *full_strength_after* is counted from the beginning to the first answer of the replica that was missing last: 0 if each
+    answered in every half second, None if one was missing until the next fault or the end. The p99s are in milliseconds, before
+    the fault, in it (until it ended and all replicas answered again, for a second at least) and after it, until the next; None if
+    no request was due.
     """
 
     kind: str
@@ -134,6 +135,15 @@ def _intervals(history: RunHistory, affects: Callable[[Fault], bool]) -> list[tu
     return [(each.began, each.ended + after) for each in history.faults if affects(each.fault)]
 
 
+def recovery(costs: Sequence[FaultCost]) -> str:
+    """When all replicas answered again, after the worst of *costs*: the words for a sentence and for tables."""
+    after = [cost.full_strength_after for cost in costs]
+    if None in after:
+        return "not before the next fault or the end"
+    longest = max((seconds or 0.0 for seconds in after), default=0.0)
+    return f"after {longest:.1f} s" if longest else "none was missing"
+
+
 def is_within(moment: float, intervals: Sequence[tuple[float, float]]) -> bool:
     """Whether *moment* lies in one of *intervals*."""
     return any(begin <= moment <= end for begin, end in intervals)
@@ -174,17 +184,17 @@ def _share(replica: str, count: int, total: int) -> Share:
     return Share(replica, count, *(round(float(value), 4) for value in (count / total, interval.low, interval.high)))
 
 
-def _strength(requests: Sequence[RequestRecord], until: float) -> list[int]:
-    """How many replicas answered in each half second of the run."""
-    names: list[set[str]] = [set() for _ in range(int(until / _BIN) + 1)]
+def _first_answers(requests: Sequence[RequestRecord], until: float) -> list[dict[str, float]]:
+    """The first answer of each replica that answered, in each half second of the run."""
+    bins: list[dict[str, float]] = [{} for _ in range(int(until / _BIN) + 1)]
     for request in requests:
         if request.replica and not request.failure and 0 <= request.done < until:
-            names[int(request.done / _BIN)].add(request.replica)
-    return [len(found) for found in names]
+            bins[int(request.done / _BIN)].setdefault(request.replica, request.done)
+    return bins
 
 
 def _costs(history: RunHistory, requests: Sequence[RequestRecord]) -> Iterator[FaultCost]:
-    bins = _strength(requests, history.facts.seconds)
+    bins = _first_answers(requests, history.facts.seconds)
     failed = sorted(request.done for request in requests if request.failure)
     by_due = sorted(requests, key=_due)
     rounds = history.rounds
@@ -211,13 +221,17 @@ def _p99(by_due: Sequence[RequestRecord], begin: float, end: float) -> float | N
     return latencies(some)["p99"] if some else None
 
 
-def _full_strength_after(bins: Sequence[int], began: float, end: float, replicas: int) -> float | None:
-    """Seconds from the beginning of a fault to the last half second, before the next fault, in which a replica was missing.
+def _full_strength_after(bins: Sequence[dict[str, float]], began: float, end: float, replicas: int) -> float | None:
+    """Seconds from the beginning of a fault to the first answer of the replica that was missing last, before the next fault.
 
-    0 when none ever was, None when one was until the end.
+    One is missing in a half second without its answer. 0 when none ever was, None when one was until the end.
     """
     first, last = int(began / _BIN) + 1, min(int(end / _BIN), len(bins) - 1)
-    weak = [place for place in range(first, last) if bins[place] < replicas]
+    weak = [place for place in range(first, last) if len(bins[place]) < replicas]
     if not weak:
         return 0.0
-    return None if weak[-1] == last - 1 else round((weak[-1] + 1) * _BIN - began, 1)
+    if weak[-1] == last - 1:
+        return None
+    before, after = bins[weak[-1]], bins[weak[-1] + 1]
+    returned = sorted(moment for name, moment in after.items() if name not in before)
+    return round(returned[replicas - len(before) - 1] - began, 1)

@@ -119,7 +119,7 @@ def _mark_faults(axes: Axes, run: Analysis) -> None:
         axes.axvline(fault.began, color=_FAULT, linewidth=0.8)
         if fault.full_strength_after:
             again = fault.began + fault.full_strength_after
-            label = "" if again_named else "all answered again"
+            label = "" if again_named else "all replicas answered again"
             axes.axvline(again, color=_RECOVERED, linewidth=1.0, linestyle=":", label=label)
             again_named = True
         if fault.began >= free:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from loadtest.analysis import QUANTILES, Analysis, FaultCost, Share, counted
+from loadtest.analysis import QUANTILES, Analysis, FaultCost, Share, counted, recovery
 from loadtest.charts import Drawing, latency, picture, rates, versions
 from loadtest.checks import CheckResult
 from loadtest.verdict import Verdict
@@ -78,7 +78,7 @@ def _checks(title: str, checks: Sequence[CheckResult]) -> str:
     return _table(title, ("Check", "#Measured", "Allowed", "In words"), rows) if rows else ""
 
 
-_COST = ("#Failed requests", "#p99 before, ms", "#p99 in it", "#p99 after", "#All replicas answered again after")
+_COST = ("#Failed requests", "#p99 before, ms", "#p99 in it", "#p99 after", "#All replicas answered again")
 
 
 def _faults(costs: Sequence[FaultCost]) -> str:
@@ -100,14 +100,7 @@ def _cost(costs: Sequence[FaultCost]) -> tuple[str | int, ...]:
         for values in zip(*((each.p99_before, each.p99_in, each.p99_after) for each in costs), strict=True)
     ]
     shown = ["–" if value is None else f"{value:.1f}" for value in p99s]
-    return (sum(each.failed for each in costs), *shown, _recovery([each.full_strength_after for each in costs]))
-
-
-def _recovery(after: Sequence[float | None]) -> str:
-    if any(seconds is None for seconds in after):
-        return "not before the next"
-    longest = max(seconds or 0.0 for seconds in after)
-    return f"{longest:.1f} s" if longest else "all answered throughout"
+    return (sum(each.failed for each in costs), *shown, recovery(costs))
 
 
 def _shares(found: dict[str, list[Share]]) -> str:

@@ -4,7 +4,7 @@ from collections import Counter
 
 import msgspec
 
-from loadtest.analysis import Analysis, FaultCost, Share, counted, latencies, latencies_by_kind, shares
+from loadtest.analysis import Analysis, FaultCost, Share, counted, latencies, latencies_by_kind, recovery, shares
 from loadtest.checks import CheckResult
 from loadtest.checks.load_generator import GeneratorLoad, bottleneck, cause_of_failures
 from loadtest.history import RunFacts
@@ -74,11 +74,9 @@ def _summary(run: Analysis, passed: bool, void: str) -> str:
         return f"Void: {void} The run says nothing of the service."
     faults = Counter(cost.kind for cost in run.costs)
     broken = ", ".join(f"{count} × {kind}" for kind, count in faults.most_common()) or "nothing"
-    after = [cost.full_strength_after for cost in run.costs]
-    longest = max((seconds for seconds in after if seconds is not None), default=0.0)
-    until = f" All replicas answered again after {longest:.1f} s at most." if longest else ""
-    never = " Not all replicas answered again before the next." if None in after else ""
+    worst = " at worst" if len(run.costs) > 1 else ""
+    again = f" All replicas answered again: {recovery(run.costs)}{worst}." if run.costs else ""
     return (
         f"{'Passed' if passed else 'Failed'}. Broken: {broken}. "
-        f"Failed: {len(run.failed)} of {counted(len(run.requests), 'request')}.{until}{never}"
+        f"Failed: {len(run.failed)} of {counted(len(run.requests), 'request')}.{again}"
     )

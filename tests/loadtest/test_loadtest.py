@@ -242,7 +242,7 @@ def test_a_lost_node_excuses_what_was_lost_on_the_way_and_nothing_else(by_reques
     ],
     ids=["until all replicas answer again", "as many as there are to be from then on"],
 )
-def test_the_time_to_full_strength(scenario, faults, after):
+def test_the_time_until_all_replicas_answer_again(scenario, faults, after):
     quiet = [request for request in spread_out if request.replica == "a" or not 4.0 < request.done < 7.0]
     verdict = verdict_on(quiet, scenario=scenario, faults=faults)
     assert [cost.full_strength_after for cost in verdict.faults] == after
@@ -281,6 +281,18 @@ def test_a_report_begins_with_failed_checks_and_folds_passed_ones(tmp_path):
     assert "<details><summary>Each fault</summary>" in page
     assert page.index("that held</summary>") < page.index("answers whose bytes were not compared")
     assert "&lt;reset&gt;" in page
+
+
+def test_the_time_until_all_replicas_answer_again_is_one_figure_in_the_sentence_the_check_and_the_report(tmp_path):
+    kill = {"scenario": "crash", "faults": [FaultRecord(Kill("b"), 4.0, 4.1, 2)], "ended": 1}
+    requests = [each for each in spread_out if each.replica == "a" or not 4.0 < each.done < 7.3]
+    folder, verdict = written(tmp_path / "run", requests, **kill), verdict_on(requests, **kill)
+    (check,) = (each for each in verdict.checks if each.name.startswith("seconds until"))
+    assert verdict.summary.endswith("All replicas answered again: after 3.3 s.")
+    assert (check.figure, verdict.faults[0].full_strength_after) == (3.3, 3.3)
+    text = (folder / "report.html").read_text()
+    assert "<th class=n>All replicas answered again<" in text
+    assert text.count(">after 3.3 s<") == 1
 
 
 def test_two_runs_are_compared(tmp_path, capsys):
