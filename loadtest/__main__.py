@@ -128,7 +128,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--target", choices=list(TARGETS), default="processes", help="what it is run against (%(default)s)")
     add("--up", action="store_true", help="start the target first, with an upstream that can misbehave")
     add("--edge", action="store_true", help="HAProxy in front: with --up on kubernetes, or on processes")
-    add("--seconds", type=number, help="at least so long (60, or as the scenario has it)")
+    add(
+        "--seconds", type=number, help="at least so long, and until every fault is over (60, or as the scenario has it)"
+    )
     add("--requests", type=int, default=0, help="at least so many (%(default)s)")
     add("--users", type=count, default=_USUAL.users, help="how many users (%(default)s)")
     add("--rate", type=number, default=_USUAL.rate, help="requests a second of each that searches (%(default)g)")
@@ -307,6 +309,8 @@ def _print(verdict: Verdict, folder: Path) -> int:
     for check in verdict.checks:
         outcome = "holds" if check.passed else "FAILS"
         print(f"{outcome}  {check.name}: {check.figure} (allowed: {check.bound}). {check.sentence}")
+    if overtime := verdict.facts.overtime(verdict.facts.seconds):
+        print(f"Lasted {verdict.facts.seconds:.0f} s, {overtime}.")
     print(f"{verdict.summary}\n{folder / 'report.html'}")
     return 0 if verdict.passed else 1
 

@@ -8,9 +8,12 @@ from loadtest.observer import Observation
 from loadtest.record import RequestRecord
 from loadtest.stalls import Stall
 
+_START_AND_END = 4.0
+"""Seconds that every run takes besides, to start Locust and to compare versions at the end."""
+
 
 class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What was run, where, when and for how many *seconds*.
+    """What was run, where, when and for how many *seconds*, of *planned_seconds*.
 
     *poll* is the seconds between two polls of a replica, *min_requests* how many requests were asked for, *by_request* whether a
     balancer in front retries, *has_testbed* whether the upstream keeps a log.
@@ -28,6 +31,15 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     min_requests: int
     seconds: float
+    planned_seconds: float | None = None
+
+    def overtime(self, seconds: float) -> str:
+        """Why it lasts *seconds*, if these are more than a few above those planned."""
+        if self.planned_seconds is None or seconds <= self.planned_seconds + _START_AND_END:
+            return ""
+        requests = f", and {self.min_requests} requests are sent" * bool(self.min_requests)
+        until = f"until every fault is over and all replicas answer again{requests}"
+        return f"longer than the {self.planned_seconds:g} s planned: a run goes on {until}"
 
 
 class RunHistory(msgspec.Struct, frozen=True, kw_only=True):

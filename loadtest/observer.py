@@ -60,13 +60,19 @@ class Observer:
 
 
 class Progress:
-    """Reads the rows as they come, and reports progress."""
+    """Reads the rows as they come, and reports progress, and once what *overtime* says of the seconds so far."""
 
-    def __init__(self, folder: Path, epoch: float, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        epoch: float,
+        tell: Callable[[str], None],
+        overtime: Callable[[float], str] = lambda _: "",
+    ) -> None:
         self.requests: list[RequestRecord] = []
         self._folder, self._epoch, self._tell = folder, epoch, tell
         self._tails: dict[Path, Tail] = {}
-        self._told = 0
+        self._told, self._overtime, self._overtime_told = 0, overtime, False
 
     def look(self) -> int:
         """Read new rows; their number so far. Each of Locust's workers writes a file."""
@@ -84,7 +90,14 @@ class Progress:
         with every(_TELL_EVERY, self._tell_more):
             yield
 
+    def _tell_overtime(self) -> None:
+        overtime = self._overtime(time.monotonic() - self._epoch)
+        if overtime and not self._overtime_told:
+            self.event(overtime)
+            self._overtime_told = True
+
     def _tell_more(self) -> None:
+        self._tell_overtime()
         self.look()
         recent, self._told = self.requests[self._told :], len(self.requests)
         if not recent:

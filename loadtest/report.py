@@ -138,8 +138,10 @@ def _foot(verdict: Verdict, run: Analysis) -> str:
     ages = "The upstream's log is not known here, so ages were not checked against it."
     if log is not None:
         ages = f"Ages were checked against {len(log)} answers of the upstream."
+    overtime = facts.overtime(facts.seconds)
     return (
-        f"<footer><p>Began {escape(facts.began)}, lasted {facts.seconds:.0f} s: <code>{escape(facts.command)}</code> "
+        f"<footer><p>Began {escape(facts.began)}, lasted {facts.seconds:.0f} s"
+        f"{f', {overtime}' if overtime else ''}. <code>{escape(facts.command)}</code> ran "
         f"against {escape(facts.host)}, {facts.replicas} replicas. The load generator ran or waited to run "
         f"{generator.busy:.0%} of the time, {generator.cpu_ms_per_request:.2f} ms a request: its limit here is about "
         f"{generator.limit_per_second:.0f} requests a second. It delayed {generator.delayed_share:.1%} of the requests. "

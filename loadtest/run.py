@@ -69,6 +69,7 @@ def run(
         seed=seed,
         min_requests=requests,
         seconds=seconds or scenario.seconds,
+        planned_seconds=seconds or scenario.seconds,
     )
     history = _record(scenario, target, folder, facts, load or Load(), tell)
     (folder / "history.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(history, requests=[])))
@@ -107,7 +108,7 @@ def _record(
 ) -> RunHistory:
     _delete_rows(folder)  # of an earlier run
     epoch = time.monotonic()
-    progress, observer = Progress(folder, epoch, tell), Observer(target.host, epoch)
+    progress, observer = Progress(folder, epoch, tell, facts.overtime), Observer(target.host, epoch)
     with running_locust(target.host, folder, epoch, load, facts.seconds) as locust:
         wait_for(30, "the first request", lambda: bool(progress.look()) or not locust.lives())
         scenario_run = ScenarioRun(

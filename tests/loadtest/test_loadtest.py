@@ -261,9 +261,8 @@ def test_a_fault_costs_latency_until_all_replicas_answer_again():
 
 def written(folder, requests, scenario, **other):
     """A run's folder, as `loadtest run` leaves it."""
-    facts = msgspec.structs.replace(FACTS, scenario=scenario)
     folder.mkdir()
-    history = msgspec.structs.replace(HISTORY, facts=facts, **other)
+    history = msgspec.structs.replace(HISTORY, **{"facts": msgspec.structs.replace(FACTS, scenario=scenario)} | other)
     (folder / "history.json").write_bytes(msgspec.json.encode(history))
     write(folder / "requests.csv", sorted(requests, key=lambda request: request.done))
     report(folder)
@@ -293,6 +292,18 @@ def test_the_time_until_all_replicas_answer_again_is_one_figure_in_the_sentence_
     text = (folder / "report.html").read_text()
     assert "<th class=n>All replicas answered again<" in text
     assert text.count(">after 3.3 s<") == 1
+
+
+@pytest.mark.parametrize(("planned", "requests", "longer"), [(10.0, 0, False), (5.0, 0, True), (5.0, 900, True)])
+def test_a_run_says_on_the_terminal_and_in_the_report_that_it_lasted_longer(
+    tmp_path, capsys, planned, requests, longer
+):
+    facts = msgspec.structs.replace(FACTS, planned_seconds=planned, min_requests=requests)
+    folder = written(tmp_path / "run", spread_out, "steady", facts=facts)
+    main(["report", str(folder)])
+    for said in (capsys.readouterr().out, (folder / "report.html").read_text()):
+        assert ("asted 10 s, longer than the 5 s planned: a run goes on until" in said) is longer
+        assert (", and 900 requests are sent." in said) is bool(requests)
 
 
 def test_two_runs_are_compared(tmp_path, capsys):
