@@ -90,7 +90,7 @@ def pair(name: str) -> Scenario:
     about = f"{name.partition('+')[0]} alone." if alone else f"{name.replace('+', ' and ')} overlap, in both orders."
     checks = (reads_are_monotonic,) if alone else (reads_are_monotonic, faults_overlapped)
     faults = (one.fault, other.fault)
-    return Scenario(name, about, _script(one, other), faults, none_failed_but_lost, checks, seconds=54.0)
+    return Scenario(name, about, _script(one, other), faults, none_failed_but_lost, checks, seconds=58.0)
 
 
 def named(text: str) -> str:
