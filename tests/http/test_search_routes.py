@@ -1,5 +1,6 @@
 """Searching over HTTP: `/v1/search`, `suggest`, `categories`, `entries` and `changes`, as a client meets them."""
 
+import asyncio
 import csv
 import io
 
@@ -29,6 +30,18 @@ def upstream() -> FakeUpstream:
 
 def names_of(answer) -> list[str]:
     return [hit["entry"]["API"] for hit in answer.json()["hits"]]
+
+
+@pytest.mark.parametrize("path", ["/v1/search?q=weather", "/v1/suggest?q=wea", "/publicapis/entries?title=a"])
+async def test_a_request_among_few_entries_needs_no_thread_and_no_further_task(client, monkeypatch, path):
+    """Litestar runs functions that are not async in threads, and dependencies that do not depend on each other in tasks."""
+    loop, started = asyncio.get_running_loop(), []
+    with monkeypatch.context() as patch:
+        for name in ("run_in_executor", "create_task"):
+            start = getattr(loop, name)
+            patch.setattr(loop, name, lambda *call, start=start, **more: started.append(call) or start(*call, **more))
+        assert (await client.get(path)).status_code == 200
+    assert started == []
 
 
 async def test_a_search_answers_all_that_it_promises(client):

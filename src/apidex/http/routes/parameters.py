@@ -29,10 +29,11 @@ def whole_number(low: int, high: int, description: str) -> ParameterKwarg:
     return QueryParameter(ge=low, le=high, title=f"a whole number from {low} to {high}", description=description)
 
 
-def strict_query(request: Request[Any, Any, Any]) -> None:
+async def strict_query(request: Request[Any, Any, Any]) -> None:
     """Raise Problem for a query that has a parameter unknown to the handler, too often, or not at all.
 
-    Then rewrite the query for Litestar: percent-encoded UTF-8, and words in lower case where case does not matter.
+    Then rewrite the query for Litestar: percent-encoded UTF-8, and words in lower case where case does not matter. It is async
+    although it awaits nothing, because Litestar would run it in a thread.
     """
     parameters = query_parameters(request.route_handler)
     pairs = _pairs(request.scope["query_string"])
@@ -81,14 +82,19 @@ def not_allowed(name: str, value: str, parameter: ParameterKwarg) -> Problem:
 # --- filters
 
 
-def requested_filters(**values: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """The values that a request gives for each filter; a dependency of handlers. It gets its parameters below."""
+def requested_filters(replica: Any, **values: tuple[str, ...]) -> dict[str, tuple[str, ...]]:  # noqa: ANN401, ARG001
+    """The values that a request gives for each filter; a dependency of handlers. It gets its parameters below.
+
+    It does not use *replica*. Litestar resolves two dependencies in two tasks, which take a tenth of a millisecond, unless one of
+    them depends on the other.
+    """
     return values
 
 
 RequestedFilters = SkipValidation[NamedDependency[dict[str, tuple[str, ...]]]]
+_Replica = SkipValidation[NamedDependency[Any]]
 
-requested_filters.__annotations__ = {
+requested_filters.__annotations__ = {"replica": _Replica} | {
     name: Annotated[
         tuple[str, ...],
         QueryParameter(

@@ -58,6 +58,7 @@ def _word(description: str, *words: str) -> ParameterKwarg:
 
 
 def requested_query(
+    replica: ReplicaDependency,  # noqa: ARG001 - as for `parameters.requested_filters`
     title: Annotated[str, _text("What the name must contain, in any case.")] = "",
     description: Annotated[str, _text("What the description must contain, in any case.")] = "",
     auth: Annotated[str, _text("What the authentication must contain, in any case; `null` for none.")] = "",
@@ -79,9 +80,9 @@ def requested_query(
 RequestedQuery = SkipValidation[NamedDependency[PublicApisQuery]]
 
 
-def _strict_query(request: HttpRequest) -> None:
+async def _strict_query(request: HttpRequest) -> None:
     request.scope["query_string"] = normalize_query(request.scope["query_string"])
-    strict_query(request)
+    await strict_query(request)
 
 
 _ENTRIES = {200: ResponseSpec(EntriesView, description="The entries", generate_examples=False)}
