@@ -87,8 +87,10 @@ class Matches(Protocol):
         ...
 
 
-_RANKS = list(Rank)
-_EXACT, _PREFIX, _WORD, _INSIDE, _WORDS, _ABOUT = range(len(Rank))
+RANKS = list(Rank)
+EXACT, PREFIX, WORD, INSIDE, WORDS, ABOUT = range(len(Rank))
+"""The number of each of RANKS."""
+
 _POSITION_BITS, _LENGTH_BITS = 40, 20
 _POSITION_MASK = (1 << _POSITION_BITS) - 1
 
@@ -144,19 +146,19 @@ class FoldedNames:
 
     def no_matches(self) -> Matches:
         """Return no matches, as `matches` does when no name matches."""
-        return _ScannedMatches(self, [])
+        return ListedMatches(self, [])
 
     def matches(self, query: str) -> Matches:
         """Every name that matches *query*; all for a blank one."""
         needle = fold(query).encode()
         if not needle:
             return EveryName(self, range(0 if query.strip() else len(self)))
-        keys = {position: self._sort_key(rank, position) for position, rank in self._ranked(needle)}
+        keys = {position: self.sort_key(rank, position) for position, rank in self._ranked(needle)}
         terms = query_terms(query)
         if len(terms) > 1 or fold(query) != terms[0]:
             for position in self._with_all_terms(terms):
-                keys.setdefault(position, self._sort_key(_WORDS, position))
-        return _ScannedMatches(self, list(keys.values()))
+                keys.setdefault(position, self.sort_key(WORDS, position))
+        return ListedMatches(self, list(keys.values()))
 
     def _ranked(self, needle: bytes) -> Iterator[tuple[int, int]]:
         """Every position whose folded name contains *needle*, with its rank's number."""
@@ -171,27 +173,28 @@ class FoldedNames:
         """The number of the best rank that *needle* has in a name, and the place of that. *first* is its first place."""
         start, end = self.starts[position] + 1, self.starts[position + 1]
         if first == start:
-            return (_EXACT if end - start == len(needle) else _PREFIX), first
+            return (EXACT if end - start == len(needle) else PREFIX), first
         place = first
         while place >= 0:
             if self.word_starts[place]:
-                return _WORD, place
+                return WORD, place
             place = self.text.find(needle, place + 1, end)
-        return _INSIDE, first
+        return INSIDE, first
 
     def _with_all_terms(self, terms: Sequence[str]) -> Iterator[int]:
         """Every position in whose name each of *terms* begins a word."""
         rarest, *others = sorted((term.encode() for term in terms), key=self.text.count)
         for position, rank in self._ranked(rarest):
-            if rank <= _WORD and all(self._begins_word(position, term) for term in others):
+            if rank <= WORD and all(self._begins_word(position, term) for term in others):
                 yield position
 
     def _begins_word(self, position: int, term: bytes) -> bool:
         """Whether a word of a name begins with *term*."""
         first = self.text.find(term, self.starts[position], self.starts[position + 1])
-        return first >= 0 and self._best_place(position, term, first)[0] <= _WORD
+        return first >= 0 and self._best_place(position, term, first)[0] <= WORD
 
-    def _sort_key(self, rank: int, position: int) -> int:
+    def sort_key(self, rank: int, position: int) -> int:
+        """A number that sorts a name by its rank, its length and its position."""
         length = self.starts[position + 1] - self.starts[position]
         return (rank << _LENGTH_BITS | length) << _POSITION_BITS | position
 
@@ -258,7 +261,7 @@ class EveryName:
 
 
 @dataclass(frozen=True, slots=True)
-class _ScannedMatches:
+class ListedMatches:
     """Matches as numbers that sort: rank, length of the folded name in bytes (or relevance, see `RelevantEntries`), position."""
 
     names: FoldedNames
@@ -270,12 +273,12 @@ class _ScannedMatches:
     def flags(self) -> None:
         """As `Matches.flags`: they are few in a catalogue that is scanned."""
 
-    def behind(self, found: RelevantEntries) -> "_ScannedMatches":
+    def behind(self, found: RelevantEntries) -> Matches:
         """As `Matches.behind`."""
         own = set(self._positions())
         pairs = zip(map(int, found.positions), map(int, found.relevance), strict=True)  # numpy's have 32 bits
         others = (
-            (_ABOUT << _LENGTH_BITS | relevance) << _POSITION_BITS | at for at, relevance in pairs if at not in own
+            (ABOUT << _LENGTH_BITS | relevance) << _POSITION_BITS | at for at, relevance in pairs if at not in own
         )
         return replace(self, numbers=[*self.numbers, *others])
 
@@ -283,7 +286,7 @@ class _ScannedMatches:
         """As `Matches.facets`."""
         return index.facets(self._positions(), filters)
 
-    def accepted(self, index: FacetIndex, filters: Filters) -> "_ScannedMatches":
+    def accepted(self, index: FacetIndex, filters: Filters) -> "ListedMatches":
         """As `Matches.accepted`."""
         return replace(self, numbers=list(compress(self.numbers, index.are_accepted(self._positions(), filters))))
 
@@ -315,7 +318,7 @@ class _ScannedMatches:
 
 
 def _with_rank(number: int) -> tuple[int, Rank | None]:
-    return number & _POSITION_MASK, _RANKS[number >> _POSITION_BITS + _LENGTH_BITS]
+    return number & _POSITION_MASK, RANKS[number >> _POSITION_BITS + _LENGTH_BITS]
 
 
 def end_of_page(offset: int, limit: int | None) -> int | None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,22 @@ from apidex.search.descriptions import RelevantEntries
 from apidex.search.facet_columns import FacetColumns
 from apidex.search.filters import Facet, FacetIndex, Filters
 from apidex.search.names import NameIndex
-from apidex.search.ranking import EveryName, FoldedNames, Matches, Rank, Sort, end_of_page
+from apidex.search.ranking import (
+    ABOUT,
+    EXACT,
+    INSIDE,
+    PREFIX,
+    RANKS,
+    WORD,
+    WORDS,
+    EveryName,
+    FoldedNames,
+    ListedMatches,
+    Matches,
+    Rank,
+    Sort,
+    end_of_page,
+)
 from apidex.search.suffix_array import Numbers, bits_of, build, item_size, shift_of
 from apidex.search.text import composed, fold, query_terms
 
@@ -29,8 +45,8 @@ _NARROW = 32
 _BEGINS_NAME = 3
 """The low bits of a suffix's number for a whole name: it begins after a line feed, and a word begins there."""
 
-_FEW = 16
-"""Up to so many entries, each one is checked for the other words of the query."""
+_FEW = 64
+"""So few suffixes or entries are processed one by one, because a call of numpy costs as much as several of them."""
 
 _VERIFIED = 2000
 """The largest number of places of a folded query at which the original names are compared. Twice as many take as long as a
@@ -39,10 +55,8 @@ scan."""
 _CHUNK = 2**15
 """Suffixes, or entries, that are processed in one step: as many as fit into the processor's cache."""
 
-_RANKS = (Rank.PREFIX, Rank.WORD, Rank.INSIDE, Rank.WORDS, Rank.ABOUT)
-"""A name that begins with the query is exact if it has the same length. Exact names come first, because shorter names do."""
-
-_PREFIX, _WORD, _INSIDE, _WORDS, _ABOUT, _NO_MATCH = range(len(_RANKS) + 1)
+_NO_MATCH = len(RANKS)
+"""The number of a rank in arrays, where an exact name has PREFIX: exact names come first, because shorter names do."""
 
 _NONE = np.zeros(0, np.uint32)
 
@@ -115,7 +129,7 @@ class SortedNames(FoldedNames):
 
     def no_matches(self) -> Matches:
         """As `FoldedNames.no_matches`."""
-        return _FewMatches(self, 0, _NONE, _NONE)
+        return _FewMatches(self, [])
 
     def matches(self, query: str) -> Matches:
         """As `FoldedNames.matches`."""
@@ -124,13 +138,15 @@ class SortedNames(FoldedNames):
             return EveryName(self, range(0 if query.strip() else len(self)))
         suffixes = self._suffixes(needle.encode())
         words = self._with_all_words(terms) if terms != [needle] else _NONE
+        if len(suffixes) <= _FEW and len(words) <= _FEW:
+            return self._few(len(needle.encode()), suffixes.tolist(), words.tolist())
         if self._are_few(suffixes) and self._are_few(words):
             entries, ranks = self._by_relevance(suffixes)
             others = np.setdiff1d(words, entries, assume_unique=True)
-            ranks = np.concatenate([ranks, np.full(len(others), _WORDS, ranks.dtype)])
-            return _FewMatches(self, len(needle.encode()), np.concatenate([entries, others]), ranks)
+            ranks = np.concatenate([ranks, np.full(len(others), WORDS, ranks.dtype)])
+            return _ArrayMatches(self, len(needle.encode()), np.concatenate([entries, others]), ranks)
         ranks = self._rank_of_each(suffixes)
-        ranks[words[ranks[words] == _NO_MATCH]] = _WORDS
+        ranks[words[ranks[words] == _NO_MATCH]] = WORDS
         return _ManyMatches(self, len(needle.encode()), ranks)
 
     def _suffixes(self, needle: bytes) -> Numbers:
@@ -138,10 +154,26 @@ class SortedNames(FoldedNames):
         first, end = self.range_of(needle)
         return np.asarray(self.suffixes)[first:end]
 
+    def _few(self, size: int, suffixes: Sequence[int], words: Sequence[int]) -> Matches:
+        """The entries of *suffixes*, found by a query of *size* bytes, and the entries *words*, which have its words."""
+        ranks = dict.fromkeys(words, WORDS)
+        for suffix in suffixes:
+            entry, rank = suffix >> self.shift, self._ranks(suffix)
+            ranks[entry] = min(rank, ranks.get(entry, rank))
+        found = [(self.positions[entry], rank) for entry, rank in ranks.items()]
+        return _FewMatches(self, [self.sort_key(self._exact(size, *row), row[0]) for row in found])
+
+    def _ranks(self, suffixes: Any) -> Any:  # noqa: ANN401 - a number, or an array of them
+        """The rank of each of *suffixes*."""
+        return INSIDE - (suffixes & 1) - (suffixes & self._lower_bits == _BEGINS_NAME)
+
+    def _exact(self, size: int, position: int, rank: int) -> int:
+        """*rank*, or EXACT if the name at *position* begins with a query of *size* bytes, and has no more."""
+        return EXACT if rank == PREFIX and self.starts[position + 1] - self.starts[position] - 1 == size else rank
+
     def _by_relevance(self, suffixes: Numbers) -> tuple[Numbers, Numbers]:
         """The entries of *suffixes*, best first, and their ranks."""
-        ranks = _INSIDE - (suffixes & 1) - (suffixes & self._lower_bits == _BEGINS_NAME)
-        keys = np.sort(suffixes >> self.shift << 2 | ranks)
+        keys = np.sort(suffixes >> self.shift << 2 | self._ranks(suffixes))
         best = keys[np.flatnonzero(np.diff(keys >> 2, prepend=~keys[:1] >> 2))]
         best = best[np.argsort(best & 3, kind="stable")]
         return best >> 2, best & 3
@@ -151,11 +183,11 @@ class SortedNames(FoldedNames):
         ranks, words = np.full(len(self), _NO_MATCH, np.uint8), [_NONE.astype(suffixes.dtype)]
         for start in range(0, len(suffixes), _CHUNK):
             some = suffixes[start : start + _CHUNK]
-            ranks[some >> self.shift] = _INSIDE
+            ranks[some >> self.shift] = INSIDE
             words.append(some[some & 1 == 1])
         begin_words = np.concatenate(words)
-        ranks[begin_words >> self.shift] = _WORD
-        ranks[begin_words[begin_words & self._lower_bits == _BEGINS_NAME] >> self.shift] = _PREFIX
+        ranks[begin_words >> self.shift] = WORD
+        ranks[begin_words[begin_words & self._lower_bits == _BEGINS_NAME] >> self.shift] = PREFIX
         return ranks
 
     @property
@@ -204,19 +236,34 @@ class SortedNames(FoldedNames):
 
     def rows(self, size: int, positions: Numbers, ranks: Numbers) -> list[tuple[int, Rank | None]]:
         """Each of *positions* with its rank, found by a query of *size* bytes."""
-        starts, rows = self.starts, list[tuple[int, Rank | None]]()
-        for position, rank in zip(positions.tolist(), ranks.tolist(), strict=True):
-            is_exact = rank == _PREFIX and starts[position + 1] - starts[position] - 1 == size
-            rows.append((position, Rank.EXACT if is_exact else _RANKS[rank]))
-        return rows
+        pairs = zip(positions.tolist(), ranks.tolist(), strict=True)
+        return [(position, RANKS[self._exact(size, position, rank)]) for position, rank in pairs]
 
 
 def _width(suffixes_and_term: tuple[Numbers, bytes]) -> int:
     return len(suffixes_and_term[0])
 
 
+class _FewMatches(ListedMatches):
+    """Matches that are processed one by one, as long as the entries found behind them are few, too."""
+
+    __slots__ = ()
+    names: SortedNames
+
+    def behind(self, found: RelevantEntries) -> Matches:
+        """As `Matches.behind`."""
+        return super().behind(found) if len(found.positions) <= _FEW else self._as_arrays().behind(found)
+
+    def _as_arrays(self) -> "_ArrayMatches":
+        """These matches, with exact names marked as such."""
+        rows, names = self.page(Sort.RELEVANCE, 0, None), self.names
+        positions, ranks = [position for position, _ in rows], [RANKS.index(rank) for _, rank in rows if rank]
+        begins = np.asarray(names.suffixes)[np.asarray(names.name_ranks)[np.array(positions, np.int64)]]
+        return _ArrayMatches(names, 0, begins >> names.shift, np.array(ranks, np.uint8))
+
+
 @dataclass(frozen=True, slots=True)
-class _FewMatches:
+class _ArrayMatches:
     """Matches as *entries*, best first, and their *ranks*. *size* is that of the query, in bytes."""
 
     names: SortedNames
@@ -256,11 +303,11 @@ class _FewMatches:
         """As `Matches.facets`."""
         return index.facets(self._positions.data, filters)
 
-    def accepted(self, index: FacetIndex, filters: Filters) -> "_FewMatches":
+    def accepted(self, index: FacetIndex, filters: Filters) -> "_ArrayMatches":
         """As `Matches.accepted`."""
         return self._kept(np.asarray(index.are_accepted(self._positions.data, filters), np.bool_))
 
-    def _kept(self, is_kept: Numbers) -> "_FewMatches":
+    def _kept(self, is_kept: Numbers) -> "_ArrayMatches":
         return replace(self, entries=self.entries[is_kept], ranks=self.ranks[is_kept])
 
     def page(self, sort: Sort, offset: int, limit: int | None) -> list[tuple[int, Rank | None]]:
@@ -321,7 +368,7 @@ class _ManyMatches:
         """These and, with the rank `about`, the entries at *positions*."""
         is_other = np.zeros(len(self.ranks), np.bool_)
         is_other[positions] = True
-        return replace(self, ranks=np.where(is_other[self._positions], np.uint8(_ABOUT), self.ranks))
+        return replace(self, ranks=np.where(is_other[self._positions], np.uint8(ABOUT), self.ranks))
 
     def behind(self, found: RelevantEntries) -> "_CombinedMatches":
         """As `Matches.behind`."""
@@ -353,7 +400,7 @@ class _ManyMatches:
 
     def _by_relevance(self, offset: int, end: int) -> Numbers:
         parts = list[Numbers]()
-        for rank in range(_NO_MATCH):
+        for rank in range(PREFIX, _NO_MATCH):
             entries = np.flatnonzero(self.ranks == rank)
             parts.append(entries[max(0, offset) : max(0, end)])
             offset, end = offset - len(entries), end - len(entries)
@@ -371,12 +418,12 @@ class _ManyMatches:
 class _CombinedMatches:
     """The *named* matches, followed by the entries at *positions*, by *relevance* and then by name."""
 
-    named: _FewMatches | _ManyMatches
+    named: _ArrayMatches | _ManyMatches
     positions: Numbers
     relevance: Numbers
 
     @classmethod
-    def of(cls, named: _FewMatches | _ManyMatches, found: RelevantEntries) -> "_CombinedMatches":
+    def of(cls, named: _ArrayMatches | _ManyMatches, found: RelevantEntries) -> "_CombinedMatches":
         """Return *named*, and the other entries that were *found*."""
         positions = np.asarray(found.positions, np.int64)
         is_other = ~named.has(positions)
@@ -395,7 +442,7 @@ class _CombinedMatches:
 
     def facets(self, index: FacetIndex, filters: Filters) -> dict[str, list[Facet]]:
         """As `Matches.facets`."""
-        if isinstance(self.named, _FewMatches):
+        if isinstance(self.named, _ArrayMatches):
             return index.facets(np.concatenate([self.named.rows()[0], self.positions]).data, filters)
         numbers = np.concatenate([self.named.keys(index), np.asarray(index.key_numbers)[self.positions]])
         return FacetColumns.of(index).facets_of_keys(numbers, filters)
@@ -420,7 +467,7 @@ class _CombinedMatches:
             return self.named.with_others(self.positions).page(sort, offset, limit)
         positions, ranks = self.named.rows()
         positions = np.concatenate([positions, self.positions])
-        ranks = np.concatenate([ranks, np.full(len(self.positions), _ABOUT, np.uint8)])
+        ranks = np.concatenate([ranks, np.full(len(self.positions), ABOUT, np.uint8)])
         places = _smallest(positions if sort is Sort.CATALOGUE else by_name[positions], offset, end)
         return names.rows(self.named.size, positions[places], ranks[places])
 
