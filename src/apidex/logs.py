@@ -39,6 +39,7 @@ class _Method(Protocol):
 class Log(Protocol):
     """A structlog logger that takes declared events only; *exception* adds the exception that is being handled."""
 
+    debug: _Method
     info: _Method
     warning: _Method
     error: _Method

@@ -335,6 +335,16 @@ async def test_trouble_with_redis_is_logged_once_and_so_is_its_end(fleet):
     assert sorted(events, key=str) == sorted(one_each * len(fleet.replicas), key=str)
 
 
+@pytest.mark.parametrize(("is_embedded", "level"), [(True, "debug"), (False, "info")])
+async def test_what_succeeds_with_an_embedded_redis_is_logged_at_the_level_debug(is_embedded, level):
+    clock = FakeClock()
+    store = FakeStore(FakeRedis(clock), is_embedded=is_embedded)
+    with structlog.testing.capture_logs() as logs:
+        await refresher_of(FakeUpstream(), clock, None, store=store).turn()
+    levels = {each["event"]: each["log_level"] for each in logs if each["event"].startswith("redis.")}
+    assert levels == {"redis.reached": level, "redis.published": level}
+
+
 async def test_replicas_that_hold_different_shares_for_enough_do_not_fight(fleet):
     fleet.replicas[0] = fleet.replica(min_entries_ratio=0.9)
     await fleet.polls()

@@ -61,7 +61,7 @@ class Refresher:
         redis_wait: timedelta = timedelta(0),
     ) -> None:
         self.store, self.upstream, self.policy, self.clock = store, upstream, policy, clock
-        self.stats = RefreshStats(clock, store.url)
+        self.stats = RefreshStats(clock, store.url, is_embedded=store.is_embedded)
         self.activation = Activation(starter, clock, self.stats.adopted)
         self.supervision = Supervision(policy.poll, clock, random)
         self._schedule = Schedule(policy, clock, random, self.stats)

@@ -17,7 +17,7 @@ from apidex.errors import (
     StoreReason,
     UpstreamReason,
 )
-from apidex.logs import get_logger
+from apidex.logs import Event, get_logger
 from apidex.replication.clock import Clock
 from apidex.replication.freshness import State
 from apidex.replication.metadata import StoredCatalogue
@@ -70,10 +70,12 @@ def _counter(outcomes: Any) -> "Counter[str]":  # noqa: ANN401 - a Literal has n
 class RefreshStats:
     """Counts of everything that happened to one replica, and its last failures. *url* is that of its Redis.
 
+    What succeeds with an embedded Redis is logged at the level debug: who set no Redis need not know of it.
+
     Requests to the upstream = sum(refreshes) - fenced; those that failed are counted in *failures* under their reason too.
     """
 
-    def __init__(self, clock: Clock, url: str) -> None:
+    def __init__(self, clock: Clock, url: str, *, is_embedded: bool = False) -> None:
         self.refreshes, self.failures = _counter(RefreshOutcome), _counter(RefreshFailureReason)
         self.leases, self.publications = _counter(LeaseOutcome), _counter(PublishOutcome)
         self.adoptions, self.redis_errors = _counter(Origin), _counter(StoreReason)
@@ -82,6 +84,7 @@ class RefreshStats:
         self.last_redis_error: Failure | None = None
         self.failed_in_a_row, self.redis_reachable = 0, False
         self._clock, self._url = clock, url
+        self._is_embedded = is_embedded
         self._redis_error_logged = ""  # the kind of the last error, until Redis can be used
         self._unreadable_logged = ""
         self._copy_error_logged = ""  # the same for the last good copy, until one is written
@@ -91,7 +94,10 @@ class RefreshStats:
         self._redis_error_logged = ""
         if not self.redis_reachable:
             self.redis_reachable = True
-            log.info("redis.reached", url=self._url)
+            self._log_redis("redis.reached", url=self._url)
+
+    def _log_redis(self, event: Event, **facts: object) -> None:
+        (log.debug if self._is_embedded else log.info)(event, **facts)
 
     def redis_failed(self, error: StoreError) -> None:
         """Record that Redis is not usable. The first failure is logged, not every poll."""
@@ -131,7 +137,7 @@ class RefreshStats:
         """A catalogue was published, or the fence refused it, or Redis did not tell (`redis_failed` takes note of why)."""
         self.publications[outcome] += 1
         if outcome != "failed":
-            log.info("redis.published" if outcome == "published" else "redis.fenced", **facts)
+            self._log_redis("redis.published" if outcome == "published" else "redis.fenced", **facts)
 
     def stored_dropped(self, stored: StoredCatalogue, unreadable: CodecReason | None, before: int) -> None:
         """The stored catalogue is removed: it is unreadable, or has too few of the *before* entries of the local one."""
