@@ -431,6 +431,15 @@ def given_options(options: Mapping[str, Any]) -> dict[str, str]:
     return {item.name: text for item in SETTINGS if (text := options.get(item.variable)) is not None}
 
 
+def as_given(text: str, options: Mapping[str, Any]) -> str:
+    """Return *text* with the option instead of the variable, for each setting that is among the *options* of a command line."""
+    given = given_options(options)
+    for setting in SETTINGS:
+        if setting.name in given:
+            text = re.sub(rf"\b{setting.variable}\b", setting.option, text)
+    return text
+
+
 def unknown_variables(environ: Mapping[str, str]) -> dict[str, str | None]:
     """Return the variables that look like settings but are not, each with the setting of the most similar name."""
     known = {name.removeprefix(PREFIX): name for setting in SETTINGS for name in setting.variables}

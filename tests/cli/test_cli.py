@@ -46,6 +46,7 @@ def test_serve_greets_answers_and_says_goodbye(file):
         assert [item["API"] for item in msgspec.json.decode(found.stdout)] == ["Cat Facts", "Cats"]
         assert process.ends() == 0
         assert process.events("serve.ended")[0]["farewell"] == "Arrive Derchi"
+        assert not [line for line in process.lines if "redis." in line], "its Redis is embedded"
 
 
 def test_serve_prints_text_on_a_terminal(file):
@@ -73,7 +74,10 @@ def test_serve_prints_text_on_a_terminal(file):
         ([], {"APIDEX_KEEP_SHARE": "1"}, "APIDEX_KEEP_SHARE was renamed to APIDEX_MIN_ENTRIES_RATIO in 0.2.0."),
         (["--upstream", "file:///nowhere"], {}, "No such file or directory"),
         (["--refresh-seconds", "0"], {}, "--refresh-seconds: '0' is not allowed"),
-        (["--host", "no.such.host.invalid"], {}, "APIDEX_HOST=no.such.host.invalid"),
+        (["--host", "no.such.host.invalid"], {}, "--host=no.such.host.invalid APIDEX_PORT=0"),
+        ([], {"APIDEX_HOST": "no.such.host.invalid"}, "APIDEX_HOST=no.such.host.invalid"),
+        (["--redis-url", "redis+sentinel://h:99999/m"], {}, "--redis-url is not allowed: "),
+        ([], {"APIDEX_REDIS_URL": "redis+sentinel://h:99999/m"}, "APIDEX_REDIS_URL is not allowed: "),
         (["--host", "192.0.2.1"], {}, "cannot assign requested address"),
     ],
 )
@@ -93,7 +97,7 @@ def test_a_port_in_use_ends_serve_with_status_2(file):
         result = apidex("serve", "--port", port, "--upstream", file)
     assert result.returncode == 2
     assert result.stderr == (
-        f"apidex: APIDEX_HOST=127.0.0.1 APIDEX_PORT={port}: address already in use; "
+        f"apidex: APIDEX_HOST=127.0.0.1 --port={port}: address already in use; "
         "allowed is an address of this machine with a port that is free\n"
     )
 
@@ -444,7 +448,12 @@ def test_doctor_says_what_is_wrong_and_what_to_do(file, run, monkeypatch):
         port = str(taken.getsockname()[1])
         status, out, _ = run("doctor", "--port", port, "--upstream", "http://127.0.0.1:1/")
     assert status == 2
-    for text in ("is APIDEX_PORT meant?", "address already in use", "cannot be reached", "the starter catalogue"):
+    for text in (
+        "is APIDEX_PORT meant?",
+        f"--port={port}: address already in use",
+        "cannot be reached",
+        "the starter catalogue",
+    ):
         assert text in out
 
 

@@ -21,7 +21,7 @@ from apidex.http_client import new_client
 from apidex.replication.last_good import open_copy
 from apidex.replication.metadata import StoredState
 from apidex.server import lifecycle
-from apidex.settings import Settings, unknown_variables
+from apidex.settings import Settings, as_given, unknown_variables
 from apidex.terminal import printable
 from apidex.urls import without_password
 
@@ -53,7 +53,8 @@ def run(options: Namespace, settings: Settings) -> int:
     status = 0
     for name, finding in _findings(settings, options.setting_errors):
         verdict = (f"{finding.verdict:8}", _COLORS[finding.verdict])
-        print_styled(Text.assemble(verdict, f"{name:9} {printable(finding.text)}"))
+        text = finding.text if name == "settings" else as_given(finding.text, vars(options))
+        print_styled(Text.assemble(verdict, f"{name:9} {printable(text)}"))
         if finding.advice:
             print_line(f"{'':18}{finding.advice}")
         status = max(status, _STATUS[finding.verdict])

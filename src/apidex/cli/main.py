@@ -23,7 +23,7 @@ from apidex.cli.lazy_imports import without_unused_imports
 from apidex.cli.output import FORMATS, warn
 from apidex.errors import ApidexError, QueryError, SettingsError
 from apidex.search.filters import FILTERS, Filter
-from apidex.settings import SETTINGS, Settings, given_options
+from apidex.settings import SETTINGS, Settings, as_given, given_options
 
 _EXAMPLES = """\
 apidex serve
@@ -306,6 +306,8 @@ def _run(options: Namespace) -> int:
         with without_unused_imports() if options.command == "serve" else nullcontext():
             status: int = importlib.import_module(f"apidex.cli.{options.command}").run(options, settings)
             return status
+    except SettingsError as error:
+        raise SettingsError(as_given(str(error), vars(options))) from None
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "mcp":
             raise
