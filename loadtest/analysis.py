@@ -149,11 +149,6 @@ def is_within(moment: float, intervals: Sequence[tuple[float, float]]) -> bool:
     return any(begin <= moment <= end for begin, end in intervals)
 
 
-def counted(count: int, what: str) -> str:
-    """*count* and what is counted, singular or plural."""
-    return f"{count} {what}{'' if count == 1 else 's'}"
-
-
 def quantiles(values: Sequence[float]) -> dict[str, float]:
     """The `QUANTILES` of *values*, each one of them; empty for none."""
     ordered = sorted(values)

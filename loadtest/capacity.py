@@ -19,7 +19,7 @@ import numpy as np
 from redis import Redis
 from scipy.optimize import nnls
 
-from loadtest.analysis import counted
+from apidex.terminal import counted
 from loadtest.bench import fleet, replica
 from loadtest.bench.process import ServerProcess, memory_mb, on_the_client_core
 from loadtest.bench.table import Cell, formatted
@@ -266,7 +266,11 @@ def model_table(fits: Mapping[str, Fit], check: CapacityPoint | None) -> str:
         for fit in fits.values()
     ]
     if check:
-        columns |= {f"predicted for {check.replicas} replicas": ",.4g", "measured": ",.4g", "difference": ".0%"}
+        columns |= {
+            f"predicted for {counted(check.replicas, 'replica')}": ",.4g",
+            "measured": ",.4g",
+            "difference": ".0%",
+        }
         for row, (name, fit) in zip(rows, fits.items(), strict=True):
             predicted, value = fit.at(check), getattr(check, name)
             row += [predicted, value, _difference(predicted, value)]
@@ -279,10 +283,10 @@ def sentences(
     """What the load and the catalogue need, and what is known of the error."""
     found, sizes = plan(fits, rate, entries), [point.entries for point in points]
     yield (
-        f"{rate:,.0f} requests a second among {entries:,} entries need {found.replicas} replicas with a core each, one of them "
-        f"to spare: each is planned for {found.each:,.0f} a second, {PLANNED:.0%} of what it can answer. Limit of memory: "
-        f"{found.memory_limit} Mi. Redis: {found.redis:,.1f} MB and {found.connections:.0f} connections. All replicas answer "
-        f"from a new catalogue {found.activation:.1f} s after it was published."
+        f"{rate:,.0f} requests a second among {entries:,} entries need {counted(found.replicas, 'replica')} with a core each, "
+        f"one of them to spare: each is planned for {found.each:,.0f} a second, {PLANNED:.0%} of what it can answer. "
+        f"Limit of memory: {found.memory_limit} Mi. Redis: {found.redis:,.1f} MB and {found.connections:.0f} connections. "
+        f"All replicas answer from a new catalogue {found.activation:.1f} s after it was published."
     )
     yield (
         "The requests are searches on kept-alive connections, for words that one or two entries have and no cache holds. Wide "
@@ -296,8 +300,8 @@ def sentences(
         differences = {name: _difference(fit.at(check), getattr(check, name)) for name, fit in fits.items()}
         name = max(differences, key=differences.__getitem__)
         yield (
-            f"The prediction for {check.replicas} replicas has been checked, on {check.cores} core: it differs from what was "
-            f"measured by {differences[name]:.0%} at most, for {MODELS[name].title}."
+            f"The prediction for {counted(check.replicas, 'replica')} has been checked, on {check.cores} core: it differs from "
+            f"what was measured by {differences[name]:.0%} at most, for {MODELS[name].title}."
         )
     else:
         yield "The prediction for eight replicas has not been checked here: `--check 8` does it."

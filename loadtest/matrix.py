@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from loadtest.analysis import counted
+from apidex.terminal import counted
 from loadtest.report import STYLE
 from loadtest.run import INTERRUPTED
 from loadtest.scenarios.pairs import MEMBERS

@@ -9,6 +9,7 @@ from typing import Literal
 import httpx
 import msgspec
 
+from apidex.terminal import counted
 from loadtest.record import RequestRecord, Tail
 from loadtest.system import every
 
@@ -109,5 +110,5 @@ class Progress:
         p99 = latencies[int(len(latencies) * 0.99)] * 1000
         self.event(
             f"{len(self.requests):>7} requests, {len(recent) / _TELL_EVERY:.0f}/s, {failed} failed; "
-            f"p99 {p99:.0f} ms; {replicas} replicas"
+            f"p99 {p99:.0f} ms; {counted(replicas, 'replica')}"
         )

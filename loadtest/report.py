@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from loadtest.analysis import QUANTILES, Analysis, FaultCost, Share, counted, recovery
+from apidex.terminal import counted
+from loadtest.analysis import QUANTILES, Analysis, FaultCost, Share, recovery
 from loadtest.charts import Drawing, latency, picture, rates, versions
 from loadtest.checks import CheckResult
 from loadtest.verdict import Verdict
@@ -137,12 +138,12 @@ def _foot(verdict: Verdict, run: Analysis) -> str:
     facts, generator, log = run.facts, verdict.generator, run.history.upstream_log
     ages = "The upstream's log is not known here, so ages were not checked against it."
     if log is not None:
-        ages = f"Ages were checked against {len(log)} answers of the upstream."
+        ages = f"Ages were checked against {counted(len(log), 'answer')} of the upstream."
     overtime = facts.overtime(facts.seconds)
     return (
         f"<footer><p>Began {escape(facts.began)}, lasted {facts.seconds:.0f} s"
         f"{f', {overtime}' if overtime else ''}. <code>{escape(facts.command)}</code> ran "
-        f"against {escape(facts.host)}, {facts.replicas} replicas. The load generator ran or waited to run "
+        f"against {escape(facts.host)}, {counted(facts.replicas, 'replica')}. The load generator ran or waited to run "
         f"{generator.busy:.0%} of the time, {generator.cpu_ms_per_request:.2f} ms a request: its limit here is about "
         f"{generator.limit_per_second:.0f} requests a second. It delayed {generator.delayed_share:.1%} of the requests. "
         f"There were no retries. {ages}</p></footer>"

@@ -4,7 +4,8 @@ from collections import Counter
 
 import msgspec
 
-from loadtest.analysis import Analysis, FaultCost, Share, counted, latencies, latencies_by_kind, recovery, shares
+from apidex.terminal import counted
+from loadtest.analysis import Analysis, FaultCost, Share, latencies, latencies_by_kind, recovery, shares
 from loadtest.checks import CheckResult
 from loadtest.checks.load_generator import GeneratorLoad, bottleneck, cause_of_failures
 from loadtest.history import RunFacts

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from apidex.terminal import counted
 from loadtest.analysis import Analysis, is_within
 from loadtest.checks.check import CheckResult
 from loadtest.observer import Observation
@@ -26,8 +27,8 @@ def states_were_true(run: Analysis) -> Iterator[CheckResult]:
         not wrong and len(history.observations) >= run.facts.seconds / 10,
         len(wrong),
         "0",
-        f"Asked {len(history.observations)} times, the replicas called themselves stale {stale} times; "
-        f"{len(wrong)} times the state was wrong.",
+        f"Asked {counted(len(history.observations), 'time')}, the replicas called themselves stale {counted(stale, 'time')}; "
+        f"the state was wrong {counted(len(wrong), 'time')}.",
     )
 
 
@@ -43,7 +44,7 @@ def upstream_failure_was_reported(run: Analysis) -> Iterator[CheckResult]:
     """While the upstream fails, a replica says so."""
     intervals = [(each.began, each.ended + 1) for each in run.history.faults if each.fault.interrupts_upstream]
     reports = sum(bool(each.last_failure) and is_within(each.at, intervals) for each in run.history.observations)
-    sentence = f"The upstream's failure was reported {reports} times."
+    sentence = f"The upstream's failure was reported {counted(reports, 'time')}."
     yield CheckResult("reports of the upstream's failure", reports > 0, reports, "at least 1", sentence)
 
 
@@ -52,5 +53,9 @@ def upstream_kept_a_log(run: Analysis) -> Iterator[CheckResult]:
     if run.facts.has_testbed:
         given = len(run.history.upstream_log or ())
         yield CheckResult(
-            "the upstream's log", given > 0, given, "at least 1 answer", f"The upstream logged {given} answers."
+            "the upstream's log",
+            given > 0,
+            given,
+            "at least 1 answer",
+            f"The upstream logged {counted(given, 'answer')}.",
         )

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from loadtest.analysis import Analysis, counted
+from apidex.terminal import counted
+from loadtest.analysis import Analysis
 from loadtest.checks.check import CheckResult
 from loadtest.faults import FaultRecord
 from loadtest.record import RequestFailure, RequestRecord
@@ -56,7 +57,7 @@ def none_failed_but_lost(run: Analysis) -> Iterator[CheckResult]:
         not over,
         max(lost),
         f"at most {max(loss.most for loss in losses)}: what reaches it in {max(loss.seconds for loss in losses):g} s",
-        f"{', '.join(over) or f'At most {max(lost)} were lost with one fault'}.",
+        f"{', '.join(over) or f'Lost with one fault: {max(lost)} at most'}.",
     )
 
 

@@ -5,7 +5,8 @@ from math import ceil
 
 import msgspec
 
-from loadtest.analysis import Analysis, counted
+from apidex.terminal import counted
+from loadtest.analysis import Analysis
 from loadtest.checks.check import CheckResult
 from loadtest.record import RequestRecord
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from apidex.terminal import counted
 from loadtest.analysis import Analysis, is_within, quantiles
 from loadtest.checks.check import CheckResult
 from loadtest.ordering import VersionOrder
@@ -18,7 +19,7 @@ def reads_are_monotonic(run: Analysis) -> Iterator[CheckResult]:
     longest = max(map(order.behind, late), default=0.0)
     skews = quantiles([1000 * skew for skew in order.skews(run.requests)] or [0.0])
     sentence = (
-        f"{count} answers were from an older catalogue than one that was given {SKEW * 1000:.0f} ms before. "
+        f"From an older catalogue than one that was given {SKEW * 1000:.0f} ms before: {counted(count, 'answer')}; "
         f"{len(late) - count} more while a replica could not poll Redis; at most {longest:.2f} s. "
         f"The last old answer was asked for {skews['p50']:.0f} ms (p50), {skews['p99']:.0f} ms (p99) after the first new one."
     )

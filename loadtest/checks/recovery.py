@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from math import inf, isinf
 
-from loadtest.analysis import Analysis, counted
+from apidex.terminal import counted
+from loadtest.analysis import Analysis
 from loadtest.checks.check import CheckResult
 from loadtest.faults import FaultRecord
 from loadtest.faults.replicas import Kill
@@ -27,7 +28,7 @@ def killed_replicas_answer_again(run: Analysis) -> Iterator[CheckResult]:
         f"{counted(len(killed), 'replica')} killed; {_again(slowest)}.",
     )
     ended, most = run.history.ended, len(killed)
-    sentence = f"{most} replicas were killed, and {ended} ended."
+    sentence = f"Killed: {counted(most, 'replica')}; ended: {ended}."
     yield CheckResult("replicas that ended", ended <= most, ended, f"at most {most}, those that were killed", sentence)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from apidex.terminal import counted
 from loadtest.analysis import Analysis
 from loadtest.checks.check import CheckResult
 
@@ -12,7 +13,7 @@ _BUDGET = 0.2
 def client_sent_each_request_once(run: Analysis) -> Iterator[CheckResult]:
     """No request arrived a second time, where the balancer counts: a client that retries would hide what is lost."""
     if (repeated := run.history.repeated) is not None:
-        sentence = f"{repeated} requests came a second time, by their X-Request-Id."
+        sentence = f"{counted(repeated, 'request')} came a second time, by their X-Request-Id."
         yield CheckResult("requests that were sent twice", repeated == 0, repeated, "0", sentence)
 
 
@@ -21,5 +22,5 @@ def edge_retried_little(run: Analysis) -> Iterator[CheckResult]:
     if (retries := run.history.retries) is not None:
         most = int(_BUDGET * len(run.requests)) if run.history.faults else 0
         bound = f"at most {most}" + (f": {_BUDGET:.0%} of the requests" if most else " where nothing is broken")
-        sentence = f"The edge sent requests again {retries} times, by its log."
+        sentence = f"The edge sent requests again {counted(retries, 'time')}, by its log."
         yield CheckResult("retries of the edge", retries <= most, retries, bound, sentence)

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from loadtest.analysis import Analysis, counted
+from apidex.terminal import counted
+from loadtest.analysis import Analysis
 from loadtest.checks.check import CheckResult
 
 _MEET = 2.0

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from apidex.terminal import counted
 from loadtest.analysis import Analysis, Share, shares
 from loadtest.checks.check import CheckResult
 
@@ -51,7 +52,7 @@ def added_replica_has_its_share(run: Analysis) -> Iterator[CheckResult]:
         len(kept) == added.replicas,
         len(kept),
         str(added.replicas),
-        f"Kept-alive connections reached {len(kept)} replicas.",
+        f"Kept-alive connections reached {counted(len(kept), 'replica')}.",
     )
     yield CheckResult(
         "least share of a replica, with the one that was added",

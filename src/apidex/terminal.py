@@ -1,4 +1,4 @@
-"""Escapes untrusted text for a terminal. Pure.
+"""Text for people: counts, and untrusted text with escapes for a terminal. Pure.
 
 Text from others (names, links, remarks, reason phrases) could otherwise move the cursor, set a title, or show one link as
 another.
@@ -6,6 +6,13 @@ another.
 
 import unicodedata
 from collections.abc import Mapping
+
+
+def counted(count: int, what: str) -> str:
+    """Return *count* and *what* is counted, which is given in the singular: `1 category`, `2 categories`."""
+    plural = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
+    return f"{count} {what if count == 1 else plural}"
+
 
 _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Categories of characters that control a terminal or are invisible: controls, formats such as bidi, surrogates, separators."""

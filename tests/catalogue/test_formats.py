@@ -46,8 +46,16 @@ def test_the_real_readme_has_the_entries_that_the_old_service_had(data, real_ent
     [
         ("| [A](http://a) | d | `apiKey` | Yes | No |", ("A", "d", "apiKey", True, "no", "http://a"), None),
         ("| [A](http://a) | d | No | No | Unknown |", ("A", "d", "", False, "unknown", "http://a"), None),
-        ("| [A](http://a) | d | `No` | Yes | Yes | |", ("A", "d", "", True, "yes", "http://a"), "6 cells"),
-        ("| [A](http://a) | d | No | Yes | No | Yes", ("A", "d", "", True, "no", "http://a"), "left out: 'Yes'"),
+        (
+            "| [A](http://a) | d | `No` | Yes | Yes | |",
+            ("A", "d", "", True, "yes", "http://a"),
+            "its table 5 cells; the empty",
+        ),
+        (
+            "| [A](http://a) | d | No | Yes | No | Yes",
+            ("A", "d", "", True, "no", "http://a"),
+            r"it has 6 cells, its table 5 cells; ignored: 'Yes'. Write \| for a | inside a cell",
+        ),
         ("[A](http://a) | d | No | Yes | No", ("A", "d", "", True, "no", "http://a"), None),
         ("| [A](http://a) | d | No | Yes |", ("A", "d", "", True, "unknown", "http://a"), "no CORS cell"),
         ("| [A](http://a) | d | No | Maybe | Perhaps |", ("A", "d", "", False, "unknown", "http://a"), "HTTPS 'Maybe'"),
@@ -153,7 +161,7 @@ def test_apis_guru_gives_an_entry_for_each_api():
         (b'{"entries": []}', "empty", "no entries"),
         (b'{"count": 0, "entries": null}', "empty", "no entries"),
         (b'{"entries": [1, 2, {"API": "A", "Link": "x", "HTTPS": true}]}', "unreadable", "2 of 3 rows"),
-        (b'{"a": {"versions": {}}}', "unreadable", "1 of 1 rows"),
+        (b'{"a": {"versions": {}}}', "unreadable", "1 of 1 row cannot"),
         (b"[]", "empty", "no entries"),
         (HEAD.encode(), "empty", "no entries"),
     ],

@@ -18,6 +18,7 @@ from apidex.cli import source
 from apidex.cli.main import COMMANDS, main
 from apidex.errors import UpstreamError
 from apidex.replication.last_good import LastGoodCopy, open_copy
+from apidex.terminal import counted
 from fakes import file_of
 from processes import HANG, replica, wait_until
 from upstream_server import http_server, upstream_server
@@ -380,6 +381,15 @@ def test_catalogue_is_a_tool_for_the_ci_of_a_list(tmp_path, run, monkeypatch):
         {"column": "cors", "before": "perhaps", "after": "unknown", "reason": "CORS 'perhaps' became 'unknown'"}
     ]
     assert report["suspicious"] == [{"kind": "duplicate name", "rows": [3, 5], "text": "Cats, cats"}]
+
+
+def test_counts_are_singular_or_plural(tmp_path, run):
+    path = tmp_path / "README.md"
+    for rows, size in ((1, "1 entry in 1 category,"), (2, "2 entries in 1 category,")):
+        path.write_text("".join(LIST.splitlines(keepends=True)[: 2 + rows]))
+        _, out, _ = run("catalogue", str(path))
+        assert out.splitlines()[1].startswith(size)
+    assert [counted(count, "reply") for count in (0, 1, 2)] == ["0 replies", "1 reply", "2 replies"]
 
 
 def test_a_dead_anchor_of_a_list_of_links_is_suspicious(tmp_path, run):

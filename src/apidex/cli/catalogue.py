@@ -15,6 +15,7 @@ from apidex.cli.output import print_line, print_table
 from apidex.cli.source import fetch, read, upstream_of
 from apidex.errors import CatalogueError
 from apidex.settings import Settings
+from apidex.terminal import counted
 from apidex.urls import without_password
 
 _MARKDOWN = ("markdown", "bullets")
@@ -71,8 +72,9 @@ _HEADS = ("ISSUE", "ROW", "NAME", "COLUMN", "FROM", "TO", "WHY")
 
 def _print_report(parsed: Parsed, source: str, size: int, found: list[Suspicion]) -> None:
     catalogue, report = parsed.catalogue, parsed.report
-    print_line(f"{source} ({report.format}, {size} bytes)")
-    print_line(f"{len(catalogue)} entries in {catalogue.categories} categories, digest {catalogue.digest[:12]}")
+    contents = f"{counted(len(catalogue), 'entry')} in {counted(catalogue.categories, 'category')}"
+    print_line(f"{source} ({report.format}, {counted(size, 'byte')})")
+    print_line(f"{contents}, digest {catalogue.digest[:12]}")
     counts = {name: getattr(report, name).total for name in ("repaired", "rejected", "ignored")}
     print_line(f"rows: {', '.join(f'{count} {name}' for name, count in counts.items())}; {len(found)} suspicious")
     rows = [row for name in counts for row in _rows(name, getattr(report, name).first)]

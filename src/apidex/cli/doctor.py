@@ -22,7 +22,7 @@ from apidex.replication.last_good import open_copy
 from apidex.replication.metadata import StoredState
 from apidex.server import lifecycle
 from apidex.settings import Settings, as_given, unknown_variables
-from apidex.terminal import printable
+from apidex.terminal import counted, printable
 from apidex.urls import without_password
 
 _CLOCK_TOLERANCE = 30.0
@@ -100,7 +100,8 @@ def _upstream(settings: Settings) -> Finding:
         advice = "A replica starts all the same, with the starter catalogue. Check the URL, the network and any proxy."
         return Finding("warning", f"{shown}: {error}", advice)
     report = parsed.report
-    text = f"{shown}: {len(parsed.catalogue)} entries ({report.format}), {report.repaired.total} rows repaired"
+    text = f"{shown}: {counted(len(parsed.catalogue), 'entry')} ({report.format})"
+    text += f", {counted(report.repaired.total, 'row')} repaired"
     if report.rejected.total:
         text += f", {report.rejected.total} rejected"
         return Finding("warning", text, "`apidex catalogue` shows which and why.")
@@ -122,7 +123,7 @@ def _disk(settings: Settings) -> Finding:
         return Finding("warning", text, "Choose another directory with --state-dir, or none.")
     if found is None:
         return Finding("ok", f"no copy yet in {str(copy.path.parent)!r}")
-    return Finding("ok", f"{str(copy.path)!r} holds {len(found[1].parsed.catalogue)} entries")
+    return Finding("ok", f"{str(copy.path)!r} holds {counted(len(found[1].parsed.catalogue), 'entry')}")
 
 
 def _redis(settings: Settings) -> Finding:
@@ -146,7 +147,7 @@ def _redis(settings: Settings) -> Finding:
     if stored.catalogue is None:
         return Finding("ok", f"{shown} can be used, and holds no catalogue yet")
     catalogue, age = stored.catalogue, max(0.0, stored.now - stored.catalogue.validated_at)
-    return Finding("ok", f"{shown} holds {catalogue.version}: {catalogue.entries} entries, {age:.0f} s old")
+    return Finding("ok", f"{shown} holds {catalogue.version}: {counted(catalogue.entries, 'entry')}, {age:.0f} s old")
 
 
 def _clock(settings: Settings) -> Finding:

@@ -9,6 +9,7 @@ from apidex.cli.output import print_line
 from apidex.errors import SettingsError, StoreError
 from apidex.replication.store import RedisStore
 from apidex.settings import Settings
+from apidex.terminal import counted
 
 _BUILD_SECONDS = 1.0
 """The time allowed for building the previous catalogue. If it takes longer, each replica activates it when it is ready."""
@@ -24,7 +25,7 @@ async def _rollback(store: RedisStore, settings: Settings) -> str:
     if not await store.roll_back(lead):
         raise StoreError("missing", "Redis holds no earlier catalogue to go back to")
     stored = (await store.read()).catalogue
-    shown = f"{stored.version}, {stored.entries} entries" if stored else "it"
+    shown = f"{stored.version}, {counted(stored.entries, 'entry')}" if stored else "it"
     return (
         f"Replicas answer from the previous catalogue ({shown}) in {lead.total_seconds():.0f} s. "
         "For a day they refuse the one that was rolled back."

@@ -12,7 +12,7 @@ from apidex.app import App, create_app
 from apidex.server import lifecycle
 from apidex.server.connection_limit import raise_descriptor_limit
 from apidex.settings import Settings, unknown_variables
-from apidex.terminal import printable
+from apidex.terminal import counted, printable
 
 log = logs.get_logger()
 
@@ -47,7 +47,9 @@ async def _serve(settings: Settings, listener: socket.socket, admin: socket.sock
 def _greet(settings: Settings, app: App, addresses: Mapping[str, str]) -> None:
     current, state = app.replica.refresher.current, app.replica.refresher.state()
     facts = {**addresses, "catalogue": current.source, "state": state, "entries": len(current.catalogue)}
-    people = "Bonjour\n  {address}\n  {entries} entries, {state}, from {catalogue}".format(**facts)
+    people = "Bonjour\n  {address}\n  {}, {state}, from {catalogue}".format(
+        counted(len(current.catalogue), "entry"), **facts
+    )
     _say(settings, people, "serve.started", greeting="Bonjour", release=__version__, **facts)
 
 

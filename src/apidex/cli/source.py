@@ -30,6 +30,7 @@ from apidex.search.names import NameIndex
 from apidex.search.ranking import Scope
 from apidex.search.results import CorrectionView, HitView, SearchRequest, answer
 from apidex.settings import DEFAULT_UPSTREAM, UPSTREAM, Settings
+from apidex.terminal import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +167,12 @@ def load(settings: Settings, offline: bool = False, refresh: bool = False) -> Lo
             raise
         if saved is not None:
             loaded = Loaded(saved[1], saved[0].validated_at)
-            warn(f"{error}; using the {len(loaded)} APIs as of {loaded.as_of}")
+            warn(f"{error}; using the {counted(len(loaded), 'API')} as of {loaded.as_of}")
             return loaded
         if settings.upstream != DEFAULT_UPSTREAM or isinstance(error, CatalogueError):
             raise
         loaded = starter_catalogue()
-        warn(f"{error}; using the {len(loaded)} APIs of the starter catalogue")
+        warn(f"{error}; using the {counted(len(loaded), 'API')} of the starter catalogue")
         return loaded
 
 

@@ -13,6 +13,7 @@ from apidex.indexing.builder import IndexedCatalogue
 from apidex.replication.metadata import ACCEPT, rejected_by
 from apidex.replication.snapshot import Snapshot
 from apidex.search.filters import FILTERS, FacetIndex
+from apidex.terminal import counted
 
 _FEW = 20
 """A change of at most so many entries or rows is never held back: in small lists, few changes are a large ratio."""
@@ -52,7 +53,7 @@ class Guard:
         return before.size_checked or built.parsed.catalogue.digest != before.catalogue.digest
 
     def _check_size(self, entries: int, before: int) -> None:
-        has = f"it has {entries} entries, {before} before"
+        has = f"it has {counted(entries, 'entry')}, {before} before"
         if entries < before * self.min_entries_ratio:
             _refuse("shrunk", f"{has}; at least {self.min_entries_ratio:.0%} must remain; {_ACCEPT}")
         if has_grown(entries, before, self.max_entries_ratio):
@@ -63,7 +64,7 @@ class Guard:
         expected = report.rows * before.report.rejected.total / max(1, before.report.rows)
         if rejected - expected > max(_FEW, report.rows * self.max_rejected_ratio):
             first = report.rejected.first[0]
-            rows = f"{rejected} of {report.rows} rows cannot be read, {before.report.rejected.total} before"
+            rows = f"{rejected} of {counted(report.rows, 'row')} cannot be read, {before.report.rejected.total} before"
             _refuse("rejected", f"{rows}; the first is row {first.row}: {first.reason}; {_ACCEPT}")
 
     def _check_values(self, now: FacetIndex, before: FacetIndex) -> None:

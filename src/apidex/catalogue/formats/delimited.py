@@ -32,6 +32,9 @@ _MOST_TRIED = 4
 _Line = tuple[int, str]
 
 
+_ESCAPE = "Write a cell that contains the character between cells in quotation marks"
+
+
 @dataclass(slots=True)
 class Delimited:
     """The format *NAME*, with one of *delimiters* between cells."""
@@ -46,7 +49,7 @@ class Delimited:
     def rows(self, document: str, report: Report) -> Iterator[Row]:  # noqa: ARG002 - one signature for every format
         """A row for each record after the header."""
         for number, cells, table in self._records(document):
-            row = table.row(number, cells, _read)
+            row = table.row(number, cells, _read, _ESCAPE)
             row.description = plain_text(row.description) if isinstance(row.description, str) else None
             yield row
 

@@ -24,6 +24,7 @@ from apidex.catalogue.formats.table import Table, missing
 
 NAME = "markdown"
 
+_ESCAPE = "Write \\| for a | inside a cell"
 _CELL_BORDER = re.compile(r"(?<!\\)\|")
 _MOST_CELLS = 64
 """Cells of a row that are read. What follows is one cell."""
@@ -69,7 +70,7 @@ def rows(document: str, report: Report) -> Iterator[Row]:
             continue
         cells = line.cells()
         if line.table:
-            yield _row(line.number, cells, line.table)
+            yield _row(line.number, cells, line.table, "" if line.source is cells else _ESCAPE)
         else:
             name = read_inline(next(iter(cells), "")).text
             report.ignored.add(line.number, name, "not in a table of entries")
@@ -145,8 +146,8 @@ def _read(cell: str) -> Inline:
     return read_inline(cell.replace("\\|", "|") if "\\" in cell else cell)
 
 
-def _row(number: int, cells: list[str], table: Table) -> Row:
-    row = table.row(number, cells, _read)
+def _row(number: int, cells: list[str], table: Table, escape: str) -> Row:
+    row = table.row(number, cells, _read, escape)
     if any(map(has_space_in_link, cells)):
         spaced = next(filter(has_space_in_link, cells))
         row.repair("link", spaced, row.link, "a space in its link was left out")

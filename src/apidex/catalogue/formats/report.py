@@ -10,6 +10,7 @@ from apidex.catalogue.catalogue import Catalogue, CatalogueSink
 from apidex.catalogue.entry import Entry
 from apidex.catalogue.formats.row import Repair, Row, Spellings, row_of, spellings
 from apidex.errors import CatalogueError, EntryError
+from apidex.terminal import counted
 
 
 class RowIssue(msgspec.Struct, frozen=True):
@@ -120,5 +121,5 @@ def _entries(report: Report, rows: Iterator[Row | Entry], chosen: Spellings) -> 
         yield entry
     if report.rejected.total * 2 > report.rows:
         first = report.rejected.first[0]
-        count = f"{report.rejected.total} of {report.rows} rows cannot be read"
+        count = f"{report.rejected.total} of {counted(report.rows, 'row')} cannot be read"
         raise CatalogueError("unreadable", f"{count}; the first is row {first.row}: {first.reason}")

@@ -11,6 +11,7 @@ from functools import lru_cache
 from apidex.catalogue.formats.fields import places_of_fields
 from apidex.catalogue.formats.markup import URL, Inline
 from apidex.catalogue.formats.row import WORD_LIMIT, Row
+from apidex.terminal import counted
 
 Read = Callable[[str], Inline]
 """Returns the plain text of a cell."""
@@ -38,8 +39,8 @@ class Table:
         """The text of a cell, cached if many rows may share it, such as Yes."""
         return _cached_word(cell, read) if len(cell) <= WORD_LIMIT else read(cell).text
 
-    def row(self, number: int, cells: Sequence[str], read: Read) -> Row:
-        """Return the row with these *cells*."""
+    def row(self, number: int, cells: Sequence[str], read: Read, escape: str = "") -> Row:
+        """Return the row with these *cells*. *escape* says how a cell is written that contains the character between cells."""
         said = {field: cells[place] for field, place in self.places.items() if place < len(cells)}
         name = read(said.get("name", ""))
         link = (_url(read(said["link"])) if "link" in said else "") or name.link or _link_beside(cells, read)
@@ -55,7 +56,10 @@ class Table:
             self.word(said.get("provider", ""), read),
         )
         if len(cells) != len(self.heads):
-            row.repair("", f"{len(cells)} cells", f"{len(self.heads)} cells", _other_width(cells, self.heads))
+            before, after = counted(len(cells), "cell"), counted(len(self.heads), "cell")
+            row.repair(
+                "", before, after, f"it has {before}, its table {after}; {_other_width(cells, self.heads, escape)}"
+            )
         return row
 
 
@@ -80,10 +84,12 @@ def _places(heads: Sequence[str]) -> dict[str, int]:
     return places
 
 
-def _other_width(cells: Sequence[str], heads: Sequence[str]) -> str:
-    if surplus := cells[len(heads) :]:
-        return f"it has {len(cells)} cells, not {len(heads)}; left out: {', '.join(map(repr, surplus))}"
-    return f"it has {len(cells)} cells, not {len(heads)}: no {' and no '.join(heads[len(cells) :])} cell"
+def _other_width(cells: Sequence[str], heads: Sequence[str], escape: str) -> str:
+    if len(cells) < len(heads):
+        return f"no {' and no '.join(heads[len(cells) :])} cell"
+    surplus = [cell for cell in cells[len(heads) :] if cell]
+    ignored = f"ignored: {', '.join(map(repr, surplus))}"
+    return f"{ignored}. {escape}" if surplus and escape else ignored if surplus else "the empty ones were ignored"
 
 
 def _url(inline: Inline) -> str:

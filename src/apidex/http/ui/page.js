@@ -40,6 +40,7 @@ function button(text, onclick, className = "") {
 const template = (id) => $(id).content.firstElementChild.cloneNode(true);
 const number = (value) => value.toLocaleString("en");
 const apis = (count) => `${number(count)} ${count === 1 ? "API" : "APIs"}`;
+const categoriesOf = (count) => `${number(count)} ${count === 1 ? "category" : "categories"}`;
 const word = (filter, value) => FILTERS[filter]?.value_labels[value] ?? value;
 
 /** A link, if the address is one that a page may lead to; data could say javascript: as well. */
@@ -248,7 +249,7 @@ function showCategories({ categories, version }) {
   );
   seen(version);
   turn({ toAnswer: false });
-  say(`${number(categories.length)} categories`);
+  say(categoriesOf(categories.length));
 }
 
 function show(found) {
@@ -488,7 +489,7 @@ function showFoot(catalogue) {
   }[state] ?? [state];
   const [first, ...rest] = told;
   $("foot").replaceChildren(
-    `${apis(entries)} in `, element("a", { href: "v1/categories" }, `${catalogue.categories} categories`), " · ",
+    `${apis(entries)} in `, element("a", { href: "v1/categories" }, categoriesOf(catalogue.categories)), " · ",
     element("span", { class: `state ${state}` }, first), ...rest,
     redis.reachable ? "" : " · Redis cannot be used; this replica runs standalone",
     ` · answered by ${replica} · `, element("a", { href: "v1/catalogue" }, "details"),
