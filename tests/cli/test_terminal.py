@@ -305,6 +305,16 @@ def test_commands_options_and_values_are_completed(upstream_file, monkeypatch, t
     assert [word.strip().partition("\t")[0] for word in completed(line, tmp_path)] == words
 
 
+@pytest.mark.parametrize("line", ["apidex search --upstream {} --category su", "apidex search --category SU"])
+def test_values_of_an_upstream_that_is_a_file_are_completed(tmp_path, monkeypatch, line):
+    upstream = tmp_path / "entries.json"
+    upstream.write_bytes(publicapis(entry("cat facts", category="Surfing")))
+    monkeypatch.setenv("APIDEX_UPSTREAM", upstream.as_uri())
+    assert completed(line.format(upstream.as_uri()), tmp_path) == ["Surfing"]
+    upstream.write_text("garbage")
+    assert "Surfing" not in completed(line.format(upstream.as_uri()), tmp_path)
+
+
 def test_bash_completes(upstream_file, tmp_path):
     (tmp_path / "apidex").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m apidex "$@"\n')
     (tmp_path / "apidex").chmod(0o755)

@@ -1,13 +1,16 @@
 """`apidex completion SHELL`, and the completion itself, by argcomplete: the shell's script runs this command.
 
-Values of filters and names are those of the last good copy on disk, or else of the starter catalogue. Nothing is fetched.
+Values of filters and names are those of the upstream if it is a file, otherwise of the last good copy on disk, or else of the
+starter catalogue. Nothing is fetched from a network.
 """
 
 import os
 from argparse import Action, ArgumentParser, Namespace
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from apidex.errors import ApidexError
 from apidex.search.filters import Filter
 from apidex.settings import Settings, given_options
 
@@ -66,7 +69,11 @@ def _set(argument: Action, completer: Callable[..., Iterable[str]]) -> None:
 
 
 def _built(options: Namespace) -> "IndexedCatalogue":
-    from apidex.cli.source import saved_catalogue, starter_catalogue  # the other completions start faster without them
+    # the other completions start faster without these
+    from apidex.cli.source import load, saved_catalogue, starter_catalogue
 
     settings, _ = Settings.read(os.environ, given_options(vars(options)), "completion")
+    if settings.upstream.startswith("file:"):
+        with suppress(ApidexError):
+            return load(settings).built
     return (saved_catalogue(settings) or starter_catalogue()).built
