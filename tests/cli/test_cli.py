@@ -231,7 +231,7 @@ def test_a_search_waits_its_timeout_for_an_upstream_that_hangs(file, run):
     [
         ("serch cat", "'serch' is not a command; did you mean 'search'?"),
         ("zzz", "'zzz' is not a command; allowed are serve, search, get, "),
-        ("search cat --auth", "--auth: expected one argument"),
+        ("search cat --auth", "--auth: its value is missing; allowed is one"),
         ("search cat --nonsense", "'--nonsense' is not an option of apidex search; `apidex search --help` lists the "),
         ("search cat --catgory x", "'--catgory' is not an option of apidex search; did you mean '--category'?"),
         ("search cat --format cvs", "--format: 'cvs' is not allowed; did you mean 'csv'?"),
@@ -239,8 +239,12 @@ def test_a_search_waits_its_timeout_for_an_upstream_that_hangs(file, run):
         ("search cat --category thigns", "--category: 'thigns' is not allowed; did you mean 'Things'?"),
         ("search cat --limit 0", "--limit: '0' is not allowed; allowed is a whole number from 1 to 100"),
         ("search cat --timeout x", "--timeout: 'x' is not allowed; allowed is a number of seconds from 0.1 to 600"),
-        ("--json search cat", "'--json' stands before the command; allowed is behind it"),
-        ("get", "missing: NAME"),
+        ("--json search cat", "'--json' stands before the command; allowed there are --help and --version"),
+        ("--port 1 serve", "'--port' stands before the command; allowed there are --help and --version"),
+        ("get", "NAME: missing; `apidex get --help` says what is allowed"),
+        ("search a --no-auth --auth x", "--auth: not allowed together with --no-auth; allowed is one of them"),
+        ("random --json=3", "--json: '3' is not allowed; it has no value"),
+        ("changes --since 1-a", "--since: not allowed without --url; allowed without it is a FILE-OR-URL"),
         ("catalogue a b", "'b' is one argument too many; `apidex catalogue --help` lists them"),
     ],
 )
@@ -275,6 +279,7 @@ def test_an_unknown_filter_value_is_an_error_that_lists_the_values(file, run):
     ("arguments", "status", "text"),
     [
         (["search", "", "--exact"], 2, "allowed are 1 to 256"),
+        (["get", ""], 2, "NAME: empty; allowed are 1 to 256"),
         (["search"], 2, "WORD: missing; allowed are words, or a filter"),
         (["search", "x", "--exact", "--no-auth"], 2, "filters are not allowed"),
         (["search", "x" * 257], 2, "at most 256"),

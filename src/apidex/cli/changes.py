@@ -34,6 +34,8 @@ def run(options: Namespace, settings: Settings) -> int:
         body = service.get(f"v1/changes?{urlencode({'since': options.since})}")
         found = service.decode(body, _ChangesBody, "a list of changes")
         differences = Changes(found.added, found.removed, found.changed)
+    elif options.since is not None:
+        raise SettingsError("--since: not allowed without --url; allowed without it is a FILE-OR-URL")
     else:
         settings = with_timeout(options, settings)
         before, after = _before(options.place, settings), read(settings, fetch(settings).body).catalogue

@@ -9,6 +9,7 @@ import difflib
 import importlib
 import io
 import os
+import re
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
@@ -65,6 +66,18 @@ def _hint(text: str, words: Sequence[str], listed_by: str = "") -> str:
     if near:
         return f"did you mean {folded[near[0]]!r}?"
     return f"{listed_by} lists the {len(words)} that are" if listed_by else f"allowed are {', '.join(words)}"
+
+
+_BEFORE_THE_COMMAND = ("-h", "--help", "--version")
+
+_ERRORS = {
+    r"^argument ": "",
+    r": expected one argument$": ": its value is missing; allowed is one",
+    r": not allowed with argument (.*)": r": not allowed together with \1; allowed is one of them",
+    r": ignored explicit argument (.*)": r": \1 is not allowed; it has no value",
+    r"^the following arguments are required: (.*)": r"\1: missing; `apidex --help` says what is allowed",
+}
+"""Messages of argparse, and what is said instead: what is wrong, then what is allowed."""
 
 
 def _whole_number(low: int, high: int) -> Callable[[str], int]:
@@ -317,14 +330,15 @@ def _run(options: Namespace) -> int:
 
 def _parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
     """Parse the command line, where words to search for may stand before, behind and between the options."""
+    if arguments[0].startswith("-") and arguments[0] not in _BEFORE_THE_COMMAND:
+        allowed = "allowed there are --help and --version, other options behind it"
+        parser.error(f"{arguments[0]!r} stands before the command; {allowed}")
     if not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
         parser.error(f"{arguments[0]!r} is not a command; {_hint(arguments[0], list(COMMANDS))}")
     options, rest = parser.parse_known_args(arguments)
     unknown = [word for word in rest if word.startswith("-") and word != "-"]
     if unknown:
         known = [word for word in _options_of(parser, options.command) if word.startswith("--")]
-        if unknown[0] in known:
-            parser.error(f"{unknown[0]!r} stands before the command; allowed is behind it")
         hint = _hint(unknown[0].partition("=")[0], known, f"`apidex {options.command} --help`")
         parser.error(f"{unknown[0]!r} is not an option of apidex {options.command}; {hint}")
     if rest and not hasattr(options, "words"):
@@ -343,7 +357,9 @@ class _Parser(ArgumentParser):
     """Reports an error in one sentence, without the usage text."""
 
     def error(self, message: str) -> NoReturn:
-        warn(message.removeprefix("argument ").replace("the following arguments are required:", "missing:"))
+        for pattern, said in _ERRORS.items():
+            message = re.sub(pattern, said, message)
+        warn(message.replace("`apidex --help`", f"`{self.prog} --help`"))
         self.exit(2)
 
 

@@ -5,7 +5,6 @@ from argparse import Namespace
 
 from apidex.cli.get import entries_of_name
 from apidex.cli.output import print_line
-from apidex.cli.source import open_source
 from apidex.errors import SettingsError
 from apidex.settings import Settings
 from apidex.urls import is_web_link
@@ -13,7 +12,7 @@ from apidex.urls import is_web_link
 
 def run(options: Namespace, settings: Settings) -> int:
     """Print the link and open it. Return 1 if there is no such API. Raises ApidexError."""
-    entries = entries_of_name(options, open_source(options, settings))
+    entries = entries_of_name(options, settings)
     if not entries:
         return 1
     links = dict.fromkeys(entry.link for entry in entries)

@@ -67,26 +67,26 @@ def request_of(options: Namespace) -> SearchRequest:
     return SearchRequest(" ".join(options.words), filters_of(options), scope, sort, options.limit, options.offset)
 
 
-def check_word(text: str) -> None:
-    """Raise SettingsError for a *text* that cannot be searched."""
+def check_word(text: str, argument: str) -> None:
+    """Raise SettingsError for a *text* that cannot be searched, which names the *argument*."""
+    if not text:
+        raise SettingsError(f"{argument}: empty; allowed are 1 to 256 characters")
     try:
         name_from_path(b"/" + "".join(f"%{byte:02x}" for byte in text.encode()).encode())
     except Problem as problem:
-        raise SettingsError(f"WORD: {problem}") from None
+        raise SettingsError(f"{argument}: {problem}") from None
     except UnicodeEncodeError:
-        raise SettingsError("WORD: not valid in this terminal's encoding; allowed is text") from None
+        raise SettingsError(f"{argument}: not valid in this terminal's encoding; allowed is text") from None
 
 
 def _check(text: str, filters: Mapping[str, Sequence[str]], exact: bool) -> None:
     is_filtered = any(filters.values())
     if exact and is_filtered:
         raise SettingsError("--exact: filters are not allowed; allowed are words, --url and --format")
-    if exact and not text:
-        raise SettingsError("WORD: empty; allowed are 1 to 256 characters")
-    if not text and not is_filtered:
+    if not (text or exact or is_filtered):
         raise SettingsError("WORD: missing; allowed are words, or a filter such as --category Weather")
-    if text:
-        check_word(text)
+    if text or exact:
+        check_word(text, "WORD")
 
 
 def listing_of(hits: Sequence[HitView], body: bytes) -> Listing:
