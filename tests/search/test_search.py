@@ -93,7 +93,10 @@ def name_of(search: SearchIndex, hit) -> str:
         pytest.param(None, id="scan"),
         pytest.param({descriptions: {"_SEGMENT_BYTES": 0, "_MANY_POSTINGS": -1}}, id="scan, and segments"),
         pytest.param({facet_columns: {}}, id="suffix array"),
-        pytest.param({facet_columns: {}, sorted_names: {"_FEW": -1}}, id="suffix array, with a table"),
+        pytest.param(
+            {facet_columns: {}, sorted_names: {"_FEW": -1}, descriptions: {"_SEGMENT_BYTES": 0}},
+            id="suffix array, with a table, and segments",
+        ),
         pytest.param({facet_columns: {}, sorted_names: {"_FEW": 2}}, id="suffix array, with matches of both kinds"),
         pytest.param(
             {

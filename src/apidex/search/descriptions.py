@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from itertools import accumulate, chain
+from itertools import accumulate, chain, compress
 from operator import itemgetter, sub
 from typing import Any
 
@@ -64,8 +64,8 @@ _AFTER_DOMAINS = b"/"
 _SEGMENT_BYTES = 2**19
 """Texts of so many bytes are a segment, which numpy inverts. Texts of fewer bytes are indexed without numpy."""
 
-_MANY_POSTINGS = 2**11
-"""Above so many postings, numpy searches an index of segments."""
+_MANY_POSTINGS = 2**9
+"""If so many postings are read in an index of segments, numpy reads them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +87,6 @@ class RelevantEntries:
 
     positions: Sequence[int]
     relevance: Sequence[int]
-
-    def complete(self) -> "RelevantEntries":
-        """The entries that contain all words of the query that are used."""
-        pairs = zip(self.positions, self.relevance, strict=True)
-        kept = [(position, relevance) for position, relevance in pairs if not relevance >> RELEVANCE_BITS // 2]
-        return RelevantEntries([position for position, _ in kept], [relevance for _, relevance in kept])
 
 
 class DescriptionIndexBuilder:
@@ -260,8 +254,10 @@ class DescriptionIndex:
 
     # --- the entries that have them
 
-    def find(self, terms: Sequence[Term], named: Sequence[int] | None = None) -> RelevantEntries:
-        """The entries that contain enough of *terms* (see MIN_SHARE), in catalogue order; none if no entry contains one of them.
+    def find(
+        self, terms: Sequence[Term], named: Sequence[int] | None = None, share: Fraction = MIN_SHARE
+    ) -> RelevantEntries:
+        """The entries that contain a *share* of *terms*, in catalogue order; none if no entry contains one of them.
 
         Entries with a flag in *named* are hits already, and may be left out.
         """
@@ -273,13 +269,17 @@ class DescriptionIndex:
         for term, size in sorted(sizes, key=itemgetter(1)):
             if counted and size > room:
                 break
-            counted.append((term, self._weight(size)))
+            counted.append((term, size))
             room -= size
-        most = sum(weight for _, weight in counted)
-        least = math.ceil(MIN_SHARE * most)
-        if len(self.letters) and MOST_POSTINGS - room >= _MANY_POSTINGS:
-            return self._many(counted, least, most, named)
-        return self._few(counted, least, most)
+        weighed = [(term, self._weight(size)) for term, size in counted]
+        most = sum(weight for _, weight in weighed)
+        least = math.ceil(share * most)
+        # an entry without the rarest words, whose other words together weigh less than that, is no hit (MaxScore)
+        rest = accumulate((-weight for _, weight in weighed), initial=most)
+        are_read = [weight >= least or term.is_prefix for (term, _), weight in zip(counted, rest, strict=False)]
+        if len(self.letters) and sum(size for _, size in compress(counted, are_read)) >= _MANY_POSTINGS:
+            return self._many(weighed, least, most, named)
+        return self._few(weighed, are_read, least, most)
 
     def _postings_of(self, term: Term) -> int:
         starts, dense = self.posting_starts, self._dense_counts
@@ -293,29 +293,58 @@ class DescriptionIndex:
         """The number of postings of each dense word."""
         return {number: len(self._dense_postings(number)) for number in self.dense}
 
-    def _dense_postings(self, number: int) -> Any:  # noqa: ANN401 - an array of numpy
+    def _dense_postings(self, number: int, named: Sequence[int] | None = None) -> Any:  # noqa: ANN401 - an array of numpy
         from apidex.search import segments
 
+        return segments.dense_postings(self._planes_of(number), len(self.lengths), named)
+
+    def _planes_of(self, number: int) -> ByteBuffer:
         size = len(self.planes) // len(self.dense)
         start = bisect_left(self.dense, number) * size
-        return segments.dense_postings(self.planes[start : start + size], len(self.lengths))
+        return self.planes[start : start + size]
 
     def _weight(self, entries: int) -> int:
         """The inverse document frequency of a word that so many *entries* contain."""
         return math.ceil(math.log1p((len(self.lengths) - entries + 0.5) / (entries + 0.5)) / _WEIGHT_UNIT)
 
-    def _few(self, weighed: Sequence[tuple[Term, int]], least: int, most: int) -> RelevantEntries:
+    def _few(
+        self, weighed: Sequence[tuple[Term, int]], are_read: Sequence[bool], least: int, most: int
+    ) -> RelevantEntries:
+        """The entries with a weight of *least* or more, of *most*.
+
+        The postings of terms that *are_read* are read; the others are looked up for the entries that were found before.
+        """
         sums = dict[int, int]()
-        for term, weight in weighed:
-            counts = dict[int, int]()
-            for posting in chain.from_iterable(self._slices(self.postings, term)):
-                position, count = posting >> TF_BITS, posting & _TF_MASK
-                counts[position] = max(count, counts.get(position, 0))
-            for position, count in counts.items():
-                score = weight * self._saturation[count << 8 | self.lengths[position]]
+        for (term, weight), is_read in zip(weighed, are_read, strict=True):
+            for position, fields in (self._fields(term) if is_read else self._fields_at(term, sums)).items():
+                score = weight * self._saturation[fields << 8 | self.lengths[position]]
                 sums[position] = sums.get(position, 0) + (weight << _SCORE_BITS) + score
         positions = sorted(position for position, total in sums.items() if total >> _SCORE_BITS >= least)
         return RelevantEntries(positions, [_relevance(sums[position], most) for position in positions])
+
+    def _fields(self, term: Term) -> dict[int, int]:
+        """The entries that contain *term*, each with its number of fields, less 1."""
+        found = dict[int, int]()
+        for posting in chain.from_iterable(own.tolist() for own in self._slices(self.postings, term)):
+            position, fields = posting >> TF_BITS, posting & _TF_MASK
+            found[position] = max(fields, found.get(position, 0))
+        return found
+
+    def _fields_at(self, term: Term, positions: Iterable[int]) -> dict[int, int]:
+        """As `_fields`, of the entries at *positions*."""
+        pairs = ((at, max(self._fields_of(number, at) for number in term.numbers)) for at in positions)
+        return {position: fields for position, fields in pairs if fields >= 0}
+
+    def _fields_of(self, number: int, position: int) -> int:
+        """How many fields of the entry at *position* contain the word with this *number*, less 1."""
+        if number in self._dense_counts:
+            planes, byte, bit = self._planes_of(number), position >> 3, 7 - (position & 7)
+            low, high = (planes[start + byte] >> bit & 1 for start in (0, len(planes) // TF_BITS))
+            return (high << 1 | low) - 1
+        start, end = self.posting_starts[number], self.posting_starts[number + 1]
+        posting = bisect_left(self.postings, position << TF_BITS, start, end)
+        found = posting < end and self.postings[posting] >> TF_BITS == position
+        return self.postings[posting] & _TF_MASK if found else -1
 
     def _many(
         self, weighed: Sequence[tuple[Term, int]], least: int, most: int, named: Sequence[int] | None
@@ -326,7 +355,7 @@ class DescriptionIndex:
         postings, lengths = np.frombuffer(self.postings, np.uint32), np.frombuffer(self.lengths, np.uint8)
         saturation, sums = np.array(self._saturation), np.zeros(len(lengths) if len(weighed) > 1 else 0, np.int64)
         for term, weight in weighed:
-            slices = self._slices(postings, term)
+            slices = self._slices(postings, term, named)
             own = slices[0] if len(slices) == 1 and not term.is_prefix else np.sort(np.concatenate(slices))
             positions = own >> np.uint32(TF_BITS)
             if named is not None:
@@ -343,11 +372,15 @@ class DescriptionIndex:
         found = np.flatnonzero(sums >= least << _SCORE_BITS)
         return RelevantEntries(found, _relevance(sums[found], most))  # type: ignore[arg-type] # arrays are sequences enough
 
-    def _slices(self, postings: Any, term: Term) -> list[Any]:  # noqa: ANN401 - a buffer, or an array of numpy
-        """The *postings* of the words that *term* stands for. Those of consecutive words are consecutive."""
+    def _slices(self, postings: Any, term: Term, named: Sequence[int] | None = None) -> list[Any]:  # noqa: ANN401 - a buffer, or an array of numpy
+        """The *postings* of the words that *term* stands for; those of dense words without the entries that are *named*.
+
+        Those of consecutive words are consecutive.
+        """
         starts, ranges = self.posting_starts, _ranges(term)
-        dense = [self._dense_postings(each) for each in self._dense_counts if any(each in words for words in ranges)]
-        return [postings[starts[words.start] : starts[words.stop]] for words in ranges] + dense
+        dense = [number for number in self._dense_counts if any(number in words for words in ranges)]
+        sparse = [postings[starts[words.start] : starts[words.stop]] for words in ranges]
+        return sparse + [self._dense_postings(number, named) for number in dense]
 
     @cached_property
     def _saturation(self) -> list[int]:

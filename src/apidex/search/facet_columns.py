@@ -49,15 +49,16 @@ class FacetColumns(FacetIndex):
         return columns
 
     @cached_property
-    def _key_counts(self) -> NDArray[np.int64]:
-        return self._counted(np.asarray(self.key_numbers))
+    def all_counts(self) -> NDArray[np.int64]:
+        """How many entries have the key of each number."""
+        return self.counted(np.asarray(self.key_numbers))
 
     @cached_property
     def key_counts(self) -> Mapping[int, int]:
         """As `FacetIndex.key_counts`."""
-        return dict(enumerate(self._key_counts.tolist()))
+        return dict(enumerate(self.all_counts.tolist()))
 
-    def _counted(self, numbers: NDArray[Any]) -> NDArray[np.int64]:
+    def counted(self, numbers: NDArray[Any]) -> NDArray[np.int64]:
         """How often each number of a key is among *numbers*."""
         return np.bincount(numbers, minlength=len(self.keys))
 
@@ -100,14 +101,10 @@ class FacetColumns(FacetIndex):
         if len(positions) <= _FEW:
             return super().facets(positions, filters)
         if len(positions) == len(self.key_numbers):
-            return self._facets_of(self._key_counts, filters)
-        return self.facets_of_keys(self._numbers(positions), filters)
+            return self.facets_of(self.all_counts, filters)
+        return self.facets_of(self.counted(self._numbers(positions)), filters)
 
-    def facets_of_keys(self, numbers: NDArray[Any], filters: Filters) -> dict[str, list[Facet]]:
-        """The facets of hits whose keys have these *numbers*."""
-        return self._facets_of(self._counted(numbers), filters)
-
-    def _facets_of(self, counts: NDArray[np.int64], filters: Filters) -> dict[str, list[Facet]]:
+    def facets_of(self, counts: NDArray[np.int64], filters: Filters) -> dict[str, list[Facet]]:
         """The facets of hits, of which *counts* says how many have the key of each number."""
         rejects, rejections = self._rejections(filters)
         found = {}

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import chain
 
 from apidex.catalogue.catalogue import Catalogue
 from apidex.search import corrections
 from apidex.search.descriptions import DescriptionIndex, DescriptionIndexBuilder, Term, highlights
 from apidex.search.filters import Facet, FacetIndex, FacetIndexBuilder, Filters
-from apidex.search.ranking import FoldedNames, FoldedNamesBuilder, Hit, Matches, Rank, Scope, Sort
+from apidex.search.ranking import FoldedNames, FoldedNamesBuilder, Hit, Matches, Rank, Scope, Sort, end_of_page
 from apidex.search.text import composed, fold, foldable, separate_spans, word_spans
 
 _MOST_EXACT = 100
@@ -77,13 +78,14 @@ class SearchIndex:
         self, query: str, matches: Matches, sort: Sort, offset: int, limit: int | None
     ) -> list[tuple[int, Rank | None]]:
         """The page, with exact names that are spelled like the query first: `C++` before `C#` for `c++`."""
-        page, typed = matches.page(sort, offset, limit), composed(query.strip()).casefold()
+        typed = composed(query.strip()).casefold()
         if sort is not Sort.RELEVANCE or typed == fold(query) or offset >= _MOST_EXACT:
-            return page
-        exact = [match for match in matches.page(sort, 0, _MOST_EXACT) if match[1] is Rank.EXACT]
+            return matches.page(sort, offset, limit)
+        end = end_of_page(offset, limit)
+        first = matches.page(sort, 0, end and max(end, _MOST_EXACT))
+        exact = [match for match in first[:_MOST_EXACT] if match[1] is Rank.EXACT]
         exact.sort(key=lambda match: composed(self._name(match[0])).casefold() != typed)
-        shown = exact[offset : len(exact) if limit is None else offset + limit]
-        return [*shown, *page[len(shown) :]]
+        return [*exact, *first[len(exact) :]][offset:end]
 
     def _terms(self, query: str, scope: Scope) -> list[Term]:
         return [] if scope is Scope.NAME or not query.strip() else self.descriptions.parse(query)
@@ -102,8 +104,9 @@ class SearchIndex:
 
     def finds_all(self, query: str, filters: Filters) -> bool:
         """Whether an entry that *filters* accept has a name that matches *query*, or contains all its words."""
-        found = self.descriptions.find(self._terms(query, Scope.ABOUT)).complete()
-        return len(self.names.matches(query).behind(found).accepted(self.facets, filters)) > 0
+        found = self.descriptions.find(self._terms(query, Scope.ABOUT), share=Fraction(1)).positions
+        is_found = any(self.facets.are_accepted(found, filters))
+        return is_found or len(self.names.matches(query).accepted(self.facets, filters)) > 0
 
     def correct(self, query: str, scope: Scope = Scope.ALL) -> str | None:
         """Return a query that finds something and is near *query*, which finds nothing; None if there is none."""

@@ -220,9 +220,9 @@ class FoldedNames:
             marked.update(highlighted(name, before, before + len(needle)))
         return to_ranges(sorted(marked))
 
-    def by_name(self, positions: Sequence[int]) -> Sequence[int]:
-        """The *positions*, given in catalogue order, sorted by their folded names."""
-        return sorted(positions, key=self.folded)
+    def by_name(self, positions: Sequence[int], offset: int, end: int | None) -> Sequence[int]:
+        """From *offset* to *end*, the *positions*, given in catalogue order, sorted by their folded names."""
+        return sorted(positions, key=self.folded)[offset:end]
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,8 +252,10 @@ class EveryName:
 
     def page(self, sort: Sort, offset: int, limit: int | None) -> list[tuple[int, Rank | None]]:
         """As `Matches.page`."""
-        ordered = self.names.by_name(self.positions) if sort is Sort.NAME else self.positions
-        return [(position, None) for position in ordered[offset : end_of_page(offset, limit)]]
+        end = end_of_page(offset, limit)
+        by_name = sort is Sort.NAME
+        shown = self.names.by_name(self.positions, offset, end) if by_name else self.positions[offset:end]
+        return [(position, None) for position in shown]
 
     def best(self, limit: int, spelling: Callable[[int], str]) -> list[tuple[int, Rank | None]]:  # noqa: ARG002
         """None: the query is blank."""

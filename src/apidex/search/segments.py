@@ -245,10 +245,11 @@ def _planes(postings: Numbers, entries: int) -> bytes:
     return b"".join(np.packbits(fields >> bit & 1).tobytes() for bit in range(TF_BITS))
 
 
-def dense_postings(planes: ByteBuffer, entries: int) -> Numbers:
-    """The postings of the dense word with these *planes*."""
+def dense_postings(planes: ByteBuffer, entries: int, named: Sequence[int] | None = None) -> Numbers:
+    """The postings of the dense word with these *planes*, without those of entries with a flag in *named*."""
     low, high = np.unpackbits(np.frombuffer(planes, np.uint8).reshape(TF_BITS, -1), axis=1, count=entries)
-    positions = np.flatnonzero(low | high)
+    is_posting = (low | high).view(np.bool_)
+    positions = np.flatnonzero(is_posting if named is None else is_posting & ~np.asarray(named, np.bool_))
     fields = high[positions] << 1 | low[positions]
     postings: Numbers = positions.astype(np.uint32) << TF_BITS | fields - 1
     return postings

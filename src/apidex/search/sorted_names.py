@@ -6,7 +6,7 @@ many, a table holds the best rank of each entry.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
@@ -222,17 +222,21 @@ class SortedNames(FoldedNames):
         table[entries] = True
         return table
 
-    def by_name(self, positions: Sequence[int]) -> Sequence[int]:
+    def by_name(self, positions: Sequence[int], offset: int, end: int | None) -> Sequence[int]:
         """As `FoldedNames.by_name`."""
-        is_wanted = self._table(np.asarray(positions, np.uint32))
-        ordered = np.asarray(self.positions)[self.entries_by_name()]
-        found: Sequence[int] = ordered[is_wanted[ordered]].data
+        ordered: Iterable[Numbers] = (np.asarray(self.positions)[entries] for entries in self.in_order(Sort.NAME))
+        if len(positions) < len(self):
+            is_wanted = self._table(np.asarray(positions, np.uint32))
+            ordered = (some[is_wanted[some]] for some in ordered)
+        found: list[int] = _page_of(ordered, offset, len(self) if end is None else end).tolist()
         return found
 
-    def entries_by_name(self) -> Numbers:
-        """All entries in the alphabetical order of names, which is that of the line feeds before them."""
-        entries: Numbers = np.asarray(self.suffixes)[: len(self)] >> self.shift
-        return entries
+    def in_order(self, sort: Sort) -> Iterator[Numbers]:
+        """All entries by name, which is the order of the line feeds before names, or in catalogue order. Some in each step."""
+        suffixes, name_ranks = np.asarray(self.suffixes)[: len(self)], np.asarray(self.name_ranks)
+        for start in range(0, len(self), _CHUNK):
+            some = slice(start, start + _CHUNK)
+            yield suffixes[some if sort is Sort.NAME else name_ranks[some]] >> self.shift
 
     def rows(self, size: int, positions: Numbers, ranks: Numbers) -> list[tuple[int, Rank | None]]:
         """Each of *positions* with its rank, found by a query of *size* bytes."""
@@ -282,11 +286,6 @@ class _ArrayMatches:
     def rows(self) -> tuple[Numbers, Numbers]:
         """The position and the rank of each."""
         return self._positions, self.ranks
-
-    def keys(self, index: FacetIndex) -> Numbers:
-        """The number of the facet key of each."""
-        numbers: Numbers = np.asarray(index.key_numbers)[self._positions]
-        return numbers
 
     def flags(self) -> None:
         """As `Matches.flags`."""
@@ -344,10 +343,12 @@ class _ManyMatches:
         entries = np.flatnonzero(self.ranks != _NO_MATCH)
         return self._positions[entries], self.ranks[entries]
 
-    def keys(self, index: FacetIndex) -> Numbers:  # noqa: ARG002
-        """The number of the facet key of each."""
-        numbers: Numbers = np.asarray(self.names.key_numbers)[self.ranks != _NO_MATCH]
-        return numbers
+    def key_counts(self, columns: FacetColumns) -> Numbers:
+        """How many have the facet key of each number. Of matches and other entries, the fewer ones are counted."""
+        is_match, keys = self.ranks != _NO_MATCH, np.asarray(self.names.key_numbers)
+        if 2 * np.count_nonzero(is_match) > len(keys):
+            return columns.all_counts - columns.counted(keys[~is_match])
+        return columns.counted(keys[is_match])
 
     def flags(self) -> Sequence[int]:
         """As `Matches.flags`."""
@@ -376,7 +377,8 @@ class _ManyMatches:
 
     def facets(self, index: FacetIndex, filters: Filters) -> dict[str, list[Facet]]:
         """As `Matches.facets`."""
-        return FacetColumns.of(index).facets_of_keys(self.keys(index), filters)
+        columns = FacetColumns.of(index)
+        return columns.facets_of(self.key_counts(columns), filters)
 
     def accepted(self, index: FacetIndex, filters: Filters) -> "_ManyMatches":
         """As `Matches.accepted`."""
@@ -385,28 +387,13 @@ class _ManyMatches:
 
     def page(self, sort: Sort, offset: int, limit: int | None) -> list[tuple[int, Rank | None]]:
         """As `Matches.page`."""
-        end = end_of_page(offset, limit)
-        if sort is Sort.CATALOGUE:
-            ranks = np.empty_like(self.ranks)
-            ranks[self._positions] = self.ranks
-            positions = np.flatnonzero(ranks != _NO_MATCH)[offset:end]
-            return self.names.rows(self.size, positions, ranks[positions])
-        if sort is Sort.NAME:
-            by_name = self.names.entries_by_name()
-            entries = by_name[self.ranks[by_name] != _NO_MATCH][offset:end]
+        end, ranks = len(self.ranks) if limit is None else offset + limit, self.ranks
+        if sort is Sort.RELEVANCE:
+            ordered = (np.flatnonzero(ranks == rank) for rank in range(PREFIX, _NO_MATCH))
         else:
-            entries = self._by_relevance(offset, len(self.ranks) if end is None else end)
-        return self.names.rows(self.size, self._positions[entries], self.ranks[entries])
-
-    def _by_relevance(self, offset: int, end: int) -> Numbers:
-        parts = list[Numbers]()
-        for rank in range(PREFIX, _NO_MATCH):
-            entries = np.flatnonzero(self.ranks == rank)
-            parts.append(entries[max(0, offset) : max(0, end)])
-            offset, end = offset - len(entries), end - len(entries)
-            if end <= 0:
-                break
-        return np.concatenate(parts)
+            ordered = (entries[ranks[entries] != _NO_MATCH] for entries in self.names.in_order(sort))
+        entries = _page_of(ordered, offset, end)
+        return self.names.rows(self.size, self._positions[entries], ranks[entries])
 
     def best(self, limit: int, spelling: Callable[[int], str]) -> list[tuple[int, Rank | None]]:  # noqa: ARG002
         """As `Matches.best`."""
@@ -444,8 +431,9 @@ class _CombinedMatches:
         """As `Matches.facets`."""
         if isinstance(self.named, _ArrayMatches):
             return index.facets(np.concatenate([self.named.rows()[0], self.positions]).data, filters)
-        numbers = np.concatenate([self.named.keys(index), np.asarray(index.key_numbers)[self.positions]])
-        return FacetColumns.of(index).facets_of_keys(numbers, filters)
+        columns = FacetColumns.of(index)
+        others = columns.counted(np.asarray(index.key_numbers)[self.positions])
+        return columns.facets_of(self.named.key_counts(columns) + others, filters)
 
     def accepted(self, index: FacetIndex, filters: Filters) -> "_CombinedMatches":
         """As `Matches.accepted`."""
@@ -474,6 +462,17 @@ class _CombinedMatches:
     def best(self, limit: int, spelling: Callable[[int], str]) -> list[tuple[int, Rank | None]]:
         """As `Matches.best`, of names."""
         return self.named.best(limit, spelling)
+
+
+def _page_of(ordered: Iterable[Numbers], offset: int, end: int) -> Numbers:
+    """The items from *offset* to *end* of *ordered*, which is read only that far."""
+    parts = list[Numbers]()
+    for some in ordered:
+        parts.append(some[max(0, offset) : max(0, end)])
+        offset, end = offset - len(some), end - len(some)
+        if end <= 0:
+            break
+    return np.concatenate(parts)
 
 
 def _smallest(keys: Numbers, start: int, end: int) -> Numbers:
