@@ -5,11 +5,11 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
+from apidex.cli.arguments import Parser, one_of, real_number, whole_number
 from loadtest.load_generator import Load
 from loadtest.scenarios import SCENARIOS, SUITE
 from loadtest.scenarios.pairs import MEMBERS, PAIRS, REQUESTS, chosen, named, pair
@@ -50,37 +50,16 @@ def _interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-class _Parser(argparse.ArgumentParser):
-    """One sentence on what is wrong, and what is allowed."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"loadtest: {message}\n")
-
-
-def _positive(kind: type[int] | type[float]) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        if not 0 < (number := kind(text)) < 1e9:
-            raise ValueError(text)
-        return number
-
-    parse.__name__ = f"{kind.__name__} (more than 0 is allowed)"
-    return parse
-
-
-def _port(text: str) -> int:
-    if not 1024 <= (port := int(text)) < 2**16:
-        raise ValueError(text)
-    return port
-
-
-_port.__name__ = "port (1024 to 65535 are allowed)"
+class _Parser(Parser):
+    command = "loadtest"
 
 
 def _pair(text: str) -> str:
-    return named(text)
-
-
-_pair.__name__ = f"pair (two of {', '.join(MEMBERS)} with + between are allowed)"
+    try:
+        return named(text)
+    except ValueError:
+        allowed = f"allowed are two of {', '.join(MEMBERS)}, with + between them"
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed; {allowed}") from None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -96,21 +75,20 @@ def _parser() -> argparse.ArgumentParser:
     comparing.set_defaults(act=_compare)
     demo = commands.add_parser("demo", help="break four replicas on this machine, and show it on a page as it happens")
     demo.set_defaults(act=_demo)
-    add, count, number = demo.add_argument, _positive(int), _positive(float)
-    add("--seconds", type=number, default=60.0, help="how long the story takes (%(default)g)")
+    add, count, positive = demo.add_argument, whole_number(1, 10**9), real_number(0.001, 10**9)
+    add("--seconds", type=positive, default=60.0, help="how long the story takes (%(default)g)")
     add("--users", type=count, default=_USUAL.users, help="how many users (%(default)s)")
-    add("--port", type=_port, default=8090, help="the port of the page (%(default)s)")
+    add("--port", type=whole_number(1024, 65535), default=8090, help="the port of the page (%(default)s)")
     add("--no-browser", action="store_true", help="print the page's address, and open nothing")
     add("--output", type=Path, default=Path("report"), help="the folder for the report (%(default)s)")
     capacity = commands.add_parser("capacity", help="measure, and say how many replicas of which size a load needs")
     capacity.set_defaults(act=_capacity)
     add = capacity.add_argument
-    add("--requests-per-second", type=number, default=1000.0, help="the load (%(default)g)")
+    add("--requests-per-second", type=positive, default=1000.0, help="the load (%(default)g)")
     add("--entries", type=count, default=1500, help="the size of the catalogue (%(default)s)")
     add(
         "--check",
-        type=int,
-        choices=range(1, 17),
+        type=whole_number(1, 16),
         default=0,
         metavar="REPLICAS",
         help="compare the prediction for so many with a measurement",
@@ -121,28 +99,42 @@ def _parser() -> argparse.ArgumentParser:
     running.set_defaults(act=_run)
     add = running.add_argument
     names = [*SCENARIOS, SUITE]
-    add("scenarios", nargs="+", choices=names, metavar="SCENARIO", help=", ".join(names))
+    add("scenarios", nargs="+", type=one_of(*names), metavar="SCENARIO", help=", ".join(names))
     add("--only", nargs="+", type=_pair, default=[], metavar="A+B", help=f"with {SUITE}: only these")
     add("--commit", default="", metavar="HASH", help=f"with {SUITE}: only six, chosen by this hash")
     add("--results", type=Path, metavar="FILE", help=f"with {SUITE}: put the table into this page of Markdown")
-    add("--target", choices=list(TARGETS), default="processes", help="what it is run against (%(default)s)")
+    add(
+        "--target",
+        type=one_of(*TARGETS),
+        metavar="TARGET",
+        default="processes",
+        help=f"what it is run against: {', '.join(TARGETS)} (%(default)s)",
+    )
     add("--up", action="store_true", help="start the target first, with an upstream that can misbehave")
     add("--edge", action="store_true", help="HAProxy in front: with --up on kubernetes, or on processes")
     add(
-        "--seconds", type=number, help="at least so long, and until every fault is over (60, or as the scenario has it)"
+        "--seconds",
+        type=positive,
+        help="at least so long, and until every fault is over (60, or as the scenario has it)",
     )
-    add("--requests", type=int, default=0, help="at least so many (%(default)s)")
+    add("--requests", type=whole_number(0, 10**9), default=0, help="at least so many (%(default)s)")
     add("--users", type=count, default=_USUAL.users, help="how many users (%(default)s)")
-    add("--rate", type=number, default=_USUAL.rate, help="requests a second of each that searches (%(default)g)")
-    add("--shape", choices=list(SHAPES), default=_USUAL.shape, help="how many of them, and when (%(default)s)")
+    add("--rate", type=positive, default=_USUAL.rate, help="requests a second of each that searches (%(default)g)")
+    add(
+        "--shape",
+        type=one_of(*SHAPES),
+        metavar="SHAPE",
+        default=_USUAL.shape,
+        help=f"how many of them, and when: {', '.join(SHAPES)} (%(default)s)",
+    )
     add("--processes", type=count, default=_USUAL.processes, help="processes of Locust (%(default)s)")
     add(
         "--workers",
-        type=int,
+        type=whole_number(0, 1000),
         default=0,
         help="wait for so many workers of Locust, on other machines too, which send all",
     )
-    add("--seed", type=int, default=0, help="of the scenario's random choices (%(default)s)")
+    add("--seed", type=whole_number(0, 2**32), default=0, help="of the scenario's random choices (%(default)s)")
     add("--output", type=Path, default=Path("report"), help="the folder for the reports (%(default)s)")
     add("--host", default="", help="where a service answers, or a cluster whose Service has no address here")
     add("--project", default="apidex", help="the compose project (%(default)s)")
@@ -330,8 +322,8 @@ def _check(options: argparse.Namespace) -> None:
         options.target != "kubernetes" and options.node
     ):
         raise UnsupportedError(f"--host is for kubernetes and service, --node for kubernetes, not for {options.target}")
-    if options.workers < 0 or (options.workers and options.processes > 1):
-        raise UnsupportedError("--workers is a number of processes elsewhere, without --processes")
+    if options.workers and options.processes > 1:
+        raise UnsupportedError("--workers and --processes exclude each other; allowed is one of them")
     if options.edge and options.target == "compose":
         raise UnsupportedError("--edge is for kubernetes and processes: compose has HAProxy in front anyway")
     host = TARGETS[options.target].control_host()

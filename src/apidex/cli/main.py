@@ -5,21 +5,20 @@ A module is imported when its command runs, so that each command starts as fast 
 """
 
 import argparse
-import difflib
 import importlib
 import io
 import os
-import re
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from textwrap import indent
-from typing import Any, NoReturn
+from typing import Any
 
 from apidex import __version__
 from apidex.cli import completion
+from apidex.cli.arguments import Parser, hint, one_of, real_number, whole_number
 from apidex.cli.lazy_imports import without_unused_imports
 from apidex.cli.output import FORMATS, warn
 from apidex.errors import ApidexError, QueryError, SettingsError
@@ -35,6 +34,7 @@ apidex catalogue README.md"""
 
 _SORTS = ("relevance", "name", "catalogue")
 _SCOPES = ("name", "about", "all")
+_BEFORE_THE_COMMAND = ("-h", "--help", "--version")
 _MANY = 12
 """So many allowed values are listed in an error."""
 
@@ -48,72 +48,17 @@ class Command:
     add_arguments: Callable[[ArgumentParser], object] | None = None
 
 
-def _one_of(*words: str) -> Callable[[str], str]:
-    """The type of an option whose value is one of *words*."""
-
-    def convert(text: str) -> str:
-        if text not in words:
-            raise ArgumentTypeError(f"{text!r} is not allowed; {_hint(text, words)}")
-        return text
-
-    return convert
-
-
-def _hint(text: str, words: Sequence[str], listed_by: str = "") -> str:
-    """What is allowed instead of *text*: the nearest of *words*, if one is near; otherwise all, or the command to list them."""
-    folded = {word.casefold(): word for word in words}
-    near = difflib.get_close_matches(text.casefold(), folded, 1)
-    if near:
-        return f"did you mean {folded[near[0]]!r}?"
-    return f"{listed_by} lists the {len(words)} that are" if listed_by else f"allowed are {', '.join(words)}"
-
-
-_BEFORE_THE_COMMAND = ("-h", "--help", "--version")
-
-_ERRORS = {
-    r"^argument ": "",
-    r": expected one argument$": ": its value is missing; allowed is one",
-    r": not allowed with argument (.*)": r": not allowed together with \1; allowed is one of them",
-    r": ignored explicit argument (.*)": r": \1 is not allowed; it has no value",
-    r"^the following arguments are required: (.*)": r"\1: missing; `apidex --help` says what is allowed",
-}
-"""Messages of argparse, and what is said instead: what is wrong, then what is allowed."""
-
-
-def _whole_number(low: int, high: int) -> Callable[[str], int]:
-    """The type of an option whose value is a whole number."""
-
-    def convert(text: str) -> int:
-        if text.removeprefix("-").isdecimal() and low <= int(text) <= high:
-            return int(text)
-        raise ArgumentTypeError(f"{text!r} is not allowed; allowed is a whole number from {low} to {high}")
-
-    return convert
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0.1 <= seconds <= 600:
-        raise ArgumentTypeError(f"{text!r} is not allowed; allowed is a number of seconds from 0.1 to 600")
-    return seconds
-
-
 def _add_search_arguments(parser: ArgumentParser) -> None:
     about = "a name, or what the API is for; case, accents, spaces and punctuation do not matter"
     parser.add_argument("words", metavar="WORD", nargs="*", help=about)
     _add_filters(parser)
     about = "search names (name), descriptions (about), or names first and then descriptions (all) [all]"
-    scope = parser.add_argument(
-        "--in", dest="scope", type=_one_of(*_SCOPES), metavar="WHERE", default="all", help=about
-    )
+    scope = parser.add_argument("--in", dest="scope", type=one_of(*_SCOPES), metavar="WHERE", default="all", help=about)
     completion.offer(scope, _SCOPES)
     about = "best first, alphabetical, or as the upstream lists them [relevance]"
-    sort = parser.add_argument("--sort", type=_one_of(*_SORTS), metavar="ORDER", default="relevance", help=about)
+    sort = parser.add_argument("--sort", type=one_of(*_SORTS), metavar="ORDER", default="relevance", help=about)
     completion.offer(sort, _SORTS)
-    limit, offset = _whole_number(1, 100), _whole_number(0, 10**9)
+    limit, offset = whole_number(1, 100), whole_number(0, 10**9)
     parser.add_argument("--limit", type=limit, default=20, metavar="N", help="how many to show, up to 100 [20]")
     parser.add_argument("--offset", type=offset, default=0, metavar="N", help="how many to skip before them [0]")
     about = "every name that contains the words just as typed, as GET /{name} answers"
@@ -166,7 +111,7 @@ def _add_catalogue_arguments(parser: ArgumentParser) -> None:
 
 
 def _add_completion_arguments(parser: ArgumentParser) -> None:
-    shell = parser.add_argument("shell", type=_one_of(*completion.SHELLS), metavar="SHELL", help="bash, zsh or fish")
+    shell = parser.add_argument("shell", type=one_of(*completion.SHELLS), metavar="SHELL", help="bash, zsh or fish")
     completion.offer(shell, completion.SHELLS)
 
 
@@ -175,7 +120,8 @@ def _add_service(parser: Any) -> None:  # noqa: ANN401 - a parser, or a group of
 
 
 def _add_timeout(parser: ArgumentParser) -> None:
-    parser.add_argument("--timeout", type=_seconds, default=5.0, metavar="SECONDS", help="how long to wait [5]")
+    seconds = real_number(0.1, 600, "a number of seconds")
+    parser.add_argument("--timeout", type=seconds, default=5.0, metavar="SECONDS", help="how long to wait [5]")
 
 
 def _add_source(parser: ArgumentParser) -> None:
@@ -190,7 +136,7 @@ def _add_source(parser: ArgumentParser) -> None:
 def _add_format(parser: ArgumentParser) -> None:
     about = f"{', '.join(FORMATS)} [table on a terminal, tsv elsewhere]"
     formats = parser.add_mutually_exclusive_group()
-    format_name = formats.add_argument("--format", type=_one_of(*FORMATS), metavar="FORMAT", help=about)
+    format_name = formats.add_argument("--format", type=one_of(*FORMATS), metavar="FORMAT", help=about)
     completion.offer(format_name, FORMATS)
     formats.add_argument("--json", action="store_true", help="the same as --format json: as the service answers it")
 
@@ -282,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except QueryError as error:
         listed_by = "`apidex categories`" if error.name == "category" and len(error.allowed) > _MANY else ""
-        warn(f"--{error.name}: {error.value!r} is not allowed; {_hint(error.value, error.allowed, listed_by)}")
+        warn(f"--{error.name}: {error.value!r} is not allowed; {hint(error.value, error.allowed, listed_by)}")
         return 2
     except (ApidexError, OSError) as error:
         warn(error)
@@ -334,13 +280,13 @@ def _parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
         allowed = "allowed there are --help and --version, other options behind it"
         parser.error(f"{arguments[0]!r} stands before the command; {allowed}")
     if not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
-        parser.error(f"{arguments[0]!r} is not a command; {_hint(arguments[0], list(COMMANDS))}")
+        parser.error(f"{arguments[0]!r} is not a command; {hint(arguments[0], list(COMMANDS))}")
     options, rest = parser.parse_known_args(arguments)
     unknown = [word for word in rest if word.startswith("-") and word != "-"]
     if unknown:
         known = [word for word in _options_of(parser, options.command) if word.startswith("--")]
-        hint = _hint(unknown[0].partition("=")[0], known, f"`apidex {options.command} --help`")
-        parser.error(f"{unknown[0]!r} is not an option of apidex {options.command}; {hint}")
+        allowed = hint(unknown[0].partition("=")[0], known, f"`apidex {options.command} --help`")
+        parser.error(f"{unknown[0]!r} is not an option of apidex {options.command}; {allowed}")
     if rest and not hasattr(options, "words"):
         parser.error(f"{rest[0]!r} is one argument too many; `apidex {options.command} --help` lists them")
     if rest:
@@ -353,19 +299,9 @@ def _options_of(parser: ArgumentParser, command: str) -> list[str]:
     return list(commands.choices[command]._option_string_actions)  # noqa: SLF001
 
 
-class _Parser(ArgumentParser):
-    """Reports an error in one sentence, without the usage text."""
-
-    def error(self, message: str) -> NoReturn:
-        for pattern, said in _ERRORS.items():
-            message = re.sub(pattern, said, message)
-        warn(message.replace("`apidex --help`", f"`{self.prog} --help`"))
-        self.exit(2)
-
-
 def _parser() -> ArgumentParser:
     description = "Which public APIs have this in their name?"
-    parser = _Parser("apidex", description=description, **_epilog(_EXAMPLES))
+    parser = Parser("apidex", description=description, **_epilog(_EXAMPLES))
     parser.add_argument("--version", action="version", version=f"apidex {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
