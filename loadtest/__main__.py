@@ -115,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--seconds",
         type=positive,
-        help="at least so long, and until every fault is over (60, or as the scenario has it)",
+        help="about so long, and until every fault is over (60, or as the scenario has it)",
     )
     add("--requests", type=whole_number(0, 10**9), default=0, help="at least so many (%(default)s)")
     add("--users", type=count, default=_USUAL.users, help="how many users (%(default)s)")
