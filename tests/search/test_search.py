@@ -309,7 +309,6 @@ def test_an_index_of_many_names_equals_the_oracle(count, scope):
     rare = entries[count // 3].name
     for query in (rare, rare[2:-3], "weather api", "hub open", "o", "zyx"):
         hits = naive(entries, query, scope)
-        assert search.names.breadth(query) >= len(naive(entries, query))
         asked = search.facets.parse({"auth": ["none"], "https": ["true"]})
         for filters, expected in (
             ({}, hits),
@@ -323,6 +322,11 @@ def test_an_index_of_many_names_equals_the_oracle(count, scope):
             assert found.total == len(expected)
             categories = Counter(entries[hit[-1]].category for hit in expected)
             assert {facet.value: facet.count for facet in found.facets["category"] if facet.count} == categories
+
+
+@given(catalogues, queries, scopes)
+def test_a_query_finds_something_if_it_has_hits(index_of, entries, query, scope):
+    assert index_of(*entries).finds(query, scope) == bool(naive(entries, query, scope))
 
 
 @given(catalogues, queries, asked_filters, st.sampled_from(Sort), st.integers(1, 7))

@@ -278,8 +278,12 @@ class DescriptionIndex:
         rest = accumulate((-weight for _, weight in weighed), initial=most)
         are_read = [weight >= least or term.is_prefix for (term, _), weight in zip(counted, rest, strict=False)]
         if len(self.letters) and sum(size for _, size in compress(counted, are_read)) >= _MANY_POSTINGS:
-            return self._many(weighed, least, most, named)
+            return self._many(weighed, are_read, least, most, named)
         return self._few(weighed, are_read, least, most)
+
+    def finds(self, terms: Sequence[Term]) -> bool:
+        """Whether `find` returns any entry."""
+        return self._postings_of(terms[0]) > 0 if len(terms) == 1 else len(self.find(terms).positions) > 0
 
     def _postings_of(self, term: Term) -> int:
         starts, dense = self.posting_starts, self._dense_counts
@@ -293,10 +297,10 @@ class DescriptionIndex:
         """The number of postings of each dense word."""
         return {number: len(self._dense_postings(number)) for number in self.dense}
 
-    def _dense_postings(self, number: int, named: Sequence[int] | None = None) -> Any:  # noqa: ANN401 - an array of numpy
+    def _dense_postings(self, number: int, left_out: Any = None) -> Any:  # noqa: ANN401 - an array of numpy
         from apidex.search import segments
 
-        return segments.dense_postings(self._planes_of(number), len(self.lengths), named)
+        return segments.dense_postings(self._planes_of(number), len(self.lengths), left_out)
 
     def _planes_of(self, number: int) -> ByteBuffer:
         size = len(self.planes) // len(self.dense)
@@ -347,19 +351,25 @@ class DescriptionIndex:
         return self.postings[posting] & _TF_MASK if found else -1
 
     def _many(
-        self, weighed: Sequence[tuple[Term, int]], least: int, most: int, named: Sequence[int] | None
+        self,
+        weighed: Sequence[tuple[Term, int]],
+        are_read: Sequence[bool],
+        least: int,
+        most: int,
+        named: Sequence[int] | None,
     ) -> RelevantEntries:
         """As `_few`, by numpy."""
         import numpy as np
 
         postings, lengths = np.frombuffer(self.postings, np.uint32), np.frombuffer(self.lengths, np.uint8)
         saturation, sums = np.array(self._saturation), np.zeros(len(lengths) if len(weighed) > 1 else 0, np.int64)
-        for term, weight in weighed:
-            slices = self._slices(postings, term, named)
+        for (term, weight), is_read in zip(weighed, are_read, strict=True):
+            left_out = named if is_read else sums == 0
+            slices = self._slices(postings, term, left_out)
             own = slices[0] if len(slices) == 1 and not term.is_prefix else np.sort(np.concatenate(slices))
             positions = own >> np.uint32(TF_BITS)
-            if named is not None:
-                others = ~np.asarray(named, np.bool_)[positions]
+            if left_out is not None:
+                others = ~np.asarray(left_out, np.bool_)[positions]
                 own, positions = own[others], positions[others]
             if len(slices) > 1 or term.is_prefix:  # of several words, the one in most fields counts
                 last = np.diff(positions, append=positions[-1:] + np.uint32(1)) != 0
@@ -372,15 +382,15 @@ class DescriptionIndex:
         found = np.flatnonzero(sums >= least << _SCORE_BITS)
         return RelevantEntries(found, _relevance(sums[found], most))  # type: ignore[arg-type] # arrays are sequences enough
 
-    def _slices(self, postings: Any, term: Term, named: Sequence[int] | None = None) -> list[Any]:  # noqa: ANN401 - a buffer, or an array of numpy
-        """The *postings* of the words that *term* stands for; those of dense words without the entries that are *named*.
+    def _slices(self, postings: Any, term: Term, left_out: Any = None) -> list[Any]:  # noqa: ANN401 - a buffer, or an array of numpy
+        """The *postings* of the words that *term* stands for; those of dense words without the entries with a flag in *left_out*.
 
         Those of consecutive words are consecutive.
         """
         starts, ranges = self.posting_starts, _ranges(term)
         dense = [number for number in self._dense_counts if any(number in words for words in ranges)]
         sparse = [postings[starts[words.start] : starts[words.stop]] for words in ranges]
-        return sparse + [self._dense_postings(number, named) for number in dense]
+        return sparse + [self._dense_postings(number, left_out) for number in dense]
 
     @cached_property
     def _saturation(self) -> list[int]:

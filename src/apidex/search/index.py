@@ -94,13 +94,11 @@ class SearchIndex:
         matches = self.names.no_matches() if terms and scope is Scope.ABOUT else self.names.matches(query)
         return matches.behind(self.descriptions.find(terms, matches.flags())) if terms else matches
 
-    def has_name(self, query: str) -> bool:
-        """Whether *query* finds a name."""
-        return len(self.names.matches(query)) > 0
-
     def finds(self, query: str, scope: Scope) -> bool:
         """Whether *query* finds anything."""
-        return len(self._matches(query, self._terms(query, scope), scope)) > 0
+        terms = self._terms(query, scope)
+        in_names = not terms or scope is not Scope.ABOUT
+        return (in_names and self.names.finds(query)) or self.descriptions.finds(terms)
 
     def finds_all(self, query: str, filters: Filters) -> bool:
         """Whether an entry that *filters* accept has a name that matches *query*, or contains all its words."""

@@ -140,10 +140,6 @@ class FoldedNames:
         """Bytes of memory."""
         return 2 * int(self.text.nbytes) + 8 * len(self)
 
-    def breadth(self, query: str) -> int:  # noqa: ARG002
-        """About how many places of names a search for *query* examines, so that a long search can run in a thread."""
-        return len(self)
-
     def no_matches(self) -> Matches:
         """Return no matches, as `matches` does when no name matches."""
         return ListedMatches(self, [])
@@ -159,6 +155,10 @@ class FoldedNames:
             for position in self._with_all_terms(terms):
                 keys.setdefault(position, self.sort_key(WORDS, position))
         return ListedMatches(self, list(keys.values()))
+
+    def finds(self, query: str) -> bool:
+        """Whether any name matches *query*."""
+        return len(self.matches(query)) > 0
 
     def _ranked(self, needle: bytes) -> Iterator[tuple[int, int]]:
         """Every position whose folded name contains *needle*, with its rank's number."""

@@ -126,7 +126,7 @@ def _understand(search: SearchIndex, request: SearchRequest, filters: Filters) -
     understood, rest = read_filters(request.query)
     allowed = all(name not in filters and value in search.facets.values(name) for name, value in understood.items())
     literal: tuple[dict[str, str], str] = {}, request.query
-    if not understood or not allowed or request.scope is Scope.NAME or search.has_name(request.query):
+    if not understood or not allowed or request.scope is Scope.NAME or search.names.finds(request.query):
         return literal
     return (understood, rest) if search.finds_all(rest, _with(filters, understood)) else literal
 

@@ -161,7 +161,8 @@ def _parts(names: bytes, starts: Numbers, ends: Numbers) -> Iterator[tuple[Numbe
     begins[1:] = (lower[:-1] & upper[1:]) | (letter[:-1] & digit[1:]) | (digit[:-1] & letter[1:])
     begins[1:-1] |= upper[:-2] & upper[1:-1] & lower[2:]  # the P of JSONPlaceholder
     cuts = np.flatnonzero(begins)
-    words = np.unique(np.searchsorted(starts, cuts, "right") - 1)
+    words = np.searchsorted(starts, cuts, "right") - 1
+    words = words[_is_first(words)]
     first, last = np.sort(np.concatenate([starts[words], cuts])), np.sort(np.concatenate([cuts, ends[words]]))
     word = np.searchsorted(starts, first, "right") - 1
     for more in range(min(MAX_PARTS, len(first))):
@@ -245,11 +246,11 @@ def _planes(postings: Numbers, entries: int) -> bytes:
     return b"".join(np.packbits(fields >> bit & 1).tobytes() for bit in range(TF_BITS))
 
 
-def dense_postings(planes: ByteBuffer, entries: int, named: Sequence[int] | None = None) -> Numbers:
-    """The postings of the dense word with these *planes*, without those of entries with a flag in *named*."""
+def dense_postings(planes: ByteBuffer, entries: int, left_out: ByteBuffer | Numbers | None = None) -> Numbers:
+    """The postings of the dense word with these *planes*, without those of entries with a flag in *left_out*."""
     low, high = np.unpackbits(np.frombuffer(planes, np.uint8).reshape(TF_BITS, -1), axis=1, count=entries)
     is_posting = (low | high).view(np.bool_)
-    positions = np.flatnonzero(is_posting if named is None else is_posting & ~np.asarray(named, np.bool_))
+    positions = np.flatnonzero(is_posting if left_out is None else is_posting & ~np.asarray(left_out, np.bool_))
     fields = high[positions] << 1 | low[positions]
     postings: Numbers = positions.astype(np.uint32) << TF_BITS | fields - 1
     return postings

@@ -122,11 +122,6 @@ class SortedNames(FoldedNames):
         positions, shift = self.positions, self.shift
         return sorted({positions[suffix >> shift] for suffix in self.suffixes[first:end]})
 
-    def breadth(self, query: str) -> int:
-        """As `FoldedNames.breadth`."""
-        needles = dict.fromkeys([fold(query), *query_terms(query)])
-        return sum(len(self._suffixes(needle.encode())) for needle in needles) if any(needles) else len(self)
-
     def no_matches(self) -> Matches:
         """As `FoldedNames.no_matches`."""
         return _FewMatches(self, [])
@@ -148,6 +143,14 @@ class SortedNames(FoldedNames):
         ranks = self._rank_of_each(suffixes)
         ranks[words[ranks[words] == _NO_MATCH]] = WORDS
         return _ManyMatches(self, len(needle.encode()), ranks)
+
+    def finds(self, query: str) -> bool:
+        """As `FoldedNames.finds`."""
+        needle, terms = fold(query), query_terms(query)
+        if not needle:
+            return not query.strip()
+        is_part = len(self._suffixes(needle.encode())) > 0
+        return is_part or (terms != [needle] and len(self._with_all_words(terms)) > 0)
 
     def _suffixes(self, needle: bytes) -> Numbers:
         """The numbers of all suffixes that begin with *needle*."""
@@ -203,7 +206,7 @@ class SortedNames(FoldedNames):
         """The numbers of the entries in whose name each of *terms* begins a word, sorted."""
         rarest, *others = sorted(((self._suffixes(term.encode()), term.encode()) for term in terms), key=_width)
         found = self._beginning_words(rarest[0])
-        found = np.unique(found) if self._are_few(found) else np.flatnonzero(self._table(found))
+        found = _distinct(found) if self._are_few(found) else np.flatnonzero(self._table(found))
         for suffixes, term in others:
             if len(found) <= _FEW:
                 found = found[[self._begins_word(self.positions[entry], term) for entry in found.tolist()]]
@@ -242,6 +245,13 @@ class SortedNames(FoldedNames):
         """Each of *positions* with its rank, found by a query of *size* bytes."""
         pairs = zip(positions.tolist(), ranks.tolist(), strict=True)
         return [(position, RANKS[self._exact(size, position, rank)]) for position, rank in pairs]
+
+
+def _distinct(numbers: Numbers) -> Numbers:
+    """*numbers* without repetitions, sorted. `np.unique` hashes them, which takes 20 times as long."""
+    ordered = np.sort(numbers)
+    result: Numbers = ordered[np.diff(ordered, prepend=ordered[:1] + 1) != 0]
+    return result
 
 
 def _width(suffixes_and_term: tuple[Numbers, bytes]) -> int:
