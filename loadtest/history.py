@@ -2,7 +2,6 @@
 
 import msgspec
 
-from apidex.terminal import counted
 from loadtest.faults import FaultRecord
 from loadtest.load_generator import GeneratorUsage
 from loadtest.observer import Observation
@@ -38,7 +37,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
         """Why it lasts *seconds*, if these are more than a few above those planned."""
         if self.planned_seconds is None or seconds <= self.planned_seconds + _START_AND_END:
             return ""
-        requests = f", at least {counted(self.min_requests, 'request')} sent" * bool(self.min_requests)
+        requests = ", and enough requests are sent" * bool(self.min_requests)
         until = f"until every fault is over and all replicas answer again{requests}"
         return f"longer than the {self.planned_seconds:g} s planned: a run goes on {until}"
 

@@ -35,6 +35,18 @@ class RequestFailure(StrEnum):
     FALSE_AGE = "false age"
 
 
+TRANSPORT_FAILURES = {
+    RequestFailure.REFUSED,
+    RequestFailure.RESET,
+    RequestFailure.CLOSED,
+    RequestFailure.TORN,
+    RequestFailure.LATE,
+    RequestFailure.UNREACHABLE,
+    RequestFailure.TRANSPORT,
+}
+"""How a request fails that no replica has answered, or not to the end."""
+
+
 class RequestRecord(msgspec.Struct, frozen=True, gc=False):
     """What came of one request.
 

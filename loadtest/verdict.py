@@ -16,7 +16,7 @@ VERDICT_VERSION = 5
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """The outcome of one run: *void* if the load generator was the bottleneck, or delayed most of the requests that failed.
+    """The outcome of one run: *void* if the load generator was the bottleneck, or delayed most of the requests that were lost.
 
     *stopped_early* is the reason of an early end.
     """
@@ -45,9 +45,11 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 def judge(run: Analysis, scenario: Scenario) -> Verdict:
     """The verdict on a run of *scenario*."""
-    results = [result for check in scenario.all_checks() for result in check(run)]
-    passed = all(result.passed for result in results)
-    void = bottleneck(run) or ("" if passed else cause_of_failures(run))
+    results = [(check, result) for check in scenario.all_checks() for result in check(run)]
+    wrong = [check for check, result in results if not result.passed]
+    passed = not wrong
+    only_lost = bool(wrong) and all(check is scenario.failures for check in wrong)
+    void = bottleneck(run) or (cause_of_failures(run) if only_lost else "")
     return Verdict(
         passed=passed,
         void=bool(void),
@@ -59,7 +61,7 @@ def judge(run: Analysis, scenario: Scenario) -> Verdict:
         failures=dict(run.failures.most_common()),
         latency_ms=latencies(run.requests),
         latency_by_kind_ms=latencies_by_kind(run.requests),
-        checks=results,
+        checks=[result for _, result in results],
         faults=run.costs,
         shares={
             "new connections": shares(run.requests, kept_alive=False),

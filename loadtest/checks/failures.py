@@ -7,7 +7,7 @@ from apidex.terminal import counted
 from loadtest.analysis import Analysis
 from loadtest.checks.check import CheckResult
 from loadtest.faults import FaultRecord
-from loadtest.record import RequestFailure, RequestRecord
+from loadtest.record import TRANSPORT_FAILURES, RequestRecord
 
 _IN_FLIGHT = 2.0
 """Seconds for which requests may still be sent to a replica that has died, where no balancer retries."""
@@ -17,17 +17,6 @@ _LEFT = 15.0
 
 _EDGE_LEFT = 5.0
 """Seconds for which requests may still be sent to an edge that was killed, until it runs again or is left."""
-
-_TRANSPORT = {
-    RequestFailure.REFUSED,
-    RequestFailure.RESET,
-    RequestFailure.CLOSED,
-    RequestFailure.TORN,
-    RequestFailure.LATE,
-    RequestFailure.UNREACHABLE,
-    RequestFailure.TRANSPORT,
-}
-"""How a request fails that no replica has answered, or not to the end."""
 
 
 def none_failed(run: Analysis) -> Iterator[CheckResult]:
@@ -83,7 +72,7 @@ class _Loss(NamedTuple):
 
     def takes(self, request: RequestRecord) -> bool:
         """Whether *request* may have been lost with it."""
-        return request.failure in _TRANSPORT and request.done >= self.began and request.sent <= self.until
+        return request.failure in TRANSPORT_FAILURES and request.done >= self.began and request.sent <= self.until
 
 
 def none_failed_after_node_was_left(run: Analysis) -> Iterator[CheckResult]:
@@ -92,7 +81,7 @@ def none_failed_after_node_was_left(run: Analysis) -> Iterator[CheckResult]:
     That holds with an edge too: half of it was on that node.
     """
     cut = run.history.faults[0].began if run.history.faults else 0.0
-    other = [request for request in run.failed if request.done < cut or request.failure not in _TRANSPORT]
+    other = [request for request in run.failed if request.done < cut or request.failure not in TRANSPORT_FAILURES]
     yield CheckResult(
         "requests that failed otherwise", not other, len(other), "0", f"{len(other)} failed before, or not on the way."
     )

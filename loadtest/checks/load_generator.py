@@ -8,7 +8,7 @@ import msgspec
 from apidex.terminal import counted
 from loadtest.analysis import Analysis
 from loadtest.checks.check import CheckResult
-from loadtest.record import RequestRecord
+from loadtest.record import TRANSPORT_FAILURES, RequestRecord
 
 _LAG = 0.1
 """Seconds by which the load generator may delay a request."""
@@ -59,9 +59,9 @@ def bottleneck(run: Analysis) -> str:
 
 
 def cause_of_failures(run: Analysis) -> str:
-    """Why requests that failed say nothing of the service, if so: the load generator delayed most of them."""
+    """Why requests that failed say nothing of the service, if so: the load generator delayed most of them, and all were lost."""
     delayed = _delayed(run.failed)
-    if delayed <= _BLAMELESS_SHARE * len(run.failed):
+    if delayed <= _BLAMELESS_SHARE * len(run.failed) or run.failures.keys() - TRANSPORT_FAILURES:
         return ""
     count = counted(len(run.failed), "failed request")
     return f"{_BY_IT} delayed {delayed} of {count} by more than {_LAG * 1000:.0f} ms. {_REMEDY}"
