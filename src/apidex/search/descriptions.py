@@ -374,11 +374,11 @@ class DescriptionIndex:
             if len(slices) > 1 or term.is_prefix:  # of several words, the one in most fields counts
                 last = np.diff(positions, append=positions[-1:] + np.uint32(1)) != 0
                 own, positions = own[last], positions[last]
-            scores = weight * saturation[(own & np.uint32(_TF_MASK)) << np.uint32(8) | lengths[positions]]
-            scores += weight << _SCORE_BITS
+            scores = weight * saturation + (weight << _SCORE_BITS)
+            kinds = (own & np.uint32(_TF_MASK)) << np.uint32(8) | lengths[positions]
             if len(weighed) == 1:
-                return RelevantEntries(positions, _relevance(scores, most))  # type: ignore[arg-type] # as below
-            sums[positions] += scores
+                return RelevantEntries(positions, _relevance(scores, most)[kinds])  # type: ignore[arg-type] # as below
+            sums[positions] += scores[kinds]
         found = np.flatnonzero(sums >= least << _SCORE_BITS)
         return RelevantEntries(found, _relevance(sums[found], most))  # type: ignore[arg-type] # arrays are sequences enough
 
@@ -389,7 +389,8 @@ class DescriptionIndex:
         """
         starts, ranges = self.posting_starts, _ranges(term)
         dense = [number for number in self._dense_counts if any(number in words for words in ranges)]
-        sparse = [postings[starts[words.start] : starts[words.stop]] for words in ranges]
+        bounds = ((starts[words.start], starts[words.stop]) for words in ranges)
+        sparse = [postings[start:end] for start, end in bounds if start < end]
         return sparse + [self._dense_postings(number, left_out) for number in dense]
 
     @cached_property

@@ -206,12 +206,12 @@ class SortedNames(FoldedNames):
         """The numbers of the entries in whose name each of *terms* begins a word, sorted."""
         rarest, *others = sorted(((self._suffixes(term.encode()), term.encode()) for term in terms), key=_width)
         found = self._beginning_words(rarest[0])
-        found = _distinct(found) if self._are_few(found) else np.flatnonzero(self._table(found))
+        found = _distinct(found) if self._are_few(found) else np.flatnonzero(self.table(found))
         for suffixes, term in others:
             if len(found) <= _FEW:
                 found = found[[self._begins_word(self.positions[entry], term) for entry in found.tolist()]]
             else:
-                found = found[self._table(self._beginning_words(suffixes))[found]]
+                found = found[self.table(self._beginning_words(suffixes))[found]]
         return found
 
     def _beginning_words(self, suffixes: Numbers) -> Numbers:
@@ -219,17 +219,17 @@ class SortedNames(FoldedNames):
         found: Numbers = suffixes[suffixes & 1 == 1] >> self.shift
         return found
 
-    def _table(self, entries: Numbers) -> NDArray[np.bool_]:
-        """For each entry whether it is one of *entries*."""
+    def table(self, numbers: Numbers) -> NDArray[np.bool_]:
+        """For the number or position of each entry whether it is one of *numbers*."""
         table = np.zeros(len(self), np.bool_)
-        table[entries] = True
+        table[numbers] = True
         return table
 
     def by_name(self, positions: Sequence[int], offset: int, end: int | None) -> Sequence[int]:
         """As `FoldedNames.by_name`."""
         ordered: Iterable[Numbers] = (np.asarray(self.positions)[entries] for entries in self.in_order(Sort.NAME))
         if len(positions) < len(self):
-            is_wanted = self._table(np.asarray(positions, np.uint32))
+            is_wanted = self.table(np.asarray(positions, np.uint32))
             ordered = (some[is_wanted[some]] for some in ordered)
         found: list[int] = _page_of(ordered, offset, len(self) if end is None else end).tolist()
         return found
@@ -302,7 +302,7 @@ class _ArrayMatches:
 
     def has(self, positions: Numbers) -> NDArray[np.bool_]:
         """For each of *positions* whether the entry there matches."""
-        return np.isin(positions, self._positions)
+        return self.names.table(self._positions)[positions]
 
     def behind(self, found: RelevantEntries) -> "_CombinedMatches":
         """As `Matches.behind`."""
@@ -377,9 +377,8 @@ class _ManyMatches:
 
     def with_others(self, positions: Numbers) -> "_ManyMatches":
         """These and, with the rank `about`, the entries at *positions*."""
-        is_other = np.zeros(len(self.ranks), np.bool_)
-        is_other[positions] = True
-        return replace(self, ranks=np.where(is_other[self._positions], np.uint8(ABOUT), self.ranks))
+        is_other = self.names.table(positions)[self._positions]
+        return replace(self, ranks=np.where(is_other, np.uint8(ABOUT), self.ranks))
 
     def behind(self, found: RelevantEntries) -> "_CombinedMatches":
         """As `Matches.behind`."""
@@ -422,7 +421,7 @@ class _CombinedMatches:
     @classmethod
     def of(cls, named: _ArrayMatches | _ManyMatches, found: RelevantEntries) -> "_CombinedMatches":
         """Return *named*, and the other entries that were *found*."""
-        positions = np.asarray(found.positions, np.int64)
+        positions = np.asarray(found.positions, np.uint32)
         is_other = ~named.has(positions)
         return cls(named, positions[is_other], np.asarray(found.relevance, np.int64)[is_other])
 
