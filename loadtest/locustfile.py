@@ -36,7 +36,7 @@ from loadtest.oracle import Oracle, digest_of
 from loadtest.ordering import VersionOrder
 from loadtest.record import RequestFailure, RequestRecord, Writer
 from loadtest.shapes import SHAPES
-from loadtest.stalls import BEAT, StallLog
+from loadtest.stalls import BEAT, StallLog, delay
 from loadtest.verifier import BodyVerifier
 
 __all__ = ["ConditionalUser", "GzipUser", "KeepAliveUser", "NewConnectionUser", "PagingUser", "Shaped"]
@@ -198,6 +198,7 @@ class ApidexUser(FastHttpUser):
         while not SHARED.clock.is_known:
             gevent.sleep(0.01)
         self.due = self.free = SHARED.now()
+        self.delay = 0.0
 
     def wait_time(self) -> float:
         """Until the next one is due: a user that was kept waiting does not skip what it missed."""
@@ -273,8 +274,8 @@ class ApidexUser(FastHttpUser):
         done, free = SHARED.now(), self.free
         self.free = done
         due, possible = min(self.due, sent), min(sent, max(self.due, free))
-        lag = max(sent - possible, SHARED.stalled(done - possible))
-        return RequestRecord(self.kind, "Connection" not in self.headers, due, sent, done, lag, status, **facts)
+        self.delay = delay(max(sent - possible, SHARED.stalled(done - possible)), self.delay, sent - due)
+        return RequestRecord(self.kind, "Connection" not in self.headers, due, sent, done, self.delay, status, **facts)
 
 
 def _identity(headers: Mapping[str, object]) -> tuple[str, str, int]:

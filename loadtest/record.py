@@ -51,9 +51,9 @@ class RequestRecord(msgspec.Struct, frozen=True, gc=False):
     """What came of one request.
 
     *due* is when it should have been sent, *sent* when it was, *done* when its answer was whole or it failed; *lag* is how long
-    the load generator delayed it: it was sent later than it could, with no earlier request of its user in the way, or the
-    generator stalled meanwhile. *status* is 0 where there was no answer; *age* is its `Age` in seconds, -1 where it had none.
-    *checked* says whether its body could be compared.
+    the load generator delayed it: it was sent later than it could, with no earlier request of its user in the way, the generator
+    stalled meanwhile, or its user had not caught up with an earlier delay. *status* is 0 where there was no answer; *age* is its
+    `Age` in seconds, -1 where it had none. *checked* says whether its body could be compared.
     """
 
     kind: str

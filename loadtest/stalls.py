@@ -31,6 +31,15 @@ class StallLog:
         return longest(self.stalls + current, since, now)
 
 
+def delay(own: float, earlier: float, behind: float) -> float:
+    """Seconds by which the load generator delays a request: its *own* delay, or what is left of that of an *earlier* one.
+
+    The request is sent *behind* its schedule by so much. If the earlier delay is less than half of that, its user waits for the
+    service.
+    """
+    return max(own, min(earlier, behind) if 2 * earlier >= behind else 0.0)
+
+
 def longest(stalls: Sequence[Stall], since: float, until: float) -> float:
     """Seconds of the longest of *stalls*, which are in order, that overlaps the time from *since* to *until*; 0 if none does."""
     first = bisect_left(stalls, since, key=_end)

@@ -12,7 +12,7 @@ from loadtest.record import TRANSPORT_FAILURES, RequestRecord
 
 _LAG = 0.1
 """Seconds by which the load generator may delay a request."""
-_LAG_SHARE = 0.05
+_LAG_SHARE = 0.1
 _BLAMELESS_SHARE = 0.5
 """Where it delayed a larger part of the failed requests, the failures are its own."""
 _BUSY = 0.9
