@@ -204,7 +204,7 @@ def _user_cache() -> Path | None:
 
 _PRINTABLE = (_is_printable, "printable ASCII")
 _HOST = (_is_printable, "an address or a host name of this machine")
-_URL = (_is_url, "a URL that begins with https: or http: or file:")
+_URL = (_is_url, "a URL that begins with https: or http: or file:, such as file:///srv/list.md")
 _REDIS_URL = (
     _is_redis_url,
     "redis://HOST:PORT/DB, rediss://HOST:PORT/DB, unix:///PATH?db=DB or redis+sentinel://HOST:PORT,HOST:PORT/MASTER/DB "
