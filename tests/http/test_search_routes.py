@@ -8,6 +8,8 @@ import httpx
 import msgspec
 import pytest
 
+from apidex.catalogue.diff import compare
+from apidex.http.routes import search
 from apidex.replication.snapshot import HISTORY_COUNT
 from apidex.search.filters import FILTERS
 from conftest import client_of, refreshed, running_app
@@ -396,6 +398,18 @@ async def test_entries_by_name_are_the_answer_of_a_path(clock):
 async def test_formats_of_one_url_have_tags_of_their_own(client):
     tags = {(await client.get("/v1/entries", headers={"accept": kind})).headers["etag"] for kind in ("*/*", "text/csv")}
     assert len(tags) == 2
+
+
+async def test_two_versions_are_compared_once_for_all_urls(client, upstream, app, monkeypatch):
+    compared = []
+    monkeypatch.setattr(search, "compare", lambda *pair: compared.append(pair) or compare(*pair))
+    since = app.replica.refresher.current.version
+    upstream.has(*ENTRIES[1:])
+    await refreshed(app)
+    answers = [(await client.get(f"/v1/changes?since={since}{more}")).json() for more in ("", "&", "&&")]
+    assert len(answers[0]["removed"]) == 1
+    assert answers == answers[:1] * 3
+    assert len(compared) == 1
 
 
 async def test_changes_since_a_version(client, upstream, app):

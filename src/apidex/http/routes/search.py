@@ -36,6 +36,9 @@ from apidex.search.results import SearchRequest, SearchView, answer
 LINK_LIMIT = 3072
 """The longest value of Link, in bytes. nginx allows 4 KiB for a whole head by default (`proxy_buffer_size`)."""
 
+_CHANGE_BYTES = 128
+"""Memory of the positions of a changed entry."""
+
 _VERSION = r"^[0-9]{1,20}-[0-9a-f]{12}$(?!\n)"
 _A_VERSION = "a version as the header Catalogue-Version names it, such as 1800000000000-64bd81190d7b"
 _NDJSON, _CSV, _TEXT = "application/x-ndjson", "text/csv", "text/plain"
@@ -321,7 +324,7 @@ async def changed(request: HttpRequest, replica: ReplicaDependency, since: Annot
     before, now = _snapshot(replica, since), replica.refresher.current
 
     async def content() -> Content:
-        found = await replica.slices.result(compare(before.catalogue, now.catalogue))
+        found = await _changed_positions(replica, before.catalogue, now.catalogue)
         return Content(lambda: _as_changes(since, before, now, found))
 
     return await versioned_response(request, replica, now, content)
@@ -340,6 +343,17 @@ def _snapshot(replica: ReplicaContext, version: str | None) -> Snapshot:
         detail = f"Version {version} is not available (current: {current.version}). Restart from the first page."
         raise Problem(410, detail, version=current.version)
     return snapshot
+
+
+async def _changed_positions(replica: ReplicaContext, before: Catalogue, now: Catalogue) -> ChangedPositions:
+    """What has changed, compared once for all URLs that ask for it, unless there is too much to remember."""
+    key = (before.digest, now.digest)
+    found: ChangedPositions | None = replica.responses.get(key)
+    if found is None:
+        found = await replica.flights.run(key, lambda: replica.slices.result(compare(before, now)))
+        changes = len(found.added) + len(found.removed) + len(found.changed)
+        replica.responses.put(key, found, _CHANGE_BYTES * changes)
+    return found
 
 
 async def _entries_response(
