@@ -31,13 +31,13 @@ class StallLog:
         return longest(self.stalls + current, since, now)
 
 
-def delay(own: float, earlier: float, behind: float) -> float:
-    """Seconds by which the load generator delays a request: its *own* delay, or what is left of that of an *earlier* one.
+def delay(new: float, earlier: float, behind: float) -> float:
+    """Seconds by which the load generator delays a request: a *new* delay, or what is left of that of an *earlier* one.
 
     The request is sent *behind* its schedule by so much. If the earlier delay is less than half of that, its user waits for the
     service.
     """
-    return max(own, min(earlier, behind) if 2 * earlier >= behind else 0.0)
+    return max(new, min(earlier, behind) if 2 * earlier >= behind else 0.0)
 
 
 def longest(stalls: Sequence[Stall], since: float, until: float) -> float:
