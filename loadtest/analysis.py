@@ -141,7 +141,7 @@ def recovery(costs: Sequence[FaultCost]) -> str:
     if None in after:
         return "not before the next fault or the end"
     longest = max((seconds or 0.0 for seconds in after), default=0.0)
-    return f"after {longest:.1f} s" if longest else "none was missing"
+    return f"after {longest:.1f} s" if longest else "at once"
 
 
 def is_within(moment: float, intervals: Sequence[tuple[float, float]]) -> bool:

@@ -77,8 +77,7 @@ def _summary(run: Analysis, passed: bool, void: str) -> str:
         return f"Void: {void} The run says nothing of the service."
     faults = Counter(cost.kind for cost in run.costs)
     broken = ", ".join(f"{count} × {kind}" for kind, count in faults.most_common()) or "nothing"
-    worst = " at worst" if len(run.costs) > 1 else ""
-    again = f" All replicas answered again: {recovery(run.costs)}{worst}." if run.costs else ""
+    again = f" All replicas answered again {recovery(run.costs)}." if run.costs else ""
     return (
         f"{'Passed' if passed else 'Failed'}. Broken: {broken}. "
         f"Failed: {len(run.failed)} of {counted(len(run.requests), 'request')}.{again}"

@@ -287,7 +287,7 @@ def test_the_time_until_all_replicas_answer_again_is_one_figure_in_the_sentence_
     requests = [each for each in spread_out if each.replica == "a" or not 4.0 < each.done < 7.3]
     folder, verdict = written(tmp_path / "run", requests, **kill), verdict_on(requests, **kill)
     (check,) = (each for each in verdict.checks if each.name.startswith("seconds until"))
-    assert verdict.summary.endswith("All replicas answered again: after 3.3 s.")
+    assert verdict.summary.endswith("All replicas answered again after 3.3 s.")
     assert (check.figure, verdict.faults[0].full_strength_after) == (3.3, 3.3)
     text = (folder / "report.html").read_text()
     assert "<th class=n>All replicas answered again<" in text
