@@ -32,7 +32,7 @@ class StallLog:
 
 
 def delay(new: float, earlier: float, behind: float) -> float:
-    """Seconds by which the load generator delays a request: a *new* delay, or what is left of that of an *earlier* one.
+    """Seconds by which the load generator delays a request: by a *new* delay, or by the rest of an *earlier* one.
 
     The request is sent *behind* its schedule by so much. If the earlier delay is less than half of that, its user waits for the
     service.
