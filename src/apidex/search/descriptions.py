@@ -273,7 +273,7 @@ class DescriptionIndex:
             room -= size
         weighed = [(term, self._weight(size)) for term, size in counted]
         most = sum(weight for _, weight in weighed)
-        least = math.ceil(share * most)
+        least = -(-most * share.numerator // share.denominator)
         # an entry without the rarest words, whose other words together weigh less than that, is no hit (MaxScore)
         rest = accumulate((-weight for _, weight in weighed), initial=most)
         are_read = [weight >= least or term.is_prefix for (term, _), weight in zip(counted, rest, strict=False)]
@@ -287,10 +287,12 @@ class DescriptionIndex:
 
     def _postings_of(self, term: Term) -> int:
         starts, dense = self.posting_starts, self._dense_counts
-        return sum(
-            starts[words.stop] - starts[words.start] + sum(dense[number] for number in dense if number in words)
-            for words in _ranges(term)
-        )
+        sparse = sum(starts[words.stop] - starts[words.start] for words in _ranges(term))
+        return sparse + sum(dense[number] for number in self._dense_words(term))
+
+    def _dense_words(self, term: Term) -> list[int]:
+        """The numbers of the dense words that *term* stands for."""
+        return [number for number in self._dense_counts if number in term.numbers]
 
     @cached_property
     def _dense_counts(self) -> dict[int, int]:
@@ -387,11 +389,10 @@ class DescriptionIndex:
 
         Those of consecutive words are consecutive.
         """
-        starts, ranges = self.posting_starts, _ranges(term)
-        dense = [number for number in self._dense_counts if any(number in words for words in ranges)]
-        bounds = ((starts[words.start], starts[words.stop]) for words in ranges)
+        starts = self.posting_starts
+        bounds = ((starts[words.start], starts[words.stop]) for words in _ranges(term))
         sparse = [postings[start:end] for start, end in bounds if start < end]
-        return sparse + [self._dense_postings(number, left_out) for number in dense]
+        return sparse + [self._dense_postings(number, left_out) for number in self._dense_words(term)]
 
     @cached_property
     def _saturation(self) -> list[int]:

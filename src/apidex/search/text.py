@@ -120,7 +120,7 @@ def highlighted(name: str, start: int, end: int) -> Iterator[int]:
     """The code points of *name* that characters *start* to *end* of its folded form stand for, with their accents."""
     place, previous = 0, -2
     for at, character in enumerate(name):
-        size = len(fold(character))
+        size = len(_FOLDED[ord(character)])
         is_accent = not size and previous == at - 1 and _is_mark(character)
         if is_accent or (size and place < end and place + size > start):
             yield at
