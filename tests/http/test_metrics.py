@@ -30,8 +30,8 @@ async def test_requests_are_counted_by_route_and_status(client):
         ("none", "405"): 1,
     }
     assert metrics["apidex_request_seconds_count", "/{name}"] == 6
-    assert metrics["apidex_answer_cache_lookups_total", "hit"] == 2
-    assert metrics["apidex_answer_cache_lookups_total", "miss"] == 3
+    assert metrics["apidex_response_cache_lookups_total", "hit"] == 2
+    assert metrics["apidex_response_cache_lookups_total", "miss"] == 3
 
 
 async def test_no_metric_contains_a_name_that_was_searched(client):

@@ -80,12 +80,12 @@ class Metrics(Collector):
         if self._cache is not None:
             lookups = Counter({"hit": self._cache.hits, "miss": self._cache.misses})
             yield _counter(
-                "apidex_answer_cache_lookups",
+                "apidex_response_cache_lookups",
                 "Searches looked up in the response cache: hits + misses",
                 "outcome",
                 lookups,
             )
-            yield GaugeMetricFamily("apidex_answer_cache_bytes", "Memory of the response cache", self._cache.size)
+            yield GaugeMetricFamily("apidex_response_cache_bytes", "Memory of the response cache", self._cache.size)
 
     def _requests(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(
