@@ -1,8 +1,8 @@
 """Searching the folded names of a large catalogue by their suffixes (`suffix_array`). Pure.
 
 The suffixes that begin with a query are neighbours, and binary search finds them. numpy ranks, counts and filters hundreds of
-thousands of them in milliseconds. A few suffixes are sorted by the numbers of their entries, which are in the order of hits; for
-many, a table holds the best rank of each entry.
+thousands of them in milliseconds: fewer are sorted by the numbers of their entries, which are in the order of hits; for many, a
+table holds the best rank of each entry. A few hits are processed as in a small catalogue, without numpy.
 """
 
 from bisect import bisect_left, bisect_right
@@ -236,10 +236,15 @@ class SortedNames(FoldedNames):
 
     def in_order(self, sort: Sort) -> Iterator[Numbers]:
         """All entries by name, which is the order of the line feeds before names, or in catalogue order. Some in each step."""
-        suffixes, name_ranks = np.asarray(self.suffixes)[: len(self)], np.asarray(self.name_ranks)
+        by_name = np.asarray(self.suffixes)[: len(self)]
         for start in range(0, len(self), _CHUNK):
             some = slice(start, start + _CHUNK)
-            yield suffixes[some if sort is Sort.NAME else name_ranks[some]] >> self.shift
+            yield by_name[some] >> self.shift if sort is Sort.NAME else self.entries_at(some)
+
+    def entries_at(self, positions: Numbers | slice) -> Numbers:
+        """The numbers of the entries at *positions*."""
+        entries: Numbers = np.asarray(self.suffixes)[np.asarray(self.name_ranks)[positions]] >> self.shift
+        return entries
 
     def rows(self, size: int, positions: Numbers, ranks: Numbers) -> list[tuple[int, Rank | None]]:
         """Each of *positions* with its rank, found by a query of *size* bytes."""
@@ -270,10 +275,10 @@ class _FewMatches(ListedMatches):
 
     def _as_arrays(self) -> "_ArrayMatches":
         """These matches, with exact names marked as such."""
-        rows, names = self.page(Sort.RELEVANCE, 0, None), self.names
-        positions, ranks = [position for position, _ in rows], [RANKS.index(rank) for _, rank in rows if rank]
-        begins = np.asarray(names.suffixes)[np.asarray(names.name_ranks)[np.array(positions, np.int64)]]
-        return _ArrayMatches(names, 0, begins >> names.shift, np.array(ranks, np.uint8))
+        rows = self.page(Sort.RELEVANCE, 0, None)
+        positions = np.array([position for position, _ in rows], np.uint32)
+        ranks = np.array([RANKS.index(rank) for _, rank in rows if rank], np.uint8)
+        return _ArrayMatches(self.names, 0, self.names.entries_at(positions), ranks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,8 +382,9 @@ class _ManyMatches:
 
     def with_others(self, positions: Numbers) -> "_ManyMatches":
         """These and, with the rank `about`, the entries at *positions*."""
-        is_other = self.names.table(positions)[self._positions]
-        return replace(self, ranks=np.where(is_other, np.uint8(ABOUT), self.ranks))
+        ranks = self.ranks.copy()
+        ranks[self.names.entries_at(positions)] = ABOUT
+        return replace(self, ranks=ranks)
 
     def behind(self, found: RelevantEntries) -> "_CombinedMatches":
         """As `Matches.behind`."""
