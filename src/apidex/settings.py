@@ -8,7 +8,7 @@ it, and whether they have it as an option. Its variable is `APIDEX_`, its name a
 import difflib
 import re
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
@@ -378,13 +378,6 @@ class Settings:
         "info", ("debug", "info", "warning", "error"), "The least severe event that is logged.", commands=_REPLICA
     )
 
-    def __post_init__(self) -> None:
-        if timedelta(0) < self.drain <= self.keep_alive:
-            raise SettingsError(
-                f"APIDEX_DRAIN_SECONDS: {self.drain.total_seconds():g} is not allowed; allowed is 0, or more than the "
-                f"{self.keep_alive.total_seconds():g} of APIDEX_KEEP_ALIVE_SECONDS, or requests would be lost at the end"
-            )
-
     @property
     def ports(self) -> dict[str, int]:
         """The ports to listen on, by their variables: that of searches first."""
@@ -405,8 +398,8 @@ class Settings:
     ) -> tuple[Self, dict[str, SettingsError]]:
         """Read the settings from *options*, by name, and from *environ* if an option is not given.
 
-        A setting with a value that is not allowed, or with its old name, has an error and its default. With a *command*, only the
-        settings that it uses are read.
+        A setting with a value that is not allowed, or with its old name, has an error and its default. One that contradicts
+        another has an error and its value. With a *command*, only the settings that it uses are read.
         """
         values: dict[str, Any] = {}
         errors: dict[str, SettingsError] = {}
@@ -416,14 +409,31 @@ class Settings:
                     values |= setting.read(environ, options)
             except SettingsError as error:
                 errors[setting.name] = error
-        try:
-            return cls(**values), errors
-        except SettingsError as error:  # two settings that contradict each other
-            return cls(), {**errors, "drain": error}
+        settings = cls(**values)
+        for name, other, text in _contradictions(settings, values):
+            if not {name, other} & errors.keys():
+                errors[name] = SettingsError(_with_options(text, options))
+        return settings, errors
 
 
 SETTINGS = tuple(Setting(item.name, **item.metadata) for item in fields(Settings))
 UPSTREAM = next(setting for setting in SETTINGS if setting.name == "upstream")
+
+
+def _contradictions(settings: Settings, given: Collection[str]) -> Iterator[tuple[str, str, str]]:
+    """The names of two settings that contradict each other, of which the first was *given*, and what is allowed for it."""
+    drain, keep_alive = settings.drain.total_seconds(), settings.keep_alive.total_seconds()
+    if 0 < drain <= keep_alive and "drain" in given:
+        allowed = (
+            f"0, or more than the {keep_alive:g} of APIDEX_KEEP_ALIVE_SECONDS, or requests would be lost at the end"
+        )
+        yield "drain", "keep_alive", f"APIDEX_DRAIN_SECONDS: {drain:g} is not allowed; allowed is {allowed}"
+    elif 0 < drain <= keep_alive:
+        allowed = f"less than the {drain:g} of APIDEX_DRAIN_SECONDS, or requests would be lost at the end"
+        yield "keep_alive", "drain", f"APIDEX_KEEP_ALIVE_SECONDS: {keep_alive:g} is not allowed; allowed is {allowed}"
+    if settings.admin_port and settings.admin_port == settings.port:
+        allowed = "another port than that of APIDEX_PORT, or 0"
+        yield "admin_port", "port", f"APIDEX_ADMIN_PORT: {settings.admin_port} is not allowed; allowed is {allowed}"
 
 
 def given_options(options: Mapping[str, Any]) -> dict[str, str]:
@@ -433,9 +443,12 @@ def given_options(options: Mapping[str, Any]) -> dict[str, str]:
 
 def as_given(text: str, options: Mapping[str, Any]) -> str:
     """Return *text* with the option instead of the variable, for each setting that is among the *options* of a command line."""
-    given = given_options(options)
+    return _with_options(text, given_options(options))
+
+
+def _with_options(text: str, names: Collection[str]) -> str:
     for setting in SETTINGS:
-        if setting.name in given:
+        if setting.name in names:
             text = re.sub(rf"\b{setting.variable}\b", setting.option, text)
     return text
 

@@ -514,10 +514,20 @@ def test_serve_and_doctor_name_every_bad_setting_at_once(file, run, monkeypatch)
     assert "port     " not in out
 
 
-def test_doctor_names_settings_that_contradict_each_other(file, run, monkeypatch):
-    monkeypatch.setenv("APIDEX_DRAIN_SECONDS", "3")
+def test_doctor_checks_the_rest_with_the_values_given_if_two_settings_contradict_each_other(file, run, monkeypatch):
+    monkeypatch.setenv("APIDEX_KEEP_ALIVE_SECONDS", "20")
+    monkeypatch.setenv("APIDEX_REDIS_URL", "redis://127.0.0.1:1/0")
     status, out, _ = run("doctor", "--port", "0", "--upstream", file)
-    assert (status, "APIDEX_DRAIN_SECONDS: 3 is not allowed" in out) == (2, True)
+    assert (status, "APIDEX_KEEP_ALIVE_SECONDS: 20 is not allowed" in out) == (2, True)
+    for text in (" is free", f"ok      upstream  {file}: ", "warning redis     redis://127.0.0.1:1/0: "):
+        assert text in out
+
+
+def test_doctor_says_that_two_ports_must_differ_instead_of_looking_for_what_listens_there(file, run, monkeypatch):
+    monkeypatch.setenv("APIDEX_ADMIN_PORT", "1")
+    status, out, _ = run("doctor", "--port", "1", "--upstream", file)
+    assert (status, "APIDEX_ADMIN_PORT: 1 is not allowed; allowed is another port" in out) == (2, True)
+    assert "port     " not in out
 
 
 @pytest.mark.parametrize("command", ["search cat", "catalogue"])

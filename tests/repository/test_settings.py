@@ -69,6 +69,50 @@ def test_an_error_names_the_variable_its_value_and_what_is_allowed(name, allowed
     assert "\n" not in str(error.value)
 
 
+LOST = ", or requests would be lost at the end"
+DRAIN, KEEP_ALIVE, ADMIN_PORT = "APIDEX_DRAIN_SECONDS", "APIDEX_KEEP_ALIVE_SECONDS", "APIDEX_ADMIN_PORT"
+
+CONTRADICTIONS = {
+    "a drain": ({DRAIN: "5"}, {}, f"{DRAIN}: 5 is not allowed; allowed is 0, or more than the 5 of {KEEP_ALIVE}{LOST}"),
+    "a keep-alive": (
+        {KEEP_ALIVE: "20"},
+        {},
+        f"{KEEP_ALIVE}: 20 is not allowed; allowed is less than the 10 of {DRAIN}{LOST}",
+    ),
+    "both": (
+        {DRAIN: "15", KEEP_ALIVE: "20"},
+        {},
+        f"{DRAIN}: 15 is not allowed; allowed is 0, or more than the 20 of {KEEP_ALIVE}{LOST}",
+    ),
+    "ports": (
+        {ADMIN_PORT: "8000"},
+        {},
+        f"{ADMIN_PORT}: 8000 is not allowed; allowed is another port than that of APIDEX_PORT, or 0",
+    ),
+    "an option": (
+        {ADMIN_PORT: "80"},
+        {"port": "80"},
+        f"{ADMIN_PORT}: 80 is not allowed; allowed is another port than that of --port, or 0",
+    ),
+}
+
+
+@pytest.mark.parametrize(("environ", "options", "text"), CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+def test_of_two_settings_that_contradict_each_other_one_that_was_given_is_named(environ, options, text):
+    errors = Settings.read(environ, options)[1]
+    assert [str(error) for error in errors.values()] == [text]
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [{DRAIN: "0"}, {"APIDEX_PORT": "0", ADMIN_PORT: "0"}, {"APIDEX_PORT": "x", ADMIN_PORT: "8000"}],
+    ids=["no drain", "free ports", "a port that is not allowed by itself"],
+)
+def test_settings_that_do_not_contradict_each_other(environ):
+    errors = Settings.read(environ, {})[1]
+    assert not {"drain", "keep_alive", "admin_port"} & errors.keys()
+
+
 def test_a_secret_can_come_from_a_file(tmp_path):
     file = tmp_path / "upstream"
     file.write_text("https://user:secret@example.org/entries\n")
