@@ -250,7 +250,9 @@ async def test_only_the_last_few_versions_are_held_and_the_others_are_gone(clien
     assert gone.status_code == 410
     assert gone.headers["content-type"] == "application/problem+json"
     assert gone.json()["version"] == versions[-1]
-    assert (await client.get(f"/v1/changes?since={versions[0]}")).status_code == 410
+    assert gone.json()["detail"].endswith(f"(current: {versions[-1]}). Restart from the first page.")
+    gone = await client.get(f"/v1/changes?since={versions[0]}")
+    assert (gone.status_code, gone.json()["detail"].endswith("). Read /v1/entries again.")) == (410, True)
 
 
 async def test_the_same_content_under_another_stamp_is_served(client):

@@ -22,6 +22,8 @@ _NOT_FOUND = (
     "at /-/docs."
 )
 _NOT_FOUND_ADMIN = "There is nothing at this path. This port answers /-/livez, /-/readyz and /-/metrics."
+_ON_ADMIN_PORT = "This port does not answer this path. The admin port does."
+_ADMIN_PATHS = ("/-/livez", "/-/readyz", "/-/metrics")
 
 
 class ProblemDocument(msgspec.Struct, frozen=True):
@@ -46,8 +48,10 @@ def problem(_: Request[Any, Any, Any], problem: Problem) -> Response[bytes]:
 
 
 def http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    is_public = request.app.openapi_config is not None
+    on_public = _ON_ADMIN_PORT if request.url.path.rstrip("/") in _ADMIN_PATHS else _NOT_FOUND
     details = {
-        404: _NOT_FOUND if request.app.openapi_config else _NOT_FOUND_ADMIN,
+        404: on_public if is_public else _NOT_FOUND_ADMIN,
         405: f"{request.method} is not allowed here; allowed are {ALLOW}.",
     }
     response = problem(request, Problem(error.status_code, details.get(error.status_code, error.detail)))

@@ -321,7 +321,7 @@ async def entries_as_ndjson(
 )
 async def changed(request: HttpRequest, replica: ReplicaDependency, since: Annotated[str, _SINCE]) -> Response[bytes]:
     """Answer with the difference between an earlier version and the current one."""
-    before, now = _snapshot(replica, since), replica.refresher.current
+    before, now = _snapshot(replica, since, "Read /v1/entries again."), replica.refresher.current
 
     async def content() -> Content:
         found = await _changed_positions(replica, before.catalogue, now.catalogue)
@@ -335,12 +335,12 @@ HANDLERS = (search, suggest, categories, entries, entries_as_csv, entries_as_ndj
 # --- how they are made
 
 
-def _snapshot(replica: ReplicaContext, version: str | None) -> Snapshot:
-    """The snapshot of a *version*, or the current one for None. Raises Problem if this replica does not have it."""
+def _snapshot(replica: ReplicaContext, version: str | None, advice: str = "Restart from the first page.") -> Snapshot:
+    """The snapshot of a *version*, or the current one for None. Raises Problem, with *advice*, if this replica lacks it."""
     current = replica.refresher.current
     snapshot = replica.refresher.activation.find_version(version) if version else current
     if snapshot is None:
-        detail = f"Version {version} is not available (current: {current.version}). Restart from the first page."
+        detail = f"Version {version} is not available (current: {current.version}). {advice}"
         raise Problem(410, detail, version=current.version)
     return snapshot
 
