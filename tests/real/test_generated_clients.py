@@ -4,6 +4,7 @@ import csv
 import importlib
 import io
 import json
+import re
 import subprocess
 import sys
 import sysconfig
@@ -81,9 +82,11 @@ def service(tmp_path_factory):
 
 def test_a_python_client(service, tmp_path, monkeypatch):
     generate = Path(sysconfig.get_path("scripts")) / "openapi-python-client"
-    options = ("--path", DOCUMENT, "--output-path", tmp_path / "apidex_client", "--meta", "none")
-    said = run(generate, "generate", *options, "--fail-on-warning", folder=tmp_path)
+    said = run(generate, "generate", "--path", DOCUMENT, "--meta", "none", "--fail-on-warning", folder=tmp_path)
     assert "warning" not in said.lower()
+    [example] = re.findall("```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    example = example.replace("http://127.0.0.1:8000", service.url)
+    assert run(sys.executable, "-c", example, folder=tmp_path) == "['Cat Facts']\n"
     monkeypatch.syspath_prepend(tmp_path)
     module = lambda name: importlib.import_module(f"apidex_client.{name}")  # noqa: E731
     try:
