@@ -149,6 +149,10 @@ def test_a_service_and_the_command_alone_find_the_same(data, file, run):
             found, expected = msgspec.json.decode(served), msgspec.json.decode(alone)
             assert found.pop("version").endswith(expected.pop("version"))
             assert found == expected
+        many = ("search", "a", "--limit", "500", "--format", "names")
+        assert len(run(*many, "--upstream", url)[1].splitlines()) == 500
+        status, _, err = run(*many, "--url", process.url)
+        assert (status, err) == (2, "apidex: limit: '500' is not allowed; allowed is a whole number from 1 to 100\n")
 
 
 def test_search_without_a_network_uses_the_starter_catalogue_and_says_so(file, run, monkeypatch):
@@ -237,7 +241,7 @@ def test_a_search_waits_its_timeout_for_an_upstream_that_hangs(file, run):
         ("search cat --format cvs", "--format: 'cvs' is not allowed; did you mean 'csv'?"),
         ("search cat --cors maybe", "--cors: 'maybe' is not allowed; allowed are yes, no, unknown"),
         ("search cat --category thigns", "--category: 'thigns' is not allowed; did you mean 'Things'?"),
-        ("search cat --limit 0", "--limit: '0' is not allowed; allowed is a whole number from 1 to 100"),
+        ("search cat --limit 0", "--limit: '0' is not allowed; allowed is a whole number from 1 to 1000000000"),
         ("search cat --timeout x", "--timeout: 'x' is not allowed; allowed is a number of seconds from 0.1 to 600"),
         ("--json search cat", "'--json' stands before the command; allowed there are --help and --version"),
         ("--port 1 serve", "'--port' stands before the command; allowed there are --help and --version"),
@@ -245,6 +249,10 @@ def test_a_search_waits_its_timeout_for_an_upstream_that_hangs(file, run):
         ("search a --no-auth --auth x", "--auth: not allowed together with --no-auth; allowed is one of them"),
         ("random --json=3", "--json: '3' is not allowed; it has no value"),
         ("changes --since 1-a", "--since: not allowed without --url; allowed without it is a FILE-OR-URL"),
+        (
+            "changes a --url http://127.0.0.1:1",
+            "FILE-OR-URL: not allowed with --url; allowed with it is --since VERSION",
+        ),
         ("catalogue a b", "'b' is one argument too many; `apidex catalogue --help` lists them"),
     ],
 )

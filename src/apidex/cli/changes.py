@@ -29,6 +29,8 @@ def run(options: Namespace, settings: Settings) -> int:
     """Print them. Return 1 if there are none. Raises ApidexError."""
     if options.url is not None:
         service = Service(options.url, options.timeout)
+        if options.place is not None:
+            raise SettingsError("FILE-OR-URL: not allowed with --url; allowed with it is --since VERSION")
         if options.since is None:
             raise SettingsError("--since: missing; allowed is a version, as the header Catalogue-Version names it")
         body = service.get(f"v1/changes?{urlencode({'since': options.since})}")

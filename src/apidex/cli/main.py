@@ -58,8 +58,9 @@ def _add_search_arguments(parser: ArgumentParser) -> None:
     about = "best first, alphabetical, or as the upstream lists them [relevance]"
     sort = parser.add_argument("--sort", type=one_of(*_SORTS), metavar="ORDER", default="relevance", help=about)
     completion.offer(sort, _SORTS)
-    limit, offset = whole_number(1, 100), whole_number(0, 10**9)
-    parser.add_argument("--limit", type=limit, default=20, metavar="N", help="how many to show, up to 100 [20]")
+    limit, offset = whole_number(1, 10**9), whole_number(0, 10**9)
+    about = "how many to show; with --url, up to 100 [20]"
+    parser.add_argument("--limit", type=limit, default=20, metavar="N", help=about)
     parser.add_argument("--offset", type=offset, default=0, metavar="N", help="how many to skip before them [0]")
     about = "every name that contains the words just as typed, as GET /{name} answers"
     parser.add_argument("--exact", action="store_true", help=about)
