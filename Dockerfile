@@ -14,16 +14,12 @@ RUN apt-get update && apt-get install --yes --no-install-recommends binutils && 
 # Two environments without pip: the one that goes along holds only what runs, the other what makes the wheel and the list of parts.
 RUN python3 -m venv --without-pip /opt/apidex && python3 -m venv --without-pip /opt/build
 COPY requirements.lock deploy/build.lock ./
-# More than a third of what wheels hold is never used: symbols for debuggers, numpy's tests and compiler, the Luas that Redis does not
-# run (it runs 5.1), a second implementation of zstandard, stubs for type checkers, sources in C. Libraries in *.libs stay as they are:
-# auditwheel has rewritten them, and one that is stripped then cannot be loaded.
+# 62 MB of what wheels hold are symbols for debuggers. Libraries in *.libs stay as they are: auditwheel has rewritten them, and one
+# that is stripped then cannot be loaded.
 RUN --mount=type=cache,target=/root/.cache/pip \
     python3 -m pip --python /opt/apidex/bin/python install --no-compile --no-deps --require-hashes --only-binary :all: -r requirements.lock && \
     python3 -m pip --python /opt/build/bin/python install --no-deps --require-hashes --only-binary :all: -r build.lock && \
-    find /opt/apidex -type f -name '*.so*' ! -path '*.libs/*' -exec strip --strip-unneeded {} + && \
-    find /opt/apidex -type d -path '*/numpy/*' \( -name tests -o -name f2py \) -prune -exec rm -r {} + && \
-    find /opt/apidex -type f \( -path '*/numpy/*/_simd*.so' -o -path '*/zstandard/*cffi*' -o -path '*/lupa/lua*.so' ! -name 'lua51*' \
-        -o -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.[ach]' -o -name '*.hpp' \) -delete
+    find /opt/apidex -type f -name '*.so*' ! -path '*.libs/*' -exec strip --strip-unneeded {} +
 
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
@@ -44,9 +40,17 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     python3 -m pip --python /opt/apidex/bin/python install --no-deps --require-hashes --only-binary :all: -r loadtest.lock
 
 
+# What a replica never loads: numpy's tests and compiler, the Luas that Redis does not run (it runs 5.1), a second implementation of
+# zstandard, stubs for type checkers, sources in C.
+FROM build AS trimmed
+RUN find /opt/apidex -type d -path '*/numpy/*' \( -name tests -o -name f2py \) -prune -exec rm -r {} + && \
+    find /opt/apidex -type f \( -path '*/numpy/*/_simd*.so' -o -path '*/zstandard/*cffi*' -o -path '*/lupa/lua*.so' ! -name 'lua51*' \
+        -o -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.[ach]' -o -name '*.hpp' \) -delete
+
+
 FROM python:3.13-slim AS runtime
 ENV PATH=/opt/apidex/bin:$PATH
-COPY --from=build /opt/apidex /opt/apidex
+COPY --from=trimmed /opt/apidex /opt/apidex
 
 # A read-only root cannot keep bytecode: it is compiled here, once, rather than at every start. Of the standard library, of which the
 # base image has none, and of two large packages only what is imported; the rest of numpy and pygments never is.
