@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from math import ceil
 
 import msgspec
@@ -18,7 +19,7 @@ from loadtest.stalls import Stall, longest
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 
 _BIN = 0.5
-"""Seconds: which replicas answered is counted for each of these."""
+"""Seconds: which replicas answered is counted for each of these; one without an answer in two in a row is missing."""
 
 _AT_LEAST = 1.0
 """The shortest duration of a fault, in seconds: a fault that ends sooner counts as this long."""
@@ -39,8 +40,8 @@ class FaultCost(msgspec.Struct, frozen=True):
 
     Faults that were injected to overlap are one.
 
-    *full_strength_after* is counted from the beginning to the first answer of the replica that was missing last: 0 if each
-    answered in every half second, None if one was missing until the next fault or the end. The p99s are in milliseconds, before
+    *full_strength_after* is counted from the beginning to the first answer of the replica that was missing last: 0 if none was
+    missing for a second, None if one was missing until the next fault or the end. The p99s are in milliseconds, before
     the fault, in it (until it ended and all replicas answered again, for a second at least) and after it, until the next; None if
     no request was due.
     """
@@ -141,7 +142,7 @@ def recovery(costs: Sequence[FaultCost]) -> str:
     if None in after:
         return "not before the next fault or the end"
     longest = max((seconds or 0.0 for seconds in after), default=0.0)
-    return f"after {longest:.1f} s" if longest else "at once"
+    return f"after {longest:.1f} s" if longest else "within a second"
 
 
 def is_within(moment: float, intervals: Sequence[tuple[float, float]]) -> bool:
@@ -179,17 +180,8 @@ def _share(replica: str, count: int, total: int) -> Share:
     return Share(replica, count, *(round(float(value), 4) for value in (count / total, interval.low, interval.high)))
 
 
-def _first_answers(requests: Sequence[RequestRecord], until: float) -> list[dict[str, float]]:
-    """The first answer of each replica that answered, in each half second of the run."""
-    bins: list[dict[str, float]] = [{} for _ in range(int(until / _BIN) + 1)]
-    for request in requests:
-        if request.replica and not request.failure and 0 <= request.done < until:
-            bins[int(request.done / _BIN)].setdefault(request.replica, request.done)
-    return bins
-
-
 def _costs(history: RunHistory, requests: Sequence[RequestRecord]) -> Iterator[FaultCost]:
-    bins = _first_answers(requests, history.facts.seconds)
+    answers = sorted((each.done, each.replica) for each in requests if each.replica and not each.failure)
     failed = sorted(request.done for request in requests if request.failure)
     by_due = sorted(requests, key=_due)
     rounds = history.rounds
@@ -198,7 +190,7 @@ def _costs(history: RunHistory, requests: Sequence[RequestRecord]) -> Iterator[F
     for faults, end in zip(rounds, ends, strict=False):
         began, ended = faults[0].began, max(each.ended for each in faults)
         count = bisect_left(failed, end) - bisect_left(failed, began)
-        after = _full_strength_after(bins, began, end, faults[-1].replicas)
+        after = _full_strength_after(answers, began, end, faults[-1].replicas)
         over = end if after is None else min(end, max(ended, began + max(after, _AT_LEAST)))
         p99s = [_p99(by_due, *span) for span in ((recovered, began), (began, over), (over, end))]
         kind = " and ".join(each.fault.kind for each in faults)
@@ -216,17 +208,21 @@ def _p99(by_due: Sequence[RequestRecord], begin: float, end: float) -> float | N
     return latencies(some)["p99"] if some else None
 
 
-def _full_strength_after(bins: Sequence[dict[str, float]], began: float, end: float, replicas: int) -> float | None:
+def _full_strength_after(answers: Sequence[tuple[float, str]], began: float, end: float, replicas: int) -> float | None:
     """Seconds from the beginning of a fault to the first answer of the replica that was missing last, before the next fault.
 
-    One is missing in a half second without its answer. 0 when none ever was, None when one was until the end.
+    One is missing if it gave none of the *answers*, which are moments with names in order, for two half seconds in a row: one
+    alone is chance where requests are few. 0 when none ever was, None when one was until the end.
     """
-    first, last = int(began / _BIN) + 1, min(int(end / _BIN), len(bins) - 1)
-    weak = [place for place in range(first, last) if len(bins[place]) < replicas]
+    bins: list[dict[str, float]] = [{} for _ in range(int((end - began) / _BIN) + 1)]
+    for moment, name in answers[bisect_left(answers, (began,)) : bisect_left(answers, (end,))]:
+        bins[int((moment - began) / _BIN)].setdefault(name, moment)
+    seconds = [one | two for one, two in pairwise(bins[:-1])]
+    weak = [place for place, seen in enumerate(seconds) if len(seen) < replicas]
     if not weak:
         return 0.0
-    if weak[-1] == last - 1:
+    if weak[-1] == len(seconds) - 1:
         return None
-    before, after = bins[weak[-1]], bins[weak[-1] + 1]
+    before, after = seconds[weak[-1]], bins[weak[-1] + 2]
     returned = sorted(moment for name, moment in after.items() if name not in before)
     return round(returned[replicas - len(before) - 1] - began, 1)

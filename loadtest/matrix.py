@@ -18,7 +18,8 @@ HEADING = "## Every pair of faults"
 
 _LEGEND = (
     "A cell has the requests that failed, the worst p99 in a fault, in milliseconds from the intended start, and the time from "
-    "the beginning of a round until all replicas answered again. A row and a column of the same name are that fault alone, twice."
+    "the beginning of a round until all replicas answered again (0.0 s: none was missing for a second). "
+    "A row and a column of the same name are that fault alone, twice."
 )
 _COLOURS = (
     "td.bad{background:#c6282833}td.void{background:#9a670033}td.good{background:#1a7f3722}td{white-space:nowrap}"

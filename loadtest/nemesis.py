@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, nullcontext
 from random import Random
 
-from loadtest.faults import AnyFault, FaultRecord
+from loadtest.faults import MOMENT, AnyFault, FaultRecord
 from loadtest.faults.replicas import Scale
 from loadtest.system import wait_for
 from loadtest.targets.target import Target
@@ -84,10 +84,12 @@ class ScenarioRun:
                 yield
         finally:
             replicas = fault.replicas if isinstance(fault, Scale) else self.replicas
+            ended = self.now()
             self.active.remove((began, fault))
-            self.faults.append(FaultRecord(fault, round(began, 3), round(self.now(), 3), replicas, self._round))
+            self.faults.append(FaultRecord(fault, round(began, 3), round(ended, 3), replicas, self._round))
             self.faults.sort(key=lambda record: record.began)
-            self._tell(f"over: {fault}")
+            if ended - began >= MOMENT:
+                self._tell(f"over: {fault}")
 
     def inject(self, fault: AnyFault, seconds: float = 0.0) -> None:
         """Inject *fault* for *seconds*, beside the time that it takes by itself."""

@@ -8,6 +8,7 @@ from apidex.terminal import counted
 from loadtest.analysis import QUANTILES, Analysis, FaultCost, Share, recovery
 from loadtest.charts import Drawing, latency, picture, rates, versions
 from loadtest.checks import CheckResult
+from loadtest.faults import MOMENT
 from loadtest.verdict import Verdict
 
 _MOST_FAULTS = 4
@@ -84,7 +85,7 @@ _COST = ("#Failed requests", "#p99 before, ms", "#p99 in it", "#p99 after", "#Al
 
 def _faults(costs: Sequence[FaultCost]) -> str:
     """The cost of each fault; if there are many, the worst of each kind, with all of them folded."""
-    rows = [(f"{each.began:.1f} s", each.what, f"{each.ended - each.began:.1f} s", *_cost([each])) for each in costs]
+    rows = [(f"{each.began:.1f} s", each.what, _duration(each), *_cost([each])) for each in costs]
     each_fault = _table("What was broken, and what it cost", ("#At", "Fault", "#For", *_COST), rows) if rows else ""
     if len(costs) <= _MOST_FAULTS:
         return each_fault
@@ -92,6 +93,11 @@ def _faults(costs: Sequence[FaultCost]) -> str:
     worst = [(kind, count, *_cost([each for each in costs if each.kind == kind])) for kind, count in kinds.items()]
     title = "What was broken, and what it cost: all failures, and the worst of each figure"
     return _table(title, ("Fault", "#Times", *_COST), worst) + _folded("Each fault", each_fault)
+
+
+def _duration(cost: FaultCost) -> str:
+    seconds = cost.ended - cost.began
+    return "a moment" if seconds < MOMENT else f"{seconds:.1f} s"
 
 
 def _cost(costs: Sequence[FaultCost]) -> tuple[str | int, ...]:
@@ -146,5 +152,5 @@ def _foot(verdict: Verdict, run: Analysis) -> str:
         f"against {escape(facts.host)}, {counted(facts.replicas, 'replica')}. The load generator ran or waited to run "
         f"{generator.busy:.0%} of the time, {generator.cpu_ms_per_request:.2f} ms a request: its limit here is about "
         f"{generator.limit_per_second:.0f} requests a second. It delayed {generator.delayed_share:.1%} of the requests. "
-        f"There were no retries. {ages}</p></footer>"
+        f"There were no retries. A replica is missing if it gives no answer for a second. {ages}</p></footer>"
     )

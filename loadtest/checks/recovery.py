@@ -33,7 +33,9 @@ def killed_replicas_answer_again(run: Analysis) -> Iterator[CheckResult]:
 
 
 def _again(slowest: float) -> str:
-    return "one did not answer again" if isinf(slowest) else f"the slowest answered again after {slowest:.1f} s"
+    return (
+        "one of them never answered again" if isinf(slowest) else f"the slowest of them took {slowest:.1f} s to answer"
+    )
 
 
 def _victims(run: Analysis, record: FaultRecord) -> set[str]:

@@ -58,6 +58,10 @@ AnyFault = (
 )
 
 
+MOMENT = 0.05
+"""Seconds: what takes less, such as a kill, is not said to last, or to be over."""
+
+
 class FaultRecord(msgspec.Struct, frozen=True):
     """A fault that was injected, from when to when, in seconds since the run began; *replicas* is full strength from then on.
 

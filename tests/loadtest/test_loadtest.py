@@ -239,13 +239,28 @@ def test_a_lost_node_excuses_what_was_lost_on_the_way_and_nothing_else(by_reques
     [
         ("crash", [FaultRecord(Kill("b"), 4.0, 4.1, 2)], [3.0]),
         ("scale", [FaultRecord(Scale(1), 4.0, 4.1, 1), FaultRecord(Scale(2), 6.0, 6.1, 2)], [0.0, 1.0]),
+        ("crash", [FaultRecord(Kill("a"), 1.0, 1.1, 2), FaultRecord(Kill("b"), 5.7, 5.8, 2)], [None, 1.3]),
+        ("crash", [FaultRecord(Kill("b"), 6.3, 6.4, 2)], [0.0]),
     ],
-    ids=["until all replicas answer again", "as many as there are to be from then on"],
+    ids=[
+        "until all replicas answer again",
+        "as many as there are to be from then on",
+        "until the next fault",
+        "less than a second",
+    ],
 )
 def test_the_time_until_all_replicas_answer_again(scenario, faults, after):
     quiet = [request for request in spread_out if request.replica == "a" or not 4.0 < request.done < 7.0]
     verdict = verdict_on(quiet, scenario=scenario, faults=faults)
     assert [cost.full_strength_after for cost in verdict.faults] == after
+
+
+def test_half_a_second_without_an_answer_of_a_replica_is_chance():
+    kill = {"scenario": "crash", "faults": [FaultRecord(Kill("b"), 2.0, 2.0, 2)], "ended": 1}
+    quiet = [each for each in spread_out if each.replica == "a" or not (2.0 < each.done < 3.8 or 6.0 < each.done < 6.9)]
+    verdict = verdict_on(quiet, **kill)
+    assert verdict.summary.endswith("All replicas answered again after 1.8 s.")
+    assert "the slowest of them took 1.8 s to answer" in " ".join(check.sentence for check in verdict.checks)
 
 
 def test_a_fault_costs_latency_until_all_replicas_answer_again():
@@ -283,7 +298,7 @@ def test_a_report_begins_with_failed_checks_and_folds_passed_ones(tmp_path):
 
 
 def test_the_time_until_all_replicas_answer_again_is_one_figure_in_the_sentence_the_check_and_the_report(tmp_path):
-    kill = {"scenario": "crash", "faults": [FaultRecord(Kill("b"), 4.0, 4.1, 2)], "ended": 1}
+    kill = {"scenario": "crash", "faults": [FaultRecord(Kill("b"), 4.0, 4.01, 2)], "ended": 1}
     requests = [each for each in spread_out if each.replica == "a" or not 4.0 < each.done < 7.3]
     folder, verdict = written(tmp_path / "run", requests, **kill), verdict_on(requests, **kill)
     (check,) = (each for each in verdict.checks if each.name.startswith("seconds until"))
@@ -291,7 +306,7 @@ def test_the_time_until_all_replicas_answer_again_is_one_figure_in_the_sentence_
     assert (check.figure, verdict.faults[0].full_strength_after) == (3.3, 3.3)
     text = (folder / "report.html").read_text()
     assert "<th class=n>All replicas answered again<" in text
-    assert text.count(">after 3.3 s<") == 1
+    assert text.count(">after 3.3 s<") == text.count(">a moment<") == 1
 
 
 @pytest.mark.parametrize(("planned", "requests", "longer"), [(10.0, 0, False), (5.0, 0, True), (5.0, 900, True)])

@@ -115,6 +115,15 @@ def test_each_kill_hits_another_replica():
     assert run.target.done == ["kill replica-0", "settled", "kill replica-1", "settled"]
 
 
+@pytest.mark.parametrize(("seconds", "told"), [(0.01, []), (0.1, ["over: kill -9 of b"])])
+def test_a_fault_is_said_to_be_over_unless_it_took_a_moment(monkeypatch, seconds, told):
+    said, moments = [], iter([5.9, 5.9 + seconds])
+    run = ScenarioRun(FakeTarget(), 1.0, 0.0, Random(0), tell=said.append)
+    monkeypatch.setattr(run, "now", lambda: next(moments))
+    run.inject(Kill("b"))
+    assert said == ["kill -9 of b", *told]
+
+
 def test_faults_of_a_round_are_injected_at_the_same_time():
     run, meet = ScenarioRun(FakeTarget(), 1.0, 0.0, Random(0)), threading.Barrier(2, timeout=30)
     run.overlap(meet.wait, meet.wait)
