@@ -4,6 +4,7 @@ import asyncio
 import functools
 from dataclasses import replace
 from datetime import timedelta
+from random import Random
 
 import pytest
 
@@ -11,6 +12,7 @@ from apidex.catalogue import codec, formats
 from apidex.errors import StoreError, UpstreamError
 from apidex.replication.freshness import State
 from apidex.replication.refresher import Refresher
+from apidex.replication.supervision import Supervision
 from apidex.replication.validators import NO_VALIDATORS
 from conftest import running_app
 from fakes import FakeClock, FakeRedis, FakeStore, FakeUpstream, publicapis
@@ -365,6 +367,26 @@ async def test_an_upstream_that_hangs_does_not_stall_a_replica(clock, redis_is_t
         clock.passes(HOUR)
         await until(lambda: refresher.supervision.since_last_turn() == 0)
         assert not refresher.supervision.is_stalled()
+
+
+def test_a_replica_is_behind_from_a_late_poll_to_its_end_but_not_in_a_long_one(clock):
+    supervision = Supervision(timedelta(seconds=5), clock, Random(1))
+    for late, is_behind in ((0.0, False), (1.5, True), (0.5, False)):
+        supervision.waits(5)
+        clock.passes(5 + late)
+        assert supervision.is_behind() is is_behind
+        supervision.goes_on()
+        clock.passes(60)
+        assert supervision.is_behind() is is_behind
+        supervision.polled()
+        assert not supervision.is_behind()
+
+
+async def test_a_fetch_that_is_over_makes_no_poll_late(refresher, upstream, clock):
+    await refresher.turn()
+    assert len(upstream.asked) == 1
+    clock.passes(60)
+    assert not refresher.supervision.is_behind()
 
 
 async def test_replicas_that_stall_together_are_not_restarted_together(upstream, clock, redis):

@@ -159,7 +159,9 @@ class Refresher:
     async def _fetch(self) -> Snapshot | FetchFailure:
         """Ask the upstream. No result of a poll during the fetch ends it."""
         latest, stamp = self.activation.latest, self._shared.new_stamp()
-        return await self._fetcher.fetch(latest, stamp, self._check, poll=self._poll_meanwhile, pause=self._pause)
+        found = await self._fetcher.fetch(latest, stamp, self._check, poll=self._poll_meanwhile, pause=self._pause)
+        self.supervision.goes_on()  # the last pause ended early
+        return found
 
     async def _poll(self) -> StoredState:
         self.supervision.goes_on()

@@ -22,12 +22,13 @@ class Supervision:
 
     def __init__(self, poll: timedelta, clock: Clock, random: Random) -> None:
         self._poll, self._clock = poll.total_seconds(), clock
-        self._last_turn, self._next_poll = clock.steady(), inf
+        self._last_turn, self._next_poll, self._was_late = clock.steady(), inf, False
         # random, so that replicas that stall at the same moment are not restarted at the same moment
         self._stalled_after = max(_STALLED_AFTER, _STALLED_AFTER_POLLS * self._poll) * (1 + random.random())
 
     def goes_on(self) -> None:
-        """Record that the refresh task runs: called at each turn, and at each poll inside a turn."""
+        """Record that the refresh task runs: called as each poll begins, and as a fetch ends."""
+        self._was_late, self._next_poll = self.is_behind(), inf
         self._last_turn = self._clock.steady()
 
     def since_last_turn(self) -> float:
@@ -47,14 +48,15 @@ class Supervision:
 
     def polled(self) -> None:
         """Record the end of a poll, whatever came of it."""
-        self._next_poll = inf
+        self._was_late = False
 
     def is_behind(self) -> bool:
         """Return whether this process was held up, as by a pause, for longer than an activation allows, and has not polled since.
 
         The others may answer from a newer catalogue. A poll ends soon after the process runs again, whether or not Redis answers.
+        One that began in time may take long: a replica that loads a large catalogue is not behind.
         """
-        return self._clock.steady() - self._next_poll > MARGIN.total_seconds()
+        return self._was_late or self._clock.steady() - self._next_poll > MARGIN.total_seconds()
 
     async def run(self, turn: Callable[[], Awaitable[object]], pause: Callable[[], float]) -> None:
         """Take turns until cancelled, whatever a turn raises, with a *pause* in seconds after each."""
