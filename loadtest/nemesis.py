@@ -88,7 +88,7 @@ class ScenarioRun:
             self.active.remove((began, fault))
             self.faults.append(FaultRecord(fault, round(began, 3), round(ended, 3), replicas, self._round))
             self.faults.sort(key=lambda record: record.began)
-            if ended - began >= MOMENT:
+            if not fault.at_once or ended - began >= MOMENT:
                 self._tell(f"over: {fault}")
 
     def inject(self, fault: AnyFault, seconds: float = 0.0) -> None:
