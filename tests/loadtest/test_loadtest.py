@@ -14,7 +14,7 @@ from loadtest.demo import LiveFailure, LiveView, Tally
 from loadtest.edge_log import retries
 from loadtest.faults import FaultRecord
 from loadtest.faults.redis import RedisDown
-from loadtest.faults.replicas import DrainNode, Kill, LoseNode, Scale
+from loadtest.faults.replicas import DrainNode, Kill, KillAll, LoseNode, Scale
 from loadtest.faults.upstream import BadUpstream
 from loadtest.load_generator import GeneratorUsage
 from loadtest.observer import Observation
@@ -185,6 +185,15 @@ def test_a_killed_replica_must_answer_again_and_no_other_may_end():
 )
 def test_requests_are_sent_once_by_the_client_and_retried_little_by_an_edge(facts, failed):
     assert failed_checks(verdict_on(spread_out, **facts)) == failed
+
+
+@pytest.mark.parametrize(("retries", "is_too_many"), [(182, False), (183, True)])
+def test_a_request_may_be_retried_four_times_a_second_while_all_replicas_are_killed(retries, is_too_many):
+    """A fifth of 510 requests, and four for each of 20 seconds."""
+    held = [request_at(9.99, took=2.0) for _ in range(10)]
+    killed = [FaultRecord(KillAll(), 9.99, 10.0, 2)]
+    verdict = verdict_on([*spread_out, *held], "crash-all", retries=retries, faults=killed, ended=2)
+    assert ("retries of the edge" in failed_checks(verdict)) is is_too_many
 
 
 def test_retries_are_counted_from_the_log_of_haproxy():
