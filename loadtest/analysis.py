@@ -141,8 +141,8 @@ def recovery(costs: Sequence[FaultCost]) -> str:
     after = [cost.full_strength_after for cost in costs]
     if None in after:
         return "not before the next fault or the end"
-    longest = max((seconds or 0.0 for seconds in after), default=0.0)
-    return f"after {longest:.1f} s" if longest else "within a second"
+    slowest = max((seconds or 0.0 for seconds in after), default=0.0)
+    return f"after {slowest:.1f} s" if slowest else "within a second"
 
 
 def is_within(moment: float, intervals: Sequence[tuple[float, float]]) -> bool:

@@ -227,7 +227,7 @@ def test_a_replica_that_was_paused_is_ready_only_when_it_answers_as_the_others(r
                 fleet.upstream.has(f"name {number}")
                 others = {f"name {number}"}
                 wait_until(lambda e=others: fleet.first_names((paused,)) == e, "the others agree")
-                time.sleep(SLACK)
+                time.sleep(SLACK)  # the length of the pause, without which no poll would be late enough
                 paused.popen.send_signal(signal.SIGCONT)
                 first.append(probe.result().status_code)
                 wait_until(lambda: client.get("/-/readyz").status_code == 200, "ready")
