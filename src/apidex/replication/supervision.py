@@ -16,6 +16,9 @@ _STALLED_AFTER = 600.0
 _STALLED_AFTER_POLLS = 20
 """Seconds and polls without a turn after which the refresh task counts as stalled: the longer of the two, up to twice that."""
 
+_LONGEST_PAUSE = 60.0
+"""Seconds. A poll that is later than that was not held up: the refresh task has stopped, which is the matter of `is_stalled`."""
+
 
 class Supervision:
     """Watches the turns of one replica, which polls every *poll*."""
@@ -54,9 +57,10 @@ class Supervision:
         """Return whether this process was held up, as by a pause, for longer than an activation allows, and has not polled since.
 
         The others may answer from a newer catalogue. A poll ends soon after the process runs again, whether or not Redis answers.
-        One that began in time may take long: a replica that loads a large catalogue is not behind.
+        One that began in time may take long: a replica that loads a large catalogue is not behind. A defect that stops the
+        refresh tasks of all replicas must not make all of them unready for good.
         """
-        return self._was_late or self._clock.steady() - self._next_poll > MARGIN.total_seconds()
+        return self._was_late or MARGIN.total_seconds() < self._clock.steady() - self._next_poll < _LONGEST_PAUSE
 
     async def run(self, turn: Callable[[], Awaitable[object]], pause: Callable[[], float]) -> None:
         """Take turns until cancelled, whatever a turn raises, with a *pause* in seconds after each."""
