@@ -15,6 +15,8 @@ from apidex.errors import CatalogueError, CodecError
 from apidex.indexing import builder
 from apidex.replication.snapshot import Snapshot
 from apidex.replication.snapshot import _size as size_of
+from apidex.search import sorted_names
+from apidex.search.names import NameIndex
 from conftest import client_of, running_app
 from fakes import FakeClock, FakeUpstream, publicapis
 
@@ -64,6 +66,14 @@ def test_a_subprocess_builds_the_same_as_this_process(request, build, data, opti
     assert there.parsed.catalogue.names() == here.parsed.catalogue.names()
     assert list(there.parsed.catalogue) == list(here.parsed.catalogue)
     assert codec.to_bytes(there.parsed) == codec.to_bytes(here.parsed)
+
+
+def test_exact_names_are_scanned_if_they_are_short_together(in_subprocess, monkeypatch):
+    scanned = builder.from_upstream(publicapis(*NAMES)).index
+    monkeypatch.setattr(sorted_names, "MAX_SCANNED", len(scanned.text) - 1)
+    verified = builder.from_upstream(publicapis(*NAMES)).index
+    assert (type(scanned), type(verified)) == (NameIndex, sorted_names.VerifiedNames)
+    assert verified.find("Cat") == scanned.find("Cat") != []
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def _from_shared(result: BuildResult, memory: memoryview) -> IndexedCatalogue:
     """The catalogue and indexes whose arrays lie in *memory*, which lives until none of them is in use."""
     # numpy takes a tenth of a second to import
     from apidex.search.facet_columns import FacetColumns
-    from apidex.search.sorted_names import Bits, SortedNames, VerifiedNames
+    from apidex.search.sorted_names import MAX_SCANNED, Bits, SortedNames, VerifiedNames
 
     at = {name: view(memory, array) for name, array in result.arrays.items()}
     catalogue = Catalogue(at["canonical"], at["bounds"], result.digest, result.categories)
@@ -136,9 +136,11 @@ def _from_shared(result: BuildResult, memory: memoryview) -> IndexedCatalogue:
         *(at["folded_starts"], at["folded_names"], at["suffixes"]),
         *(at["positions"], at["name_ranks"], at["first_spellings"], at["key_numbers"]),
     )
-    index = VerifiedNames(Str(at["names"]), at["name_starts"], folded)
+    names = NameIndex(Str(at["names"]), at["name_starts"])
+    if len(at["names"]) > MAX_SCANNED:
+        names = VerifiedNames(names.text, names.starts, folded)
     facets = FacetColumns(result.facet_keys, at["facet_key_numbers"])
     descriptions = DescriptionIndex(**{each.name: at[each.name] for each in dataclasses.fields(DescriptionIndex)})
     search = SearchIndex(catalogue, folded, facets, descriptions)
     search.search("", facets.parse({"https": ["true"]}), limit=1)  # computes here what is computed only once
-    return IndexedCatalogue(Parsed(catalogue, result.report), index, search)
+    return IndexedCatalogue(Parsed(catalogue, result.report), names, search)

@@ -52,6 +52,9 @@ _VERIFIED = 2000
 """The largest number of places of a folded query at which the original names are compared. Twice as many take as long as a
 scan."""
 
+MAX_SCANNED = 2**20
+"""Names of so many bytes, about 50,000, are scanned for an exact string: that takes no longer than a search of their suffixes."""
+
 _CHUNK = 2**15
 """Suffixes, or entries, that are processed in one step: as many as fit into the processor's cache."""
 
