@@ -15,7 +15,7 @@ from loadtest.scenarios import SCENARIOS, SUITE
 from loadtest.scenarios.pairs import MEMBERS, PAIRS, REQUESTS, chosen, named, pair
 from loadtest.scenarios.scenario import Scenario
 from loadtest.shapes import SHAPES
-from loadtest.system import UnsupportedError, is_this_machine, output_of, tool
+from loadtest.system import UnsupportedError, is_this_machine, tool
 from loadtest.targets import TARGETS
 from loadtest.targets.service import RunningService
 from loadtest.targets.target import Target, TargetOptions
@@ -250,19 +250,11 @@ def _run_pairs(options: argparse.Namespace, target: Target) -> int:
             print(f"{name}: not run, {error}")
             outcomes.append(2)
         finally:
-            matrix.write(folder, names, " ".join(["python -m loadtest", *sys.argv[1:]]), _commit())
+            matrix.write(folder, names, " ".join(["python -m loadtest", *sys.argv[1:]]))
     if options.results:
         matrix.put_into(options.results, (folder / "matrix.md").read_text())
     print(folder / "index.html")
     return max(outcomes)
-
-
-def _commit() -> str:
-    """The commit of this checkout, or nothing."""
-    try:
-        return output_of("git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD").strip()
-    except UnsupportedError:
-        return ""
 
 
 def _report(options: argparse.Namespace) -> int:

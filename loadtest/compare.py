@@ -38,6 +38,7 @@ def _read(folder: Path) -> Verdict:
 def _facts(one: Verdict, other: Verdict) -> Iterator[_Row]:
     yield "scenario", _scenario(one), _scenario(other), ""
     yield "began", one.facts.began, other.facts.began, ""
+    yield "commit", one.facts.commit, other.facts.commit, ""
     yield "outcome", _outcome(one), _outcome(other), ""
     yield _numbers("requests", one.requests, other.requests)
     yield _numbers("requests a second", one.requests / one.facts.seconds, other.requests / other.facts.seconds)

@@ -16,7 +16,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What was run, where, when and for how many *seconds*, of *planned_seconds*.
 
     *poll* is the seconds between two polls of a replica, *min_requests* how many requests were asked for, *by_request* whether a
-    balancer in front retries, *has_testbed* whether the upstream keeps a log.
+    balancer in front retries, *has_testbed* whether the upstream keeps a log. *commit* is that of the checkout, if it is one.
     """
 
     scenario: str
@@ -32,6 +32,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     min_requests: int
     seconds: float
     planned_seconds: float | None = None
+    commit: str = ""
 
     def overtime(self, seconds: float) -> str:
         """Why it lasts *seconds*, if these are more than a few above those planned."""

@@ -1,5 +1,6 @@
 """The report on every pair of faults: one table, whose cells lead to the runs. Pure, but for the files."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from html import escape
@@ -65,11 +66,11 @@ def is_done(verdict: Verdict | None) -> bool:
     return verdict is not None and not verdict.void and verdict.stopped_early != INTERRUPTED
 
 
-def write(folder: Path, names: Sequence[str], command: str, commit: str) -> None:
+def write(folder: Path, names: Sequence[str], command: str) -> None:
     """Write `index.html` and `matrix.md` into *folder*, from what the runs of *names* have left there."""
     verdicts = {name: verdict for name in names if (verdict := read_verdict(folder / name))}
     cells = {name: Cell.of(verdict) for name, verdict in verdicts.items()}
-    summary = _summary(verdicts, names, command, commit)
+    summary = _summary(verdicts, names, command)
     (folder / "index.html").write_text(_page(summary, cells))
     (folder / "matrix.md").write_text(_markdown(summary, cells))
 
@@ -81,16 +82,24 @@ def put_into(results: Path, matrix: str) -> None:
     results.write_text(f"{before.rstrip()}\n\n{matrix.rstrip()}\n" + (f"{heading}{after}" if heading else ""))
 
 
-def _summary(verdicts: Mapping[str, Verdict], names: Sequence[str], command: str, commit: str) -> str:
+def _summary(verdicts: Mapping[str, Verdict], names: Sequence[str], command: str) -> str:
     requests = sum(verdict.requests for verdict in verdicts.values())
     failed = sum(verdict.failed for verdict in verdicts.values())
     passed = sum(verdict.passed for verdict in verdicts.values())
     dates = sorted(verdict.facts.began for verdict in verdicts.values()) or ["no run yet"]
+    commits = Counter(verdict.facts.commit or "unknown" for verdict in verdicts.values())
     return (
         f"{len(verdicts)} of {counted(len(names), 'pair')} played, {passed} passed; "
         f"{failed} of {counted(requests, 'request')} failed. "
-        f"From {dates[0]} to {dates[-1]}, commit {commit or 'unknown'}: {command}"
+        f"From {dates[0]} to {dates[-1]}, {_commits(commits)}: {command}"
     )
+
+
+def _commits(counts: Counter[str]) -> str:
+    if len(counts) < 2:
+        return f"commit {next(iter(counts), 'unknown')}"
+    each = [f"{commit} ({counted(pairs, 'pair')})" for commit, pairs in counts.most_common()]
+    return f"commits {', '.join(each)}"
 
 
 def _rows(cells: Mapping[str, Cell]) -> Iterator[tuple[str, list[tuple[str, Cell | None]]]]:

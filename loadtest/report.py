@@ -149,7 +149,8 @@ def _foot(verdict: Verdict, run: Analysis) -> str:
     return (
         f"<footer><p>Began {escape(facts.began)}, lasted {facts.seconds:.0f} s"
         f"{f', {overtime}' if overtime else ''}. <code>{escape(facts.command)}</code> ran "
-        f"against {escape(facts.host)}, {counted(facts.replicas, 'replica')}. The load generator ran or waited to run "
+        f"against {escape(facts.host)}, {counted(facts.replicas, 'replica')}"
+        f"{f', at commit {escape(facts.commit)}' if facts.commit else ''}. The load generator ran or waited to run "
         f"{generator.busy:.0%} of the time, {generator.cpu_ms_per_request:.2f} ms a request: its limit here is about "
         f"{generator.limit_per_second:.0f} requests a second. It delayed {generator.delayed_share:.1%} of the requests. "
         f"There were no retries. A replica is missing if it gives no answer for a second. {ages}</p></footer>"

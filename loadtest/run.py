@@ -24,7 +24,7 @@ from loadtest.observer import Observer, Progress
 from loadtest.record import read, write
 from loadtest.scenarios import scenario_of
 from loadtest.scenarios.scenario import Scenario
-from loadtest.system import UnsupportedError, WaitTimeoutError, every, is_this_machine, wait_for
+from loadtest.system import UnsupportedError, WaitTimeoutError, every, is_this_machine, output_of, wait_for
 from loadtest.targets.target import Target
 from loadtest.verdict import Verdict, judge
 
@@ -70,6 +70,7 @@ def run(
         min_requests=requests,
         seconds=seconds or scenario.seconds,
         planned_seconds=seconds or scenario.seconds,
+        commit=_commit(),
     )
     history = _record(scenario, target, folder, facts, load or Load(), tell)
     (folder / "history.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(history, requests=[])))
@@ -90,6 +91,15 @@ def report(folder: Path) -> Verdict:
     except KeyError as error:
         raise UnsupportedError(f"{folder} holds a run of an unknown scenario: {error}") from None
     return _conclude(history, scenario, folder)
+
+
+def _commit() -> str:
+    """The commit of this checkout, and whether files differ from it; nothing if it is no checkout."""
+    try:
+        described = output_of("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*")
+    except UnsupportedError:
+        return ""
+    return described.strip()
 
 
 def _conclude(history: RunHistory, scenario: Scenario, folder: Path) -> Verdict:

@@ -183,16 +183,17 @@ def test_faults_that_overlap_are_one_cost():
     ]
 
 
-def left_behind(folder, name: str, requests=spread_out, **other) -> None:
+def left_behind(folder, name: str, requests=spread_out, commit="", **other) -> None:
     verdict = verdict_on(requests, name, faults=OVERLAPPING, ended=1, **other)
+    verdict = msgspec.structs.replace(verdict, facts=msgspec.structs.replace(verdict.facts, commit=commit))
     (folder / name).mkdir()
     (folder / name / "verdict.json").write_bytes(msgspec.json.encode(verdict))
 
 
 def test_the_table_has_a_cell_for_each_run_that_leads_to_it_and_is_put_into_the_results(tmp_path):
-    left_behind(tmp_path, "redis-down+kill", [*spread_out, *LOST])
-    left_behind(tmp_path, "kill+kill", [*spread_out, *LATER])
-    matrix.write(tmp_path, ["redis-down+kill", "kill+kill", "kill+pause"], "python -m loadtest run pairs", "abc1234")
+    left_behind(tmp_path, "redis-down+kill", [*spread_out, *LOST], commit="abc1234")
+    left_behind(tmp_path, "kill+kill", [*spread_out, *LATER], commit="abc1234")
+    matrix.write(tmp_path, ["redis-down+kill", "kill+kill", "kill+pause"], "python -m loadtest run pairs")
     page, text = ((tmp_path / name).read_text() for name in ("index.html", "matrix.md"))
     assert "2 of 3 pairs played, 1 passed; 2 of 1002 requests failed." in text
     assert "commit abc1234: python -m loadtest run pairs" in text
@@ -206,6 +207,13 @@ def test_the_table_has_a_cell_for_each_run_that_leads_to_it_and_is_put_into_the_
     once = results.read_text()
     matrix.put_into(results, text)
     assert results.read_text() == once == f"# Results\n\n## Others\n\nold\n\n{text.rstrip()}\n"
+
+
+def test_the_table_names_every_commit_that_was_played(tmp_path):
+    for name, commit in {"kill+kill": "abc1234", "pause+pause": "def5678-dirty", "kill+pause": "def5678-dirty"}.items():
+        left_behind(tmp_path, name, commit=commit)
+    matrix.write(tmp_path, ["kill+kill", "pause+pause", "kill+pause"], "python -m loadtest run pairs")
+    assert "commits def5678-dirty (2 pairs), abc1234 (1 pair): python -m" in (tmp_path / "matrix.md").read_text()
 
 
 def test_what_is_done_is_kept_unless_it_says_nothing_of_the_service(tmp_path):
