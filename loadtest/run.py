@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 import msgspec
 
+from apidex.replication.redis_client import EMBEDDED
 from loadtest.analysis import Analysis
 from loadtest.edge_log import retries
 from loadtest.history import RunFacts, RunHistory
@@ -227,12 +228,13 @@ def _final_versions(target: Target, scenario_run: ScenarioRun, poll: float) -> s
 
 
 def _is_settled(host: str, replicas: int) -> bool:
-    """Whether the replicas that can be reached answer from one version, which is the one in Redis."""
+    """Whether the replicas that can be reached answer from one version, which is the one in Redis, if they share one."""
     found: dict[str, str] = {}
     for _ in range(40 * replicas):
         with suppress(httpx.HTTPError, KeyError, ValueError):
             said = httpx.get(f"{host}/v1/catalogue", headers={"connection": "close"}, timeout=5).json()
-            found[said["served_by"]] = said["version"] if said["redis"]["shared"] else ""
+            is_settled = said["redis"]["shared"] or said["redis"]["url"] == EMBEDDED
+            found[said["served_by"]] = said["version"] if is_settled else ""
         if len(found) >= replicas:
             break
     versions = set(found.values())

@@ -61,8 +61,20 @@ async def test_a_search_has_all_headers(client, clock):
     assert re.fullmatch(r'"[0-9a-f]{32}-[0-9.]+"', headers["etag"])
     assert headers["age"] == "5"
     assert headers["cache-control"] == "public, max-age=11760, stale-while-revalidate=300, stale-if-error=604800"
-    assert headers["cache-status"] == "redis; hit; ttl=11755, apidex; hit; ttl=11755"
+    assert headers["cache-status"] == "apidex; hit; ttl=11755"
     assert re.fullmatch(r"\d{13}-[0-9a-f]{12}", headers["catalogue-version"])
+
+
+@pytest.mark.parametrize("is_embedded", [True, False])
+async def test_redis_is_named_only_if_other_replicas_can_read_it(upstream, clock, is_embedded):
+    """A replica without APIDEX_REDIS_URL has an embedded Redis, of which its user need not know."""
+    redis = None if is_embedded else FakeRedis(clock)
+    async with running_app(upstream, clock, redis) as app, client_of(app.asgi) as client:
+        described, metrics = await client.get("/v1/catalogue"), (await client.get("/-/metrics")).text
+    own = "apidex; hit; ttl=11760"
+    assert described.headers["cache-status"] == (own if is_embedded else f"redis; hit; ttl=11760, {own}")
+    assert described.json()["redis"]["shared"] is not is_embedded
+    assert f"apidex_catalogue_shared {float(not is_embedded)}\n" in metrics
 
 
 async def test_a_matching_etag_gets_a_304(client):
@@ -142,7 +154,7 @@ async def test_the_catalogue_is_described(client, upstream, clock):
     assert view["source"] == view["upstream"]["url"] == upstream.source
     assert view["upstream"]["refreshes"] == {"changed": 1}
     assert view["redis"]["publications"] == {"published": 1}
-    assert (view["redis"]["reachable"], view["redis"]["shared"]) == (True, True)
+    assert (view["redis"]["reachable"], view["redis"]["shared"]) == (True, False)
     assert view["checked_at"].endswith("Z")
 
 

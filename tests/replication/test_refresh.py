@@ -268,7 +268,8 @@ async def test_a_replica_that_starts_waits_for_redis_before_it_asks_the_upstream
     assert (len(upstream.asked), refresher.state()) == (1, State.FRESH)
 
 
-async def test_a_replica_that_confirms_what_redis_holds_shares_it_in_the_same_poll(refresher, clock, redis):
+async def test_a_replica_that_confirms_what_redis_holds_shares_it_in_the_same_poll(upstream, clock, redis):
+    refresher = refresher_of(upstream, clock, redis)
     await refreshed(refresher)
     redis.error = StoreError("refused", "Redis is down")
     clock.passes(1.2 * HOUR)

@@ -118,6 +118,8 @@ class Reconciler:
     def accept(self, snapshot: Snapshot, activate_at: float = 0.0) -> None:
         """Take *snapshot* as the latest; it is activated at *activate_at* on the steady clock."""
         self.shared.newest_stamp = max(self.shared.newest_stamp, snapshot.stamp)
+        if self.shared.store.is_embedded:  # no other replica reads it
+            snapshot = replace(snapshot, shared=False)
         self.activation.accept(snapshot, activate_at)
         if not self.shared.schedule.is_overdue(snapshot):
             self.shared.schedule.recovered()

@@ -23,8 +23,9 @@ class Snapshot:
 
     *stamp* orders snapshots, in milliseconds. *validated_at* is the moment, on the steady clock, at which the upstream last
     validated the catalogue; all ages are counted from it. *size_checked* says that the replica that fetched it knew how many
-    entries there were before, and *shared* that Redis holds it, as far as this replica knows. *origin* is where this replica got
-    the content from; for a copy on disk, what has validated it since. *build_seconds* is the time that the build took.
+    entries there were before, and *shared* that a Redis that is not embedded holds it, as far as this replica knows. *origin* is
+    where this replica got the content from; for a copy on disk, what has validated it since. *build_seconds* is the time that the
+    build took.
     """
 
     catalogue: Catalogue

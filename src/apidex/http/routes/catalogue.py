@@ -36,7 +36,7 @@ class UpstreamView(msgspec.Struct, frozen=True):
 
 
 class RedisView(msgspec.Struct, frozen=True):
-    """This replica's use of Redis. `shared` says that its catalogue is the one in Redis."""
+    """This replica's use of Redis. `shared` says that its catalogue is the one in Redis; never with an embedded one."""
 
     url: str
     reachable: bool
