@@ -40,7 +40,8 @@ class Setting:
     """The declaration of one setting.
 
     *convert* makes its value from a text, or raises ValueError; *is_allowed* and the text *allowed* say which values are allowed.
-    *commands* use it, and have it as an option if *is_option*. A *secret* can be the content of a file.
+    If only a few texts are, they are the *words*. *commands* use it, and have it as an option if *is_option*. A *secret* can be
+    the content of a file.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Setting:
     allowed: str
     description: str
     unit: str = ""
+    words: Sequence[str] = ()
     secret: bool = False
     commands: tuple[str, ...] = ("serve", "doctor")
     is_option: bool = False
@@ -130,7 +132,7 @@ def _text(default: str | Callable[[], str], *declaration: Any, **more: Any) -> A
 
 
 def _one_of(default: str, words: Sequence[str], description: str, **more: Any) -> Any:
-    return _text(default, words.__contains__, "one of " + ", ".join(words), description, **more)
+    return _text(default, words.__contains__, "one of " + ", ".join(words), description, words=words, **more)
 
 
 def _integer(default: int | None, low: int, high: int, description: str, **more: Any) -> Any:

@@ -294,6 +294,12 @@ def completed(line: str, tmp_path: Path) -> list[str]:
         ("apidex search --sort n", ["name"]),
         ("apidex get CAT", ["cat facts"]),
         ('apidex open "cat f', ["cat facts"]),
+        ("apidex get cat f", ["facts"]),
+        ("apidex open --category Weather CAT ", ["facts"]),
+        ("apidex get cat d", [""]),
+        ("apidex search ca", ["cat facts"]),
+        ("apidex serve --log-format t", ["text"]),
+        ("apidex changes --upstream-format markd", ["markdown"]),
         ("apidex completion ", ["bash", "zsh", "fish"]),
     ],
 )

@@ -55,11 +55,13 @@ def offer_values(argument: Action, declared: Filter) -> None:
 
 
 def offer_names(argument: Action) -> None:
-    """Complete *argument* with the names that begin with what is typed."""
+    """Complete *argument*, the words of a name, with what follows these words in the names that begin with them."""
 
     def names(prefix: str, parsed_args: Namespace, **_: object) -> list[str]:
-        built = _built(parsed_args)
-        return [built.parsed.catalogue[hit.position].name for hit in built.search.suggest(prefix, _MOST)]
+        built, typed = _built(parsed_args), "".join(f"{word} " for word in parsed_args.words or ())
+        hits = built.search.suggest(typed + prefix, _MOST)
+        found = [built.parsed.catalogue[hit.position].name for hit in hits]
+        return [name[len(typed) :] for name in found if _is_begun_by(name, typed)]
 
     _set(argument, names)
 

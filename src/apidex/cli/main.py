@@ -50,7 +50,7 @@ class Command:
 
 def _add_search_arguments(parser: ArgumentParser) -> None:
     about = "a name, or what the API is for; case, accents, spaces and punctuation do not matter"
-    parser.add_argument("words", metavar="WORD", nargs="*", help=about)
+    completion.offer_names(parser.add_argument("words", metavar="WORD", nargs="*", help=about))
     _add_filters(parser)
     about = "search names (name), descriptions (about), or names first and then descriptions (all) [all]"
     scope = parser.add_argument("--in", dest="scope", type=one_of(*_SCOPES), metavar="WHERE", default="all", help=about)
@@ -310,12 +310,14 @@ def _parser() -> ArgumentParser:
         subparser = commands.add_parser(name, help=about, description=about, **_epilog(command.examples))
         for setting in SETTINGS:
             if setting.is_option and name in setting.commands:
-                subparser.add_argument(
+                option = subparser.add_argument(
                     setting.option,
                     dest=setting.variable,
                     metavar=setting.unit or setting.name.upper().replace("_", "-"),
                     help=f"{setting.description} [{setting.variable}]",
                 )
+                if setting.words:
+                    completion.offer(option, setting.words)
         if command.add_arguments:
             command.add_arguments(subparser)
     return parser
