@@ -239,6 +239,10 @@ def test_a_search_waits_its_timeout_for_an_upstream_that_hangs(file, run):
         ("search cat --nonsense", "'--nonsense' is not an option of apidex search; `apidex search --help` lists the "),
         ("search cat --catgory x", "'--catgory' is not an option of apidex search; did you mean '--category'?"),
         ("search cat --format cvs", "--format: 'cvs' is not allowed; did you mean 'csv'?"),
+        (
+            "categories --format links",
+            "--format: 'links' is not allowed; allowed are table, tsv, csv, json, ndjson, names",
+        ),
         ("search cat --cors maybe", "--cors: 'maybe' is not allowed; allowed are yes, no, unknown"),
         ("search cat --category thigns", "--category: 'thigns' is not allowed; did you mean 'Things'?"),
         ("search cat --limit 0", "--limit: '0' is not allowed; allowed is a whole number from 1 to 1000000000"),

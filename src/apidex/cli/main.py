@@ -90,7 +90,7 @@ def _add_random_arguments(parser: ArgumentParser) -> None:
 
 def _add_categories_arguments(parser: ArgumentParser) -> None:
     _add_source(parser)
-    _add_format(parser)
+    _add_format(parser, [name for name in FORMATS if name != "links"])
 
 
 def _add_changes_arguments(parser: ArgumentParser) -> None:
@@ -134,11 +134,11 @@ def _add_source(parser: ArgumentParser) -> None:
     _add_timeout(parser)
 
 
-def _add_format(parser: ArgumentParser) -> None:
-    about = f"{', '.join(FORMATS)} [table on a terminal, tsv elsewhere]"
+def _add_format(parser: ArgumentParser, names: Sequence[str] = tuple(FORMATS)) -> None:
+    about = f"{', '.join(names)} [table on a terminal, tsv elsewhere]"
     formats = parser.add_mutually_exclusive_group()
-    format_name = formats.add_argument("--format", type=one_of(*FORMATS), metavar="FORMAT", help=about)
-    completion.offer(format_name, FORMATS)
+    format_name = formats.add_argument("--format", type=one_of(*names), metavar="FORMAT", help=about)
+    completion.offer(format_name, names)
     formats.add_argument("--json", action="store_true", help="the same as --format json: as the service answers it")
 
 

@@ -107,6 +107,11 @@ def _names(listing: Listing) -> None:
         print_line(str(item[listing.name]))
 
 
+def _links(listing: Listing) -> None:
+    for link in filter(None, [item["Link"] for item in listing.items]):
+        print_line(link)
+
+
 FORMATS: dict[str, Callable[[Listing], None]] = {
     "table": _table,
     "tsv": _tsv,
@@ -114,8 +119,9 @@ FORMATS: dict[str, Callable[[Listing], None]] = {
     "json": _json,
     "ndjson": _ndjson,
     "names": _names,
+    "links": _links,
 }
-"""How a listing can be printed."""
+"""How a listing can be printed; as links, if its rows are entries."""
 
 
 def print_line(text: str = "", *, is_clean: bool = False) -> None:
