@@ -247,13 +247,18 @@ def test_random_is_one_of_those_that_the_filters_accept(run):
     assert (status, err) == (1, "There is no API with these filters.\n")
 
 
-def test_changes_compares_with_a_list_or_with_the_copy_on_disk(run, old, tmp_path, monkeypatch, user_cache):
+def test_changes_compares_with_a_list_or_with_the_copy_on_disk(run, old, upstream_file):
     _, out, _ = run("changes", old)
     assert [line.split("\t")[:2] for line in out.splitlines()] == [
         ["added", "Cat Facts"],
         ["removed", "Gone"],
         ["changed", "Cats"],
     ]
+    compared, before, after = (
+        json.loads(run(*command, "--json")[1])
+        for command in (("changes", old), ("catalogue", old), ("catalogue", str(upstream_file)))
+    )
+    assert (compared["since"], compared["version"]) == (before["digest"], after["digest"])
     status, _, err = run("changes")
     assert (status, "there is no copy of the catalogue on disk" in err) == (2, True), (
         "an upstream that is a file has none"
