@@ -3,6 +3,7 @@
 import argparse
 import io
 import os
+import shlex
 import signal
 import sys
 from importlib.util import find_spec
@@ -258,6 +259,7 @@ def _run_pairs(options: argparse.Namespace, target: Target) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
+    _require_modules()
     from loadtest.run import report
 
     return _print(report(options.folder), options.folder)
@@ -301,7 +303,8 @@ def _print(verdict: Verdict, folder: Path) -> int:
 
 def _require_modules() -> None:
     if missing := [name for name in ("locust", "numpy", "scipy", "matplotlib") if not find_spec(name)]:
-        raise UnsupportedError(f"{', '.join(missing)} cannot be imported: pip install 'apidex[loadtest]'")
+        install = f"{shlex.quote(sys.executable)} -m pip install 'apidex[loadtest]'"
+        raise UnsupportedError(f"{', '.join(missing)} cannot be imported; this installs what is missing: {install}")
 
 
 def _check(options: argparse.Namespace) -> None:

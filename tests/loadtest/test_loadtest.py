@@ -527,6 +527,17 @@ def test_nothing_is_started_or_broken_on_another_machine_unless_it_is_meant(
     assert [command.startswith(asked) for command in commands] == [True]
 
 
+@pytest.mark.parametrize("command", ["run steady", "demo", "capacity", "report ."])
+def test_without_its_dependencies_a_command_names_the_one_that_installs_them(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("loadtest.__main__.find_spec", lambda name: None if name == "scipy" else name)
+    monkeypatch.setattr("signal.signal", lambda *_: None)  # pytest's own stay
+    monkeypatch.setattr(sys, "executable", "/my venv/python")
+    monkeypatch.chdir(tmp_path)
+    assert main(command.split()) == 2
+    install = "'/my venv/python' -m pip install 'apidex[loadtest]'"
+    assert capsys.readouterr().err == f"loadtest: scipy cannot be imported; this installs what is missing: {install}\n"
+
+
 def test_no_load_is_sent_to_another_machine_unless_it_is_meant(tmp_path):
     foreign = SimpleNamespace(host="http://198.51.100.7:8000")
     with pytest.raises(UnsupportedError, match=r"198\.51\.100\.7 is not this machine; --i-mean-it"):
