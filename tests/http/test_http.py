@@ -10,7 +10,7 @@ from apidex.catalogue.entry import NAME_LIMIT
 from apidex.http.probes import Probes
 from apidex.search.filters import FILTERS
 from conftest import client_of, refreshed, running_app
-from fakes import FakeRedis
+from fakes import FakeRedis, entry
 
 EVERYWHERE = {
     "x-served-by": "replica-1",
@@ -156,6 +156,17 @@ async def test_the_catalogue_is_described(client, upstream, clock):
     assert view["redis"]["publications"] == {"published": 1}
     assert (view["redis"]["reachable"], view["redis"]["shared"]) == (True, False)
     assert view["checked_at"].endswith("Z")
+
+
+async def test_an_issue_of_many_rows_is_described_once(upstream, clock):
+    upstream.has(*(entry(f"Cat {number}", cors="maybe" if number % 4 else "perhaps") for number in range(300)))
+    async with running_app(upstream, clock) as app, client_of(app.asgi) as client:
+        repaired = (await client.get("/v1/catalogue")).json()["repaired"]
+    assert repaired["total"] == 300
+    assert [(each["row"], each["name"], each["reason"], each["count"]) for each in repaired["first"]] == [
+        (1, "Cat 0", "CORS 'perhaps' became 'unknown'", 50),
+        (2, "Cat 1", "CORS 'maybe' became 'unknown'", 150),
+    ]
 
 
 async def test_a_rejected_catalogue_is_described(client, upstream, app):

@@ -1,12 +1,13 @@
 """`/v1/catalogue`: the catalogue that answers come from, and the state of the upstream and of Redis for this replica."""
 
+from collections import Counter
 from typing import Annotated, Literal
 
 import msgspec
 from litestar import Response, get
 from litestar.openapi.spec import OpenAPIFormat
 
-from apidex.catalogue.formats.report import RowIssues
+from apidex.catalogue.formats.report import RowIssue, RowIssues
 from apidex.http.context import ReplicaContext
 from apidex.http.routes.conditional import CONDITIONAL, HttpRequest, ReplicaDependency, live_response
 from apidex.http.routes.described import described, formatted
@@ -48,6 +49,21 @@ class RedisView(msgspec.Struct, frozen=True):
     last_error: FailureView | None
 
 
+class IssueView(RowIssue, frozen=True):
+    """An issue of one or more rows: *row*, *name* and *repairs* are those of the first one."""
+
+    count: Annotated[
+        int, msgspec.Meta(description=f"Rows for this reason, among the first {RowIssues.KEPT} that had any issue")
+    ] = 1
+
+
+class IssuesView(msgspec.Struct, frozen=True):
+    """How many rows had an issue of one sort, and the first of these issues, each reason once."""
+
+    total: int
+    first: list[IssueView]
+
+
 class CatalogueView(msgspec.Struct, frozen=True):
     """The catalogue that this replica answers from. Ages and waiting times are in seconds."""
 
@@ -81,9 +97,9 @@ class CatalogueView(msgspec.Struct, frozen=True):
     rows: Annotated[
         int, msgspec.Meta(description="Rows that the upstream's answer had, those that were rejected among them")
     ]
-    repaired: RowIssues
-    rejected: RowIssues
-    ignored: RowIssues
+    repaired: IssuesView
+    rejected: IssuesView
+    ignored: IssuesView
     upstream: UpstreamView
     redis: RedisView
     served_by: str
@@ -120,13 +136,20 @@ def _catalogue_view(replica: ReplicaContext) -> CatalogueView:
         entries=len(current.catalogue),
         categories=current.catalogue.categories,
         rows=report.rows,
-        repaired=report.repaired,
-        rejected=report.rejected,
-        ignored=report.ignored,
+        repaired=_issues_view(report.repaired),
+        rejected=_issues_view(report.rejected),
+        ignored=_issues_view(report.ignored),
         upstream=_upstream_view(refresher),
         redis=_redis_view(refresher),
         served_by=replica.served_by,
     )
+
+
+def _issues_view(issues: RowIssues) -> IssuesView:
+    counts = Counter(issue.reason for issue in issues.first)
+    first = {issue.reason: issue for issue in reversed(issues.first)}
+    views = [IssueView(**msgspec.structs.asdict(first[reason]), count=count) for reason, count in counts.items()]
+    return IssuesView(issues.total, views)
 
 
 def _upstream_view(refresher: Refresher) -> UpstreamView:
