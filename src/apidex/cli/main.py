@@ -52,17 +52,18 @@ def _add_search_arguments(parser: ArgumentParser) -> None:
     about = "a name, or what the API is for; case, accents, spaces and punctuation do not matter"
     completion.offer_names(parser.add_argument("words", metavar="WORD", nargs="*", help=about))
     _add_filters(parser)
-    about = "search names (name), descriptions (about), or names first and then descriptions (all) [all]"
+    about = "search names (name), descriptions (about), or names first and then descriptions (all) [default: all]"
     scope = parser.add_argument("--in", dest="scope", type=one_of(*_SCOPES), metavar="WHERE", default="all", help=about)
     completion.offer(scope, _SCOPES)
-    about = "best first, alphabetical, or as the upstream lists them [relevance]"
+    about = "best first (relevance), alphabetical (name), or in the upstream's order (catalogue) [default: relevance]"
     sort = parser.add_argument("--sort", type=one_of(*_SORTS), metavar="ORDER", default="relevance", help=about)
     completion.offer(sort, _SORTS)
     limit, offset = whole_number(1, 10**9), whole_number(0, 10**9)
-    about = "how many to show; with --url, up to 100 [20]"
+    about = "how many to show; with --url, up to 100 [default: 20]"
     parser.add_argument("--limit", type=limit, default=20, metavar="N", help=about)
-    parser.add_argument("--offset", type=offset, default=0, metavar="N", help="how many to skip before them [0]")
-    about = "every name that contains the words just as typed, as GET /{name} answers"
+    about = "how many to skip before the first that is shown [default: 0]"
+    parser.add_argument("--offset", type=offset, default=0, metavar="N", help=about)
+    about = "find every name that contains exactly these words, as GET /{name} does"
     parser.add_argument("--exact", action="store_true", help=about)
     _add_source(parser)
     _add_format(parser)
@@ -96,7 +97,7 @@ def _add_categories_arguments(parser: ArgumentParser) -> None:
 def _add_changes_arguments(parser: ArgumentParser) -> None:
     about = "an earlier list; without it, the copy on disk"
     parser.add_argument("place", metavar="FILE-OR-URL", nargs="?", help=about)
-    parser.add_argument("--since", metavar="VERSION", help="with --url: the version to compare with")
+    parser.add_argument("--since", metavar="VERSION", help="with --url: the Catalogue-Version to compare with")
     _add_service(parser)
     _add_timeout(parser)
     _add_format(parser)
@@ -117,12 +118,13 @@ def _add_completion_arguments(parser: ArgumentParser) -> None:
 
 
 def _add_service(parser: Any) -> None:  # noqa: ANN401 - a parser, or a group of one
-    parser.add_argument("--url", help="ask the service at this URL")
+    parser.add_argument("--url", help="ask the service at this URL, such as http://127.0.0.1:8000")
 
 
 def _add_timeout(parser: ArgumentParser) -> None:
     seconds = real_number(0.1, 600, "a number of seconds")
-    parser.add_argument("--timeout", type=seconds, default=5.0, metavar="SECONDS", help="how long to wait [5]")
+    about = "how long to wait for the upstream or the service [default: 5]"
+    parser.add_argument("--timeout", type=seconds, default=5.0, metavar="SECONDS", help=about)
 
 
 def _add_source(parser: ArgumentParser) -> None:
@@ -130,16 +132,16 @@ def _add_source(parser: ArgumentParser) -> None:
     _add_service(source)
     about = "use the copy of the catalogue on disk, however old it is"
     source.add_argument("--offline", action="store_true", help=about)
-    source.add_argument("--refresh", action="store_true", help="always fetch the catalogue")
+    source.add_argument("--refresh", action="store_true", help="fetch the catalogue, however fresh the copy on disk is")
     _add_timeout(parser)
 
 
 def _add_format(parser: ArgumentParser, names: Sequence[str] = tuple(FORMATS)) -> None:
-    about = f"{', '.join(names)} [table on a terminal, tsv elsewhere]"
+    about = f"{', '.join(names)} [default: table on a terminal, tsv elsewhere]"
     formats = parser.add_mutually_exclusive_group()
     format_name = formats.add_argument("--format", type=one_of(*names), metavar="FORMAT", help=about)
     completion.offer(format_name, names)
-    formats.add_argument("--json", action="store_true", help="the same as --format json: as the service answers it")
+    formats.add_argument("--json", action="store_true", help="the same as --format json: what a service answers")
 
 
 def _add_filters(parser: ArgumentParser) -> None:
@@ -168,7 +170,7 @@ COMMANDS = {
         "apidex serve\napidex serve --port 8080\napidex serve --upstream https://api.example.org/entries",
     ),
     "search": Command(
-        "Find APIs by name as the page does: in the upstream's catalogue, or by a running service.",
+        "Find APIs by name or by what they do: in the upstream's catalogue, or with --url in that of a service.",
         "apidex search open weather\napidex search cat --category Animals --no-auth --cors yes\n"
         "apidex search Cat --exact --json\napidex search cat --url http://127.0.0.1:8000",
         _add_search_arguments,
@@ -189,7 +191,7 @@ COMMANDS = {
         _add_changes_arguments,
     ),
     "catalogue": Command(
-        "Read a list, and show what was repaired, rejected or ignored, and what is suspicious; status 1 if rows were rejected.",
+        "Check a list: show what was repaired, rejected or ignored, and what is suspicious; status 1 if rows were rejected.",
         "apidex catalogue\napidex catalogue README.md\napidex catalogue https://example.org/apis.json --json | jq .rejected",
         _add_catalogue_arguments,
     ),
@@ -301,10 +303,10 @@ def _options_of(parser: ArgumentParser, command: str) -> list[str]:
 
 
 def _parser() -> ArgumentParser:
-    description = "Which public APIs have this in their name?"
+    description = "Search a list of public APIs by name or by what they do, or answer such searches over HTTP."
     parser = Parser("apidex", description=description, **_epilog(_EXAMPLES))
     parser.add_argument("--version", action="version", version=f"apidex {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
         about = command.description
         subparser = commands.add_parser(name, help=about, description=about, **_epilog(command.examples))
@@ -314,7 +316,7 @@ def _parser() -> ArgumentParser:
                     setting.option,
                     dest=setting.variable,
                     metavar=setting.unit or setting.name.upper().replace("_", "-"),
-                    help=f"{setting.description} [{setting.variable}]",
+                    help=f"{setting.description} [env: {setting.variable}]",
                 )
                 if setting.words:
                     completion.offer(option, setting.words)
