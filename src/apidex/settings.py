@@ -223,7 +223,7 @@ _PREFIX = (re.compile(r"[\w.-]{1,64}", re.ASCII).fullmatch, "1 to 64 letters, di
 _SERVER = ("serve", "doctor")
 _REPLICA = (*_SERVER, "mcp")
 _FETCHING = (*_REPLICA, "catalogue")
-_SEARCHING = (*_REPLICA, "search", "get", "open", "random", "categories", "changes", "completion")
+_SEARCHING = (*_REPLICA, "search", "get", "open", "random", "categories", "changes")
 _ALL_COMMANDS = (*_SEARCHING, "catalogue")
 
 _YEAR = 366 * 86_400

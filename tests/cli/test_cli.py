@@ -237,6 +237,10 @@ def test_a_search_waits_its_timeout_for_an_upstream_that_hangs(file, run):
         ("zzz", "'zzz' is not a command; allowed are serve, search, get, "),
         ("search cat --auth", "--auth: its value is missing; allowed is one"),
         ("search cat --nonsense", "'--nonsense' is not an option of apidex search; `apidex search --help` lists the "),
+        (
+            "completion bash --upstream a",
+            "'--upstream' is not an option of apidex completion; `apidex completion --help`",
+        ),
         ("search cat --catgory x", "'--catgory' is not an option of apidex search; did you mean '--category'?"),
         ("search cat --format cvs", "--format: 'cvs' is not allowed; did you mean 'csv'?"),
         (

@@ -74,7 +74,7 @@ def _built(options: Namespace) -> "IndexedCatalogue":
     # the other completions start faster without these
     from apidex.cli.source import load, saved_catalogue, starter_catalogue
 
-    settings, _ = Settings.read(os.environ, given_options(vars(options)), "completion")
+    settings, _ = Settings.read(os.environ, given_options(vars(options)), options.command)
     if settings.upstream.startswith("file:"):
         with suppress(ApidexError):
             return load(settings).built

@@ -310,6 +310,8 @@ def _parser() -> ArgumentParser:
     for name, command in COMMANDS.items():
         about = command.description
         subparser = commands.add_parser(name, help=about, description=about, **_epilog(command.examples))
+        if command.add_arguments:
+            command.add_arguments(subparser)
         for setting in SETTINGS:
             if setting.is_option and name in setting.commands:
                 option = subparser.add_argument(
@@ -320,8 +322,6 @@ def _parser() -> ArgumentParser:
                 )
                 if setting.words:
                     completion.offer(option, setting.words)
-        if command.add_arguments:
-            command.add_arguments(subparser)
     return parser
 
 
