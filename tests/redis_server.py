@@ -1,13 +1,12 @@
 """A real redis-server of a test's own, which can be killed, paused, emptied and filled up."""
 
 import signal
-import socket
 import subprocess
 from pathlib import Path
 from typing import Self
 
 import redis
-from loadtest.system import free_port
+from loadtest.system import free_port, listens
 
 from processes import HANG, need, wait_until
 
@@ -37,10 +36,7 @@ class RedisServer:
         assert self.process.poll() is None, "redis-server ended"
 
     def _listens(self) -> bool:
-        if self._socket_path:
-            return Path(self._socket_path).exists()
-        with socket.socket() as connection:
-            return connection.connect_ex(("127.0.0.1", self.port)) == 0
+        return Path(self._socket_path).exists() if self._socket_path else listens(self.port)
 
     def is_killed(self) -> None:
         """As `kill -9`: what it held is gone."""

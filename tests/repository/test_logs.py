@@ -1,7 +1,6 @@
 """A log that cannot be written stops nothing: its lines are lost and counted, and it recovers."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -9,6 +8,7 @@ import time
 import httpx
 import pytest
 import structlog
+from loadtest.system import free_port
 
 from apidex import logs
 from fakes import file_of
@@ -101,8 +101,7 @@ REDIRECTIONS = {
 @pytest.mark.parametrize("log_format", ["json", "text"])
 @pytest.mark.parametrize("redirection", REDIRECTIONS.values(), ids=REDIRECTIONS)
 def test_serve_starts_refreshes_and_ends_without_a_log(tmp_path, redirection, log_format):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port()
     url, options = f"http://127.0.0.1:{port}", f"--log-format {log_format} --poll-seconds 0.05 --refresh-seconds 1"
     environ = {"APIDEX_UPSTREAM": file_of(tmp_path, "Cat"), "APIDEX_PORT": str(port), "APIDEX_DRAIN_SECONDS": "0"}
     reader, writer = os.pipe()

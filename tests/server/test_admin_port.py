@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from loadtest.system import listens
 
 from fakes import file_of
 from processes import HANG, Process, wait_until
@@ -71,17 +72,10 @@ def test_it_answers_while_the_other_one_drains(process):
 
 
 def test_it_answers_until_the_last_request_is_answered(process):
-    def is_refused() -> bool:
-        try:
-            connect(process).close()
-        except ConnectionRefusedError:
-            return True
-        return False
-
     with connect(process) as slow:
         slow.sendall(b"GET /Cat HTTP/1.1\r\n")
         process.popen.send_signal(signal.SIGINT)  # closes the listener without a drain
-        wait_until(is_refused, "the listener is open")
+        wait_until(lambda: not listens(process.port), "the listener is open")
         assert probed(process) == [200, 503, 200]
         slow.sendall(b"Host: a\r\n\r\n")
         assert receive_all(slow).startswith(b"HTTP/1.1 200 ")

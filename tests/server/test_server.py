@@ -1,7 +1,6 @@
 """A replica on a real socket: what it answers without ASGI, what it sheds, and that no request is lost when it shuts down."""
 
 import re
-import resource
 import signal
 import socket
 import threading
@@ -9,10 +8,10 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from http.client import HTTPConnection, HTTPException
-from pathlib import Path
 
 import httpx
 import pytest
+from loadtest.bench.process import resident_mb
 
 from fakes import file_of
 from processes import Process, replica, wait_until
@@ -138,15 +137,11 @@ def test_responses_to_a_client_that_does_not_read_are_not_kept_in_memory(tmp_pat
     wide = file_of(tmp_path, *(f"Wide {number}" for number in range(1900)))
     with serving(wide) as process, connect(process) as connection:
         httpx.get(f"{process.url}/Wide", timeout=60)
-        before = resident_megabytes(process)
+        before = resident_mb(process.popen.pid)
         connection.sendall(request("/Wide") * 1000)
         assert len(httpx.get(f"{process.url}/Wide 1", timeout=60).json()) == 1011
-        assert resident_megabytes(process) < before + 20
+        assert resident_mb(process.popen.pid) < before + 20
         connection.shutdown(socket.SHUT_WR)
-
-
-def resident_megabytes(process: Process) -> float:
-    return int(Path(f"/proc/{process.popen.pid}/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
 
 
 def test_a_long_response_is_chunked_and_the_connection_goes_on(shared):
