@@ -6,7 +6,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import httpx
 import msgspec
@@ -46,6 +47,18 @@ def need(*programs: str) -> str:
     except UnsupportedError as error:
         pytest.skip(str(error))
     return first
+
+
+def left_running(folder: Path) -> list[str]:
+    """Commands of the other processes that name *folder*, or that have files open there."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            open_files = [str(each.readlink()) for each in (process / "fd").iterdir()]
+            command = (process / "cmdline").read_text().replace("\0", " ")
+            if int(process.name) != os.getpid() and any(str(folder) in text for text in (command, *open_files)):
+                found.append(command)
+    return found
 
 
 class Process:

@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -16,10 +15,11 @@ from loadtest.history import RunHistory
 from loadtest.load_generator import Load
 from loadtest.run import run
 from loadtest.scenarios import SCENARIOS
-from loadtest.targets import processes
+from loadtest.targets.processes import SERVE, running
 from loadtest.verdict import Verdict
 
 from conftest import ROOT
+from processes import left_running
 
 FAULTY = (sys.executable, str(Path(__file__).with_name("faulty.py")))
 
@@ -36,8 +36,8 @@ def fair() -> Balancer:
     return Balancer(in_turn())
 
 
-def verdict_on(folder, scenario: str, *, seconds: float, load=None, command=processes.SERVE, balancer=fair) -> Verdict:
-    with processes.running(folder, 4, command, balancer) as target:
+def verdict_on(folder, scenario: str, *, seconds: float, load=None, command=SERVE, balancer=fair) -> Verdict:
+    with running(folder, 4, command, balancer) as target:
         verdict = run(SCENARIOS[scenario], target, folder, seconds=seconds, load=load, tell=lambda _: None)
     print(f"\n{verdict.summary} {verdict.failures}", *(check.sentence for check in verdict.failed_checks))
     return verdict
@@ -172,16 +172,4 @@ def test_an_interrupt_undoes_what_is_broken_and_leaves_nothing_running(tmp_path)
     folder = tmp_path / "redis-hang-processes"
     assert "Redis hangs" in (folder / "report.html").read_text()
     assert not list(folder.glob("rows*.csv"))
-    assert left_running(str(tmp_path)) == []
-
-
-def left_running(folder: str) -> list[str]:
-    """Processes that were started with *folder* in their command, or that write there."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            open_files = [str(each.readlink()) for each in (process / "fd").iterdir()]
-            command = (process / "cmdline").read_text()
-            if int(process.name) != os.getpid() and (folder in command or any(folder in each for each in open_files)):
-                found.append(command)
-    return found
+    assert left_running(tmp_path) == []

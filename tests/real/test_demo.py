@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from uuid import uuid4
 
 import httpx
 import msgspec
@@ -18,20 +17,20 @@ from loadtest.system import free_port
 from playwright.sync_api import sync_playwright
 
 from conftest import ROOT
-from processes import HANG, need, wait_until
+from processes import HANG, left_running, need, wait_until
 
 pytestmark = pytest.mark.real
 
 
 class Demo:
-    """The command, with a mark in the environment of all that it starts."""
+    """The command, and what its page has shown."""
 
     def __init__(self, folder: Path, seconds: int) -> None:
-        self.mark, self.url, self.folder = uuid4().hex, f"http://127.0.0.1:{free_port()}", folder
+        self.url = f"http://127.0.0.1:{free_port()}"
         options = ["--no-browser", "--users", "12", "--seconds", str(seconds), "--output", str(folder)]
         self.popen = subprocess.Popen(
             [sys.executable, "-m", "loadtest", "demo", *options, "--port", self.url.rpartition(":")[2]],
-            env=os.environ | {"PYTHONPATH": f"{ROOT}/src:{ROOT}", "DEMO_MARK": self.mark},
+            env=os.environ | {"PYTHONPATH": f"{ROOT}/src:{ROOT}"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -44,18 +43,6 @@ class Demo:
             answer = httpx.get(f"{self.url}/live.json", timeout=HANG)
             self.views.append(msgspec.json.decode(answer.content, type=LiveView))
         return bool(self.views) and self.views[-1].phase == phase
-
-    def left(self) -> list[str]:
-        """The commands of the processes that it has started and that live."""
-        found = []
-        for process in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                marked = f"DEMO_MARK={self.mark}".encode() in (process / "environ").read_bytes()
-                if marked or (process / "cwd").readlink().is_relative_to(
-                    self.folder
-                ):  # Redis overwrites its environment
-                    found.append((process / "cmdline").read_text().replace("\0", " "))
-        return found
 
 
 @contextmanager
@@ -90,20 +77,20 @@ def test_the_page_shows_each_fault_as_it_happens_and_then_the_report(tmp_path):
     assert verdict["summary"] in printed
     assert report == (tmp_path / "demo-processes/report.html").read_text()
     assert demo.popen.returncode == (0 if verdict["passed"] else 1)
-    assert demo.left() == []
+    assert left_running(tmp_path) == []
 
 
 def test_an_interrupt_ends_every_process_and_leaves_a_report(tmp_path):
     need("redis-server")
     with demo_of(60, tmp_path) as demo:
         wait_until(lambda: demo.shows("running"), "the demo does not run")
-        assert len(demo.left()) >= 8  # itself, Redis, upstream, four replicas, Locust
+        assert len(left_running(tmp_path)) >= 8  # itself, Redis, upstream, four replicas, Locust
         demo.popen.send_signal(signal.SIGINT)
         printed = demo.popen.communicate(timeout=HANG)[0]
     assert demo.popen.returncode == 130, printed
     assert printed.endswith("loadtest: interrupted; every fault is undone\n")
     assert (tmp_path / "demo-processes/report.html").exists()
-    assert demo.left() == []
+    assert left_running(tmp_path) == []
 
 
 def test_a_narrow_page_shows_what_it_is_told_as_text():
