@@ -1,5 +1,6 @@
-"""Real `apidex serve` processes, each on a port of its own."""
+"""Real `apidex serve` processes, each on a port of its own, and how tests wait."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -38,6 +39,13 @@ def wait_until(holds: Callable[[], bool], what: str, seconds: float = HANG) -> f
             return time.monotonic() - began
         time.sleep(LOOK)
     raise AssertionError(f"not within {seconds:g} s: {what}")
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Let the event loop run until *holds()*. Raises TimeoutError where something hangs."""
+    async with asyncio.timeout(HANG):
+        while not holds():
+            await asyncio.sleep(0.005)
 
 
 def need(*programs: str) -> str:

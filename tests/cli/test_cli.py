@@ -275,13 +275,10 @@ def test_the_nearest_word_is_suggested_for_a_misspelled_one(file, monkeypatch, c
 
 
 def test_of_many_categories_a_near_one_is_suggested_and_the_others_are_counted(data, run):
-    url = (data / "README.md").as_uri()
-    error = "apidex: --category: {!r} is not allowed; {}\n".format
-    for place in (["--upstream", url],):
-        assert run("search", "--category", "wether", *place)[2] == error("wether", "did you mean 'Weather'?")
-        assert run("search", "--category", "zzzz", *place)[2] == error(
-            "zzzz", "`apidex categories` lists the 51 that are"
-        )
+    place = ("--upstream", (data / "README.md").as_uri())
+    for word, hint in (("wether", "did you mean 'Weather'?"), ("zzzz", "`apidex categories` lists the 51 that are")):
+        error = f"apidex: --category: {word!r} is not allowed; {hint}\n"
+        assert run("search", "--category", word, *place)[2] == error
 
 
 def test_an_unknown_filter_value_is_an_error_that_lists_the_values(file, run):

@@ -1,6 +1,5 @@
 """All replicas activate a catalogue at the same moment, whenever each of them has polled it."""
 
-import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
@@ -15,6 +14,7 @@ from apidex.replication.freshness import FreshnessPolicy
 from apidex.replication.metadata import StoredState
 from apidex.replication.snapshot import Snapshot
 from fakes import FakeStore, FakeUpstream, publicapis
+from processes import until
 from refreshers import HOUR, Fleet, refresher_of
 
 POLL = 5
@@ -109,9 +109,7 @@ async def test_a_waiting_snapshot_takes_new_labels(shown):
 async def test_a_timer_activates_without_a_request():
     shown = Shown(SystemClock())
     shown.accepts(1, 0.05)
-    async with asyncio.timeout(60):
-        while not shown.stamps:
-            await asyncio.sleep(0.01)
+    await until(lambda: shown.stamps)
 
 
 def test_the_lead_is_a_poll_and_twice_the_build_but_at_most_ten_minutes():

@@ -2,8 +2,6 @@
 
 import asyncio
 import gzip
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -15,6 +13,7 @@ from apidex.errors import UpstreamError
 from apidex.replication.meter import HEAD_BYTES, HEAD_LINES
 from apidex.replication.upstream import open_upstream
 from apidex.replication.validators import NO_VALIDATORS
+from fakes import wire_server
 from upstream_server import raw_server
 
 LIMIT = 2**17
@@ -117,18 +116,13 @@ async def test_an_unusual_answer_within_the_limits_is_read(parts):
 
 
 async def test_a_connection_is_metered_again_at_each_fetch():
-    answers = iter([OK + b"content-length: 100000\r\n\r\n" + b"\n" * 100_000] * 3)
+    async def answers_all(head, reader, writer) -> None:
+        while True:
+            writer.write(OK + b"content-length: 100000\r\n\r\n" + b"\n" * 100_000)
+            await reader.readuntil(b"\r\n\r\n")
 
-    def serve() -> None:
-        connection, _ = listener.accept()
-        with connection:
-            for answer in answers:
-                connection.recv(2**16)
-                connection.sendall(answer)
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=serve, daemon=True).start()
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        async with open_upstream(url, timedelta(seconds=60), LIMIT) as upstream:
-            for _ in range(3):
-                assert len((await upstream.fetch(NO_VALIDATORS)).body) == 100_000
+    async with wire_server() as wire, open_upstream(wire.url, timedelta(seconds=60), LIMIT) as upstream:
+        wire.behaves = answers_all
+        for _ in range(3):
+            assert len((await upstream.fetch(NO_VALIDATORS)).body) == 100_000
+    assert len(wire.heads) == 1, "it is one connection"

@@ -16,6 +16,7 @@ from apidex.replication.supervision import Supervision
 from apidex.replication.validators import NO_VALIDATORS
 from conftest import running_app
 from fakes import FakeClock, FakeRedis, FakeStore, FakeUpstream, publicapis
+from processes import HANG, until
 from refreshers import HOUR, refresher_of
 
 
@@ -30,13 +31,8 @@ def refresher(upstream, clock, redis) -> Refresher:
     return refresher_of(upstream, clock, redis, store=FakeStore(redis, is_embedded=True))
 
 
-HANG_GUARD = functools.partial(asyncio.timeout, 60)
+HANG_GUARD = functools.partial(asyncio.timeout, HANG)
 """Ends a test that would wait for ever; no verdict depends on how fast this machine is."""
-
-
-async def until(holds) -> None:
-    while not holds():
-        await asyncio.sleep(0.01)
 
 
 async def refreshed(refresher) -> None:

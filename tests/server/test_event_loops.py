@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -13,7 +13,7 @@ from apidex.server.config import ServerConfig
 from apidex.server.connection import Connection
 from conftest import running_app
 from fakes import FakeClock, FakeUpstream
-from processes import HANG
+from processes import until
 from protocol_cases import FILES, cases
 from wire import responses, server_of
 
@@ -52,12 +52,6 @@ async def serving(upstream=None) -> AsyncIterator[Server]:
         finally:
             server.close()
             await until(lambda: not state.connections)
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(HANG):
-        while not holds():
-            await asyncio.sleep(0.001)
 
 
 @pytest.fixture(params=[uvloop.new_event_loop, asyncio.new_event_loop], ids=["uvloop", "asyncio"])
