@@ -50,13 +50,13 @@ class Kubernetes(Target):
         _require(_PERMISSIONS)
         self._node, self._down, self._up = node, shlex.split(node_down), shlex.split(node_up)
         self._is_node_lost = False
-        deployments = _listed("deployments", "apidex")
+        deployments = listed("deployments", "apidex")
         if not deployments:
             start = "`kubectl apply -k deploy/k8s`, or `--up`"
             raise UnsupportedError(f"the namespace {NAMESPACE} has no deployment apidex: {start}")
         self._wanted = int(deployments[0]["spec"]["replicas"])
         self._image = str(deployments[0]["spec"]["template"]["spec"]["containers"][0]["image"])
-        self.by_request = bool(_listed("deployments", "edge"))
+        self.by_request = bool(listed("deployments", "edge"))
         self.host = host or _address()
         if not self.host:
             raise UnsupportedError("the Service apidex has no address; --host says where it can be reached")
@@ -66,7 +66,7 @@ class Kubernetes(Target):
         here = {
             Target.node_lost: bool(self._node and self._down and self._up),
             Target.kill_edge: self.by_request,
-            **dict.fromkeys(TESTBED_VERBS, bool(_listed("pods", "upstream", ASIDE))),
+            **dict.fromkeys(TESTBED_VERBS, bool(listed("pods", "upstream", ASIDE))),
         }
         return super().can(verb) and here.get(verb, True)
 
@@ -89,7 +89,7 @@ class Kubernetes(Target):
         if not self.by_request:
             return None
         with suppress(UnsupportedError):  # one of them cannot be reached
-            return _kubectl("logs", "--selector", "app.kubernetes.io/name=edge", "--tail", "-1")
+            return kubectl("logs", "--selector", "app.kubernetes.io/name=edge", "--tail", "-1")
         return None
 
     def replicas(self) -> list[Replica]:
@@ -99,7 +99,7 @@ class Kubernetes(Target):
                 sum(status["restartCount"] for status in pod["status"].get("containerStatuses", ())),
                 pod["spec"].get("nodeName", ""),
             )
-            for pod in _listed("pods", "apidex")
+            for pod in listed("pods", "apidex")
             if _is_ready(pod) and not (self._is_node_lost and pod["spec"]["nodeName"] == self._node)
         ]
 
@@ -108,22 +108,22 @@ class Kubernetes(Target):
         _act_on(_named("pod", replica), "signal", "9")
 
     def delete(self, replica: str) -> None:
-        _kubectl("delete", "pod", replica, "--wait=false")
+        kubectl("delete", "pod", replica, "--wait=false")
         self._wait_until_whole()
 
     def roll_out(self) -> None:
-        _kubectl("rollout", "restart", "deployment/apidex")
-        _kubectl("rollout", "status", "deployment/apidex", "--timeout=180s")
+        kubectl("rollout", "restart", "deployment/apidex")
+        kubectl("rollout", "status", "deployment/apidex", "--timeout=180s")
         self._wait_until_whole()
 
     def scale(self, replicas: int) -> None:
         self._wanted = replicas
-        _kubectl("scale", "deployment/apidex", f"--replicas={replicas}")
+        kubectl("scale", "deployment/apidex", f"--replicas={replicas}")
         self._wait_until_whole()
 
     def _wait_until_whole(self) -> None:
         def is_whole() -> bool:
-            pods = _listed("pods", "apidex")
+            pods = listed("pods", "apidex")
             return len(pods) == self._wanted and all(map(_is_ready, pods))
 
         wait_for(120, f"{self._wanted} pods, all ready", is_whole)
@@ -131,12 +131,12 @@ class Kubernetes(Target):
     def renew(self) -> None:
         """As `Target.renew`, and where they are all on one node; the same for edges."""
         for name in ("apidex", *["edge"] * self.by_request):
-            pods = [pod for pod in _listed("pods", name) if _is_ready(pod)]
+            pods = [pod for pod in listed("pods", name) if _is_ready(pod)]
             nodes = {pod["spec"]["nodeName"] for pod in pods}
             restarts = [pod["status"]["containerStatuses"][0]["restartCount"] for pod in pods]
-            if len(nodes) < min(len(pods), len(_workers())) or max(restarts, default=0) >= MANY_RESTARTS:
-                _kubectl("rollout", "restart", f"deployment/{name}")
-                _kubectl("rollout", "status", f"deployment/{name}", "--timeout=180s")
+            if len(nodes) < min(len(pods), len(workers())) or max(restarts, default=0) >= MANY_RESTARTS:
+                kubectl("rollout", "restart", f"deployment/{name}")
+                kubectl("rollout", "status", f"deployment/{name}", "--timeout=180s")
         self._wait_until_whole()
 
     def paused(self, replica: str) -> AbstractContextManager[None]:
@@ -144,13 +144,13 @@ class Kubernetes(Target):
 
     def node_drained(self) -> AbstractContextManager[None]:
         _require(_DRAIN_PERMISSIONS)
-        if len(_workers()) < 2:
+        if len(workers()) < 2:
             raise UnsupportedError("this cluster has one node that takes pods: there is nowhere to move to")
         node = self._node or max(replica.node for replica in self.replicas())
-        return between(lambda: self._drain(node), lambda: _kubectl("uncordon", node))
+        return between(lambda: self._drain(node), lambda: kubectl("uncordon", node))
 
     def _drain(self, node: str) -> None:
-        _kubectl("drain", node, "--ignore-daemonsets", "--timeout=180s", "--pod-selector", _PODS)
+        kubectl("drain", node, "--ignore-daemonsets", "--timeout=180s", "--pod-selector", _PODS)
         wait_for(30, f"no replica on {node}", lambda: all(each.node != node for each in self.replicas()))
 
     def node_lost(self) -> AbstractContextManager[None]:
@@ -165,14 +165,14 @@ class Kubernetes(Target):
     def _reconnect(self) -> None:
         output_of(*self._up)
         self._is_node_lost = False
-        wait_for(90, "the node to be ready", lambda: self._node in _workers())
+        wait_for(90, "the node to be ready", lambda: self._node in workers())
 
     def redis_stopped(self) -> AbstractContextManager[None]:
-        return between(lambda: _kubectl("scale", "deployment/redis", "--replicas=0"), self._restart_redis)
+        return between(lambda: kubectl("scale", "deployment/redis", "--replicas=0"), self._restart_redis)
 
     def _restart_redis(self) -> None:
-        _kubectl("scale", "deployment/redis", "--replicas=1")
-        _kubectl("rollout", "status", "deployment/redis", "--timeout=60s")
+        kubectl("scale", "deployment/redis", "--replicas=1")
+        kubectl("rollout", "status", "deployment/redis", "--timeout=60s")
 
     def redis_paused(self) -> AbstractContextManager[None]:
         return _stopped(persist(_redis))
@@ -185,7 +185,7 @@ class Kubernetes(Target):
         return between(lambda: _act_on(pod, "block", address), lambda: _undo_on(pod, "unblock", address))
 
     def redis_misnamed(self) -> AbstractContextManager[None]:
-        pods = [pod for pod in _listed("pods", "apidex") if _is_ready(pod)]
+        pods = [pod for pod in listed("pods", "apidex") if _is_ready(pod)]
         return between(lambda: self._misname(pods), lambda: self._rename(pods))
 
     def _misname(self, pods: list[dict[str, Any]]) -> None:
@@ -210,63 +210,64 @@ class Kubernetes(Target):
     def out_of_memory(self, replica: str) -> AbstractContextManager[None]:
         def exhaust() -> None:
             with suppress(UnsupportedError):  # it ends with the container
-                _kubectl("exec", replica, "--", "python3", "-c", EXHAUST_MEMORY)
+                kubectl("exec", replica, "--", "python3", "-c", EXHAUST_MEMORY)
 
         return between(exhaust, lambda: None)
 
     def kill_edge(self) -> None:
         """As `Target.kill_edge`: of those that are ready, the one that was restarted least often."""
-        ready = [pod for pod in _listed("pods", "edge") if _is_ready(pod)]
+        ready = [pod for pod in listed("pods", "edge") if _is_ready(pod)]
         _act_on(min(ready, key=lambda pod: pod["status"]["containerStatuses"][0]["restartCount"]), "signal", "9")
 
     def upstream_partitioned(self) -> AbstractContextManager[None]:
         return _partitioned(_upstream())
 
     def flush_redis(self) -> None:
-        persist(lambda: _kubectl("exec", "deployment/redis", "--", *EMPTY_REDIS))
+        persist(lambda: kubectl("exec", "deployment/redis", "--", *EMPTY_REDIS))
 
     def command_upstream(self, *words: str) -> str:
         pod = _upstream()["metadata"]["name"]
-        return _kubectl("exec", pod, "--", "python3", "/testbed/upstream.py", *words, namespace=ASIDE)
+        return kubectl("exec", pod, "--", "python3", "/testbed/upstream.py", *words, namespace=ASIDE)
 
     def prepare(self) -> None:
         """As `Target.prepare`: a pod on each node, through which `node_agent.py` acts."""
-        there = {pod["metadata"]["name"] for pod in _listed("pods", namespace=ASIDE)}
-        for node in _workers():
+        there = {pod["metadata"]["name"] for pod in listed("pods", namespace=ASIDE)}
+        for node in workers():
             if f"node-agent-{node}" not in there:
                 _start_node_agent(node, self._image)
 
     def close(self) -> None:
         """Delete the node agents."""
-        for found in _listed("pods", namespace=ASIDE):
+        for found in listed("pods", namespace=ASIDE):
             if found["metadata"]["name"].startswith("node-agent-"):
-                _kubectl("delete", "pod", found["metadata"]["name"], "--now", namespace=ASIDE)
+                kubectl("delete", "pod", found["metadata"]["name"], "--now", namespace=ASIDE)
 
 
-def _kubectl(*arguments: str, namespace: str = NAMESPACE) -> str:
-    return output_of("kubectl", "--namespace", namespace, *arguments)
+def kubectl(*arguments: str, namespace: str = NAMESPACE, stdin: str = "") -> str:
+    """The output of kubectl. Raises UnsupportedError with the last line of its complaint."""
+    return output_of("kubectl", "--namespace", namespace, *arguments, stdin=stdin)
 
 
 def _named(kind: str, name: str) -> Any:  # noqa: ANN401 - an object of the cluster
-    return json.loads(_kubectl("get", kind, name, "--output", "json"))
+    return json.loads(kubectl("get", kind, name, "--output", "json"))
 
 
-def _listed(kind: str, name: str = "", namespace: str = NAMESPACE) -> list[dict[str, Any]]:
+def listed(kind: str, name: str = "", namespace: str = NAMESPACE) -> list[dict[str, Any]]:
     """The objects of a kind, those of one application if *name* is given."""
     selector = f"app.kubernetes.io/name={name}" if name else ""
-    found = _kubectl("get", kind, "--selector", selector, "--output", "json", namespace=namespace)
+    found = kubectl("get", kind, "--selector", selector, "--output", "json", namespace=namespace)
     items: list[dict[str, Any]] = json.loads(found)["items"]
     return items
 
 
 def _redis() -> dict[str, Any]:
-    if pods := [pod for pod in _listed("pods", "redis") if _is_ready(pod)]:
+    if pods := [pod for pod in listed("pods", "redis") if _is_ready(pod)]:
         return pods[0]
     raise UnsupportedError("no Redis is ready")
 
 
 def _tell_redis(command: str) -> None:
-    persist(lambda: _kubectl("exec", "deployment/redis", "--", *TELL_REDIS, *command.split()))
+    persist(lambda: kubectl("exec", "deployment/redis", "--", *TELL_REDIS, *command.split()))
 
 
 def _is_ready(pod: dict[str, Any]) -> bool:
@@ -274,8 +275,9 @@ def _is_ready(pod: dict[str, Any]) -> bool:
     return conditions.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]
 
 
-def _workers() -> list[str]:
-    return [node["metadata"]["name"] for node in _listed("nodes") if not node["spec"].get("taints")]
+def workers() -> list[str]:
+    """The nodes that take any pod."""
+    return [node["metadata"]["name"] for node in listed("nodes") if not node["spec"].get("taints")]
 
 
 def _address() -> str:
@@ -287,7 +289,7 @@ def _address() -> str:
 
 
 def _upstream() -> dict[str, Any]:
-    if pods := _listed("pods", "upstream", ASIDE):
+    if pods := listed("pods", "upstream", ASIDE):
         return pods[0]
     raise UnsupportedError("this cluster has an upstream of its own; `--up` starts one that can misbehave")
 
@@ -331,7 +333,7 @@ def _start_node_agent(node: str, image: str) -> None:
     if not output_of("kubectl", "get", "namespace", ASIDE, "--ignore-not-found", "--output", "name"):
         output_of("kubectl", "create", "namespace", ASIDE)
     output_of("kubectl", "apply", "--server-side", "--filename", "-", stdin=json.dumps(pod))
-    _kubectl("wait", "--for=condition=Ready", f"pod/node-agent-{node}", "--timeout=60s", namespace=ASIDE)
+    kubectl("wait", "--for=condition=Ready", f"pod/node-agent-{node}", "--timeout=60s", namespace=ASIDE)
 
 
 def _require(permissions: Mapping[str, Iterable[str]]) -> None:
@@ -343,7 +345,7 @@ def _require(permissions: Mapping[str, Iterable[str]]) -> None:
 
 def _allowed(namespace: str, action: str) -> str:
     try:
-        return _kubectl("auth", "can-i", *action.split(), namespace=namespace).strip()
+        return kubectl("auth", "can-i", *action.split(), namespace=namespace).strip()
     except UnsupportedError as error:
         if str(error).endswith("no"):
             return "no"
@@ -359,9 +361,9 @@ def provisioned(edge: bool = False, **how: str) -> Iterator[Kubernetes]:
     _refuse_others()
     try:
         output_of("kubectl", "apply", "--kustomize", str(TESTBED.parent / "edge" if edge else TESTBED))
-        _kubectl("wait", "--for=condition=Ready", "pod/upstream", "--timeout=60s", namespace=ASIDE)
+        kubectl("wait", "--for=condition=Ready", "pod/upstream", "--timeout=60s", namespace=ASIDE)
         for deployment in ("redis", "apidex", *["edge"] * edge):
-            _kubectl("rollout", "status", f"deployment/{deployment}", "--timeout=120s")
+            kubectl("rollout", "status", f"deployment/{deployment}", "--timeout=120s")
         wait_for(30, "an address of the Service apidex", lambda: bool(how.get("host") or _address()))
         target = Kubernetes(**how)
         wait_for(30, f"an answer from {target.host}", lambda: is_ready(target.host))
@@ -371,6 +373,6 @@ def provisioned(edge: bool = False, **how: str) -> Iterator[Kubernetes]:
 
 
 def _refuse_others() -> None:
-    for space in _listed("namespaces"):
+    for space in listed("namespaces"):
         if space["metadata"]["name"] == NAMESPACE and space["metadata"]["labels"].get("apidex-loadtest") != "true":
             raise UnsupportedError(f"the namespace {NAMESPACE} is in use; without --up the run uses what is there")
