@@ -2,21 +2,19 @@
 
 import os
 import shlex
-import shutil
 import subprocess
 
 import pytest
 
 from apidex import __version__
 from conftest import ROOT
-from deploy.rendering import output_of
+from deploy.rendering import needs, output_of
 
 
 @pytest.fixture(scope="session")
 def image() -> str:
     """The image of this checkout. TEST_APIDEX_DOCKER_BUILD holds what this machine's `docker build` needs beside that."""
-    if not shutil.which("docker"):
-        pytest.skip("docker is not installed")
+    needs("docker")
     if subprocess.run(["docker", "info"], capture_output=True).returncode:
         pytest.skip("docker is installed, and its engine does not answer")
     name = f"apidex:{__version__}"

@@ -11,7 +11,6 @@ TEST_APIDEX_NODE         a node that the tests may cut off, with the commands th
 import json
 import os
 import shlex
-import shutil
 import ssl
 import subprocess
 import time
@@ -32,12 +31,12 @@ from loadtest.nemesis import ScenarioRun
 from loadtest.scenarios import SCENARIOS
 from loadtest.scenarios.scenario import Scenario
 from loadtest.system import is_ready, is_this_machine, wait_for
-from loadtest.targets.kubernetes import ASIDE, NAMESPACE, TESTBED, Kubernetes
+from loadtest.targets.kubernetes import ASIDE, NAMESPACE, TESTBED, Kubernetes, kubectl, listed, workers
 from loadtest.targets.target import TargetOptions
 from loadtest.testbed.upstream import catalogue
 
 from apidex.replication.store import Keys
-from deploy.rendering import K8S, kustomize, output_of, overlay
+from deploy.rendering import K8S, kustomize, needs, output_of, overlay
 from deploy.testdata import (
     LOAD,
     SECONDS,
@@ -46,6 +45,7 @@ from deploy.testdata import (
     play,
     states_of_all,
 )
+from real.certificates import self_signed
 
 pytestmark = pytest.mark.real
 
@@ -65,27 +65,12 @@ RESTRICTED = {
 }
 
 
-def kubectl(*arguments: str, namespace: str = NAMESPACE, **options) -> str:
-    return output_of("kubectl", "--namespace", namespace, *arguments, **options)
-
-
 def apply(folder: Path) -> None:
     output_of("kubectl", "apply", "--kustomize", str(folder))
 
 
 def applied(*objects: dict, namespace: str = ASIDE) -> None:
-    kubectl("apply", "--server-side", "--filename", "-", namespace=namespace, input=yaml.safe_dump_all(objects))
-
-
-def listed(kind: str, name: str = "", namespace: str = NAMESPACE) -> list[dict]:
-    selector = f"app.kubernetes.io/name={name}" if name else ""
-    return json.loads(kubectl("get", kind, "--selector", selector, "--output", "json", namespace=namespace))["items"]
-
-
-def workers() -> list[str]:
-    """The nodes that take any pod."""
-    nodes = json.loads(output_of("kubectl", "get", "nodes", "--output", "json"))["items"]
-    return [node["metadata"]["name"] for node in nodes if not node["spec"].get("taints")]
+    kubectl("apply", "--server-side", "--filename", "-", namespace=namespace, stdin=yaml.safe_dump_all(objects))
 
 
 def settle(target: Kubernetes, replicas: int = 4) -> None:
@@ -100,13 +85,12 @@ def settle(target: Kubernetes, replicas: int = 4) -> None:
 @pytest.fixture(scope="module")
 def target(tmp_path_factory, request) -> Iterator[Kubernetes]:
     """The testbed, applied from nothing within a minute."""
-    if not shutil.which("kubectl"):
-        pytest.skip("kubectl is not installed")
+    needs("kubectl")
     if subprocess.run(
         ["kubectl", "get", "--raw", "/readyz", "--request-timeout", "5s"], capture_output=True
     ).returncode:
         pytest.skip("no cluster answers behind kubectl's context")
-    for space in json.loads(output_of("kubectl", "get", "namespaces", "--output", "json"))["items"]:
+    for space in listed("namespaces"):
         if space["metadata"]["name"] == NAMESPACE and space["metadata"]["labels"].get("apidex-loadtest") != "true":
             pytest.skip(f"the namespace {NAMESPACE} is in use; the tests would take it over")
     image = request.getfixturevalue("image")
@@ -234,9 +218,7 @@ def run_aside(
 
 def certificate_for(host: str, folder: Path) -> ssl.SSLContext:
     """Put a new certificate where cert-manager would, in the Secret `apidex-tls`, and trust no other one."""
-    key, certificate = str(folder / "tls.key"), str(folder / "tls.crt")
-    request = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", f"/CN={host}")
-    output_of(*request, "-addext", f"subjectAltName=DNS:{host}", "-keyout", key, "-out", certificate)
+    certificate, key = self_signed(folder, host)
     kubectl("create", "secret", "tls", "apidex-tls", "--key", key, "--cert", certificate)
     return ssl.create_default_context(cafile=certificate)
 
@@ -310,7 +292,7 @@ def leave_the_number_alone() -> None:
     """Have `kubectl apply` forget that it set the number of replicas: it would take what it no longer sets for one."""
     last = yaml.safe_load(kubectl("apply", "view-last-applied", "deployment/apidex"))
     last["spec"].pop("replicas", None)
-    kubectl("apply", "set-last-applied", "--filename", "-", input=yaml.safe_dump(last))
+    kubectl("apply", "set-last-applied", "--filename", "-", stdin=yaml.safe_dump(last))
 
 
 @contextmanager
