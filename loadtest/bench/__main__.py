@@ -2,9 +2,7 @@
 
     python -m loadtest.bench [--short] [--write] [--upstream FILE] [PART…]
 
-The parts are contenders, start, search, scaling, overload, goodput, fleet, wide, activation and hostile.
-
-It takes the list of public APIs from the tests' data, unless --upstream names another file.
+`--help` lists the parts. It takes the list of public APIs from the tests' data, unless --upstream names another file.
 """
 
 import argparse

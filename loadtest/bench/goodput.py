@@ -7,10 +7,8 @@ ASGI. The catalogue is so large that a client on one core with HAProxy can send 
 
 import re
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter
 from typing import NamedTuple
 
 import uvloop
@@ -55,24 +53,21 @@ class _Front(NamedTuple):
 def measure(*, short: bool) -> str:
     """The table. Raises UnsupportedError."""
     count, seconds = (1000, 1) if short else (1_000_000, 8)
-    catalogue, names = replica.prepared(count), replica.rare_paths(count)
-    with TemporaryDirectory() as name, ExitStack() as stack:
-        folder = Path(name)
-        url = stack.enter_context(replica.redis_server())
-        replica.publish(url, catalogue)
-        replicas = [stack.enter_context(replica.replica(url)) for _ in range(REPLICAS)]
-        for server in replicas:
-            replica.seconds_until_adopted(server.port, catalogue.digest, perf_counter())
-        ports = (server.port for server in replicas)
-        front = _Front(stack.enter_context(haproxy.haproxy(folder, *ports, core=CLIENT_CORE)), replicas)
+    names = replica.rare_paths(count)
+    with (
+        TemporaryDirectory() as name,
+        replica.replicas(replica.prepared(count), REPLICAS) as replicas,
+        haproxy.haproxy(Path(name), *(server.port for server in replicas), core=CLIENT_CORE) as port,
+    ):
+        front = _Front(port, replicas)
         rows: list[tuple[Cell, ...]] = []
         capacities = []
         for title, paths in (
             ("GET /{name}", names),
             ("/v1/search", [f"/v1/search?q={path[1:]}" for path in reversed(names)]),
         ):
-            server = ServerProcess(replicas[0].pid, front.port)
-            capacity = drive(server, paths, {}, max(2, seconds // 2), folder, may_fail=True).rate
+            server = ServerProcess(replicas[0].pid, port)
+            capacity = drive(server, paths, {}, max(2, seconds // 2), Path(name), may_fail=True).rate
             capacities.append(f"{title}: {capacity:,.0f} requests a second.")
             rows += [(title, times, *_figures(front, paths, capacity, times, seconds)) for times in (0.5, 1, 2, 3)]
     text = f"{REPLICAS} replicas on one core, {count:,} entries, {haproxy.version()}. Capacity: {' '.join(capacities)}"

@@ -8,7 +8,6 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
@@ -158,11 +157,7 @@ async def send(port: int, paths: Sequence[str], rate: float, seconds: float) -> 
 def measure(*, short: bool) -> str:
     """The table. Raises UnsupportedError."""
     count, seconds = (1000, 1) if short else (100_000, 8)
-    with TemporaryDirectory() as folder, ExitStack() as stack:
-        url, catalogue = stack.enter_context(replica.redis_server()), replica.prepared(count)
-        replica.publish(url, catalogue)
-        server = stack.enter_context(replica.replica(url))
-        replica.seconds_until_adopted(server.port, catalogue.digest, time.perf_counter())
+    with TemporaryDirectory() as folder, replica.replicas(replica.prepared(count)) as (server,):
         paths = replica.rare_paths(count)
         capacity = drive(server, paths, {}, max(2, seconds // 2), Path(folder), may_fail=True)
         memory = memory_mb(server.pid)

@@ -3,14 +3,13 @@
 import asyncio
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import timedelta
 from itertools import islice
 from typing import NamedTuple
 from urllib.parse import quote
 
 import msgspec
-import redis
 
 from apidex.catalogue import codec
 from apidex.catalogue.catalogue import Catalogue
@@ -20,9 +19,9 @@ from apidex.replication.metadata import StoredCatalogue
 from apidex.replication.redis_client import RedisAddress
 from apidex.replication.store import open_store
 from apidex.replication.validators import NO_VALIDATORS
-from loadtest.bench.process import CLIENT_CORE, ServerProcess, get, running, serving, wait_for
+from loadtest import system
+from loadtest.bench.process import CLIENT_CORE, PATIENCE, ServerProcess, get, running, serving, wait_for
 from loadtest.bench.synthetic_catalogue import entries
-from loadtest.system import free_port, tool
 
 LIMIT_BYTES = 2**31
 
@@ -57,12 +56,9 @@ def rare_paths(count: int) -> list[str]:
 @contextmanager
 def redis_server() -> Iterator[str]:
     """A Redis on the client's core; its URL."""
-    port = free_port()
-    with running([tool("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", ""], core=CLIENT_CORE):
-        client, answered = redis.Redis(port=port), False
-        while not answered:
-            with suppress(redis.ConnectionError):
-                answered = bool(client.ping())
+    port, binary = system.free_port(), system.tool("redis-server")
+    with running([binary, "--port", str(port), "--bind", "127.0.0.1", "--save", ""], core=CLIENT_CORE):
+        system.wait_for(PATIENCE, "an answer of Redis", lambda: system.listens(port), pause=0.01)
         yield f"redis://127.0.0.1:{port}/0"
 
 
@@ -93,6 +89,17 @@ def replica(url: str) -> AbstractContextManager[ServerProcess]:
         APIDEX_STARTUP_TIMEOUT_SECONDS="60",
         APIDEX_POLL_SECONDS="0.5",
     )
+
+
+@contextmanager
+def replicas(catalogue: Prepared, number: int = 1) -> Iterator[list[ServerProcess]]:
+    """So many replicas on one Redis, which have adopted *catalogue*."""
+    with redis_server() as url, ExitStack() as stack:
+        publish(url, catalogue)
+        servers = [stack.enter_context(replica(url)) for _ in range(number)]
+        for server in servers:
+            seconds_until_adopted(server.port, catalogue.digest, time.perf_counter())
+        yield servers
 
 
 def seconds_until_adopted(port: int, digest: str, began: float) -> float:

@@ -43,13 +43,10 @@ _TYPED = {
 def measure(count: int, seconds: float) -> str:
     """The table of all routes, and that of people who type for so long."""
     catalogue = replica.prepared(count)
-    with replica.redis_server() as url:
-        replica.publish(url, catalogue)
-        with replica.replica(url) as server:
-            replica.seconds_until_adopted(server.port, catalogue.digest, time.perf_counter())
-            waited, memory = _waited(server), memory_mb(server.pid)
-            typed = _typed(server, count, seconds)
-            rows = list(_rows(server, catalogue.size / 1e6))
+    with replica.replicas(catalogue) as (server,):
+        waited, memory = _waited(server), memory_mb(server.pid)
+        typed = _typed(server, count, seconds)
+        rows = list(_rows(server, catalogue.size / 1e6))
     quiet = f"A probe alone waits {waited * 1000:.1f} ms at most in 3 s. Memory at rest: {memory:,.0f} MB."
     return f"{count:,} entries. {quiet}\n\n{formatted(_COLUMNS, rows)}\n{formatted(_TYPED, [typed])}"
 
