@@ -29,8 +29,7 @@ def play(scenario: Scenario, target: Target, folder: Path, *, seconds: float = S
 
 def assert_passed(verdict: Verdict) -> None:
     """The error names every check that failed."""
-    failed = [_line(check) for check in verdict.checks if not check.passed]
-    assert verdict.passed, "\n".join([verdict.summary, *failed])
+    assert verdict.passed, "\n".join([verdict.summary, *map(_line, verdict.failed_checks)])
 
 
 def _line(check: CheckResult) -> str:
