@@ -113,11 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--up", action="store_true", help="start the target first, with an upstream that can misbehave")
     add("--edge", action="store_true", help="HAProxy in front: with --up on kubernetes, or on processes")
-    add(
-        "--seconds",
-        type=positive,
-        help="about so long, and until every fault is over (60, or as the scenario has it)",
-    )
+    add("--seconds", type=positive, help="about so long, and until every fault is over (60, or as the scenario has it)")
     add("--requests", type=whole_number(0, 10**9), default=0, help="at least so many (%(default)s)")
     add("--users", type=count, default=_USUAL.users, help="how many users (%(default)s)")
     add("--rate", type=positive, default=_USUAL.rate, help="requests a second of each that searches (%(default)g)")

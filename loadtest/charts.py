@@ -23,18 +23,7 @@ from loadtest.record import RequestRecord
 _MATPLOTLIB: Any = {"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9, "svg.hashsalt": "apidex"}
 _FAULT, _RECOVERED, _FAILED = "#d1495b", "#1a7f37", "#b00020"
 _MOST_NAMED = 10
-COLOURS = [
-    "#30638e",
-    "#66a182",
-    "#edae49",
-    "#8d6a9f",
-    "#00798c",
-    "#b56576",
-    "#6c757d",
-    "#3d5a80",
-    "#98c1d9",
-    "#bc6c25",
-]
+COLOURS = ["#30638e", "#66a182", "#edae49", "#8d6a9f", "#00798c", "#b56576", "#6c757d", "#3d5a80", "#98c1d9", "#bc6c25"]
 Drawing = Callable[[Axes, Analysis], None]
 
 _WIDE, _NARROW = (10, 2.8), (4.2, 3.4)

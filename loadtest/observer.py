@@ -64,11 +64,7 @@ class Progress:
     """Reads the rows as they come, and reports progress, and once what *overtime* says of the seconds so far."""
 
     def __init__(
-        self,
-        folder: Path,
-        epoch: float,
-        tell: Callable[[str], None],
-        overtime: Callable[[float], str] = lambda _: "",
+        self, folder: Path, epoch: float, tell: Callable[[str], None], overtime: Callable[[float], str] = lambda _: ""
     ) -> None:
         self.requests: list[RequestRecord] = []
         self._folder, self._epoch, self._tell = folder, epoch, tell

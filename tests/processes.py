@@ -18,11 +18,7 @@ from loadtest.system import UnsupportedError, tool
 HANG = 60
 """Seconds after which something hangs, however busy the machine is. No verdict rests on less."""
 
-DEFAULTS = {
-    "APIDEX_DRAIN_SECONDS": "0",
-    "APIDEX_STARTUP_TIMEOUT_SECONDS": str(HANG),
-    "APIDEX_STATE_DIR": "none",
-}
+DEFAULTS = {"APIDEX_DRAIN_SECONDS": "0", "APIDEX_STARTUP_TIMEOUT_SECONDS": str(HANG), "APIDEX_STATE_DIR": "none"}
 
 LOOK = 0.02
 """Seconds between two looks at something that is waited for."""

@@ -42,11 +42,7 @@ STORY = (
         10,
         "No replica accepts what the upstream sends now. All of them keep the last valid catalogue.",
     ),
-    Step(
-        lambda _: Rollout(),
-        0,
-        "A new replica is ready before an old one drains. No request fails.",
-    ),
+    Step(lambda _: Rollout(), 0, "A new replica is ready before an old one drains. No request fails."),
 )
 
 

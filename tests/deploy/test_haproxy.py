@@ -100,10 +100,7 @@ def seen(replicas: list[PlayedReplica]) -> int:
 
 @pytest.mark.parametrize(
     ("behaviour", "method", "status"),
-    [
-        pytest.param(respond(503), "GET", 503, id="shed"),
-        pytest.param(close, "POST", 502, id="unsafe"),
-    ],
+    [pytest.param(respond(503), "GET", 503, id="shed"), pytest.param(close, "POST", 502, id="unsafe")],
 )
 def test_what_may_have_been_seen_is_not_sent_again(tmp_path, behaviour, method, status):
     with played(behaviour, behaviour) as replicas, haproxy(tmp_path, *(one.port for one in replicas), slow=1) as url:

@@ -27,14 +27,7 @@ from processes import need
 def point(entries: int, replicas: int = 1, cores: int = 1) -> CapacityPoint:
     """A machine whose costs are known: 20 µs and 1 µs more for each thousand entries, and so on."""
     size = entries / 1000
-    figures = (
-        20 + size,
-        80 + 0.5 * size,
-        120 + 3 * size,
-        0.09 * size,
-        replicas,
-        0.5 + size * replicas / cores / 50,
-    )
+    figures = (20 + size, 80 + 0.5 * size, 120 + 3 * size, 0.09 * size, replicas, 0.5 + size * replicas / cores / 50)
     return CapacityPoint(entries, replicas, *figures, cores)
 
 

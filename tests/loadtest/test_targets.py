@@ -13,12 +13,7 @@ from loadtest.faults.redis import (
     RedisPartitionFromOne,
     RedisReadOnly,
 )
-from loadtest.faults.replicas import (
-    KillEdge,
-    OutOfMemory,
-    Pause,
-    Starve,
-)
+from loadtest.faults.replicas import KillEdge, OutOfMemory, Pause, Starve
 from loadtest.faults.upstream import BadUpstream
 from loadtest.targets import compose, kubernetes
 from loadtest.targets.target import Target

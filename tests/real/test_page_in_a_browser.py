@@ -490,10 +490,7 @@ def test_on_the_starter_catalogue_it_says_what_that_is(browser):
 
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_under_the_prefix_of_a_proxy_the_page_and_its_links_work(browser, real, tmp_path, slash):
-    with (
-        prefixed(tmp_path, real.port) as (url, _),
-        visit(browser, url, ignore_https_errors=True) as opened,
-    ):
+    with prefixed(tmp_path, real.port) as (url, _), visit(browser, url, ignore_https_errors=True) as opened:
         opened.opens(f"{slash}?q=openweather")
         expect(opened.hits.first).to_have_text("OpenWeatherMap")
         opened.box.fill("github")
