@@ -27,6 +27,9 @@ ROOT = Path(__file__).parents[1]
 PUBLIC_APIS = ROOT / "tests/testdata/public-apis/list.tar.xz"
 """The README of public-apis/public-apis, and its entries in the shape of api.publicapis.org. Its licence lies beside it."""
 
+for variable in [name for name in os.environ if name.startswith("APIDEX_")]:
+    del os.environ[variable]  # a test sets what it needs, for itself and for what it starts
+
 hypothesis_settings.register_profile(
     "default",
     deadline=None,

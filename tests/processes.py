@@ -53,6 +53,12 @@ def need(*programs: str) -> str:
     return first
 
 
+def apidex(*arguments: str, **options) -> subprocess.CompletedProcess:
+    """Run a command to its end; its status, and what it printed."""
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "timeout": HANG} | options
+    return subprocess.run([sys.executable, "-m", "apidex", *arguments], **options)
+
+
 def left_running(folder: Path) -> list[str]:
     """Commands of the other processes that name *folder*, or that have files open there."""
     found = []

@@ -20,22 +20,14 @@ from apidex.errors import UpstreamError
 from apidex.replication.last_good import LastGoodCopy, open_copy
 from apidex.terminal import counted
 from fakes import file_of
-from processes import HANG, replica, wait_until
+from processes import HANG, apidex, replica, wait_until
 from upstream_server import http_server, upstream_server
 
 
 @pytest.fixture
-def file(tmp_path, monkeypatch) -> str:
-    """The URL of a catalogue of four entries; no setting is in the environment."""
-    for name in list(os.environ):
-        if name.startswith("APIDEX_"):
-            monkeypatch.delenv(name)
+def file(tmp_path) -> str:
+    """The URL of a catalogue of four entries."""
     return file_of(tmp_path, "Cat Facts", "Cats", "Songlink / Odesli", "[red]Markup[/red]")
-
-
-def apidex(*arguments: str, **options) -> subprocess.CompletedProcess:
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "timeout": 60} | options
-    return subprocess.run([sys.executable, "-m", "apidex", *arguments], **options)
 
 
 def test_serve_greets_answers_and_says_goodbye(file):

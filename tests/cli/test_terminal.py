@@ -25,7 +25,7 @@ from apidex.replication.validators import NO_VALIDATORS
 from apidex.terminal import wants_color
 from conftest import ROOT
 from fakes import entry, publicapis
-from processes import HANG, replica
+from processes import HANG, apidex, replica
 
 LONG = f"https://long.example/{'a' * 200}"
 ENTRIES = [
@@ -43,9 +43,9 @@ ENTRIES = [
 
 @pytest.fixture
 def upstream_file(tmp_path, monkeypatch) -> Path:
-    """A list that commands read; no other setting is in the environment."""
-    for name in [name for name in os.environ if name.startswith("APIDEX_") or name in ("NO_COLOR", "FORCE_COLOR")]:
-        monkeypatch.delenv(name)
+    """A list that commands read."""
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
     path = tmp_path / "entries.json"
     path.write_bytes(publicapis(*ENTRIES))
     monkeypatch.setenv("APIDEX_UPSTREAM", path.as_uri())
@@ -224,8 +224,7 @@ def test_open_starts_a_browser_with_the_link_of_the_api_of_that_name(upstream_fi
     browser.write_text(f'#!/bin/sh\necho "$1" > {log}\n')
 
     def opened(*words: str) -> tuple[int, str, str]:
-        command = [sys.executable, "-m", "apidex", "open", *words]
-        done = subprocess.run(command, env=os.environ | {"BROWSER": f"sh {browser} %s"}, capture_output=True, text=True)
+        done = apidex("open", *words, env=os.environ | {"BROWSER": f"sh {browser} %s"})
         return done.returncode, done.stdout, done.stderr
 
     assert opened("cats") == (0, f"{LONG}\n", "")
@@ -291,7 +290,7 @@ def completed(line: str, tmp_path: Path) -> list[str]:
         "COMP_POINT": str(len(line.encode())),
     }
     environ |= {"_ARGCOMPLETE_STDOUT_FILENAME": str(told), "_ARGCOMPLETE_IFS": "\n", "_ARGCOMPLETE_SUPPRESS_SPACE": "1"}
-    subprocess.run([sys.executable, "-m", "apidex"], env=os.environ | environ, check=True, timeout=HANG)
+    apidex(env=os.environ | environ, check=True)
     return told.read_text().split("\n")
 
 

@@ -3,15 +3,13 @@
 import os
 import re
 import ssl
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import httpx
 import pytest
 from loadtest.system import free_port
 
-from processes import HANG, Process, replica
+from processes import HANG, Process, apidex, replica
 from real.nginx import prefixed, running
 from victims import expected_bodies, wrong_answers
 
@@ -121,15 +119,7 @@ def test_under_a_prefix_the_documentation_leads_to_every_example(under_a_prefix)
 def test_under_a_prefix_the_command_line_finds_what_it_finds_without(under_a_prefix, replicas, tmp_path):
     url, _ = under_a_prefix
     environ = os.environ | {"SSL_CERT_FILE": str(tmp_path / "server.crt")}
-    found = [
-        subprocess.run(
-            [sys.executable, "-m", "apidex", "search", "weather", "--format", "names", "--url", each],
-            env=environ,
-            capture_output=True,
-            text=True,
-            timeout=HANG,
-        )
-        for each in (url, f"{url}/", replicas[0].url)
-    ]
+    search = ("search", "weather", "--format", "names", "--url")
+    found = [apidex(*search, each, env=environ) for each in (url, f"{url}/", replicas[0].url)]
     assert {run.returncode for run in found} == {0}, found
     assert len({run.stdout for run in found}) == 1
