@@ -62,14 +62,6 @@ def _apidex(setup: _Setup, port: int, *command: str, **more: str) -> AbstractCon
     return _module(*(command or ("apidex", "serve")), APIDEX_LOG_LEVEL="error", **environ, **more)
 
 
-def _small_cache(setup: _Setup, port: int) -> AbstractContextManager[int]:
-    return _apidex(setup, port, APIDEX_RESPONSE_CACHE_BYTES=str(_SMALL_CACHE_BYTES))
-
-
-def _without_fast_path(setup: _Setup, port: int) -> AbstractContextManager[int]:
-    return _apidex(setup, port, "loadtest.bench.without_fast_path")
-
-
 def _replay(file: str, setup: _Setup, port: int) -> AbstractContextManager[int]:
     return _module("loadtest.bench.replay", str(port), str(setup.folder / file))
 
@@ -81,23 +73,19 @@ def _nginx(setup: _Setup, port: int) -> AbstractContextManager[int]:
     return running(nginx.command(setup.folder, port, root, http=http, main="worker_processes 1;"))
 
 
-def _from_redis(setup: _Setup, port: int) -> AbstractContextManager[int]:
-    return _module("loadtest.bench.naive_server", str(port), setup.redis)
-
-
-def _from_upstream(setup: _Setup, port: int) -> AbstractContextManager[int]:
-    return _module("loadtest.bench.naive_server", str(port), (setup.folder / "upstream").read_text())
+def _naive(port: int, url: str) -> AbstractContextManager[int]:
+    return _module("loadtest.bench.naive_server", str(port), url)
 
 
 _CONTENDERS: dict[str, _Start] = {
     APIDEX: _apidex,
-    SMALL_CACHE: _small_cache,
+    SMALL_CACHE: partial(_apidex, APIDEX_RESPONSE_CACHE_BYTES=str(_SMALL_CACHE_BYTES)),
     "nginx, files": _nginx,
     REPLAY: partial(_replay, "whole"),
     LEAN: partial(_replay, "lean"),
-    "Apidex without fast path": _without_fast_path,
-    "naive server: Redis": _from_redis,
-    NAIVE_UPSTREAM: _from_upstream,
+    "Apidex without fast path": lambda setup, port: _apidex(setup, port, "loadtest.bench.without_fast_path"),
+    "naive server: Redis": lambda setup, port: _naive(port, setup.redis),
+    NAIVE_UPSTREAM: lambda setup, port: _naive(port, (setup.folder / "upstream").read_text()),
 }
 
 

@@ -17,15 +17,12 @@ _FAULTS: tuple[_Choice, ...] = (
     lambda run: BadUpstream(run.random.choice(("disconnect", "invalid", "slow"))),
     lambda _: Rollout(),
 )
-
-
-def _kill(run: ScenarioRun) -> Kill:
-    return Kill(run.victim())
+_FAULTS_BEHIND_AN_EDGE: tuple[_Choice, ...] = (*_FAULTS, lambda run: Kill(run.victim()))
+"""A replica is killed only where a balancer retries, since no request may fail."""
 
 
 def _everything(run: ScenarioRun) -> None:
-    # A replica is killed only where a balancer retries, since no request may fail.
-    faults = (*_FAULTS, _kill) if run.target.by_request else _FAULTS
+    faults = _FAULTS_BEHIND_AN_EDGE if run.target.by_request else _FAULTS
     run.wait(run.recovery)
     while run.continues():
         fault = run.random.choice(faults)(run)
