@@ -34,7 +34,6 @@ from apidex.search.ranking import (
     Matches,
     Rank,
     Sort,
-    end_of_page,
 )
 from apidex.search.suffix_array import Numbers, bits_of, build, item_size, shift_of
 from apidex.search.text import composed, fold, query_terms
@@ -142,10 +141,11 @@ class SortedNames(FoldedNames):
             entries, ranks = self._by_relevance(suffixes)
             others = np.setdiff1d(words, entries, assume_unique=True)
             ranks = np.concatenate([ranks, np.full(len(others), WORDS, ranks.dtype)])
-            return _ArrayMatches(self, len(needle.encode()), np.concatenate([entries, others]), ranks)
+            entries = np.concatenate([entries, others])
+            return _ArrayMatches(_SortedEntries(self, len(needle.encode()), entries, ranks))
         ranks = self._rank_of_each(suffixes)
         ranks[words[ranks[words] == _NO_MATCH]] = WORDS
-        return _ManyMatches(self, len(needle.encode()), ranks)
+        return _ArrayMatches(_RankTable(self, len(needle.encode()), ranks))
 
     def finds(self, query: str) -> bool:
         """As `FoldedNames.finds`."""
@@ -207,7 +207,8 @@ class SortedNames(FoldedNames):
 
     def _with_all_words(self, terms: Sequence[str]) -> Numbers:
         """The numbers of the entries in whose name each of *terms* begins a word, sorted."""
-        rarest, *others = sorted(((self._suffixes(term.encode()), term.encode()) for term in terms), key=_width)
+        pairs = ((self._suffixes(term.encode()), term.encode()) for term in terms)
+        rarest, *others = sorted(pairs, key=lambda pair: len(pair[0]))
         found = self._beginning_words(rarest[0])
         found = _distinct(found) if self._are_few(found) else np.flatnonzero(self.table(found))
         for suffixes, term in others:
@@ -262,10 +263,6 @@ def _distinct(numbers: Numbers) -> Numbers:
     return result
 
 
-def _width(suffixes_and_term: tuple[Numbers, bytes]) -> int:
-    return len(suffixes_and_term[0])
-
-
 class _FewMatches(ListedMatches):
     """Matches that are processed one by one, as long as the entries found behind them are few, too."""
 
@@ -281,12 +278,12 @@ class _FewMatches(ListedMatches):
         rows = self.page(Sort.RELEVANCE, 0, None)
         positions = np.array([position for position, _ in rows], np.uint32)
         ranks = np.array([RANKS.index(rank) for _, rank in rows if rank], np.uint8)
-        return _ArrayMatches(self.names, 0, self.names.entries_at(positions), ranks)
+        return _ArrayMatches(_SortedEntries(self.names, 0, self.names.entries_at(positions), ranks))
 
 
 @dataclass(frozen=True, slots=True)
-class _ArrayMatches:
-    """Matches as *entries*, best first, and their *ranks*. *size* is that of the query, in bytes."""
+class _SortedEntries:
+    """*entries* whose names match, best first, and their *ranks*. *size* is that of the query, in bytes."""
 
     names: SortedNames
     size: int
@@ -301,138 +298,114 @@ class _ArrayMatches:
         positions: Numbers = np.asarray(self.names.positions)[self.entries]
         return positions
 
-    def rows(self) -> tuple[Numbers, Numbers]:
-        """The position and the rank of each."""
-        return self._positions, self.ranks
-
     def flags(self) -> None:
         """As `Matches.flags`."""
 
     def has(self, positions: Numbers) -> NDArray[np.bool_]:
-        """For each of *positions* whether the entry there matches."""
+        """For each of *positions* whether the entry there is among these."""
         return self.names.table(self._positions)[positions]
 
-    def behind(self, found: RelevantEntries) -> "_CombinedMatches":
-        """As `Matches.behind`."""
-        return _CombinedMatches.of(self, found)
+    def key_counts(self, columns: FacetColumns) -> Numbers:
+        """How many have the facet key of each number."""
+        return columns.counted(np.asarray(self.names.key_numbers)[self.entries])
 
-    def facets(self, index: FacetIndex, filters: Filters) -> dict[str, list[Facet]]:
-        """As `Matches.facets`."""
-        return index.facets(self._positions.data, filters)
+    def accepted(self, is_accepted: NDArray[np.bool_]) -> "_SortedEntries":
+        """Those with an accepted facet key; *is_accepted* has a flag for each key."""
+        return self._kept(is_accepted[np.asarray(self.names.key_numbers)[self.entries]])
 
-    def accepted(self, index: FacetIndex, filters: Filters) -> "_ArrayMatches":
-        """As `Matches.accepted`."""
-        return self._kept(np.asarray(index.are_accepted(self._positions.data, filters), np.bool_))
+    def with_distinct_names(self) -> "_SortedEntries":
+        """Those that are the first of their name in the order of hits."""
+        return self._kept(np.asarray(self.names.first_spellings)[self.entries] != 0)
 
-    def _kept(self, is_kept: Numbers) -> "_ArrayMatches":
+    def _kept(self, is_kept: Numbers) -> "_SortedEntries":
         return replace(self, entries=self.entries[is_kept], ranks=self.ranks[is_kept])
 
-    def page(self, sort: Sort, offset: int, limit: int | None) -> list[tuple[int, Rank | None]]:
-        """As `Matches.page`."""
-        positions, ranks, shown = self._positions, self.ranks, slice(offset, end_of_page(offset, limit))
-        if sort is Sort.RELEVANCE:
-            return self.names.rows(self.size, positions[shown], ranks[shown])
-        order = np.argsort(positions if sort is Sort.CATALOGUE else np.asarray(self.names.name_ranks)[positions])[shown]
-        return self.names.rows(self.size, positions[order], ranks[order])
+    def page(self, offset: int, end: int) -> list[tuple[int, Rank | None]]:
+        """The position and the rank of each, best first, from *offset* to *end*."""
+        return self.names.rows(self.size, self._positions[offset:end], self.ranks[offset:end])
 
-    def best(self, limit: int, spelling: Callable[[int], str]) -> list[tuple[int, Rank | None]]:  # noqa: ARG002
-        """As `Matches.best`."""
-        return self._kept(np.asarray(self.names.first_spellings)[self.entries] != 0).page(Sort.RELEVANCE, 0, limit)
+    def page_with(self, others: Numbers, sort: Sort, offset: int, end: int) -> list[tuple[int, Rank | None]]:
+        """As `page`, together with the entries at the positions *others*, by name or in catalogue order."""
+        positions = np.concatenate([self._positions, others])
+        ranks = np.concatenate([self.ranks, np.full(len(others), ABOUT, np.uint8)])
+        keys = positions if sort is Sort.CATALOGUE else np.asarray(self.names.name_ranks)[positions]
+        places = _smallest(keys, offset, end)
+        return self.names.rows(self.size, positions[places], ranks[places])
 
 
 @dataclass(frozen=True, eq=False)
-class _ManyMatches:
-    """Matches as a table of the rank of each entry. *size* is that of the query, in bytes."""
+class _RankTable:
+    """As `_SortedEntries`, but *ranks* has the rank of every entry of the catalogue: faster for many matches."""
 
     names: SortedNames
     size: int
     ranks: NDArray[np.uint8]
 
     def __len__(self) -> int:
-        return int(np.count_nonzero(self.ranks != _NO_MATCH))
+        return int(np.count_nonzero(self._is_match))
 
-    @property
-    def _positions(self) -> Numbers:
-        """Of each entry."""
-        return np.asarray(self.names.positions)
-
-    def rows(self) -> tuple[Numbers, Numbers]:
-        """The position and the rank of each."""
-        entries = np.flatnonzero(self.ranks != _NO_MATCH)
-        return self._positions[entries], self.ranks[entries]
-
-    def key_counts(self, columns: FacetColumns) -> Numbers:
-        """How many have the facet key of each number. Of matches and other entries, the fewer ones are counted."""
-        is_match, keys = self.ranks != _NO_MATCH, np.asarray(self.names.key_numbers)
-        if 2 * np.count_nonzero(is_match) > len(keys):
-            return columns.all_counts - columns.counted(keys[~is_match])
-        return columns.counted(keys[is_match])
+    @cached_property
+    def _is_match(self) -> NDArray[np.bool_]:
+        is_match: NDArray[np.bool_] = self.ranks != _NO_MATCH
+        return is_match
 
     def flags(self) -> Sequence[int]:
         """As `Matches.flags`."""
         return self._by_position.data
 
     def has(self, positions: Numbers) -> NDArray[np.bool_]:
-        """For each of *positions* whether the entry there matches."""
+        """As `_SortedEntries.has`."""
         return self._by_position[positions]
 
     @cached_property
     def _by_position(self) -> NDArray[np.bool_]:
         """For each position whether the entry there matches."""
         flags = np.empty(len(self.ranks), np.bool_)
-        flags[self._positions] = self.ranks != _NO_MATCH
+        flags[np.asarray(self.names.positions)] = self._is_match
         return flags
 
-    def with_others(self, positions: Numbers) -> "_ManyMatches":
-        """These and, with the rank `about`, the entries at *positions*."""
+    def key_counts(self, columns: FacetColumns) -> Numbers:
+        """As `_SortedEntries.key_counts`. Of matches and other entries, the fewer ones are counted."""
+        keys = np.asarray(self.names.key_numbers)
+        if 2 * len(self) > len(keys):
+            return columns.all_counts - columns.counted(keys[~self._is_match])
+        return columns.counted(keys[self._is_match])
+
+    def accepted(self, is_accepted: NDArray[np.bool_]) -> "_RankTable":
+        """As `_SortedEntries.accepted`."""
+        return self._kept(is_accepted[np.asarray(self.names.key_numbers)])
+
+    def with_distinct_names(self) -> "_RankTable":
+        """As `_SortedEntries.with_distinct_names`."""
+        return self._kept(np.asarray(self.names.first_spellings) != 0)
+
+    def _kept(self, is_kept: Numbers) -> "_RankTable":
+        return replace(self, ranks=np.where(is_kept, self.ranks, np.uint8(_NO_MATCH)))
+
+    def page(self, offset: int, end: int) -> list[tuple[int, Rank | None]]:
+        """As `_SortedEntries.page`."""
+        ordered = (np.flatnonzero(self.ranks == rank) for rank in range(PREFIX, _NO_MATCH))
+        return self._rows(self.ranks, ordered, offset, end)
+
+    def page_with(self, others: Numbers, sort: Sort, offset: int, end: int) -> list[tuple[int, Rank | None]]:
+        """As `_SortedEntries.page_with`."""
         ranks = self.ranks.copy()
-        ranks[self.names.entries_at(positions)] = ABOUT
-        return replace(self, ranks=ranks)
+        ranks[self.names.entries_at(others)] = ABOUT
+        ordered = (entries[ranks[entries] != _NO_MATCH] for entries in self.names.in_order(sort))
+        return self._rows(ranks, ordered, offset, end)
 
-    def behind(self, found: RelevantEntries) -> "_CombinedMatches":
-        """As `Matches.behind`."""
-        return _CombinedMatches.of(self, found)
-
-    def facets(self, index: FacetIndex, filters: Filters) -> dict[str, list[Facet]]:
-        """As `Matches.facets`."""
-        columns = FacetColumns.of(index)
-        return columns.facets_of(self.key_counts(columns), filters)
-
-    def accepted(self, index: FacetIndex, filters: Filters) -> "_ManyMatches":
-        """As `Matches.accepted`."""
-        is_accepted = FacetColumns.of(index).accepted_keys(filters)[np.asarray(self.names.key_numbers)]
-        return replace(self, ranks=np.where(is_accepted, self.ranks, np.uint8(_NO_MATCH)))
-
-    def page(self, sort: Sort, offset: int, limit: int | None) -> list[tuple[int, Rank | None]]:
-        """As `Matches.page`."""
-        end, ranks = len(self.ranks) if limit is None else offset + limit, self.ranks
-        if sort is Sort.RELEVANCE:
-            ordered = (np.flatnonzero(ranks == rank) for rank in range(PREFIX, _NO_MATCH))
-        else:
-            ordered = (entries[ranks[entries] != _NO_MATCH] for entries in self.names.in_order(sort))
+    def _rows(self, ranks: Numbers, ordered: Iterable[Numbers], offset: int, end: int) -> list[tuple[int, Rank | None]]:
         entries = _page_of(ordered, offset, end)
-        return self.names.rows(self.size, self._positions[entries], ranks[entries])
-
-    def best(self, limit: int, spelling: Callable[[int], str]) -> list[tuple[int, Rank | None]]:  # noqa: ARG002
-        """As `Matches.best`."""
-        is_first = np.asarray(self.names.first_spellings) != 0
-        return replace(self, ranks=np.where(is_first, self.ranks, np.uint8(_NO_MATCH))).page(Sort.RELEVANCE, 0, limit)
+        return self.names.rows(self.size, np.asarray(self.names.positions)[entries], ranks[entries])
 
 
 @dataclass(frozen=True, slots=True)
-class _CombinedMatches:
+class _ArrayMatches:
     """The *named* matches, followed by the entries at *positions*, by *relevance* and then by name."""
 
-    named: _ArrayMatches | _ManyMatches
-    positions: Numbers
-    relevance: Numbers
-
-    @classmethod
-    def of(cls, named: _ArrayMatches | _ManyMatches, found: RelevantEntries) -> "_CombinedMatches":
-        """Return *named*, and the other entries that were *found*."""
-        positions = np.asarray(found.positions, np.uint32)
-        is_other = ~named.has(positions)
-        return cls(named, positions[is_other], np.asarray(found.relevance, np.int64)[is_other])
+    named: _SortedEntries | _RankTable
+    positions: Numbers = field(default_factory=lambda: _NONE)
+    relevance: Numbers = field(default_factory=lambda: _NONE.astype(np.int64))
 
     def __len__(self) -> int:
         return len(self.named) + len(self.positions)
@@ -441,45 +414,37 @@ class _CombinedMatches:
         """As `Matches.flags`, of those that are named."""
         return self.named.flags()
 
-    def behind(self, found: RelevantEntries) -> "_CombinedMatches":
+    def behind(self, found: RelevantEntries) -> "_ArrayMatches":
         """As `Matches.behind`; the entries that were added before are left out."""
-        return _CombinedMatches.of(self.named, found)
+        positions = np.asarray(found.positions, np.uint32)
+        is_other = ~self.named.has(positions)
+        return _ArrayMatches(self.named, positions[is_other], np.asarray(found.relevance, np.int64)[is_other])
 
     def facets(self, index: FacetIndex, filters: Filters) -> dict[str, list[Facet]]:
         """As `Matches.facets`."""
-        if isinstance(self.named, _ArrayMatches):
-            return index.facets(np.concatenate([self.named.rows()[0], self.positions]).data, filters)
         columns = FacetColumns.of(index)
         others = columns.counted(np.asarray(index.key_numbers)[self.positions])
         return columns.facets_of(self.named.key_counts(columns) + others, filters)
 
-    def accepted(self, index: FacetIndex, filters: Filters) -> "_CombinedMatches":
+    def accepted(self, index: FacetIndex, filters: Filters) -> "_ArrayMatches":
         """As `Matches.accepted`."""
-        is_kept = FacetColumns.of(index).accepted_keys(filters)[np.asarray(index.key_numbers)[self.positions]]
-        named = self.named.accepted(index, filters)
-        return _CombinedMatches(named, self.positions[is_kept], self.relevance[is_kept])
+        is_accepted = FacetColumns.of(index).accepted_keys(filters)
+        is_kept = is_accepted[np.asarray(index.key_numbers)[self.positions]]
+        return _ArrayMatches(self.named.accepted(is_accepted), self.positions[is_kept], self.relevance[is_kept])
 
     def page(self, sort: Sort, offset: int, limit: int | None) -> list[tuple[int, Rank | None]]:
         """As `Matches.page`."""
         end, ahead = len(self) if limit is None else min(offset + limit, len(self)), len(self.named)
-        names = self.named.names
-        by_name = np.asarray(names.name_ranks)
-        if sort is Sort.RELEVANCE:
-            keys = self.relevance << 32 | by_name[self.positions]
-            places = _smallest(keys, max(0, offset - ahead), max(0, end - ahead))
-            rows = self.named.page(sort, offset, limit) if offset < ahead else []
-            return [*rows, *((position, Rank.ABOUT) for position in self.positions[places].tolist())]
-        if isinstance(self.named, _ManyMatches):
-            return self.named.with_others(self.positions).page(sort, offset, limit)
-        positions, ranks = self.named.rows()
-        positions = np.concatenate([positions, self.positions])
-        ranks = np.concatenate([ranks, np.full(len(self.positions), ABOUT, np.uint8)])
-        places = _smallest(positions if sort is Sort.CATALOGUE else by_name[positions], offset, end)
-        return names.rows(self.named.size, positions[places], ranks[places])
+        if sort is not Sort.RELEVANCE:
+            return self.named.page_with(self.positions, sort, offset, end)
+        rows = self.named.page(offset, end) if offset < ahead else []
+        keys = self.relevance << 32 | np.asarray(self.named.names.name_ranks)[self.positions]
+        places = _smallest(keys, max(0, offset - ahead), max(0, end - ahead))
+        return [*rows, *((position, Rank.ABOUT) for position in self.positions[places].tolist())]
 
-    def best(self, limit: int, spelling: Callable[[int], str]) -> list[tuple[int, Rank | None]]:
+    def best(self, limit: int, spelling: Callable[[int], str]) -> list[tuple[int, Rank | None]]:  # noqa: ARG002
         """As `Matches.best`, of names."""
-        return self.named.best(limit, spelling)
+        return self.named.with_distinct_names().page(0, limit)
 
 
 def _page_of(ordered: Iterable[Numbers], offset: int, end: int) -> Numbers:
