@@ -20,7 +20,7 @@ from apidex.http.metrics import Metrics
 from apidex.http.middleware import ResponseMiddleware
 from apidex.http.probes import Probes
 from apidex.http.response_cache import ResponseCache
-from apidex.indexing.builder import from_upstream
+from apidex.indexing.builder import from_starter, from_upstream
 from apidex.replication.clock import Clock, SystemClock
 from apidex.replication.freshness import FreshnessPolicy
 from apidex.replication.guard import Guard
@@ -30,8 +30,6 @@ from apidex.replication.refresher import Refresher
 from apidex.replication.snapshot import Snapshot
 from apidex.replication.store import RedisStore, open_store
 from apidex.replication.upstream import Upstream, open_upstream
-from apidex.search.index import SearchIndex
-from apidex.search.names import NameIndex
 from apidex.server.options import ConnectionLimits, ServerOptions
 from apidex.settings import Settings
 
@@ -179,12 +177,9 @@ def store_of(settings: Settings) -> AbstractAsyncContextManager[RedisStore]:
 
 def starter_snapshot(clock: Clock) -> Snapshot:
     """The starter catalogue, as old as its facts are."""
-    parsed, as_of = starter.load()
-    index = NameIndex.build(parsed.catalogue.names())
+    built, as_of = from_starter()
     validated_at = clock.steady() - max(0.0, clock.wall() - as_of)
-    search = SearchIndex.build(parsed.catalogue)
-    made = (parsed.catalogue, index, search, parsed.report)
-    return Snapshot(*made, int(as_of * 1000), starter.SOURCE, validated_at, origin="starter")
+    return Snapshot.of(built, int(as_of * 1000), starter.SOURCE, validated_at, origin="starter")
 
 
 @asynccontextmanager

@@ -29,14 +29,9 @@ _RUN = 2**15
 """Bytes of entries that are added to a response in one step."""
 
 
-class _Named(msgspec.Struct, gc=False, rename={"name": "API"}):
-    name: str
-
-
 _encode = msgspec.json.Encoder().encode
 _decode_entries = msgspec.json.Decoder(list[Entry]).decode
 _decode_entry = msgspec.json.Decoder(Entry).decode
-_decode_names = msgspec.json.Decoder(list[_Named]).decode
 
 
 class CatalogueSink(Protocol):
@@ -151,18 +146,15 @@ class Catalogue:
 
     def names(self) -> list[str]:
         """All names, in order."""
-        return [item.name for batch in self._json_batches() for item in _decode_names(batch)]
+        return [entry.name for entry in self]
 
     def batches(self) -> Iterator[list[Entry]]:
         """All entries, some in each list."""
-        return map(_decode_entries, self._json_batches())
-
-    def _json_batches(self) -> Iterator[bytes]:
         start, bounds = 0, self.bounds
         while start < len(self):
             end = min(start + _BATCH, len(self))
             end = max(start + 1, bisect_left(bounds, bounds[start] + 4 * _PIECE, start, end))
-            yield b"[%b]" % bytes(self.canonical[bounds[start] : bounds[end] - 1])
+            yield _decode_entries(b"[%b]" % bytes(self.canonical[bounds[start] : bounds[end] - 1]))
             start = end
 
 

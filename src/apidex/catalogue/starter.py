@@ -8,6 +8,7 @@ from importlib.resources import files
 
 import msgspec
 
+from apidex.catalogue.catalogue import CatalogueSink
 from apidex.catalogue.formats import Parsed, parse, publicapis
 
 SOURCE = "the starter catalogue of this package"
@@ -17,8 +18,8 @@ class _Dated(msgspec.Struct):
     as_of: date
 
 
-def load() -> tuple[Parsed, float]:
-    """Return the starter catalogue, and the time from which its facts are, in seconds since 1970."""
+def load(sink: CatalogueSink | None = None) -> tuple[Parsed, float]:
+    """Return the starter catalogue, written to *sink*, and the time from which its facts are, in seconds since 1970."""
     body = files("apidex.catalogue").joinpath("starter.json").read_bytes()
     as_of = msgspec.json.decode(body, type=_Dated).as_of
-    return parse(body, publicapis.NAME), datetime.combine(as_of, time(), UTC).timestamp()
+    return parse(body, publicapis.NAME, sink), datetime.combine(as_of, time(), UTC).timestamp()

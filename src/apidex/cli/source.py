@@ -15,18 +15,16 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from apidex import event_loop
-from apidex.catalogue import formats, starter
+from apidex.catalogue import formats
 from apidex.catalogue.entry import Entry
 from apidex.catalogue.formats import Parsed, Report
 from apidex.cli.output import progress, warn
 from apidex.cli.service import Service
 from apidex.errors import CatalogueError, StateError, UpstreamError
-from apidex.indexing.builder import IndexedCatalogue, from_upstream
+from apidex.indexing.builder import IndexedCatalogue, from_starter, from_upstream
 from apidex.replication.last_good import CopyLabels, LastGoodCopy, open_copy
 from apidex.replication.upstream import Fetched, NotModified, open_upstream
 from apidex.replication.validators import NO_VALIDATORS, Validators
-from apidex.search.index import SearchIndex
-from apidex.search.names import NameIndex
 from apidex.search.ranking import Scope
 from apidex.search.results import CorrectionView, HitView, SearchRequest, answer
 from apidex.settings import DEFAULT_UPSTREAM, UPSTREAM, Settings
@@ -178,9 +176,7 @@ def load(settings: Settings, offline: bool = False, refresh: bool = False) -> Lo
 
 def starter_catalogue() -> Loaded:
     """Return the starter catalogue."""
-    parsed, as_of = starter.load()
-    indexes = NameIndex.build(parsed.catalogue.names()), SearchIndex.build(parsed.catalogue)
-    return Loaded(IndexedCatalogue(parsed, *indexes), as_of)
+    return Loaded(*from_starter())
 
 
 _Saved = tuple[CopyLabels, IndexedCatalogue]

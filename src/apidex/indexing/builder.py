@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 from stringzilla import Str
 
+from apidex.catalogue import starter
 from apidex.catalogue.catalogue import Catalogue, MemorySink
 from apidex.catalogue.formats import Parsed
 from apidex.indexing.shared_buffer import SharedBuffer
@@ -76,16 +77,26 @@ def from_payload(payload: bytes | SharedBuffer, max_bytes: int) -> IndexedCatalo
     return _build("payload", max_bytes, payload)
 
 
+def from_starter() -> tuple[IndexedCatalogue, float]:
+    """Build the starter catalogue; return it with the time from which its facts are, in seconds since 1970."""
+    sink = IndexingSink(MemorySink())
+    parsed, as_of = starter.load(sink)
+    return _indexed(parsed, sink), as_of
+
+
 def _build(kind: str, argument: object, data: bytes | bytearray | SharedBuffer) -> IndexedCatalogue:
     memory = data.getvalue() if isinstance(data, SharedBuffer) else memoryview(data)
     if (size := size_of(kind, memory)) >= SUBPROCESS_THRESHOLD:
         del memory
         return _build_in_subprocess(kind, argument, data, size)
     sink = IndexingSink(MemorySink())
-    parsed = READERS[kind](memory, argument, sink)
+    return _indexed(READERS[kind](memory, argument, sink), sink)
+
+
+def _indexed(parsed: Parsed, sink: IndexingSink) -> IndexedCatalogue:
+    """*parsed* with the indexes of *sink*, which has received its entries."""
     parts = sink.folded_names.finish(), sink.facets.finish(), sink.descriptions.finish()
-    search = SearchIndex(parsed.catalogue, *parts)
-    return IndexedCatalogue(parsed, sink.names.finish(), search)
+    return IndexedCatalogue(parsed, sink.names.finish(), SearchIndex(parsed.catalogue, *parts))
 
 
 def _build_in_subprocess(
