@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from types import FrameType, SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import uvloop
 from uvicorn.server import ServerState
@@ -70,7 +70,8 @@ def _connection(loop: asyncio.AbstractEventLoop) -> Connection:
     activation = Activation(starter_snapshot(clock), clock, lambda _: None)
     state = SimpleNamespace(activation=activation, policy=policy, clock=clock)  # all that the fast path reads
     refresher = cast(Refresher, state)
-    fast_path = FastPath(_asgi, ReplicaContext(refresher, Metrics(refresher), "replica", ResponseCache(2**20)))
+    responses: ResponseCache[Any, Any] = ResponseCache(2**20)
+    fast_path = FastPath(_asgi, ReplicaContext(refresher, Metrics(refresher, responses), "replica", responses))
     limits = ConnectionLimits(week, week, week, week)
     options = ServerOptions(fast_path, limits, respond_sync=fast_path.respond_sync, shed=fast_path.shed)
     config = ServerConfig(options, Connection)

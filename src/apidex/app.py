@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from random import Random
-from typing import cast
+from typing import Any, cast
 
 import anyio
 
@@ -106,8 +106,9 @@ async def create_app(
             ),
             redis_wait=min(settings.startup_timeout / 2, _REDIS_WAIT),
         )
-        metrics = Metrics(refresher)
-        replica = ReplicaContext(refresher, metrics, settings.served_by, ResponseCache(settings.response_cache))
+        responses: ResponseCache[Any, Any] = ResponseCache(settings.response_cache)
+        metrics = Metrics(refresher, responses)
+        replica = ReplicaContext(refresher, metrics, settings.served_by, responses)
         stack.callback(replica.thread.close)
         await stack.enter_async_context(_running(refresher))
         await refresher.wait_for_first_load(settings.startup_timeout)

@@ -86,7 +86,6 @@ class FastPath:
         self._observe = replica.metrics.route("/{name}").observe
         self._observe_unrouted = replica.metrics.route("none").observe
         self._stats = replica.metrics.connections
-        replica.metrics.watch_cache(self._cache)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond by ASGI."""

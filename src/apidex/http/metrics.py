@@ -5,7 +5,6 @@ No name that was searched is ever a label.
 
 import platform
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import accumulate
 from typing import Any
@@ -49,12 +48,11 @@ class RouteMetrics:
 
 
 class Metrics(Collector):
-    """The metrics of one replica."""
+    """The metrics of one replica, which keeps its responses in *cache*."""
 
-    def __init__(self, refresher: Refresher) -> None:
-        self._refresher = refresher
+    def __init__(self, refresher: Refresher, cache: ResponseCache[Any, Any]) -> None:
+        self._refresher, self._cache = refresher, cache
         self._routes: dict[str, RouteMetrics] = {}
-        self._cache: ResponseCache[Any, Any] | None = None
         self.connections = ConnectionStats()
         self.registry = prometheus.CollectorRegistry()
         self.registry.register(self)
@@ -68,24 +66,15 @@ class Metrics(Collector):
             route = self._routes[name] = RouteMetrics()
         return route
 
-    def watch_cache(self, cache: ResponseCache[Any, Any]) -> None:
-        """Report the figures of *cache*."""
-        self._cache = cache
-
     def collect(self) -> Iterator[Metric]:
         """All metrics except those of the process, at this moment."""
         yield from self._requests()
         yield from self._replica()
         yield from self._connections()
-        if self._cache is not None:
-            lookups = Counter({"hit": self._cache.hits, "miss": self._cache.misses})
-            yield _counter(
-                "apidex_response_cache_lookups",
-                "Searches looked up in the response cache: hits + misses",
-                "outcome",
-                lookups,
-            )
-            yield GaugeMetricFamily("apidex_response_cache_bytes", "Memory of the response cache", self._cache.size)
+        lookups = {"hit": self._cache.hits, "miss": self._cache.misses}
+        about = "Searches looked up in the response cache: hits + misses"
+        yield _counter("apidex_response_cache_lookups", about, "outcome", lookups)
+        yield GaugeMetricFamily("apidex_response_cache_bytes", "Memory of the response cache", self._cache.size)
 
     def _requests(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(
