@@ -10,7 +10,8 @@ from apidex.http.context import ReplicaContext
 from apidex.http.headers import JSON, common_headers, encode_headers
 from apidex.http.problem_details import Problem
 
-LIVEZ, READYZ = "/-/livez", "/-/readyz"
+LIVEZ, READYZ, METRICS = "/-/livez", "/-/readyz", "/-/metrics"
+"""The paths of the admin port."""
 
 _ROUTES = {route.encode(): route for route in (LIVEZ, READYZ)}
 
@@ -22,11 +23,6 @@ class StatusView(msgspec.Struct, frozen=True):
 
 
 ALIVE, READY = StatusView("alive"), StatusView("ready")
-
-
-def unready(why: str) -> Problem:
-    """The response to the readiness probe of a replica that wants no requests."""
-    return Problem(503, why)
 
 
 def stalled() -> Problem:
@@ -56,7 +52,7 @@ class Probes:
             return None
         response = self._responses[route]
         if route == READYZ and (why := self._replica.why_unready()):
-            response = unready(why).response(self._common)
+            response = Problem(503, why).response(self._common)
         elif route == LIVEZ and self._replica.refresher.supervision.is_stalled():
             response = self._stalled
         self._replica.metrics.route(route).observe(response[0], 0.0)

@@ -8,7 +8,8 @@ from litestar import Request, Response, get
 from litestar.enums import MediaType
 from prometheus_client.exposition import choose_encoder
 
-from apidex.http.probes import ALIVE, LIVEZ, READY, READYZ, StatusView, stalled, unready
+from apidex.http.probes import ALIVE, LIVEZ, METRICS, READY, READYZ, StatusView, stalled
+from apidex.http.problem_details import Problem
 from apidex.http.routes.conditional import ReplicaDependency
 from apidex.http.routes.described import described
 from apidex.http.routes.problems import problem_spec
@@ -43,12 +44,12 @@ async def livez(replica: ReplicaDependency) -> Response[StatusView]:
 async def readyz(replica: ReplicaDependency) -> Response[StatusView]:
     """Answer without Redis or the upstream: a shared dependency that is down must not take out every replica."""
     if why := replica.why_unready():
-        raise unready(why)
+        raise Problem(503, why)
     return Response(READY, headers={"cache-control": "no-store"})
 
 
 @get(
-    "/-/metrics",
+    METRICS,
     media_type=MediaType.TEXT,
     summary="Metrics for Prometheus",
     operation_class=described(conditional=False, sheds=False),

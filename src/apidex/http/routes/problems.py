@@ -12,6 +12,7 @@ from litestar.openapi import ResponseSpec
 from apidex import logs
 from apidex.errors import QueryError
 from apidex.http.headers import ALLOW
+from apidex.http.probes import LIVEZ, METRICS, READYZ
 from apidex.http.problem_details import FAULT, PROBLEM_JSON, Problem
 from apidex.http.routes.parameters import not_allowed, query_parameters
 
@@ -21,9 +22,9 @@ _NOT_FOUND = (
     "There is nothing at this path. A name is searched by a path of one segment, where a / is written %2F. All paths are listed "
     "at /-/docs."
 )
-_NOT_FOUND_ADMIN = "There is nothing at this path. This port answers /-/livez, /-/readyz and /-/metrics."
+_ADMIN_PATHS = (LIVEZ, READYZ, METRICS)
+_NOT_FOUND_ADMIN = "There is nothing at this path. This port answers {}, {} and {}.".format(*_ADMIN_PATHS)
 _ON_ADMIN_PORT = "This port does not answer this path. The admin port does."
-_ADMIN_PATHS = ("/-/livez", "/-/readyz", "/-/metrics")
 
 
 class ProblemDocument(msgspec.Struct, frozen=True):

@@ -155,14 +155,10 @@ _GONE = problem_spec(HTTPStatus.GONE, "The requested version is not available he
 def _answers(
     shape: Any,  # noqa: ANN401 - a type
     text: str,
-    *further: dict[int, ResponseSpec],
     media_type: str = "application/json",
 ) -> dict[int, ResponseSpec]:
     success = ResponseSpec(shape, description=text, media_type=media_type, generate_examples=False)
-    specs = {200: success, **CONDITIONAL, **_WRONG}
-    for more in further:
-        specs |= more
-    return specs
+    return {200: success, **CONDITIONAL, **_WRONG}
 
 
 # --- handlers
@@ -180,7 +176,7 @@ def _answers(
     tags=["search"],
     before_request=strict_query,
     operation_class=described(links=True),
-    responses=_answers(SearchView, "A page of hits", _GONE),
+    responses=_answers(SearchView, "A page of hits") | _GONE,
 )
 async def search(
     *,
@@ -317,7 +313,7 @@ async def entries_as_ndjson(
     tags=["catalogue"],
     before_request=strict_query,
     operation_class=described(),
-    responses=_answers(ChangesView, "What was added, removed and changed", _GONE),
+    responses=_answers(ChangesView, "What was added, removed and changed") | _GONE,
 )
 async def changed(request: HttpRequest, replica: ReplicaDependency, since: Annotated[str, _SINCE]) -> Response[bytes]:
     """Answer with the difference between an earlier version and the current one."""
