@@ -5,6 +5,7 @@ when their rows are read, so that a large object is never in memory as a whole.
 """
 
 import codecs
+from collections.abc import Iterable
 
 import msgspec
 
@@ -12,6 +13,7 @@ from apidex.catalogue.buffers import ByteBuffer
 from apidex.catalogue.catalogue import CatalogueSink
 from apidex.catalogue.formats import apis_guru, bullets, json_list, markdown, publicapis
 from apidex.catalogue.formats.delimited import CSV, TSV
+from apidex.catalogue.formats.json_rows import decode_list, decode_members
 from apidex.catalogue.formats.report import Format, Parsed, Report, RowIssue, read_rows
 from apidex.errors import CatalogueError
 
@@ -24,9 +26,6 @@ FORMATS = {registered.NAME: registered for registered in _REGISTERED}
 
 _PIECE = 2**20
 
-_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
-
 
 def parse(
     body: ByteBuffer, format_name: str | None = None, sink: CatalogueSink | None = None, report: Report | None = None
@@ -38,9 +37,11 @@ def parse(
     Raises CatalogueError with the reason `format` (another format, or an unknown one), `unreadable` or `empty`.
     """
     document = _document(body)
-    if format_name and not FORMATS[format_name].recognises(document):
-        raise CatalogueError("format", f"the format is not {format_name!r}: {_description(document)}")
-    recognised = FORMATS[format_name] if format_name else _recognise(document)
+    recognised = _recognised(document, [FORMATS[format_name]] if format_name else _REGISTERED)
+    if recognised is None:
+        found = _description(document)
+        unknown = f"unknown format: {found}; allowed are {', '.join(FORMATS)}"
+        raise CatalogueError("format", f"the format is not {format_name!r}: {found}" if format_name else unknown)
     try:
         return read_rows(recognised, document, sink, report)
     except msgspec.DecodeError as error:
@@ -54,13 +55,13 @@ def _document(body: ByteBuffer) -> object:
     start = bytes(body[:_PIECE]).lstrip()
     try:
         if start.startswith(b"{"):
-            return _decode_members(body)
-        return _decode_list(body) if start.startswith(b"[") else str(body, "utf-8")
+            return decode_members(body)
+        return decode_list(body) if start.startswith(b"[") else str(body, "utf-8")
     except (msgspec.DecodeError, RecursionError) as error:
         if start.startswith(b"{") and (objects := _lines_of_json(body)):
             return objects
         # a text can begin with a link, as in Markdown
-        if start.startswith(b"[") and _is_recognised(text := str(body, "utf-8")):
+        if start.startswith(b"[") and _recognised(text := str(body, "utf-8"), _REGISTERED):
             return text
         nested = CatalogueError("format", "the JSON is nested too deeply")
         raise (_malformed(error) if isinstance(error, msgspec.DecodeError) else nested) from None
@@ -70,7 +71,7 @@ def _lines_of_json(body: ByteBuffer) -> list[msgspec.Raw]:
     """The values of a text with one object in each line (NDJSON); none for other texts."""
     first, _, others = bytes(body).partition(b"\n")
     try:
-        _decode_members(first)
+        decode_members(first)
     except (msgspec.DecodeError, RecursionError):
         return []
     return [msgspec.Raw(line) for line in (first, *others.split(b"\n")) if line.strip()]
@@ -91,15 +92,9 @@ def _malformed(error: msgspec.DecodeError) -> CatalogueError:
     return CatalogueError("format", f"malformed JSON: {error}")
 
 
-def _is_recognised(document: object) -> bool:
-    return any(known.recognises(document) for known in FORMATS.values())
-
-
-def _recognise(document: object) -> Format:
-    for known in FORMATS.values():
-        if known.recognises(document):
-            return known
-    raise CatalogueError("format", f"unknown format: {_description(document)}; allowed are {', '.join(FORMATS)}")
+def _recognised(document: object, formats: Iterable[Format]) -> Format | None:
+    """The first of *formats* that recognises *document*."""
+    return next((each for each in formats if each.recognises(document)), None)
 
 
 def _description(document: object) -> str:

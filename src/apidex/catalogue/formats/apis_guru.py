@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 
 import msgspec
 
-from apidex.catalogue.formats.json_rows import decoded
+from apidex.catalogue.formats.json_rows import MALFORMED, decoded
 from apidex.catalogue.formats.markup import plain_text
 from apidex.catalogue.formats.report import Report
 from apidex.catalogue.formats.row import Row, kind_of
@@ -32,7 +32,7 @@ def recognises(document: object) -> TypeGuard[dict[str, msgspec.Raw]]:
 def _has_versions(raw: msgspec.Raw) -> bool:
     try:
         _decode_api(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except MALFORMED:
         return False
     return True
 

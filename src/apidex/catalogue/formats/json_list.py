@@ -111,7 +111,7 @@ def _members(document: Document) -> Iterator[_Member]:
     document = _unwrapped(document)
     if isinstance(document, list):
         yield from _in_list(document, "")
-    elif any(json_rows.first_byte(raw) == b"[" for raw in document.values()):
+    elif _holds_lists(document):
         for key, raw in document.items():
             yield from _in_list(json_rows.items_of(raw), _category(key))
     else:
@@ -125,11 +125,14 @@ def _members(document: Document) -> Iterator[_Member]:
 
 def _unwrapped(document: Document) -> Document:
     """The object in an object that has no list, such as `{"data": {"items": […]}}`, if it has one."""
-    if isinstance(document, list) or any(json_rows.first_byte(raw) == b"[" for raw in document.values()):
+    if isinstance(document, list) or _holds_lists(document):
         return document
     inner = [json_rows.members_of(raw) for key, raw in document.items() if key.lower() in _LIST_KEYS]
-    with_list = (each for each in inner if any(json_rows.first_byte(raw) == b"[" for raw in each.values()))
-    return next(with_list, document)
+    return next(filter(_holds_lists, inner), document)
+
+
+def _holds_lists(members: dict[str, msgspec.Raw]) -> bool:
+    return any(json_rows.first_byte(raw) == b"[" for raw in members.values())
 
 
 def _category(key: str) -> str:

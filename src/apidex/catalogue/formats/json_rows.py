@@ -15,25 +15,26 @@ class _Auth(msgspec.Struct, gc=False, rename={"auth": "Auth"}):
     auth: str
 
 
-_MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for a text that is not JSON, or not of the expected type."""
 
 _decode_entry = msgspec.json.Decoder(Entry).decode
 _decode_auth = msgspec.json.Decoder(_Auth).decode
 _decode = msgspec.json.Decoder(float_hook=str).decode  # reading a float can take a microsecond for each byte
-_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def items_of(raw: msgspec.Raw) -> list[msgspec.Raw]:
     """The members of a JSON list; none for another value."""
-    return _decode_list(raw) if first_byte(raw) == b"[" else []
+    return decode_list(raw) if first_byte(raw) == b"[" else []
 
 
 def members_of(raw: msgspec.Raw) -> dict[str, msgspec.Raw]:
     """The members of a JSON object; none for another value."""
     try:
-        return _decode_members(raw) if first_byte(raw) == b"{" else {}
-    except _MALFORMED:
+        return decode_members(raw) if first_byte(raw) == b"{" else {}
+    except MALFORMED:
         return {}
 
 
@@ -46,7 +47,7 @@ def decoded(raw: msgspec.Raw) -> object:
     """The value of *raw*; None where it is malformed, such as a number out of range."""
     try:
         return _decode(raw)
-    except _MALFORMED:
+    except MALFORMED:
         return None
 
 
@@ -54,7 +55,7 @@ def row(place: int, raw: msgspec.Raw, category: str = "", name: str = "") -> Row
     """The row of *raw*, or its entry. *category* and *name* are used if the object does not have its own."""
     try:
         entry = _decode_entry(raw)
-    except _MALFORMED:
+    except MALFORMED:
         return _row_of_any(place, raw, category, name)
     description = plain_text(entry.description)
     is_short = len(memoryview(raw)) <= TEXT_LIMIT
@@ -68,7 +69,7 @@ def row(place: int, raw: msgspec.Raw, category: str = "", name: str = "") -> Row
 def _row_of_any(place: int, raw: msgspec.Raw, category: str, name: str) -> Row:
     try:
         item = _decode(raw)
-    except _MALFORMED as error:  # of one value, perhaps, such as a number out of range
+    except MALFORMED as error:  # of one value, perhaps, such as a number out of range
         item = {key: decoded(value) for key, value in members_of(raw).items()}
         if not item:
             return Row(place, name, error=f"it is malformed JSON: {error}")
@@ -109,7 +110,7 @@ def auths(raws: Iterable[msgspec.Raw]) -> Iterator[object]:
     for raw in raws:
         try:
             yield _decode_auth(raw).auth
-        except _MALFORMED:
+        except MALFORMED:
             item = decoded(raw)
             if isinstance(item, dict):
                 yield fields_of(item).get("auth")
