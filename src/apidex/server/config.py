@@ -40,16 +40,13 @@ class ServerConfig(uvicorn.Config):
             limits.keep_alive.total_seconds(),
             limits.send_timeout.total_seconds(),
         )
-        self.slow_clients = SlowClients(limits.max_unsent_bytes, self._count_slow_client)
+        self.slow_clients = SlowClients(limits.max_unsent_bytes, options.stats)
         self.connection_limit = ConnectionLimit(allowed_connections(limits.max_connections))
         self.exchange_queue = TurnQueue(limits.queue_delay_target.total_seconds())
         self.pipeline_queue = TurnQueue()
         self.loop_lag = LoopLagDetector(limits.queue_delay_target.total_seconds(), options.stats)
         self._default_headers: Headers | None = None
         self._default_lines = b""
-
-    def _count_slow_client(self) -> None:
-        self.stats.shed["unsent"] += 1
 
     def connection_lifetime(self) -> float:
         """Seconds until a new connection is retired. Random, so that those opened together do not close together."""

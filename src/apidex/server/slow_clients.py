@@ -1,7 +1,8 @@
 """The memory of all connections that wait for their clients: one bound for the total."""
 
-from collections.abc import Callable
 from typing import Protocol
+
+from apidex.http.connection_stats import ConnectionStats
 
 
 class SlowClient(Protocol):
@@ -14,8 +15,8 @@ class SlowClient(Protocol):
 class SlowClients:
     """Connections that wait for their clients, the one that waits longest first. They hold at most *limit* bytes together."""
 
-    def __init__(self, limit: int, on_close: Callable[[], None]) -> None:
-        self._limit, self._on_close, self._held = limit, on_close, 0
+    def __init__(self, limit: int, stats: ConnectionStats) -> None:
+        self._limit, self._stats, self._held = limit, stats, 0
         self._sizes: dict[SlowClient, int] = {}
 
     def hold(self, client: SlowClient, size: int) -> None:
@@ -31,7 +32,7 @@ class SlowClients:
         while self._held > self._limit and len(self._sizes) > 1:
             oldest = next(iter(self._sizes))
             self._remove(oldest)
-            self._on_close()
+            self._stats.shed["unsent"] += 1
             oldest.abort()
 
     def _remove(self, client: SlowClient) -> None:
