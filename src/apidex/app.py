@@ -83,29 +83,7 @@ async def create_app(
             )
         if store is None:
             store = await stack.enter_async_context(store_of(settings))
-        clock = clock or SystemClock()
-        refresher = Refresher(
-            store,
-            upstream,
-            starter_snapshot(clock),
-            build=functools.partial(
-                from_upstream, format_name=None if settings.upstream_format == "auto" else settings.upstream_format
-            ),
-            policy=freshness_policy(settings),
-            guard=Guard(
-                settings.min_entries_ratio,
-                settings.max_entries_ratio,
-                settings.max_rejected_ratio,
-                settings.max_value_ratio,
-            ),
-            max_bytes=settings.upstream_limit,
-            clock=clock,
-            random=random or Random(),  # noqa: S311 - spreads replicas in time, guards nothing
-            last_good=open_copy(
-                settings.state_dir, settings.upstream, settings.upstream_format, settings.upstream_limit
-            ),
-            redis_wait=min(settings.startup_timeout / 2, _REDIS_WAIT),
-        )
+        refresher = _refresher(settings, store, upstream, clock or SystemClock(), random)
         responses: ResponseCache[Any, Any] = ResponseCache(settings.response_cache)
         metrics = Metrics(refresher, responses)
         replica = ReplicaContext(refresher, metrics, settings.served_by, responses)
@@ -138,6 +116,31 @@ async def create_app(
             few = replace(limits, max_connections=_ADMIN_CONNECTIONS)
             admin_options = ServerOptions(admin, few, probe=probe, refuse=fast_path.refuse)
         yield App(fast_path, without_fast_path, replica, options, admin_options)
+
+
+def _refresher(
+    settings: Settings, store: RedisStore, upstream: Upstream, clock: Clock, random: Random | None
+) -> Refresher:
+    return Refresher(
+        store,
+        upstream,
+        starter_snapshot(clock),
+        build=functools.partial(
+            from_upstream, format_name=None if settings.upstream_format == "auto" else settings.upstream_format
+        ),
+        policy=freshness_policy(settings),
+        guard=Guard(
+            settings.min_entries_ratio,
+            settings.max_entries_ratio,
+            settings.max_rejected_ratio,
+            settings.max_value_ratio,
+        ),
+        max_bytes=settings.upstream_limit,
+        clock=clock,
+        random=random or Random(),  # noqa: S311 - spreads replicas in time, guards nothing
+        last_good=open_copy(settings.state_dir, settings.upstream, settings.upstream_format, settings.upstream_limit),
+        redis_wait=min(settings.startup_timeout / 2, _REDIS_WAIT),
+    )
 
 
 def freshness_policy(settings: Settings) -> FreshnessPolicy:
