@@ -9,7 +9,7 @@ _SWITCH_SECONDS = 0.001
 """How long the event loop waits for a thread that runs Python. CPython's default of 5 ms would be too long."""
 
 
-def run(main: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever main gives back
+def run(main: Callable[[], Any]) -> Any:  # noqa: ANN401 - what main returns
     """Run the coroutine function *main* on uvloop, or on asyncio where there is none."""
     sys.setswitchinterval(_SWITCH_SECONDS)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:

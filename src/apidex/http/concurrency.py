@@ -14,7 +14,7 @@ T = TypeVar("T")
 SLICE_SECONDS = 0.001
 
 SLICE_BYTES = 2**16
-"""A slice ends after so many bytes, so that a replica holds no more for a client that does not read."""
+"""The bytes after which a slice ends: a replica holds no more for a client that does not read."""
 
 
 class TimeSlices:

@@ -38,7 +38,7 @@ class ReplicaContext:
     balanced: bool = False
 
     def why_unready(self) -> str:
-        """The answer to the readiness probe; empty if this replica wants requests. Whoever requests it balances accordingly."""
+        """The answer to the readiness probe; empty if this replica wants requests. Whatever requests it is a balancer."""
         self.balanced = True
         if self.draining:
             return "Replica is shutting down."

@@ -30,10 +30,10 @@ from apidex.replication.snapshot import Snapshot
 log = logs.get_logger()
 
 CHEAP_SCAN_BYTES = 2**20
-"""Scanning so many bytes of names takes no more time than shedding the request."""
+"""Scanning this many bytes of names takes no more time than shedding the request."""
 
 STREAM_ABOVE_ENTRIES = 2000
-"""Responses with more entries are streamed, like those above STREAM_ABOVE_BYTES: finding so many entries takes a millisecond."""
+"""Responses with more entries are streamed, like those above STREAM_ABOVE_BYTES: finding this many takes a millisecond."""
 
 _OVERLOADED = "Replica overloaded. Retry after 1 second."
 
@@ -159,7 +159,7 @@ class FastPath:
         headers = self._current_headers()
         encoding = negotiate(accept_encoding)
         if if_match or if_none_match:
-            name_from_path(raw_path)  # a condition does not matter where the name is wrong (RFC 9110, section 13.2.1)
+            name_from_path(raw_path)  # an invalid name comes before a condition (RFC 9110, section 13.2.1)
             etags = (headers.etag(encoding), headers.etag(IDENTITY))
             if if_match:
                 check_if_match(if_match, etags)

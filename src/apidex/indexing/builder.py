@@ -35,7 +35,7 @@ from apidex.search.index import SearchIndex
 from apidex.search.names import NameIndex
 
 SUBPROCESS_THRESHOLD = 2**18
-"""A subprocess reads lists of so many bytes or more. A shorter one takes 0.1 s in a thread, and some seconds in the worst
+"""A subprocess reads lists of this many bytes or more. A shorter one takes 0.1 s in a thread, and some seconds in the worst
 case."""
 
 _NICE = 19

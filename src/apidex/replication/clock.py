@@ -9,7 +9,7 @@ class Clock(Protocol):
     """What ages and stamps are measured with; tests pass one that they move themselves."""
 
     def steady(self) -> float:
-        """Seconds from some moment on. Never goes back, whatever is done to the calendar."""
+        """Seconds from an arbitrary moment. Never goes back, even if the wall clock is set."""
 
     def wall(self) -> float:
         """Seconds since 1970, as this machine believes."""

@@ -16,7 +16,7 @@ from apidex.search.filters import FILTERS, FacetIndex
 from apidex.terminal import counted
 
 _FEW = 20
-"""A change of at most so many entries or rows is never held back: in small lists, few changes are a large ratio."""
+"""A change of at most this many entries or rows is never held back: in small lists, few changes are a large ratio."""
 
 _ACCEPT = "to let it in: apidex catalogue accept"
 

@@ -40,7 +40,7 @@ async def _renew(store: RedisStore, token: str, ttl: timedelta, stats: RefreshSt
 
 
 def is_cancelled() -> bool:
-    """Return whether this task was told to end.
+    """Return whether the cancellation of this task was requested.
 
     The CancelledError itself can get lost: before Python 3.12 asyncio.wait_for, which both Redis clients use, returns a result
     in its place if it has one just then.

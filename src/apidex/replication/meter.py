@@ -21,7 +21,7 @@ _TRAILER_BYTES = 2**12
 """The most bytes between two parts of a body, or after the last one."""
 
 _FRAMING = 8
-"""Framing, such as that of chunks, may add one byte for so many bytes of the body."""
+"""Framing, such as that of chunks, may add one byte for this many bytes of the body."""
 
 Read = Callable[..., Awaitable[bytes]]
 

@@ -56,7 +56,7 @@ class SharedCatalogue:
         return self._learn(await self.store.read(), began)
 
     def _learn(self, state: StoredState, began: float) -> StoredState:
-        """Take note of how Redis's clock stands to the steady one, and of what the fleet knows."""
+        """Remember the difference between Redis's clock and the steady one, and what the fleet knows."""
         ended = self.clock.steady()
         offset, width = state.now - (began + ended) / 2, ended - began
         # the ranges do not overlap: one of the clocks was set, or runs faster

@@ -70,7 +70,7 @@ def _counter(outcomes: Any) -> "Counter[str]":  # noqa: ANN401 - a Literal has n
 class RefreshStats:
     """Counts of everything that happened to one replica, and its last failures. *url* is that of its Redis.
 
-    What succeeds with an embedded Redis is logged at the level debug: who set no Redis need not know of it.
+    What succeeds with an embedded Redis is logged at the level debug: an operator who set no Redis need not see it.
 
     Requests to the upstream = sum(refreshes) - fenced; those that failed are counted in *failures* under their reason too.
     """
@@ -134,7 +134,7 @@ class RefreshStats:
         self.leases[outcome] += 1
 
     def publish_tried(self, outcome: PublishOutcome, **facts: object) -> None:
-        """A catalogue was published, or the fence refused it, or Redis did not tell (`redis_failed` takes note of why)."""
+        """A catalogue was published, or the fence refused it, or Redis did not answer (`redis_failed` records the reason)."""
         self.publications[outcome] += 1
         if outcome != "failed":
             self._log_redis("redis.published" if outcome == "published" else "redis.fenced", **facts)

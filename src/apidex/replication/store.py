@@ -153,7 +153,7 @@ class RedisStore:
         await self._run(scripts.ACCEPT, [milliseconds(OVERRIDE_FOR.total_seconds())])
 
     async def back_off(self, failures: int, wait: timedelta) -> None:
-        """Keep the fleet from asking the upstream for as long as *wait*, after so many consecutive failures."""
+        """Keep the fleet from asking the upstream for as long as *wait*, after this number of consecutive *failures*."""
         await self._run(scripts.BACK_OFF, [failures, milliseconds(wait.total_seconds())])
 
     async def drop(self, stamp: int) -> bool:

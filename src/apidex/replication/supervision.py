@@ -17,7 +17,7 @@ _STALLED_AFTER_POLLS = 20
 """Seconds and polls without a turn after which the refresh task counts as stalled: the longer of the two, up to twice that."""
 
 _LONGEST_PAUSE = 60.0
-"""Seconds. A poll that is later than that was not held up: the refresh task has stopped, which is the matter of `is_stalled`."""
+"""Seconds. A poll that is later than that was not held up: the refresh task has stopped, which `is_stalled` detects."""
 
 
 class Supervision:
@@ -50,7 +50,7 @@ class Supervision:
         self._next_poll = self._clock.steady() + seconds
 
     def polled(self) -> None:
-        """Record the end of a poll, whatever came of it."""
+        """Record the end of a poll, successful or not."""
         self._was_late = False
 
     def is_behind(self) -> bool:
@@ -63,7 +63,7 @@ class Supervision:
         return self._was_late or MARGIN.total_seconds() < self._clock.steady() - self._next_poll < _LONGEST_PAUSE
 
     async def run(self, turn: Callable[[], Awaitable[object]], pause: Callable[[], float]) -> None:
-        """Take turns until cancelled, whatever a turn raises, with a *pause* in seconds after each."""
+        """Take turns until cancelled, even if a turn raises, with a *pause* in seconds after each."""
         while not is_cancelled():
             seconds = self._poll
             try:

@@ -15,7 +15,7 @@ from apidex.search.text import fold, query_terms, separate_spans
 MAX_WORDS = 8
 """Queries with more words are not corrected."""
 
-_MAX_MENDED = 3
+_MAX_REPLACED = 3
 """The most words of a query that are replaced."""
 
 _MIN_LENGTH, _LONG = 4, 8
@@ -23,7 +23,7 @@ _MIN_LENGTH, _LONG = 4, 8
 differ."""
 
 _MAX_TRIED = 5
-"""The first of so many near words that finds something is taken."""
+"""The number of near words that are tried. The first one that finds something is taken."""
 
 Finds = Callable[[str], bool]
 """Whether a query finds anything."""
@@ -48,8 +48,8 @@ def correct(query: str, vocabulary: Vocabulary, finds: Finds) -> str | None:
     """
     spans = [(start, end) for start, end in separate_spans(query) if fold(query[start:end])]
     unknown = [span for span in spans if not finds(query[slice(*span)])] if len(spans) <= MAX_WORDS else []
-    nearest = [_nearest(fold(query[slice(*span)]), vocabulary, finds) for span in unknown[: _MAX_MENDED + 1]]
-    if 0 < len(nearest) <= _MAX_MENDED and None not in nearest:
+    nearest = [_nearest(fold(query[slice(*span)]), vocabulary, finds) for span in unknown[: _MAX_REPLACED + 1]]
+    if 0 < len(nearest) <= _MAX_REPLACED and None not in nearest:
         corrected = query
         for (start, end), word in zip(reversed(unknown), reversed(nearest), strict=True):
             corrected = f"{corrected[:start]}{word}{corrected[end:]}"

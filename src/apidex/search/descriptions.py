@@ -40,13 +40,13 @@ MIN_SHARE = Fraction(2, 5)
 """The part of a query, by weight, that an entry must contain. Rare words have more weight."""
 
 MOST_POSTINGS = 2**18
-"""The rarest words of a query are used, up to so many postings in total, but at least one word. More would take too long."""
+"""The rarest words of a query are used, up to this many postings in total, but at least one word. More would take too long."""
 
 MIN_PREFIX = 3
-"""A word with so many letters that no entry contains stands for all words that begin with it."""
+"""A word with this many letters or more that no entry contains stands for all words that begin with it."""
 
 RELEVANCE_BITS = 20
-"""Relevance has so many bits; 0 is the best."""
+"""The bits of a relevance; 0 is the best."""
 
 _K1, _B = 1.2, 0.75
 """The usual constants of BM25."""
@@ -62,10 +62,10 @@ _AFTER_DOMAINS = b"/"
 """Domains stand before all other words."""
 
 _SEGMENT_BYTES = 2**19
-"""Texts of so many bytes are a segment, which numpy inverts. Texts of fewer bytes are indexed without numpy."""
+"""Texts of this many bytes are a segment, which numpy inverts. Texts of fewer bytes are indexed without numpy."""
 
 _MANY_POSTINGS = 2**9
-"""If so many postings are read in an index of segments, numpy reads them."""
+"""If this many postings or more are read in an index of segments, numpy reads them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +310,7 @@ class DescriptionIndex:
         return self.planes[start : start + size]
 
     def _weight(self, entries: int) -> int:
-        """The inverse document frequency of a word that so many *entries* contain."""
+        """The inverse document frequency of a word that this number of *entries* contain."""
         return math.ceil(math.log1p((len(self.lengths) - entries + 0.5) / (entries + 0.5)) / _WEIGHT_UNIT)
 
     def _few(

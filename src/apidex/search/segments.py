@@ -19,7 +19,7 @@ from apidex.search.words import DESCRIPTIONS, DOMAIN, FIELDS, MAX_LENGTH, MAX_PA
 Numbers = NDArray[Any]
 
 _DENSE_SHARE = 8
-"""A word is dense if more than one entry in so many has it. The postings of a dense word are two bits for each entry."""
+"""A word is dense if more than one entry in this many has it. The postings of a dense word are two bits for each entry."""
 
 _LINE_FEED = ord("\n")
 
@@ -33,7 +33,7 @@ _PADDING = b" " * 8
 """A block of 8 bytes can begin at the last byte of a word."""
 
 _MAX_ROUNDS = 32
-"""Words that are equal in so many blocks of 8 bytes are compared one by one."""
+"""Words that are equal in this many blocks of 8 bytes are compared one by one."""
 
 _BLOCK = 2**17
 """Letters or postings that are processed in one step."""

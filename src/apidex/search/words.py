@@ -18,7 +18,7 @@ TF_BITS = 2
 """Bits for the number of fields that contain a word, less 1."""
 
 MAX_LENGTH = 255
-"""Descriptions with more words count as if they had so many."""
+"""Descriptions with more words count as if they had this many."""
 
 MAX_PARTS = 3
 """How many consecutive parts of a name also make a word: OpenWeatherMap has openweather and weathermap besides open and

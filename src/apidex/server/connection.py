@@ -104,7 +104,7 @@ class Connection(asyncio.Protocol):
             excess.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        """Let go of everything; an exchange in progress is told."""
+        """Release everything, and cancel the exchange in progress."""
         self._connections.discard(self)
         self._config.stats.open -= 1
         self._config.slow_clients.hold(self, 0)
@@ -114,7 +114,7 @@ class Connection(asyncio.Protocol):
             self._task.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Parse the present request; hold what comes behind it."""
+        """Parse the current request, and hold what follows it."""
         if self._state is _LINGER:
             return
         if self._held:
@@ -125,27 +125,27 @@ class Connection(asyncio.Protocol):
             self._parse(data, 0)
 
     def eof_received(self) -> bool:
-        """The client sends nothing more. What it has asked for is answered first."""
+        """The client sends nothing more. Its requests are answered first."""
         self._is_at_end = True
         return self._state is _ANSWER or bool(self._held)
 
     def pause_writing(self) -> None:
-        """The client does not take what was written as fast as it is made."""
+        """The client reads more slowly than responses are made."""
         self._output.is_paused = True
         self._count_held()
 
     def resume_writing(self) -> None:
-        """The client has taken most of it."""
+        """The client has read most of what was written."""
         self._output.resume()
         self._pending = 0
-        self._config.slow_clients.hold(self, 0)  # it reads what it gets, so it waits behind all others
+        self._config.slow_clients.hold(self, 0)  # it reads, so it goes to the end of the queue
         self._count_held()
         self._go_on()
 
     # --- input
 
     def _must_wait(self) -> bool:
-        """Whether the next request has to wait for the present answer, or for the client to take it."""
+        """Whether the next request must wait for the current response, or for the client to read it."""
         return self._state is _ANSWER or self._output.is_paused or self._is_ending
 
     def _hold(self, data: bytes, start: int) -> None:
@@ -190,7 +190,7 @@ class Connection(asyncio.Protocol):
                 self._wait_for_turn()
 
     def _wait_for_turn(self) -> None:
-        """Go on after the pipelines of others; who sends one request at a time does not wait for them."""
+        """Continue after the pipelines of other clients. A client that sends one request at a time does not wait for them."""
         if not self._is_queued:
             self._is_queued = True
             self._config.pipeline_queue.enter(self._take_turn, self.loop)
@@ -239,7 +239,7 @@ class Connection(asyncio.Protocol):
     # --- requests
 
     def _on_request(self) -> None:
-        """The head is complete: respond at once if that needs no waiting, else begin an exchange. Raises Problem."""
+        """The head is complete: respond now if that needs no wait, else begin an exchange. Raises Problem."""
         config, request = self._config, self._request
         method = request.method
         is_overloaded = config.is_overloaded(self.loop)
@@ -315,7 +315,7 @@ class Connection(asyncio.Protocol):
         self._respond(self._without_body_for_head(shed()), is_last=is_last)
 
     def _refuse(self, problem: Problem) -> None:
-        """Answer a request that cannot be read, and close: what follows it has no known beginning."""
+        """Answer a request that cannot be read, and close: where the next one begins is unknown."""
         self._is_unreadable = True
         refuse = self._config.options.refuse
         response = problem.response([]) if refuse is None else refuse(problem)
@@ -341,7 +341,7 @@ class Connection(asyncio.Protocol):
                 await self._output.resumed()
 
     def finish(self, *, is_last: bool) -> None:
-        """The answer is complete: close, or go on with the next request."""
+        """The response is complete: close, or continue with the next request."""
         self._server_state.total_requests += 1
         was_exchange, self._task = self._task is not None, None
         if is_last:
@@ -359,7 +359,7 @@ class Connection(asyncio.Protocol):
         self._state, self._since = _IDLE, self.loop.time()
 
     def _end(self) -> None:
-        """Close behind the last answer; where the client may be sending, not before it has had the time to read it."""
+        """Close after the last response; if the client may still be sending, only after it has had time to read the response."""
         self._is_ending = True
         self._state, self._since = _LINGER, self.loop.time()
         is_more_expected = self._is_unreadable or self._request.is_chunked or self._body_left
@@ -419,7 +419,7 @@ class Connection(asyncio.Protocol):
             self.transport.close()
 
     def shutdown(self) -> None:
-        """The listener is closed: close as soon as nothing is in progress. Who has just connected has one request."""
+        """The listener is closed: close as soon as nothing is in progress. A new client may send one request."""
         if self._state is _NEW:
             self._retires_at = self.loop.time() + _FIRST_REQUEST_SECONDS
         self.close_if_waiting()

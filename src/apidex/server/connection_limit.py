@@ -69,7 +69,7 @@ def _since(connection: OpenConnection, now: float) -> float | None:
 
 
 def raise_descriptor_limit(connections: int) -> None:
-    """Allow this process descriptors for so many connections, or as many as the system lets it have."""
+    """Allow this process descriptors for this number of *connections*, or as many as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections + SPARE_DESCRIPTORS
     wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)

@@ -63,18 +63,18 @@ class Wire(Protocol):
 class Exchange:
     """ASGI's receive and send for one request. The task is cancelled when the client is gone.
 
-    The body of the request is not handed over: no route reads one.
+    The application does not get the body of the request: no route reads one.
     """
 
     def __init__(self, wire: Wire, scope: Scope, common: bytes, *, is_last: bool) -> None:
         self._wire, self._scope, self._common, self._is_last = wire, scope, common, is_last
         self._is_received = self._is_started = self._is_complete = self._is_chunked = False
         self._head = b""
-        self._left: int | None = None  # bytes of the body that the response still owes; None when it is not said
+        self._left: int | None = None  # bytes of the body that are still to be sent; None if the length is unknown
         self._compressor_bytes = 0
 
     async def run(self, app: ASGIApp) -> None:
-        """Have *app* answer. A fault in it is a 500 when nothing was sent yet, and ends the connection otherwise."""
+        """Let *app* answer. If it fails, the response is a 500, or the connection is closed if a part was already sent."""
         try:
             await self._answer(app)
         finally:  # Litestar may keep this in a cycle, and the connection must not wait for the garbage collector

@@ -40,7 +40,7 @@ _TICKS_PER_SECOND = 10
 """uvicorn's own rhythm."""
 
 _UNUSED_TICKS = _TICKS_PER_SECOND
-"""When a drain ends that serves no client. A balancer that asks no probe may still send requests until then."""
+"""When a drain that serves no client ends. Until then a balancer that sends no probe may still send requests."""
 
 
 class Server(uvicorn.Server):
@@ -112,7 +112,7 @@ class Server(uvicorn.Server):
         timers.cancel()
 
     async def _keep_timers(self) -> None:
-        """Go on closing connections: those whose timers run out, and those that have become idle."""
+        """Continue to close connections: those whose timers run out, and those that have become idle."""
         for tick in count(1):
             await asyncio.sleep(1 / _TICKS_PER_SECOND)
             await self.on_tick(tick)
@@ -123,7 +123,7 @@ class Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         with listener:
             listener.setblocking(False)
-            for _ in range(BACKLOG):  # as many as the kernel held; others go on coming while the listener is open
+            for _ in range(BACKLOG):  # as many as the kernel held; new ones arrive while the listener is open
                 try:
                     accepted, _ = listener.accept()
                 except OSError:  # there is none; it is gone; or there are too many open files

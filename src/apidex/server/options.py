@@ -1,4 +1,4 @@
-"""What a server is handed: who answers requests, and how long connections may take."""
+"""What a server is given: functions that answer requests, and the limits of connections."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

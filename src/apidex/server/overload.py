@@ -15,7 +15,7 @@ class LoopLagDetector:
     """Measures how long the iterations of the event loop take: the request that is read last in one has waited at least that
     long.
 
-    A single long iteration means that the process was held up. The queue stands where iterations have been longer than
+    A single long iteration means that the process was held up. There is a queue if all iterations have been longer than
     *target* seconds for ten times that, as in CoDel (RFC 8289). asyncio does not tell when an iteration begins, and
     `loop.time()` stands still during it, so a callback is scheduled: it runs in the next iteration, and until then the present
     one lasts. Once in 10 ms is often enough, and costs nothing beside thousands of requests. A *target* of 0 disables it.

@@ -19,7 +19,7 @@ too old is its last one (the timer `age`).
 from enum import Enum, auto
 
 LINGER_SECONDS = 2.0
-"""How long input is read and discarded behind the last answer, so that no reset destroys it (RFC 9112, section 9.6)."""
+"""How long input is read and discarded after the last answer, so that no reset destroys it (RFC 9112, section 9.6)."""
 
 MIN_SEND_RATE = 1024
 """Bytes a second that a client takes at least, on average over the time of the send timer."""

@@ -30,7 +30,7 @@ _MOST_CELLS = 64
 """Cells of a row that are read. What follows is one cell."""
 
 _COLUMNS, _FEWEST_COLUMNS = 3, 2
-"""The number of known columns of a table of entries, and the number in documents where no table has so many."""
+"""The number of known columns of a table of entries, and the number in documents where no table has that many."""
 
 _HEAD_LIMIT = 256
 """Characters of a header that are read."""

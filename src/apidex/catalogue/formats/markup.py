@@ -105,7 +105,7 @@ def _parser() -> "MarkdownIt":
 
     parser = MarkdownIt("commonmark").enable("strikethrough")
     parser.normalizeLink = str  # type: ignore[method-assign, assignment] # links stay as they are written
-    parser.validateLink = bool  # type: ignore[method-assign, assignment] # whoever makes the entry decides
+    parser.validateLink = bool  # type: ignore[method-assign, assignment] # `row` decides which are kept
     return parser
 
 

@@ -30,7 +30,7 @@ class RowIssues:
     """How many rows had an issue of one sort, and the first of these issues."""
 
     KEPT: ClassVar = 200
-    """So many issues are kept; further ones are only counted."""
+    """The number of issues that are kept; further ones are only counted."""
 
     total: int = 0
     first: list[RowIssue] = field(default_factory=list)
@@ -57,7 +57,7 @@ class Report:
     ignored: RowIssues = field(default_factory=RowIssues)
 
     def accept(self, row: int, entry: Entry) -> None:
-        """Take note of an entry and its row. This class keeps neither."""
+        """Receive an entry and its row. This class keeps neither."""
 
 
 class Format(Protocol):

@@ -168,7 +168,7 @@ class Row:
         return text_of(self.name)
 
     def repair(self, column: str, before: object, after: object, reason: str) -> None:
-        """Take note of a repair."""
+        """Record a repair."""
         self.repairs.append(Repair.of(column, before, after, reason))
 
     def to_entry(self, spellings: Spellings) -> Entry:

@@ -1,4 +1,4 @@
-"""Errors, as problem documents (RFC 9457): their shape, and how whatever a handler raises becomes one."""
+"""Errors, as problem documents (RFC 9457): their shape, and how an exception of a handler becomes one."""
 
 from collections.abc import Callable
 from http import HTTPStatus
