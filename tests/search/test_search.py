@@ -20,7 +20,7 @@ from apidex.catalogue import formats
 from apidex.catalogue.catalogue import Catalogue
 from apidex.catalogue.entry import Entry
 from apidex.errors import QueryError
-from apidex.search import descriptions, facet_columns, sorted_names
+from apidex.search import description_arrays, descriptions, facet_columns, sorted_names
 from apidex.search.descriptions import DescriptionIndex, DescriptionIndexBuilder, Term
 from apidex.search.facet_columns import FacetColumns
 from apidex.search.filters import FILTERS
@@ -91,7 +91,9 @@ def name_of(search: SearchIndex, hit) -> str:
     scope="module",
     params=[
         pytest.param(None, id="scan"),
-        pytest.param({descriptions: {"_SEGMENT_BYTES": 0, "_MANY_POSTINGS": -1}}, id="scan, and segments"),
+        pytest.param(
+            {descriptions: {"_SEGMENT_BYTES": 0}, description_arrays: {"_MANY_POSTINGS": -1}}, id="scan, and segments"
+        ),
         pytest.param({facet_columns: {}}, id="suffix array"),
         pytest.param(
             {facet_columns: {}, sorted_names: {"_FEW": -1}, descriptions: {"_SEGMENT_BYTES": 0}},
@@ -102,7 +104,8 @@ def name_of(search: SearchIndex, hit) -> str:
             {
                 sorted_names: {"_NARROW": 0, "_FEW": -1, "item_size": lambda starts: 8},
                 facet_columns: {"_FEW": -1},
-                descriptions: {"_SEGMENT_BYTES": 0, "_MANY_POSTINGS": -1},
+                descriptions: {"_SEGMENT_BYTES": 0},
+                description_arrays: {"_MANY_POSTINGS": -1},
             },
             id="suffix array, as if larger",
         ),

@@ -136,6 +136,7 @@ def _build_in_subprocess(
 def _from_shared(result: BuildResult, memory: memoryview) -> IndexedCatalogue:
     """The catalogue and indexes whose arrays lie in *memory*, which lives until none of them is in use."""
     # numpy takes a tenth of a second to import
+    from apidex.search.description_arrays import DescriptionArrays
     from apidex.search.facet_columns import FacetColumns
     from apidex.search.sorted_names import MAX_SCANNED, Bits, SortedNames, VerifiedNames
 
@@ -151,7 +152,8 @@ def _from_shared(result: BuildResult, memory: memoryview) -> IndexedCatalogue:
     if len(at["names"]) > MAX_SCANNED:
         names = VerifiedNames(names.text, names.starts, folded)
     facets = FacetColumns(result.facet_keys, at["facet_key_numbers"])
-    descriptions = DescriptionIndex(**{each.name: at[each.name] for each in dataclasses.fields(DescriptionIndex)})
+    described = DescriptionArrays if "letters" in at else DescriptionIndex
+    descriptions = described(**{each.name: at[each.name] for each in dataclasses.fields(described)})
     search = SearchIndex(catalogue, folded, facets, descriptions)
     search.search("", facets.parse({"https": ["true"]}), limit=1)  # computes here what is computed only once
     return IndexedCatalogue(Parsed(catalogue, result.report), names, search)

@@ -1,7 +1,7 @@
 """An inverted index of the words of names, descriptions, categories and providers. Pure.
 
 Relevance is BM25 (Robertson and Zaragoza, 2009), where the frequency of a word in an entry is the number of fields that contain
-it. The index is a few flat arrays, which another process can share. numpy is imported only where there are many words.
+it. The index is a few flat arrays, which another process can share. `description_arrays` has that of many entries.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from itertools import accumulate, chain, compress
+from itertools import accumulate, chain
 from operator import itemgetter, sub
 from typing import Any
 
@@ -26,6 +26,7 @@ from apidex.search.words import (
     FIELDS,
     MAX_LENGTH,
     TF_BITS,
+    TF_MASK,
     host_of,
     possible_forms,
     stem,
@@ -51,11 +52,10 @@ RELEVANCE_BITS = 20
 _K1, _B = 1.2, 0.75
 """The usual constants of BM25."""
 
-_TF_MASK = (1 << TF_BITS) - 1
-"""A posting is the position of an entry and, in the last bits, how many of its four fields have the word, less 1."""
+SCORE_BITS = 28
+"""The lower bits of the sum of an entry, which have its score; the others have its weight."""
 
 _WEIGHT_UNIT = 1 / 1000
-_SCORE_BITS = 28
 _HALF = (1 << RELEVANCE_BITS // 2) - 1
 
 _AFTER_DOMAINS = b"/"
@@ -63,9 +63,6 @@ _AFTER_DOMAINS = b"/"
 
 _SEGMENT_BYTES = 2**19
 """Texts of this many bytes are a segment, which numpy inverts. Texts of fewer bytes are indexed without numpy."""
-
-_MANY_POSTINGS = 2**9
-"""If this many postings or more are read in an index of segments, numpy reads them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +76,15 @@ class Term:
     def fits(self, word: str) -> bool:
         """Whether it stands for a folded *word*."""
         return word.startswith(self.text) if self.is_prefix else stem(word) == stem(self.text)
+
+    def ranges(self) -> list[range]:
+        """The *numbers*, in ranges."""
+        numbers = self.numbers
+        return [numbers] if isinstance(numbers, range) else [range(number, number + 1) for number in numbers]
+
+
+WeighedTerm = tuple[Term, int, bool]
+"""A term, its weight, and whether its postings are read; those of others are looked up for the entries that were found before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +145,7 @@ def _index_of(texts: Sequence[bytearray]) -> "DescriptionIndex":
     terms = "\n".join([*words, ""]).encode()
     term_starts = array("I", accumulate(map(len, terms.splitlines(keepends=True)), initial=0))
     lengths = bytes(min(len(text.split()), MAX_LENGTH) for text in others[DESCRIPTIONS - 1])
-    return DescriptionIndex(terms, term_starts, starts, postings, lengths, array("I"), array("I"), b"")
+    return DescriptionIndex(terms, term_starts, starts, postings, lengths)
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,9 +153,8 @@ class DescriptionIndex:
     """The inverted index of a catalogue.
 
     Word *i* is `terms[term_starts[i] : term_starts[i + 1] - 1]`, in the order of bytes; domains of links are words, too. Its
-    postings are `postings[posting_starts[i] : posting_starts[i + 1]]`. *lengths* has the number of words of each description, 255
-    at most. *letters* has the letters of each word that is not a domain, if there are many words. The words with the numbers in
-    *dense* are so frequent that their postings are bits for all entries, in *planes*.
+    postings are `postings[posting_starts[i] : posting_starts[i + 1]]`: each is the position of an entry and, in the last TF_BITS,
+    how many of its four fields have the word, less 1. *lengths* has the number of words of each description, 255 at most.
     """
 
     terms: ByteBuffer
@@ -157,16 +162,6 @@ class DescriptionIndex:
     posting_starts: IntArray
     postings: IntArray
     lengths: ByteBuffer
-    letters: IntArray
-    dense: IntArray
-    planes: ByteBuffer
-
-    @classmethod
-    def build(cls, entries: Sequence[Entry]) -> "DescriptionIndex":
-        """Return the index of *entries*."""
-        builder = DescriptionIndexBuilder()
-        builder.add(entries)
-        return builder.finish()
 
     @property
     def size(self) -> int:
@@ -219,38 +214,19 @@ class DescriptionIndex:
 
     # --- words for corrections
 
-    def near(self, text: str, distance: int) -> dict[str, int]:
+    def near(self, text: str, distance: int) -> dict[str, int]:  # noqa: ARG002 - all words are candidates
         """As `Vocabulary.near`, without domains."""
-        starts, postings = self.term_starts, self.posting_starts
-        if len(self.letters):
-            counts = self._dense_counts
-            return {
-                self._word(number).decode(): counts.get(number) or postings[number + 1] - postings[number]
-                for number in self._with_like_letters(text, distance)
-            }
-        first = self._at(_AFTER_DOMAINS)
-        words = bytes(self.terms[starts[first] :]).decode().split("\n")
+        first, postings = self._at(_AFTER_DOMAINS), self.posting_starts
+        words = bytes(self.terms[self.term_starts[first] :]).decode().split("\n")
         return dict(zip(words, map(sub, postings[first + 1 :], postings[first:]), strict=False))
-
-    def _with_like_letters(self, text: str, distance: int) -> list[int]:
-        """The words of about the same length as *text* whose letters differ by no more than *distance* changes can cause."""
-        import numpy as np
-
-        from apidex.search.segments import LETTER_BITS
-
-        own, starts = text.encode(), np.frombuffer(self.term_starts, np.uint32)
-        letters = np.bitwise_or.reduce(LETTER_BITS[np.frombuffer(own, np.uint8)])
-        numbers = np.flatnonzero(np.bitwise_count(np.frombuffer(self.letters, np.uint32) ^ letters) <= 2 * distance)
-        numbers += len(starts) - 1 - len(self.letters)
-        sizes = starts[numbers + 1] - starts[numbers] - 1
-        widest = distance if text.isascii() else 4 * distance
-        return numbers[np.abs(sizes.astype(np.int64) - len(own)) <= widest].tolist()  # type: ignore[no-any-return]
 
     def first_position(self, word: str) -> int:
         """The position of the first entry that contains *word*, which is in the index."""
-        number = self._at(word.encode())
-        postings = self._dense_postings(number) if number in self._dense_counts else self.postings
-        return int(postings[0 if number in self._dense_counts else self.posting_starts[number]]) >> TF_BITS
+        return self._first_posting(self._at(word.encode())) >> TF_BITS
+
+    def _first_posting(self, number: int) -> int:
+        posting: int = self.postings[self.posting_starts[number]]
+        return posting
 
     # --- the entries that have them
 
@@ -276,63 +252,42 @@ class DescriptionIndex:
         least = -(-most * share.numerator // share.denominator)
         # an entry without the rarest words, whose other words together weigh less than that, is no hit (MaxScore)
         rest = accumulate((-weight for _, weight in weighed), initial=most)
-        are_read = [weight >= least or term.is_prefix for (term, _), weight in zip(counted, rest, strict=False)]
-        if len(self.letters) and sum(size for _, size in compress(counted, are_read)) >= _MANY_POSTINGS:
-            return self._many(weighed, are_read, least, most, named)
-        return self._few(weighed, are_read, least, most)
+        chosen = [(*each, left >= least or each[0].is_prefix) for each, left in zip(weighed, rest, strict=False)]
+        return self._select(chosen, least, most, named)
 
     def finds(self, terms: Sequence[Term]) -> bool:
         """Whether `find` returns any entry."""
         return self._postings_of(terms[0]) > 0 if len(terms) == 1 else len(self.find(terms).positions) > 0
 
     def _postings_of(self, term: Term) -> int:
-        starts, dense = self.posting_starts, self._dense_counts
-        sparse = sum(starts[words.stop] - starts[words.start] for words in _ranges(term))
-        return sparse + sum(dense[number] for number in self._dense_words(term))
-
-    def _dense_words(self, term: Term) -> list[int]:
-        """The numbers of the dense words that *term* stands for."""
-        return [number for number in self._dense_counts if number in term.numbers]
-
-    @cached_property
-    def _dense_counts(self) -> dict[int, int]:
-        """The number of postings of each dense word."""
-        return {number: len(self._dense_postings(number)) for number in self.dense}
-
-    def _dense_postings(self, number: int, left_out: Any = None) -> Any:  # noqa: ANN401 - an array of numpy
-        from apidex.search import segments
-
-        return segments.dense_postings(self._planes_of(number), len(self.lengths), left_out)
-
-    def _planes_of(self, number: int) -> ByteBuffer:
-        size = len(self.planes) // len(self.dense)
-        start = bisect_left(self.dense, number) * size
-        return self.planes[start : start + size]
+        starts = self.posting_starts
+        return sum(starts[words.stop] - starts[words.start] for words in term.ranges())
 
     def _weight(self, entries: int) -> int:
         """The inverse document frequency of a word that this number of *entries* contain."""
         return math.ceil(math.log1p((len(self.lengths) - entries + 0.5) / (entries + 0.5)) / _WEIGHT_UNIT)
 
-    def _few(
-        self, weighed: Sequence[tuple[Term, int]], are_read: Sequence[bool], least: int, most: int
+    def _select(
+        self,
+        terms: Sequence[WeighedTerm],
+        least: int,
+        most: int,
+        named: Sequence[int] | None,  # noqa: ARG002
     ) -> RelevantEntries:
-        """The entries with a weight of *least* or more, of *most*.
-
-        The postings of terms that *are_read* are read; the others are looked up for the entries that were found before.
-        """
+        """The entries with a weight of *least* or more, of *most*; *named* as in `find`."""
         sums = dict[int, int]()
-        for (term, weight), is_read in zip(weighed, are_read, strict=True):
+        for term, weight, is_read in terms:
             for position, fields in (self._fields(term) if is_read else self._fields_at(term, sums)).items():
                 score = weight * self._saturation[fields << 8 | self.lengths[position]]
-                sums[position] = sums.get(position, 0) + (weight << _SCORE_BITS) + score
-        positions = sorted(position for position, total in sums.items() if total >> _SCORE_BITS >= least)
-        return RelevantEntries(positions, [_relevance(sums[position], most) for position in positions])
+                sums[position] = sums.get(position, 0) + (weight << SCORE_BITS) + score
+        positions = sorted(position for position, total in sums.items() if total >> SCORE_BITS >= least)
+        return RelevantEntries(positions, [relevance_of(sums[position], most) for position in positions])
 
     def _fields(self, term: Term) -> dict[int, int]:
         """The entries that contain *term*, each with its number of fields, less 1."""
         found = dict[int, int]()
-        for posting in chain.from_iterable(own.tolist() for own in self._slices(self.postings, term)):
-            position, fields = posting >> TF_BITS, posting & _TF_MASK
+        for posting in chain.from_iterable(own.tolist() for own in self._slices(term)):
+            position, fields = posting >> TF_BITS, posting & TF_MASK
             found[position] = max(fields, found.get(position, 0))
         return found
 
@@ -343,74 +298,27 @@ class DescriptionIndex:
 
     def _fields_of(self, number: int, position: int) -> int:
         """How many fields of the entry at *position* contain the word with this *number*, less 1."""
-        if number in self._dense_counts:
-            planes, byte, bit = self._planes_of(number), position >> 3, 7 - (position & 7)
-            low, high = (planes[start + byte] >> bit & 1 for start in (0, len(planes) // TF_BITS))
-            return (high << 1 | low) - 1
         start, end = self.posting_starts[number], self.posting_starts[number + 1]
         posting = bisect_left(self.postings, position << TF_BITS, start, end)
         found = posting < end and self.postings[posting] >> TF_BITS == position
-        return self.postings[posting] & _TF_MASK if found else -1
+        return self.postings[posting] & TF_MASK if found else -1
 
-    def _many(
-        self,
-        weighed: Sequence[tuple[Term, int]],
-        are_read: Sequence[bool],
-        least: int,
-        most: int,
-        named: Sequence[int] | None,
-    ) -> RelevantEntries:
-        """As `_few`, by numpy."""
-        import numpy as np
-
-        postings, lengths = np.frombuffer(self.postings, np.uint32), np.frombuffer(self.lengths, np.uint8)
-        saturation, sums = np.array(self._saturation), np.zeros(len(lengths) if len(weighed) > 1 else 0, np.int64)
-        for (term, weight), is_read in zip(weighed, are_read, strict=True):
-            left_out = named if is_read else sums == 0
-            slices = self._slices(postings, term, left_out)
-            own = slices[0] if len(slices) == 1 and not term.is_prefix else np.sort(np.concatenate(slices))
-            positions = own >> np.uint32(TF_BITS)
-            if left_out is not None:
-                others = ~np.asarray(left_out, np.bool_)[positions]
-                own, positions = own[others], positions[others]
-            if len(slices) > 1 or term.is_prefix:  # of several words, the one in most fields counts
-                last = np.diff(positions, append=positions[-1:] + np.uint32(1)) != 0
-                own, positions = own[last], positions[last]
-            scores = weight * saturation + (weight << _SCORE_BITS)
-            kinds = (own & np.uint32(_TF_MASK)) << np.uint32(8) | lengths[positions]
-            if len(weighed) == 1:
-                return RelevantEntries(positions, _relevance(scores, most)[kinds])  # type: ignore[arg-type] # as below
-            sums[positions] += scores[kinds]
-        found = np.flatnonzero(sums >= least << _SCORE_BITS)
-        return RelevantEntries(found, _relevance(sums[found], most))  # type: ignore[arg-type] # arrays are sequences enough
-
-    def _slices(self, postings: Any, term: Term, left_out: Any = None) -> list[Any]:  # noqa: ANN401 - a buffer, or an array of numpy
-        """The *postings* of the words that *term* stands for; those of dense words without the entries with a flag in *left_out*.
-
-        Those of consecutive words are consecutive.
-        """
-        starts = self.posting_starts
-        bounds = ((starts[words.start], starts[words.stop]) for words in _ranges(term))
-        sparse = [postings[start:end] for start, end in bounds if start < end]
-        return sparse + [self._dense_postings(number, left_out) for number in self._dense_words(term)]
+    def _slices(self, term: Term) -> list[Any]:  # arrays, or views of them
+        """The postings of the words that *term* stands for. Those of consecutive words are consecutive."""
+        bounds = ((self.posting_starts[words.start], self.posting_starts[words.stop]) for words in term.ranges())
+        return [self.postings[start:end] for start, end in bounds if start < end]
 
     @cached_property
     def _saturation(self) -> list[int]:
         """The score of a word, by the number of fields that contain it, minus 1, and the length of the entry."""
         average = sum(self.lengths) / len(self.lengths) or 1
         norms = [_K1 * (1 - _B + _B * length / average) for length in range(256)]
-        return [round(_HALF * count / (count + norm)) for count in range(1, _TF_MASK + 2) for norm in norms]
+        return [round(_HALF * count / (count + norm)) for count in range(1, TF_MASK + 2) for norm in norms]
 
 
-def _ranges(term: Term) -> list[range]:
-    """The numbers of the words that *term* stands for, in ranges."""
-    numbers = term.numbers
-    return [numbers] if isinstance(numbers, range) else [range(number, number + 1) for number in numbers]
-
-
-def _relevance(total: Any, most: int) -> Any:  # noqa: ANN401 - a number, or an array of them
+def relevance_of(total: Any, most: int) -> Any:  # noqa: ANN401 - a number, or an array of them
     """The relevance of an entry: first by the weight of the words that it contains, *total* of *most*, then by their score."""
-    share, score = (total >> _SCORE_BITS) * _HALF // most, (total & (1 << _SCORE_BITS) - 1) // most
+    share, score = (total >> SCORE_BITS) * _HALF // most, (total & (1 << SCORE_BITS) - 1) // most
     return (_HALF - share) << RELEVANCE_BITS // 2 | (_HALF - score)
 
 

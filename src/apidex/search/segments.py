@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apidex.catalogue.buffers import ByteBuffer
-from apidex.search.descriptions import DescriptionIndex
-from apidex.search.words import DESCRIPTIONS, DOMAIN, FIELDS, MAX_LENGTH, MAX_PARTS, TF_BITS
+from apidex.search.description_arrays import LETTER_BITS, DescriptionArrays
+from apidex.search.words import DESCRIPTIONS, DOMAIN, FIELDS, MAX_LENGTH, MAX_PARTS, TF_BITS, TF_MASK
 
 Numbers = NDArray[Any]
 
@@ -22,9 +22,6 @@ _DENSE_SHARE = 8
 """A word is dense if more than one entry in this many has it. The postings of a dense word are two bits for each entry."""
 
 _LINE_FEED = ord("\n")
-
-LETTER_BITS = np.array([0 if code == _LINE_FEED else 1 << (code & 31) for code in range(256)], np.uint32)
-"""The bit for each byte of a word: each letter has its own, which other bytes share."""
 
 _SEPARATOR = ord(" ")
 """Bytes up to this one are between words."""
@@ -189,7 +186,7 @@ def _blocks(bounds: Numbers) -> Iterator[tuple[int, int]]:
         begin = end
 
 
-def merge(segments: list[Segment]) -> DescriptionIndex:
+def merge(segments: list[Segment]) -> DescriptionArrays:
     """The index of all *segments*, which follow one another. Empties the list."""
     letters, (sizes, counts, postings), lengths = _joined(segments)
     words = Words(letters, _starts(sizes)[:-1], sizes)
@@ -209,7 +206,7 @@ def merge(segments: list[Segment]) -> DescriptionIndex:
     ends = np.append(firsts, len(order))
     runs_of_dense = [order[ends[number] : ends[number + 1]] for number in dense]
     planes = [_planes(_gathered(postings, starts[own], counts[own]), len(lengths)) for own in runs_of_dense]
-    return DescriptionIndex(
+    return DescriptionArrays(
         terms.data,
         term_starts.data,
         _starts(np.where(is_dense, 0, frequencies)).data,
@@ -242,18 +239,8 @@ def _planes(postings: Numbers, entries: int) -> bytes:
     A number of fields fits into two bits: no word is in all four, because only domains are in the last, and in no other.
     """
     fields = np.zeros(entries, np.uint8)
-    fields[postings >> TF_BITS] = (postings & (1 << TF_BITS) - 1) + 1
+    fields[postings >> TF_BITS] = (postings & TF_MASK) + 1
     return b"".join(np.packbits(fields >> bit & 1).tobytes() for bit in range(TF_BITS))
-
-
-def dense_postings(planes: ByteBuffer, entries: int, left_out: ByteBuffer | Numbers | None = None) -> Numbers:
-    """The postings of the dense word with these *planes*, without those of entries with a flag in *left_out*."""
-    low, high = np.unpackbits(np.frombuffer(planes, np.uint8).reshape(TF_BITS, -1), axis=1, count=entries)
-    is_posting = (low | high).view(np.bool_)
-    positions = np.flatnonzero(is_posting if left_out is None else is_posting & ~np.asarray(left_out, np.bool_))
-    fields = high[positions] << 1 | low[positions]
-    postings: Numbers = positions.astype(np.uint32) << TF_BITS | fields - 1
-    return postings
 
 
 def _letters_of(terms: Numbers, starts: Numbers) -> Numbers:

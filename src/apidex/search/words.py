@@ -17,6 +17,8 @@ DESCRIPTIONS = 2
 TF_BITS = 2
 """Bits for the number of fields that contain a word, less 1."""
 
+TF_MASK = (1 << TF_BITS) - 1
+
 MAX_LENGTH = 255
 """Descriptions with more words count as if they had this many."""
 
