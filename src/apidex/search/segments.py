@@ -110,6 +110,30 @@ def invert(texts: Sequence[ByteBuffer], position: int) -> Segment:
     For each of FIELDS, *texts* has one text for each entry, with a zero byte after each. Words are separated by spaces, and
     folded, except for the upper case of the first list.
     """
+    words, places, described = _words_of(texts)
+    order, is_first = words.sorted()
+    keys = np.empty(len(order), np.int64)
+    bits = len(described).bit_length() + TF_BITS
+    keys[order] = np.cumsum(is_first) - 1 << bits
+    keys |= places
+    keys.sort()
+    keys = keys[_is_first(keys)] >> TF_BITS
+    firsts = np.flatnonzero(_is_first(keys))
+    fields_less_one = np.diff(firsts, append=len(keys)) - 1
+    keys = keys[firsts]
+    postings = ((keys & (1 << bits - TF_BITS) - 1) + position << TF_BITS | fields_less_one).astype(np.uint32)
+    distinct = order[is_first]
+    return Segment(
+        _gathered(words.letters, words.starts[distinct], words.sizes[distinct]).tobytes(),
+        words.sizes[distinct].astype(np.int32),
+        np.bincount(keys >> bits - TF_BITS, minlength=len(distinct)).astype(np.int32),
+        postings,
+        np.minimum(described, MAX_LENGTH).astype(np.uint8).tobytes(),
+    )
+
+
+def _words_of(texts: Sequence[ByteBuffer]) -> tuple[Words, Numbers, Numbers]:
+    """All words of *texts*, with the place of each: an entry and, in the last bits, a field; the words of each description."""
     names = bytes(texts[0])
     letters = b"".join([names.lower(), *texts[1:], _PADDING])
     is_letter = np.frombuffer(letters, np.uint8) > _SEPARATOR
@@ -126,27 +150,8 @@ def invert(texts: Sequence[ByteBuffer], position: int) -> Segment:
         np.concatenate(each)
         for each in zip((starts, ends, places), *((part[0], part[1], places[part[2]]) for part in parts), strict=True)
     )
-    words = Words(letters, starts, ends - starts)
-    order, is_first = words.sorted()
-    keys = np.empty(len(order), np.int64)
-    bits = entries.bit_length() + TF_BITS
-    keys[order] = np.cumsum(is_first) - 1 << bits
-    keys |= places
-    keys.sort()
-    keys = keys[_is_first(keys)] >> TF_BITS
-    firsts = np.flatnonzero(_is_first(keys))
-    fields_less_one = np.diff(firsts, append=len(keys)) - 1
-    keys = keys[firsts]
-    postings = ((keys & (1 << bits - TF_BITS) - 1) + position << TF_BITS | fields_less_one).astype(np.uint32)
-    distinct = order[is_first]
     described = counts[DESCRIPTIONS * entries : (DESCRIPTIONS + 1) * entries]
-    return Segment(
-        _gathered(words.letters, starts[distinct], words.sizes[distinct]).tobytes(),
-        words.sizes[distinct].astype(np.int32),
-        np.bincount(keys >> bits - TF_BITS, minlength=len(distinct)).astype(np.int32),
-        postings,
-        np.minimum(described, MAX_LENGTH).astype(np.uint8).tobytes(),
-    )
+    return Words(letters, starts, ends - starts), places, described
 
 
 def _parts(names: bytes, starts: Numbers, ends: Numbers) -> Iterator[tuple[Numbers, Numbers, Numbers]]:
