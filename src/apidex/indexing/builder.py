@@ -121,16 +121,22 @@ def _build_in_subprocess(
         except subprocess.TimeoutExpired:
             process.kill()
             raise RuntimeError(f"the subprocess that builds a catalogue did not end within {_TIMEOUT:g} s") from None
-    if process.returncode == -signal.SIGXCPU:
-        raise too_costly(kind, f"{cpu_limit(size)} seconds of CPU time").error(kind)
-    if process.returncode == -signal.SIGKILL:  # the container has less memory than the limit
-        raise too_costly(kind, f"the memory that there is, {memory_limit(size) >> 20} MiB at most").error(kind)
-    if process.returncode:
-        raise RuntimeError(f"the subprocess that builds a catalogue ended with exit status {process.returncode}")
-    result = _decode_result(printed)
+    result = _result_of(process.returncode, printed, kind, size)
     if isinstance(result, BuildError):
         raise result.error(kind)
     return _from_shared(result, output.getvalue(free_in_thread=True))
+
+
+def _result_of(status: int, printed: bytes, kind: str, size: int) -> BuildResult | BuildError:
+    """What a subprocess that read *size* bytes did, by its exit *status* and what it *printed*."""
+    if status == -signal.SIGXCPU:
+        return too_costly(kind, f"{cpu_limit(size)} seconds of CPU time")
+    if status == -signal.SIGKILL:  # the container has less memory than the limit
+        return too_costly(kind, f"the memory that there is, {memory_limit(size) >> 20} MiB at most")
+    if status:
+        raise RuntimeError(f"the subprocess that builds a catalogue ended with exit status {status}")
+    result: BuildResult | BuildError = _decode_result(printed)
+    return result
 
 
 def _from_shared(result: BuildResult, memory: memoryview) -> IndexedCatalogue:
