@@ -16,6 +16,7 @@ from apidex.catalogue.formats.blocks import Headings, lines_of, visible
 from apidex.catalogue.formats.markup import Inline, read_inline
 from apidex.catalogue.formats.report import Report
 from apidex.catalogue.formats.row import Row
+from apidex.urls import is_web_link
 
 NAME = "bullets"
 
@@ -67,4 +68,4 @@ def _items(document: str) -> Iterator[tuple[int, Inline, bool, str]]:
 
 def _is_entry(item: Inline) -> bool:
     before = item.text[: item.text.index(item.link_text)]
-    return item.link.lower().startswith(("https://", "http://")) and not any(map(str.isalnum, before))
+    return is_web_link(item.link) and not any(map(str.isalnum, before))

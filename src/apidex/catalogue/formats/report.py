@@ -8,7 +8,7 @@ import msgspec
 
 from apidex.catalogue.catalogue import Catalogue, CatalogueSink
 from apidex.catalogue.entry import Entry
-from apidex.catalogue.formats.row import Repair, Row, Spellings, row_of, spellings
+from apidex.catalogue.formats.row import Repair, Row, Spellings, row_of, spellings, text_of
 from apidex.errors import CatalogueError, EntryError
 from apidex.terminal import counted
 
@@ -112,7 +112,7 @@ def _entries(report: Report, rows: Iterator[Row | Entry], chosen: Spellings) -> 
         try:
             entry = row.to_entry(chosen)
         except EntryError as error:
-            report.rejected.add(row.place, row.shown_name, str(error))
+            report.rejected.add(row.place, text_of(row.name), str(error))
             continue
         if row.repairs:
             reason = "; ".join([each.reason for each in row.repairs])

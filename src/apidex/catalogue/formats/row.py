@@ -162,11 +162,6 @@ class Row:
     repairs: list[Repair] = field(default_factory=list)
     error: str = ""
 
-    @property
-    def shown_name(self) -> str:
-        """The name for a report."""
-        return text_of(self.name)
-
     def repair(self, column: str, before: object, after: object, reason: str) -> None:
         """Record a repair."""
         self.repairs.append(Repair.of(column, before, after, reason))
