@@ -252,10 +252,8 @@ class FacetIndex:
 
     def positions(self, filters: Filters) -> Sequence[int]:
         """Every entry that *filters* accept, in catalogue order."""
-        if not filters:
-            return range(len(self.key_numbers))
         every = range(len(self.key_numbers))
-        return list(compress(every, self.are_accepted(every, filters)))
+        return list(compress(every, self.are_accepted(every, filters))) if filters else every
 
     def batches(self, filters: Filters) -> Iterator[Sequence[int]]:
         """As `positions`, in batches that may be empty."""

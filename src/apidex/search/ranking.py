@@ -146,12 +146,11 @@ class FoldedNames:
 
     def matches(self, query: str) -> Matches:
         """Every name that matches *query*; all for a blank one."""
-        needle = fold(query).encode()
+        needle, terms = fold(query), query_terms(query)
         if not needle:
             return EveryName(self, range(0 if query.strip() else len(self)))
-        keys = {position: self.sort_key(rank, position) for position, rank in self._ranked(needle)}
-        terms = query_terms(query)
-        if len(terms) > 1 or fold(query) != terms[0]:
+        keys = {position: self.sort_key(rank, position) for position, rank in self._ranked(needle.encode())}
+        if terms != [needle]:
             for position in self._with_all_terms(terms):
                 keys.setdefault(position, self.sort_key(WORDS, position))
         return ListedMatches(self, list(keys.values()))
