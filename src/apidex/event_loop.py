@@ -1,4 +1,4 @@
-"""The event loop that every command runs on."""
+"""The event loop that every command runs on, and its tasks."""
 
 import asyncio
 import sys
@@ -22,3 +22,13 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     except ImportError:
         return asyncio.new_event_loop
     return uvloop.new_event_loop
+
+
+def is_cancelled() -> bool:
+    """Return whether the cancellation of this task was requested.
+
+    The CancelledError itself can get lost: before Python 3.12 asyncio.wait_for, which both Redis clients use, returns a result
+    in its place if it has one just then.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from apidex.errors import StoreError
+from apidex.event_loop import is_cancelled
 from apidex.replication.status import RefreshStats
 from apidex.replication.store import RedisStore
 
@@ -37,13 +38,3 @@ async def _renew(store: RedisStore, token: str, ttl: timedelta, stats: RefreshSt
             if not await store.renew(token, ttl):
                 stats.lease_tried("lost")
                 return
-
-
-def is_cancelled() -> bool:
-    """Return whether the cancellation of this task was requested.
-
-    The CancelledError itself can get lost: before Python 3.12 asyncio.wait_for, which both Redis clients use, returns a result
-    in its place if it has one just then.
-    """
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

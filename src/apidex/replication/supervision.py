@@ -7,9 +7,9 @@ from datetime import timedelta
 from math import inf
 from random import Random
 
+from apidex.event_loop import is_cancelled
 from apidex.replication.clock import Clock
 from apidex.replication.freshness import MARGIN
-from apidex.replication.lease import is_cancelled
 from apidex.replication.status import broken
 
 _STALLED_AFTER = 600.0
