@@ -76,6 +76,9 @@ class FreshnessPolicy:
 
 FIRST_RETRY = timedelta(seconds=2)
 
+LONGEST_BACK_OFF = timedelta(days=1)
+"""The longest wait that an upstream can ask for, and the longest one in Redis that is believed."""
+
 
 def backoff_delay(failures: int, refresh: timedelta, jitter: float, retry_after: float | None = None) -> timedelta:
     """Return how long to wait after the *failures*-th failure in a row: twice as long each time, up to *refresh*.
@@ -85,7 +88,7 @@ def backoff_delay(failures: int, refresh: timedelta, jitter: float, retry_after:
     longest = max(refresh, FIRST_RETRY)
     doubled: int = 2 ** min(failures - 1, 30)
     wait = min(longest, FIRST_RETRY * doubled) * (0.5 + jitter / 2)
-    asked = timedelta(seconds=min(retry_after or 0, 86_400))
+    asked = timedelta(seconds=min(retry_after or 0, LONGEST_BACK_OFF.total_seconds()))
     return max(wait, asked)
 
 

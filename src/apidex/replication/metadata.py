@@ -10,15 +10,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from apidex.errors import CodecReason, StoreError
-from apidex.replication.freshness import LONGEST_LEAD
+from apidex.replication.freshness import LONGEST_BACK_OFF, LONGEST_LEAD
 from apidex.replication.validators import Validators
 
-_DAY = 86_400.0
-
-_WINDOW = _DAY
+_WINDOW = 86_400.0
 """Seconds by which a stamp or a validation may be ahead of Redis's clock, because that clock may have been set back."""
-
-_LONGEST_BACK_OFF = _DAY
 
 ACCEPT, REJECT = "accept", "reject:"
 """An operator's overrides for all replicas: accept an answer that the guard would refuse; reject the catalogue whose digest
@@ -119,7 +115,7 @@ def _decode_back_off(now: float, text: Mapping[str, str]) -> tuple[int, float]:
         _moment(text, "failed_at"),
         _moment(text, "retry_at"),
     )
-    is_possible = failed_at <= now + 1 and 0 <= retry_at - failed_at <= _LONGEST_BACK_OFF
+    is_possible = failed_at <= now + 1 and 0 <= retry_at - failed_at <= LONGEST_BACK_OFF.total_seconds()
     return failures, retry_at if is_possible else 0.0
 
 

@@ -90,7 +90,7 @@ class Refresher:
 
     def state(self) -> State:
         """Return what the current catalogue is, at this moment."""
-        return self.policy.state(self.age(), bundled=self.current.bundled)
+        return self._schedule.state(self.current)
 
     def next_refresh_in(self) -> float:
         """Return the seconds until this replica may ask the upstream, as things stand."""
