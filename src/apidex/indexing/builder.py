@@ -148,12 +148,8 @@ def _from_shared(result: BuildResult, memory: memoryview) -> IndexedCatalogue:
 
     at = {name: view(memory, array) for name, array in result.arrays.items()}
     catalogue = Catalogue(at["canonical"], at["bounds"], result.digest, result.categories)
-    folded = SortedNames(
-        Str(at["folded_names"]),
-        Bits(at["word_starts"]),
-        *(at["folded_starts"], at["folded_names"], at["suffixes"]),
-        *(at["positions"], at["name_ranks"], at["first_spellings"], at["key_numbers"]),
-    )
+    of_names = ("folded_starts", "suffixes", "positions", "name_ranks", "first_spellings", "key_numbers")
+    folded = SortedNames(Str(at["folded_names"]), Bits(at["word_starts"]), *(at[name] for name in of_names))
     names = NameIndex(Str(at["names"]), at["name_starts"])
     if len(at["names"]) > MAX_SCANNED:
         names = VerifiedNames(names.text, names.starts, folded)

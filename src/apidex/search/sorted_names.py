@@ -83,15 +83,16 @@ class SortedNames(FoldedNames):
     """
 
     word_starts: Bits
-    letters: memoryview
     suffixes: IntArray
     positions: IntArray
     name_ranks: IntArray
     first_spellings: ByteBuffer
     key_numbers: IntArray
+    letters: memoryview = field(init=False)
     shift: int = field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "letters", memoryview(self.text))
         object.__setattr__(self, "shift", shift_of(self.starts))
 
     @property
@@ -489,4 +490,4 @@ def index_names(folded: FoldedNames, names: NameIndex, flags: ByteBuffer, key_nu
     size, letters, bits = item_size(folded.starts), memoryview(folded.text), bits_of(flags)
     out = memoryview(bytearray(size * (len(letters) - 1))).cast("I" if size == 4 else "Q")
     arrays = build(letters, folded.starts, bits, names, key_numbers, out)
-    return SortedNames(folded.text, Bits(bits), folded.starts, letters, out, *(each.data for each in arrays))
+    return SortedNames(folded.text, Bits(bits), folded.starts, out, *(each.data for each in arrays))
