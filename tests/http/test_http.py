@@ -203,7 +203,7 @@ async def test_a_replica_that_was_held_up_is_unready_until_it_has_polled(upstrea
     redis = FakeRedis(clock)
     async with running_app(upstream, clock, redis) as app, client_of(app.asgi) as client:
         probe, refresher = Probes(app.replica), app.replica.refresher
-        refresher.supervision.waits(5)
+        refresher.supervision.poll_scheduled(5)
         for passed, status in ((5, 200), (1.5, 503)):
             clock.passes(passed)
             ready = await client.get("/-/readyz")

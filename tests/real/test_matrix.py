@@ -158,13 +158,13 @@ class Member:
     def __init__(self, app: App, client: httpx.AsyncClient) -> None:
         self.client, self.polls = client, 0
         supervision = app.replica.refresher.supervision
-        goes_on = supervision.goes_on
+        heartbeat = supervision.heartbeat
 
         def counted() -> None:
             self.polls += 1
-            goes_on()
+            heartbeat()
 
-        supervision.goes_on = counted
+        supervision.heartbeat = counted
 
     async def says(self) -> dict:
         return (await self.client.get("/v1/catalogue")).json()

@@ -369,13 +369,13 @@ async def test_an_upstream_that_hangs_does_not_stall_a_replica(clock, redis_is_t
 def test_a_replica_is_behind_from_a_late_poll_to_its_end_but_not_in_a_long_one(clock):
     supervision = Supervision(timedelta(seconds=5), clock, Random(1))
     for late, is_behind in ((0.0, False), (1.5, True), (0.5, False)):
-        supervision.waits(5)
+        supervision.poll_scheduled(5)
         clock.passes(5 + late)
         assert supervision.is_behind() is is_behind
-        supervision.goes_on()
+        supervision.heartbeat()
         clock.passes(60)
         assert supervision.is_behind() is is_behind
-        supervision.polled()
+        supervision.poll_ended()
         assert not supervision.is_behind()
 
 

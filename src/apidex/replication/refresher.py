@@ -107,7 +107,7 @@ class Refresher:
 
     def _pause(self) -> float:
         seconds = self._schedule.pause(self.activation.latest)
-        self.supervision.waits(seconds)
+        self.supervision.poll_scheduled(seconds)
         return seconds
 
     async def wait_for_first_load(self, timeout: timedelta) -> None:
@@ -160,15 +160,15 @@ class Refresher:
         """Ask the upstream. No result of a poll during the fetch ends it."""
         latest, stamp = self.activation.latest, self._shared.new_stamp()
         found = await self._fetcher.fetch(latest, stamp, self._check, poll=self._poll_meanwhile, pause=self._pause)
-        self.supervision.goes_on()  # the last pause ended early
+        self.supervision.heartbeat()  # the last pause ended early
         return found
 
     async def _poll(self) -> StoredState:
-        self.supervision.goes_on()
+        self.supervision.heartbeat()
         try:
             return await self._reconciler.poll()
         finally:
-            self.supervision.polled()
+            self.supervision.poll_ended()
 
     async def _poll_meanwhile(self) -> None:
         try:

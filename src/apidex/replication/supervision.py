@@ -29,7 +29,7 @@ class Supervision:
         # random, so that replicas that stall at the same moment are not restarted at the same moment
         self._stalled_after = max(_STALLED_AFTER, _STALLED_AFTER_POLLS * self._poll) * (1 + random.random())
 
-    def goes_on(self) -> None:
+    def heartbeat(self) -> None:
         """Record that the refresh task runs: called as each poll begins, and as a fetch ends."""
         self._was_late, self._next_poll = self.is_behind(), inf
         self._last_turn = self._clock.steady()
@@ -45,11 +45,11 @@ class Supervision:
         """
         return self.since_last_turn() > self._stalled_after
 
-    def waits(self, seconds: float) -> None:
+    def poll_scheduled(self, seconds: float) -> None:
         """Record that the next poll follows in *seconds*."""
         self._next_poll = self._clock.steady() + seconds
 
-    def polled(self) -> None:
+    def poll_ended(self) -> None:
         """Record the end of a poll, successful or not."""
         self._was_late = False
 
