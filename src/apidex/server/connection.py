@@ -157,7 +157,7 @@ class Connection(asyncio.Protocol):
 
     def _count_held(self) -> None:
         """Report how many bytes are held: output that the client has not read, input after the request, an incomplete head."""
-        size = len(self._held) + self._output.untaken() + self._pending
+        size = len(self._held) + self._output.unacknowledged() + self._pending
         if self._is_reading_paused:
             size += unread(self.transport.get_extra_info("socket"))
         if self._state is _HEAD:

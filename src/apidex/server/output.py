@@ -46,7 +46,7 @@ class Output:
         """Bytes that the kernel has not accepted yet."""
         return self._transport.get_write_buffer_size()
 
-    def untaken(self) -> int:
+    def unacknowledged(self) -> int:
         """Bytes that the client has not acknowledged, including those in the kernel."""
         if self._acknowledged < self._written:  # a client that has read everything costs no system call
             connection = self._transport.get_extra_info("socket")
@@ -55,11 +55,11 @@ class Output:
 
     def is_stalled(self, now: float, limit: float) -> bool:
         """Whether the client reads too little over *limit* seconds. Must be called repeatedly while bytes are unsent."""
-        untaken = self.untaken()
+        acknowledged = self._written - self.unacknowledged()
         if self._window is None:
-            self._window = SendWindow(now, self._written - untaken)
+            self._window = SendWindow(now, acknowledged)
             return False
-        return self._window.is_stalled(now, self._written - untaken, limit)
+        return self._window.is_stalled(now, acknowledged, limit)
 
     def all_sent(self) -> None:
         """Stop the send timer: nothing is unsent."""
@@ -67,6 +67,6 @@ class Output:
 
     def abort(self) -> None:
         """Close at once. What the client has not read is lost, and the kernel drops it."""
-        if self.untaken():
+        if self.unacknowledged():
             reset_at_close(self._transport.get_extra_info("socket"))
         self._transport.abort()
