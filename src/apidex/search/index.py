@@ -92,7 +92,7 @@ class SearchIndex:
 
     def _matches(self, query: str, terms: Sequence[Term], scope: Scope) -> Matches:
         matches = self.names.no_matches() if terms and scope is Scope.ABOUT else self.names.matches(query)
-        return matches.behind(self.descriptions.find(terms, matches.flags())) if terms else matches
+        return matches.followed_by(self.descriptions.find(terms, matches.flags())) if terms else matches
 
     def finds(self, query: str, scope: Scope) -> bool:
         """Whether *query* finds anything."""

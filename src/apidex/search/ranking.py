@@ -66,7 +66,7 @@ class Matches(Protocol):
         """For each position, whether its entry matches; None if few match."""
         ...
 
-    def behind(self, found: RelevantEntries) -> "Matches":
+    def followed_by(self, found: RelevantEntries) -> "Matches":
         """These matches, followed by the entries *found* that are not among them, with the rank `about`."""
         ...
 
@@ -237,8 +237,8 @@ class EveryName:
     def flags(self) -> None:
         """As `Matches.flags`: the query is blank."""
 
-    def behind(self, found: RelevantEntries) -> "EveryName":  # noqa: ARG002
-        """As `Matches.behind`: the query is blank."""
+    def followed_by(self, found: RelevantEntries) -> "EveryName":  # noqa: ARG002
+        """As `Matches.followed_by`: the query is blank."""
         return self
 
     def facets(self, index: FacetIndex, filters: Filters) -> dict[str, list[Facet]]:
@@ -274,8 +274,8 @@ class ListedMatches:
     def flags(self) -> None:
         """As `Matches.flags`: they are few in a catalogue that is scanned."""
 
-    def behind(self, found: RelevantEntries) -> Matches:
-        """As `Matches.behind`."""
+    def followed_by(self, found: RelevantEntries) -> Matches:
+        """As `Matches.followed_by`."""
         own = set(self._positions())
         pairs = zip(map(int, found.positions), map(int, found.relevance), strict=True)  # numpy's have 32 bits
         others = (

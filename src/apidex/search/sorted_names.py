@@ -265,14 +265,14 @@ def _distinct(numbers: Numbers) -> Numbers:
 
 
 class _FewMatches(ListedMatches):
-    """Matches that are processed one by one, as long as the entries found behind them are few, too."""
+    """Matches that are processed one by one, if the entries that follow them are few, too."""
 
     __slots__ = ()
     names: SortedNames
 
-    def behind(self, found: RelevantEntries) -> Matches:
-        """As `Matches.behind`."""
-        return super().behind(found) if len(found.positions) <= _FEW else self._as_arrays().behind(found)
+    def followed_by(self, found: RelevantEntries) -> Matches:
+        """As `Matches.followed_by`."""
+        return super().followed_by(found) if len(found.positions) <= _FEW else self._as_arrays().followed_by(found)
 
     def _as_arrays(self) -> "_ArrayMatches":
         """These matches, with exact names marked as such."""
@@ -415,8 +415,8 @@ class _ArrayMatches:
         """As `Matches.flags`, of those that are named."""
         return self.named.flags()
 
-    def behind(self, found: RelevantEntries) -> "_ArrayMatches":
-        """As `Matches.behind`; the entries that were added before are left out."""
+    def followed_by(self, found: RelevantEntries) -> "_ArrayMatches":
+        """As `Matches.followed_by`; the entries that were added before are left out."""
         positions = np.asarray(found.positions, np.uint32)
         is_other = ~self.named.has(positions)
         return _ArrayMatches(self.named, positions[is_other], np.asarray(found.relevance, np.int64)[is_other])
