@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from loadtest.bench.synthetic_catalogue import entries as synthetic_entries
 
@@ -410,6 +410,7 @@ def test_highlights_spell_the_query(index_of, entries, query):
         assert hit.highlights or hit.rank in (None, Rank.ABOUT)
 
 
+@example([entry("BA"), entry("B-A")], "B-A", 1)
 @given(catalogues, queries, st.integers(1, 5))
 def test_suggestions_are_the_distinct_names_of_the_best_hits(index_of, entries, query, limit):
     search = index_of(*entries)

@@ -70,22 +70,31 @@ class SearchIndex:
         return SearchResult(len(matches), hits, facets)
 
     def suggest(self, query: str, limit: int) -> list[Hit]:
-        """The best hits with distinct names; none for a blank query."""
+        """The best hits with distinct names, in the order of `search`; none for a blank query."""
         query = foldable(query)
-        return [self._hit(query, [], *match) for match in self.names.matches(query).best(limit, self._name)]
+        best = self.names.matches(query).best(limit if _is_folded(query) else max(limit, _MOST_EXACT), self._name)
+        return [self._hit(query, [], *match) for match in self._spelled_alike_first(query, best)[:limit]]
 
     def _page(
         self, query: str, matches: Matches, sort: Sort, offset: int, limit: int | None
     ) -> list[tuple[int, Rank | None]]:
-        """The page, with exact names that are spelled like the query first: `C++` before `C#` for `c++`."""
-        typed = composed(query.strip()).casefold()
-        if sort is not Sort.RELEVANCE or typed == fold(query) or offset >= _MOST_EXACT:
+        """The page, with exact names that are spelled like the query first."""
+        if sort is not Sort.RELEVANCE or _is_folded(query) or offset >= _MOST_EXACT:
             return matches.page(sort, offset, limit)
         end = end_of_page(offset, limit)
         first = matches.page(sort, 0, end and max(end, _MOST_EXACT))
-        exact = [match for match in first[:_MOST_EXACT] if match[1] is Rank.EXACT]
+        return self._spelled_alike_first(query, first)[offset:end]
+
+    def _spelled_alike_first(
+        self, query: str, matches: Sequence[tuple[int, Rank | None]]
+    ) -> list[tuple[int, Rank | None]]:
+        """The best *matches*, with exact names that are spelled like the query first: `C++` before `C#` for `c++`."""
+        if _is_folded(query):
+            return [*matches]
+        typed = composed(query.strip()).casefold()
+        exact = [match for match in matches[:_MOST_EXACT] if match[1] is Rank.EXACT]
         exact.sort(key=lambda match: composed(self._name(match[0])).casefold() != typed)
-        return [*exact, *first[len(exact) :]][offset:end]
+        return [*exact, *matches[len(exact) :]]
 
     def _terms(self, query: str, scope: Scope) -> list[Term]:
         return [] if scope is Scope.NAME or not query.strip() else self.descriptions.parse(query)
@@ -136,3 +145,8 @@ class SearchIndex:
             return self.names.hit(query, position, rank, self._name(position))
         entry = self.catalogue[position]
         return Hit(position, rank, highlights(entry.name, terms), highlights(entry.description, terms))
+
+
+def _is_folded(query: str) -> bool:
+    """Whether folding removes nothing but case from *query*: then no spelling of a name is preferred."""
+    return composed(query.strip()).casefold() == fold(query)
