@@ -635,6 +635,30 @@ WHEN_SHOWN = """async () => {
 }"""
 
 
+NOTE_CALLS = """
+    window.calls = [];
+    for (const [object, name] of [[window, "fetch"], [HTMLElement.prototype, "focus"]]) {
+        const call = object[name];
+        object[name] = function (...values) { window.calls.push(name); return call.apply(this, values); };
+    }
+"""
+
+FIRST_REQUEST_AND_END_OF_PARSING = """() => [
+    Math.min(...performance.getEntriesByType("resource").map((each) => each.startTime)),
+    performance.getEntriesByType("navigation")[0].domInteractive,
+]"""
+
+
+def test_the_first_requests_wait_neither_for_a_layout_nor_for_a_frame(page: Visit):
+    """The focus computes a layout, and browsers may draw a frame before they end parsing."""
+    page.page.add_init_script(NOTE_CALLS)
+    page.opens()
+    expect(page.box).to_be_focused()
+    assert page.page.evaluate("window.calls") == ["fetch", "fetch", "focus"]
+    first_request, end_of_parsing = page.page.evaluate(FIRST_REQUEST_AND_END_OF_PARSING)
+    assert first_request <= end_of_parsing
+
+
 def test_the_page_and_its_results_are_there_within_100_ms(page: Visit):
     """From the start of the navigation to the first frame with results, at best: what else the machine does only adds to it.
 

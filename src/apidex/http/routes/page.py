@@ -94,7 +94,7 @@ def render_page() -> RenderedPage:
     declared = {each.name: {"label": each.label, "value_labels": each.value_labels} for each in FILTERS.values()}
     html = html.replace('data-declared=""', f'data-declared="{escape(json.dumps(declared))}"')
     html = html.replace('<link rel="stylesheet" href="page.css">', f"<style>{style}</style>")
-    html = html.replace('<script type="module" src="page.js"></script>', f'<script type="module">{script}</script>')
+    html = html.replace('<script src="page.js"></script>', f"<script>{script}</script>")
     policy = (
         f"default-src 'none'; script-src {_source(script)}; style-src {_source(style)}; connect-src 'self'; img-src data:; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"

@@ -1,5 +1,7 @@
 // The page requests /v1/search at each key, and keeps the search in its address, under the names that the API has for it.
 // Texts from the catalogue are put in as text, never as markup.
+// It is not a module: a browser may draw a frame before it runs one, and the first request would wait for that.
+"use strict";
 
 const FILTERS = JSON.parse(document.getElementById("filters").dataset.declared); // by name, as search/filters.py declares them
 const SCOPES = { name: "Names only", about: "Words only" }; // the values of `in`, except `all`
@@ -38,7 +40,7 @@ function button(text, onclick, className = "") {
 }
 
 const template = (id) => $(id).content.firstElementChild.cloneNode(true);
-const number = (value) => value.toLocaleString("en");
+const number = (value) => String(value).replace(/\B(?=(\d{3})+$)/g, ","); // the first toLocaleString is slow: it loads data
 const apis = (count) => `${number(count)} ${count === 1 ? "API" : "APIs"}`;
 const categoriesOf = (count) => `${number(count)} ${count === 1 ? "category" : "categories"}`;
 const word = (filter, value) => FILTERS[filter]?.value_labels[value] ?? value;
@@ -634,7 +636,7 @@ setInterval(() => document.hidden || describe(), REFRESH);
 document.addEventListener("visibilitychange", () => document.hidden || describe());
 
 readAddress();
-if (!box.value && matchMedia("(pointer: fine)").matches) box.focus({ preventScroll: true });
 ask();
 describe();
+if (!box.value && matchMedia("(pointer: fine)").matches) box.focus({ preventScroll: true }); // computes a layout
 openOrClosePanel();
