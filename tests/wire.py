@@ -157,7 +157,7 @@ class FakeClient:
         return [status for status, _ in responses(bytes(self.transport.taken))]
 
 
-_HEAD = re.compile(rb"HTTP/1\.1 (\d{3}) [A-Za-z ]+\r\n((?:[a-z0-9-]+: [^\r\n]*\r\n)*)\r\n")
+_HEAD = re.compile(rb"HTTP/1\.1 (\d{3}) [A-Za-z -]+\r\n((?:[a-z0-9-]+: [^\r\n]*\r\n)*)\r\n")
 
 
 def responses(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -9,6 +9,10 @@ from apidex.http.problem_details import Problem
 HOST_LIMIT = 261
 """The longest Host, in bytes: a name has at most 255 (RFC 1034, section 3.1), and a port five digits."""
 
+TARGET_LIMIT = 8 * 2**10
+"""The longest request target, in bytes: at least 8,000 are recommended (RFC 9112, section 3). Litestar keeps the last 1,024 paths
+and the last 1,024 queries in memory."""
+
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})*)(?::\d{0,5})?")
 """uri-host with an optional port (RFC 9110, section 7.2; RFC 3986, section 3.2.2)."""
 
@@ -26,6 +30,8 @@ def target_of(method: bytes, url: bytes) -> RequestTarget:
     """The origin form of a request target (RFC 9112, section 3.2). An empty path becomes `/`; `*` stays as it is."""
     if method == b"CONNECT":
         raise Problem(501, "CONNECT is not supported. Allowed are GET, HEAD and OPTIONS.")
+    if len(url) > TARGET_LIMIT:
+        raise Problem(414, f"The request target has {len(url)} bytes. At most {TARGET_LIMIT} are allowed.")
     if url.startswith(b"/") or url == b"*":
         return RequestTarget(url, None)
     absolute = _ABSOLUTE.fullmatch(url)
