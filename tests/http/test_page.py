@@ -30,6 +30,7 @@ async def test_who_likes_html_best_gets_the_page(client, accept):
         "text/html;q=0.1, application/json",
         "nonsense",
         "a/b;q=inf",
+        pytest.param("text/html" + ",a/b" * 16_000, id="too long"),
         "",
     ],
 )

@@ -31,6 +31,7 @@ from apidex.http.problem_details import Problem
         (b"gzip ; q = 0.5", GZIP),
         (b"gzip;q=x, ,;;", IDENTITY),
         (b"\xff\x00", IDENTITY),
+        pytest.param(b"gzip" + b",a" * 30_000, IDENTITY, id="too long"),
     ],
 )
 def test_the_encoding_is_the_one_that_the_client_prefers(header, encoding):

@@ -9,6 +9,8 @@ from typing import Protocol
 
 import zstandard
 
+from apidex.http.headers import PREFERENCES_LIMIT
+
 COMPRESS_FROM = 1024
 """Shorter bodies are not compressed: they fit into one packet either way."""
 
@@ -85,9 +87,11 @@ ZSTD = Encoding(
 )
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def negotiate(accept_encoding: bytes) -> Encoding:
-    """The best encoding that an Accept-Encoding header allows; identity if it allows none."""
+    """The best encoding that an Accept-Encoding header allows; identity if it allows none, or is too long."""
+    if len(accept_encoding) > PREFERENCES_LIMIT:
+        return IDENTITY
     weights = dict(_weights(accept_encoding))
     anything = weights.get(b"*", 0.0)
     allowed = [(weights.get(encoding.token, anything), encoding) for encoding in (ZSTD, GZIP)]

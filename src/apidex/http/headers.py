@@ -10,6 +10,10 @@ JSON = b"application/json"
 
 ALLOW = "GET, HEAD, OPTIONS"
 
+PREFERENCES_LIMIT = 1024
+"""The longest Accept or Accept-Encoding that is read, in bytes; a longer one counts as none. Thousands of preferences would take
+long, and those of the last requests are kept in memory."""
+
 
 def header_value(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes:
     """The value of a header; several lines of the same name are one list (RFC 9110, section 5.3)."""

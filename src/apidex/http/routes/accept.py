@@ -4,13 +4,16 @@ from collections.abc import Iterable, Sequence
 
 from litestar.datastructures.headers import Accept
 
-from apidex.http.headers import header_value
+from apidex.http.headers import PREFERENCES_LIMIT, header_value
 
 
 def preferred(headers: Iterable[tuple[bytes, bytes]], media_types: Sequence[str]) -> str:
-    """The one of *media_types* that the Accept header prefers; the first if it accepts none of them or is malformed."""
+    """The one of *media_types* that the Accept header prefers; the first if that accepts none, or is malformed or too long."""
+    value = header_value(headers, b"accept")
+    if len(value) > PREFERENCES_LIMIT:
+        return media_types[0]
     try:
-        accept = Accept(header_value(headers, b"accept").decode("latin-1"))
+        accept = Accept(value.decode("latin-1"))
         best = accept.best_match(list(media_types), default=media_types[0])
     except OverflowError:  # Litestar takes any number for a weight, and cannot sort by `q=inf`
         best = None
