@@ -268,6 +268,8 @@ class Connection(asyncio.Protocol):
     def _exchange(self, method: bytes, *, is_overloaded: bool, is_last: bool) -> None:
         """Check the head, then shed the request or start its ASGI exchange. Raises Problem."""
         request, config, version = self._request, self._config, self._request.version
+        # llhttp keeps spaces behind a value, which are no part of it (RFC 9112, section 5)
+        request.headers = [(name, value.strip(b" \t")) for name, value in request.headers]
         self._body_left = int(header_value(request.headers, b"content-length") or 0)
         target = target_of(method, request.url)
         check_head(method, version, target, request.headers)

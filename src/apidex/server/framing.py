@@ -56,7 +56,7 @@ def check_head(method: bytes, version: str, target: RequestTarget, headers: Head
         raise Problem(
             400, "The request target * is for OPTIONS only. Send a path that begins with a slash, as in /Cat."
         )
-    if target.authority == b"":
+    if target.authority is not None and target.authority[:1] in (b"", b":"):
         raise Problem(400, "The request target has no host. Send a path that begins with a slash, as in /Cat.")
     if version not in ("1.1", "1.0"):
         raise Problem(505, "Only HTTP/1.1 and HTTP/1.0 are supported.")
@@ -69,5 +69,5 @@ def check_head(method: bytes, version: str, target: RequestTarget, headers: Head
     if b"#" in target.origin:
         raise Problem(400, "The request target has a fragment. Percent-encode # as %23.")
     codings = [value for name, value in headers if name == b"transfer-encoding"]
-    if codings and (version == "1.0" or [value.strip().lower() for value in codings] != [b"chunked"]):
+    if codings and (version == "1.0" or [value.lower() for value in codings] != [b"chunked"]):
         raise Problem(501, "The Transfer-Encoding is not supported. Send chunked alone, with HTTP/1.1.")
