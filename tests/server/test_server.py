@@ -117,10 +117,9 @@ def test_searches_wait_for_earlier_requests_of_their_connection(shared):
     ("lines", "body"),
     [
         (["Content-Length: 5"], b"12345"),
-        (["Expect: 100-continue", "Content-Length: 2"], b"ab"),
         (["Upgrade: h2c"], b""),
     ],
-    ids=["body", "expect", "upgrade"],
+    ids=["body", "upgrade"],
 )
 def test_a_search_with_a_body_or_an_upgrade_is_answered_all_the_same(shared, lines, body):
     with connect(shared) as connection:

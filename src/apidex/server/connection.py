@@ -278,6 +278,8 @@ class Connection(asyncio.Protocol):
         if target.authority is not None:  # it overrides Host (RFC 9112, section 3.2.2)
             request.headers = [(b"host", target.authority), *[pair for pair in request.headers if pair[0] != b"host"]]
         is_last |= version == "1.0" or request.is_chunked or request.is_upgrade or not request.is_kept_alive
+        # the client may send the body or not, and what follows the head may be the next request (RFC 9110, section 10.1.1)
+        is_last |= self._body_left > 0 and header_value(request.headers, b"expect") != b""
         is_overloaded |= config.exchange_queue.is_overloaded(self.loop.time())
         is_sheddable = not target.origin.startswith(OPERATIONS)
         if is_overloaded and is_sheddable and config.options.shed is not None:
