@@ -1,6 +1,7 @@
 """Connections on real sockets, on uvloop and on asyncio's own loop, which is there where uvloop is not."""
 
 import asyncio
+import resource
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -120,9 +121,13 @@ def test_a_client_that_does_not_read_is_closed_and_the_kernel_keeps_nothing_for_
     async def main() -> None:
         async with serving(FakeUpstream(*(f"Wide {number} {'x' * 100}" for number in range(1900)))) as server:
             client, connection = await unread(server, b"GET /v1/entries HTTP/1.1\r\nHost: a\r\n\r\n")
-            now = asyncio.get_running_loop().time()
+            now, (soft, hard) = asyncio.get_running_loop().time(), resource.getrlimit(resource.RLIMIT_NOFILE)
             connection.close_if_overdue(now)
-            connection.close_if_overdue(now + 60)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))  # no descriptor is free
+            try:
+                connection.close_if_overdue(now + 60)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             await until(lambda: not server.connections)
             assert server.config.stats.closed["send"] == 1
             with pytest.raises(ConnectionResetError):

@@ -1,7 +1,6 @@
 """The kernel's buffers of a connection: their bounds, and how much they hold now."""
 
 import fcntl
-import os
 import socket
 import struct
 import termios
@@ -25,6 +24,9 @@ class Descriptor(Protocol):
 
     def fileno(self) -> int:
         """The number of its file descriptor."""
+
+    def setsockopt(self, level: int, option: int, value: bytes, /) -> None:
+        """Set an option."""
 
 
 def bound(listener: socket.socket) -> None:
@@ -63,7 +65,5 @@ def _queued(connection: Descriptor | None, queue: int) -> int:
 
 def reset_at_close(connection: Descriptor | None) -> None:
     """Have the kernel drop what is not acknowledged when *connection* is closed, instead of keeping it for minutes."""
-    if connection is None:
-        return
-    with socket.socket(fileno=os.dup(connection.fileno())) as same:
-        same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if connection is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
