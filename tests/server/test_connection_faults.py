@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
+from apidex.server.connection_limit import ConnectionLimit
 from apidex.server.exchange import Exchange
 from wire import FakeClient, FakeTransport, VirtualLoop, server_of
 
@@ -148,6 +149,18 @@ async def test_nothing_is_written_behind_a_complete_response():
     wire = Wire()
     await Exchange(wire, {"method": "GET", "http_version": "1.1", "path": "/"}, b"", is_last=False).run(app)
     assert wire.calls == [b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx", False]
+
+
+async def test_a_connection_that_only_waits_for_its_end_makes_room_for_another(app):
+    config, state = server_of(app)
+    config.connection_limit, loop = ConnectionLimit(1), VirtualLoop()
+    refused = FakeClient(config, state, loop)
+    await refused.sends(b"\x00")
+    assert refused.transport.is_eof_sent
+    assert FakeClient(config, state, loop).transport.is_closing(), "its client may be reading the answer"
+    loop.now += 1
+    assert not FakeClient(config, state, loop).transport.is_closing()
+    assert refused.transport.is_closing()
 
 
 HEAD = b"GET /Cat HTTP/1.1\r\nHost: a\r\n" + b"a:b\r\n" * 10_000

@@ -397,8 +397,8 @@ class Connection(asyncio.Protocol):
 
     @property
     def waiting_since(self) -> float | None:
-        """When the connection began to wait for a request, or for the rest of one. None while it answers."""
-        if self.is_idle:
+        """When the connection began to wait for a request, for the rest of one, or for its end. None while it answers."""
+        if self.is_idle or (self._state is _LINGER and not self._output.unsent):
             return self._since
         return self._request_since if self._state in (_HEAD, _BODY) else None
 

@@ -13,7 +13,7 @@ _CANDIDATES = 64
 """Connections that one look at all of them selects, so that a new connection costs little beside thousands of others."""
 
 _REQUEST_SECONDS = 1.0
-"""How long a request may take to arrive before its connection is closed for another one."""
+"""How long a request may take to arrive, or its client to leave, before its connection is closed for another one."""
 
 _LOOK_SECONDS = 0.1
 """How long a look that found nothing to close holds."""
@@ -28,7 +28,7 @@ class OpenConnection(Protocol):
 
     @property
     def waiting_since(self) -> float | None:
-        """When the connection began to wait for a request, or for the rest of one. None while it answers."""
+        """When the connection began to wait for a request, for the rest of one, or for its end. None while it answers."""
 
     def abort(self) -> None:
         """Close at once, and do not count among the open ones from now on."""
@@ -37,7 +37,8 @@ class OpenConnection(Protocol):
 class ConnectionLimit:
     """At most *most* connections are open. The one that has waited longest for its client makes room for another.
 
-    It is idle, or its request has been arriving for a second at least. So those that send whole requests and come back soon stay.
+    It is idle, or its request has been arriving, or its last answer been sent, for a second at least. So those that send whole
+    requests and come back soon stay.
     """
 
     def __init__(self, most: int) -> None:
