@@ -88,3 +88,11 @@ def test_schemathesis_finds_nothing(tmp_path):
         if not sum(phase["accepted"] for phase in report["valid_rates"].get(name, {}).values())
     ]
     assert never_accepted == []
+
+
+async def test_the_document_is_made_once(client, monkeypatch):
+    paths = ("/-/docs", "/-/openapi.json")
+    made = [(await client.get(path)).content for path in paths]
+    monkeypatch.setattr("apidex.http.routes.document.docs_page", None)
+    monkeypatch.setattr("apidex.http.routes.document.JsonRenderPlugin.render_json", None)
+    assert [(await client.get(path)).content for path in paths] == made

@@ -50,6 +50,18 @@ async def test_a_request_that_waited_too_long_for_its_turn_is_shed_and_a_probe_i
     assert config.stats.in_flight == 0
 
 
+@pytest.mark.parametrize(
+    ("path", "is_answered"),
+    [(b"/-/metrics", True), (b"/-/livez?a=b", True), (b"/-/docs", False), (b"/-/openapi.json", False)],
+)
+async def test_probes_and_metrics_are_not_shed_and_documents_are(app, monkeypatch, path, is_answered):
+    config, state = server_of(app)
+    monkeypatch.setattr(config, "is_overloaded", lambda _: True)
+    client = FakeClient(config, state, VirtualLoop())
+    await client.sends(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % path)
+    assert client.statuses() == [200 if is_answered else 503]
+
+
 @pytest.mark.parametrize("rest", [b"\r\n", b"Host: a\r\nHost: b\r\n\r\n", b"Host: a\r\nX\r\n\r\n"])
 async def test_refusing_a_head_sends_no_body(app, rest):
     client = FakeClient(*server_of(app), VirtualLoop())

@@ -10,7 +10,7 @@ from apidex.http.context import ReplicaContext
 from apidex.http.headers import JSON, common_headers, encode_headers
 from apidex.http.problem_details import Problem
 
-LIVEZ, READYZ, METRICS = "/-/livez", "/-/readyz", "/-/metrics"
+ADMIN_PATHS = LIVEZ, READYZ, METRICS = "/-/livez", "/-/readyz", "/-/metrics"
 """The paths of the admin port."""
 
 _ROUTES = {route.encode(): route for route in (LIVEZ, READYZ)}

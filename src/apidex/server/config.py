@@ -10,6 +10,7 @@ from uvicorn.server import ServerState
 
 from apidex.http.asgi import Headers
 from apidex.http.headers import encode_headers
+from apidex.http.probes import ADMIN_PATHS
 from apidex.server.connection_limit import ConnectionLimit, allowed_connections
 from apidex.server.options import ServerOptions
 from apidex.server.overload import LoopLagDetector, TurnQueue
@@ -56,6 +57,10 @@ class ServerConfig(uvicorn.Config):
     def is_overloaded(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Whether a request that comes now waits too long, or is one too many."""
         return self.loop_lag.is_overloaded(loop) or self.stats.in_flight >= self.limits.max_in_flight
+
+    def is_sheddable(self, origin: bytes) -> bool:
+        """Whether a request may be shed. Not a probe: a replica that does not answer is ended, and the load on others grows."""
+        return self.options.probe is None or origin.partition(b"?")[0].decode() not in ADMIN_PATHS
 
     @contextmanager
     def waiting_for_client(self) -> Iterator[None]:

@@ -22,7 +22,6 @@ from apidex.server.config import ServerConfig
 from apidex.server.exchange import STATUS_LINES, Exchange, scope_of
 from apidex.server.framing import check_head, target_of
 from apidex.server.output import Output
-from apidex.server.overload import OPERATIONS
 from apidex.server.request_parser import MALFORMED, RequestParser, skip_empty_lines
 from apidex.server.socket_buffers import unread
 from apidex.server.timers import ConnectionState
@@ -261,9 +260,7 @@ class Connection(asyncio.Protocol):
         options, request = self._config.options, self._request
         if options.respond_sync is not None and is_single_segment(request.url):
             return options.respond_sync(request.url, request.headers, is_overloaded)
-        if options.probe is not None and request.url.startswith(OPERATIONS):
-            return options.probe(request.url)
-        return None
+        return None if options.probe is None else options.probe(request.url)
 
     def _exchange(self, method: bytes, *, is_overloaded: bool, is_last: bool) -> None:
         """Check the head, then shed the request or start its ASGI exchange. Raises Problem."""
@@ -281,7 +278,7 @@ class Connection(asyncio.Protocol):
         # the client may send the body or not, and what follows the head may be the next request (RFC 9110, section 10.1.1)
         is_last |= self._body_left > 0 and header_value(request.headers, b"expect") != b""
         is_overloaded |= config.exchange_queue.is_overloaded(self.loop.time())
-        is_sheddable = not target.origin.startswith(OPERATIONS)
+        is_sheddable = config.is_sheddable(target.origin)
         if is_overloaded and is_sheddable and config.options.shed is not None:
             self._shed(config.options.shed, is_last=is_last)
             return

@@ -37,8 +37,9 @@ class ServerOptions:
     """The application *asgi*, and functions that respond without it. They do not wait and raise nothing.
 
     *respond_sync* is given the raw path of one segment and the headers of a GET, and whether the replica is overloaded.
-    *probe* is given the raw path of a GET below `/-/`. Both return None for what is left to *asgi*. *shed* is the response to
-    any other request while the replica is overloaded; without it, none is shed. *refuse* is the
+    *probe* is given the raw path of any other GET; where it is None, this port answers no probes. Both return None for what is
+    left to *asgi*. *shed* is the response to any other request while the replica is overloaded, except probes and metrics;
+    without it, none is shed. *refuse* is the
     response to a request that cannot be read. *stats* counts what happens to connections. *access_log* logs each request.
     *is_balanced* tells whether a balancer may send requests to this replica, so that it must be given time to notice the end.
     """

@@ -7,9 +7,6 @@ from time import monotonic
 
 from apidex.http.connection_stats import ConnectionStats
 
-OPERATIONS = b"/-/"
-"""Paths below it are never shed: a replica that does not answer its probes is ended, which makes the load on others worse."""
-
 
 class LoopLagDetector:
     """Measures how long the iterations of the event loop take: the request that is read last in one has waited at least that

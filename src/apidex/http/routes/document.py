@@ -1,6 +1,7 @@
 """The OpenAPI document, which Litestar makes from the handlers: for programs, and as a page for people."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 from litestar import Request, Router
 from litestar.enums import MediaType
@@ -19,9 +20,23 @@ from apidex.http.ui.docs_page import docs_page
 class _DocsPage(OpenAPIRenderPlugin):
     """The page that Apidex makes itself: Litestar's load a megabyte of script, from another host."""
 
-    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:  # noqa: ARG002 - Litestar's
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         """Return the page."""
-        return docs_page(openapi_schema).encode()
+        return _made_once(request, lambda: docs_page(openapi_schema).encode())
+
+
+class _Document(JsonRenderPlugin):
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        """Return the document."""
+        return _made_once(request, lambda: self.render_json(request, openapi_schema))
+
+
+def _made_once(request: Request[Any, Any, Any], make: Callable[[], bytes]) -> bytes:
+    """What *make* returned for the first request to this path of the application."""
+    made, path = request.app.state, request.scope["path"]
+    if path not in made:
+        made[path] = make()
+    return cast(bytes, made[path])
 
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -76,6 +91,6 @@ OPENAPI = OpenAPIConfig(
     ],
     operation_id_creator=_operation_id,
     path="/-",
-    render_plugins=[_DocsPage(path="/docs"), JsonRenderPlugin(media_type=MediaType.JSON)],
+    render_plugins=[_DocsPage(path="/docs"), _Document(media_type=MediaType.JSON)],
     openapi_router=_DocumentRouter("/-", route_handlers=[], tags=["operations"]),
 )

@@ -12,7 +12,7 @@ from litestar.openapi import ResponseSpec
 from apidex import logs
 from apidex.errors import QueryError
 from apidex.http.headers import ALLOW
-from apidex.http.probes import LIVEZ, METRICS, READYZ
+from apidex.http.probes import ADMIN_PATHS
 from apidex.http.problem_details import FAULT, PROBLEM_JSON, Problem
 from apidex.http.routes.parameters import not_allowed, query_parameters
 
@@ -22,8 +22,7 @@ _NOT_FOUND = (
     "There is nothing at this path. A name is searched by a path of one segment, where a / is written %2F. All paths are listed "
     "at /-/docs."
 )
-_ADMIN_PATHS = (LIVEZ, READYZ, METRICS)
-_NOT_FOUND_ADMIN = "There is nothing at this path. This port answers {}, {} and {}.".format(*_ADMIN_PATHS)
+_NOT_FOUND_ADMIN = "There is nothing at this path. This port answers {}, {} and {}.".format(*ADMIN_PATHS)
 _ON_ADMIN_PORT = "This port does not answer this path. The admin port does."
 
 
@@ -50,7 +49,7 @@ def problem(_: Request[Any, Any, Any], problem: Problem) -> Response[bytes]:
 
 def http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     is_public = request.app.openapi_config is not None
-    on_public = _ON_ADMIN_PORT if request.url.path.rstrip("/") in _ADMIN_PATHS else _NOT_FOUND
+    on_public = _ON_ADMIN_PORT if request.url.path.rstrip("/") in ADMIN_PATHS else _NOT_FOUND
     details = {
         404: on_public if is_public else _NOT_FOUND_ADMIN,
         405: f"{request.method} is not allowed here; allowed are {ALLOW}.",
