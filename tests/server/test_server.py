@@ -307,6 +307,15 @@ def test_a_replica_that_is_connected_or_balanced_to_drains(upstream, asks):
     assert time.monotonic() - began > 3.9
 
 
+def test_a_client_that_delays_the_end_is_no_error(upstream):
+    with serving(upstream, APIDEX_REQUEST_TIMEOUT_SECONDS="2") as process, connect(process) as slow:
+        slow.sendall(b"GET /Cat HTTP/1.1\r\n")
+        assert httpx.get(f"{process.url}/-/livez", timeout=60).status_code == 200
+        process.popen.send_signal(signal.SIGINT)
+        assert process.popen.wait(60) == 0
+    assert process.events("library") == []
+
+
 def test_ctrl_c_skips_the_drain(upstream):
     with serving(upstream, APIDEX_DRAIN_SECONDS="600") as process:
         process.popen.send_signal(signal.SIGINT)

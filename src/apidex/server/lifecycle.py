@@ -17,7 +17,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from itertools import count
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 
@@ -38,6 +38,9 @@ that is not accepted is in no queue of this process."""
 
 _TICKS_PER_SECOND = 10
 """uvicorn's own rhythm."""
+
+_LAST_SECONDS = 0.4
+"""How long before the end of uvicorn's patience all connections are closed."""
 
 _UNUSED_TICKS = _TICKS_PER_SECOND
 """When a drain that serves no client ends. Until then a balancer that sends no probe may still send requests."""
@@ -112,12 +115,20 @@ class Server(uvicorn.Server):
         timers.cancel()
 
     async def _keep_timers(self) -> None:
-        """Continue to close connections: those whose timers run out, and those that have become idle."""
+        """Continue to close connections: those whose timers run out, those that have become idle, and at last all.
+
+        uvicorn takes connections that are left at the end of its patience for an error of the server, and logs one.
+        """
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + (self.config.timeout_graceful_shutdown or 0) - _LAST_SECONDS
         for tick in count(1):
             await asyncio.sleep(1 / _TICKS_PER_SECOND)
             await self.on_tick(tick)
-            for connection in list(self.server_state.connections):
-                connection.close_if_waiting()  # type: ignore[union-attr] # they are all ours
+            for connection in cast("list[Connection]", list(self.server_state.connections)):
+                if loop.time() < ends_at:
+                    connection.close_if_waiting()
+                else:
+                    connection.abort()
 
     async def _accept_backlog(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
