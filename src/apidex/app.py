@@ -108,6 +108,7 @@ async def create_app(
             refuse=fast_path.refuse,
             stats=metrics.connections,
             access_log=settings.access_log == "on",
+            delay=replica.thread.delay,
             is_balanced=lambda: replica.balanced,
         )
         admin_options = None

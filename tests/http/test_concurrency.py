@@ -1,6 +1,7 @@
 """Long work lets other requests run, and equal requests at the same time share one result."""
 
 import asyncio
+import threading
 
 import pytest
 
@@ -98,6 +99,22 @@ async def test_if_the_first_caller_is_cancelled_the_next_one_calls(calls):
     first.cancel()
     assert await asyncio.gather(*others) == ["second", "second"]
     assert calls == ["first", "second"]
+
+
+async def test_the_delay_of_a_thread_is_what_its_calls_will_take(monkeypatch):
+    seconds = iter(range(0, 10_000, 2))
+    monkeypatch.setattr(concurrency, "perf_counter", lambda: next(seconds))
+    thread, goes_on = WorkerThread(), threading.Event()
+    for _ in range(50):
+        await thread.run(lambda: None)
+    assert thread.delay() == 0
+    waiting = [asyncio.create_task(thread.run(lambda: goes_on.wait(60))) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert 5 < thread.delay() < 6.1, "three calls, of two seconds each"
+    goes_on.set()
+    await asyncio.gather(*waiting)
+    assert thread.delay() == 0
+    thread.close()
 
 
 async def test_a_thread_runs_a_function_and_gives_what_it_returns_or_raises():

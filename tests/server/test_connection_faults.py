@@ -50,6 +50,14 @@ async def test_a_request_that_waited_too_long_for_its_turn_is_shed_and_a_probe_i
     assert config.stats.in_flight == 0
 
 
+@pytest.mark.parametrize(("delay", "statuses"), [(0.4, [200, 200, 200]), (0.6, [503, 200, 200])])
+async def test_a_request_that_would_wait_too_long_for_the_thread_is_shed(app, delay, statuses):
+    options = replace(app.server_options, delay=lambda: delay)
+    client = FakeClient(*server_of(replace(app, server_options=options), queue_delay_target=0.05), VirtualLoop())
+    await client.sends(ROUTED + b"GET /-/metrics HTTP/1.1\r\nHost: a\r\n\r\n" + HOT)
+    assert client.statuses() == statuses
+
+
 @pytest.mark.parametrize(
     ("path", "is_answered"),
     [(b"/-/metrics", True), (b"/-/livez?a=b", True), (b"/-/docs", False), (b"/-/openapi.json", False)],

@@ -92,10 +92,26 @@ class WorkerThread:
 
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="search")
+        self._calls, self._mean = 0, 0.0  # those that have not ended; how long one takes, in seconds
 
     async def run(self, function: Callable[[], T]) -> T:
         """The result of *function*."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, function)
+        self._calls += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, self._timed, function)
+        finally:
+            self._calls -= 1
+
+    def delay(self) -> float:
+        """Seconds that another function would wait, from how many there are and how long the last ones took."""
+        return self._calls * self._mean
+
+    def _timed(self, function: Callable[[], T]) -> T:
+        began = perf_counter()
+        try:
+            return function()
+        finally:
+            self._mean += (perf_counter() - began - self._mean) / 8  # half of it is due to the last five
 
     def close(self) -> None:
         """Cancel what has not begun, and wait for the thread to end."""

@@ -58,6 +58,10 @@ class ServerConfig(uvicorn.Config):
         """Whether a request that comes now waits too long, or is one too many."""
         return self.loop_lag.is_overloaded(loop) or self.stats.in_flight >= self.limits.max_in_flight
 
+    def is_behind(self) -> bool:
+        """Whether a request would wait too long for a thread: ten times the target, as in the queue of exchanges."""
+        return self.options.delay() > 10 * (self.limits.queue_delay_target.total_seconds() or float("inf"))
+
     def is_sheddable(self, origin: bytes) -> bool:
         """Whether a request may be shed. Not a probe: a replica that does not answer is ended, and the load on others grows."""
         return self.options.probe is None or origin.partition(b"?")[0].decode() not in ADMIN_PATHS

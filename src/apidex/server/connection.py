@@ -277,7 +277,7 @@ class Connection(asyncio.Protocol):
         is_last |= version == "1.0" or request.is_chunked or request.is_upgrade or not request.is_kept_alive
         # the client may send the body or not, and what follows the head may be the next request (RFC 9110, section 10.1.1)
         is_last |= self._body_left > 0 and header_value(request.headers, b"expect") != b""
-        is_overloaded |= config.exchange_queue.is_overloaded(self.loop.time())
+        is_overloaded |= config.exchange_queue.is_overloaded(self.loop.time()) or config.is_behind()
         is_sheddable = config.is_sheddable(target.origin)
         if is_overloaded and is_sheddable and config.options.shed is not None:
             self._shed(config.options.shed, is_last=is_last)
@@ -292,7 +292,7 @@ class Connection(asyncio.Protocol):
 
     async def _answer(self, exchange: Exchange, *, is_sheddable: bool, is_last: bool) -> None:
         options = self._config.options
-        is_in_time = await self._config.exchange_queue.turn(self.loop)
+        is_in_time = await self._config.exchange_queue.turn(self.loop) and not self._config.is_behind()
         if is_in_time or not is_sheddable or options.shed is None:
             await exchange.run(options.asgi)
         else:
