@@ -82,6 +82,17 @@ async def test_one_exchange_starts_in_each_turn_of_the_loop_in_order():
     assert all(later - earlier <= 1 for earlier, later in pairwise(counts))
 
 
+async def test_who_is_gone_takes_no_turn():
+    loop, queue = asyncio.get_running_loop(), TurnQueue(0.05)
+    *gone, last = [asyncio.create_task(queue.turn(loop)) for _ in range(1000)]
+    await asyncio.sleep(0)
+    for task in gone:
+        task.cancel()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert last.done()
+
+
 async def test_the_queue_of_exchanges_is_overloaded_when_its_first_one_waits_too_long_for_ten_times_that():
     loop, queue = VirtualLoop(), TurnQueue(0.05)
     assert not queue.is_overloaded(loop.now)

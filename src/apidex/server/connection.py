@@ -194,9 +194,11 @@ class Connection(asyncio.Protocol):
             self._is_queued = True
             self._config.pipeline_queue.enter(self._take_turn, self.loop)
 
-    def _take_turn(self) -> None:
+    def _take_turn(self) -> bool:
         self._is_queued = False
+        is_open = not self.transport.is_closing()
         self._go_on()
+        return is_open
 
     def _parse_some(self, data: bytes, start: int) -> int:
         """Parse only what belongs to the current request, and respond. Return where it ends."""

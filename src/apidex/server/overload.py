@@ -57,7 +57,7 @@ class TurnQueue:
 
     def __init__(self, target: float = 0.0) -> None:
         self._target = target or float("inf")
-        self._waiting: deque[tuple[Callable[[], object], float]] = deque()
+        self._waiting: deque[tuple[Callable[[], bool], float]] = deque()
         self._is_turn_taken = False
         self._short_at = self._stood_at = float("-inf")
 
@@ -71,8 +71,8 @@ class TurnQueue:
         self._stood_at = now
         return True
 
-    def enter(self, run: Callable[[], object], loop: asyncio.AbstractEventLoop) -> None:
-        """Call *run* in a later turn, after those that entered before."""
+    def enter(self, run: Callable[[], bool], loop: asyncio.AbstractEventLoop) -> None:
+        """Call *run* in a later turn, after those that entered before. It returns whether it needed the turn."""
         self._waiting.append((run, loop.time()))
         self._take_turn(loop)
 
@@ -84,9 +84,15 @@ class TurnQueue:
         if not self._is_turn_taken:
             self._take_turn(loop)
             return True
-        turn, entered_at = asyncio.Event(), loop.time()
-        self.enter(turn.set, loop)
-        await turn.wait()
+        turn, entered_at = loop.create_future(), loop.time()
+
+        def begin() -> bool:
+            if not turn.done():
+                turn.set_result(None)
+            return not turn.cancelled()
+
+        self.enter(begin, loop)
+        await turn
         return loop.time() - entered_at <= 10 * self._target
 
     def _take_turn(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -96,7 +102,8 @@ class TurnQueue:
 
     def _next(self, loop: asyncio.AbstractEventLoop) -> None:
         self._is_turn_taken = False
-        if self._waiting:
+        while self._waiting:
             run, _ = self._waiting.popleft()
-            self._take_turn(loop)
-            run()
+            if run():
+                self._take_turn(loop)
+                break
