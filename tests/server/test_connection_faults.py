@@ -71,11 +71,12 @@ async def test_probes_and_metrics_are_not_shed_and_documents_are(app, monkeypatc
 
 
 @pytest.mark.parametrize("rest", [b"\r\n", b"Host: a\r\nHost: b\r\n\r\n", b"Host: a\r\nX\r\n\r\n"])
-async def test_refusing_a_head_sends_no_body(app, rest):
+async def test_refusing_a_head_sends_no_body_and_is_counted(app, rest):
     client = FakeClient(*server_of(app), VirtualLoop())
     await client.sends(b"HEAD /v1/categories HTTP/1.1\r\n" + rest)
     assert client.transport.taken.endswith(b"\r\n\r\n")
     assert client.statuses() == [400]
+    assert app.replica.metrics.route("none").by_status[400] == 1
 
 
 async def test_a_replica_that_ends_answers_what_it_has_read(app):
