@@ -33,7 +33,7 @@ class ServerConfig(uvicorn.Config):
             log_config=None,
             server_header=False,
             proxy_headers=False,
-            timeout_graceful_shutdown=max(1, round(limits.request_timeout.total_seconds())),
+            timeout_graceful_shutdown=5 + round(limits.request_timeout.total_seconds()),  # the server ends sooner
         )
         self.options, self.limits, self.stats, self.draining = options, limits, options.stats, False
         self.timers = Timers(

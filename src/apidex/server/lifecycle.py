@@ -39,9 +39,6 @@ that is not accepted is in no queue of this process."""
 _TICKS_PER_SECOND = 10
 """uvicorn's own rhythm."""
 
-_LAST_SECONDS = 0.4
-"""How long before the end of uvicorn's patience all connections are closed."""
-
 _UNUSED_TICKS = _TICKS_PER_SECOND
 """When a drain that serves no client ends. Until then a balancer that sends no probe may still send requests."""
 
@@ -120,7 +117,7 @@ class Server(uvicorn.Server):
         uvicorn takes connections that are left at the end of its patience for an error of the server, and logs one.
         """
         loop = asyncio.get_running_loop()
-        ends_at = loop.time() + (self.config.timeout_graceful_shutdown or 0) - _LAST_SECONDS
+        ends_at = loop.time() + max(1.0, self.config.limits.request_timeout.total_seconds())
         for tick in count(1):
             await asyncio.sleep(1 / _TICKS_PER_SECOND)
             await self.on_tick(tick)
