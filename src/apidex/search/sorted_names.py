@@ -52,7 +52,10 @@ _VERIFIED = 2000
 scan."""
 
 MAX_SCANNED = 2**20
-"""Names of so many bytes, about 50,000, are scanned for an exact string: that takes no longer than a search of their suffixes."""
+"""Names of this many bytes or fewer in all are scanned for an exact string.
+
+A scan of 50,000 names takes no longer than a search of their suffixes.
+"""
 
 _CHUNK = 2**15
 """Suffixes, or entries, that are processed in one step: as many as fit into the processor's cache."""
