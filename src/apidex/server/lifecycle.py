@@ -14,7 +14,7 @@ import asyncio
 import gc
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from itertools import count
 from typing import Any, cast
@@ -38,6 +38,9 @@ that is not accepted is in no queue of this process."""
 
 _TICKS_PER_SECOND = 10
 """uvicorn's own rhythm."""
+
+_SWEPT_TOGETHER = 16
+"""Connections whose timers are looked at in one turn of the event loop."""
 
 _UNUSED_TICKS = _TICKS_PER_SECOND
 """When a drain that serves no client ends. Until then a balancer that sends no probe may still send requests."""
@@ -87,14 +90,24 @@ class Server(uvicorn.Server):
         self._on_listening()
 
     async def on_tick(self, counter: int) -> bool:
-        """Look at the timers of each connection once a second: of a tenth of them in each tick, as there may be thousands."""
-        part, now = counter % _TICKS_PER_SECOND, asyncio.get_running_loop().time()
+        """Look at the timers of each connection once a second, spread evenly over it: there may be thousands.
+
+        Clients whose connections were closed together would connect again together, and others would wait for them.
+        """
+        loop, part = asyncio.get_running_loop(), counter % _TICKS_PER_SECOND
         if part == 0:
             self._swept = [*self.server_state.connections]
-        for connection in self._swept[part::_TICKS_PER_SECOND]:
-            if connection in self.server_state.connections:
-                connection.close_if_overdue(now)  # type: ignore[union-attr] # they are all ours
+        swept = self._swept[part::_TICKS_PER_SECOND]
+        for start in range(0, len(swept), _SWEPT_TOGETHER):
+            delay = start / len(swept) / _TICKS_PER_SECOND
+            loop.call_later(delay, self._close_overdue, swept[start : start + _SWEPT_TOGETHER])
         return await super().on_tick(counter)
+
+    def _close_overdue(self, connections: Iterable[asyncio.Protocol]) -> None:
+        now = asyncio.get_running_loop().time()
+        for connection in connections:
+            if connection in self.server_state.connections:
+                connection.close_if_overdue(now)  # type: ignore[attr-defined] # they are all ours
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, close the listener and finish what was accepted."""
