@@ -62,7 +62,7 @@ class Server(uvicorn.Server):
         super().__init__(ServerConfig(options, self._protocol))
         self._on_listening, self._on_draining = on_listening, on_draining
         self._skip_drain = False
-        self._swept: list[asyncio.Protocol] = []
+        self._swept: list[Connection] = []
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -96,18 +96,18 @@ class Server(uvicorn.Server):
         """
         loop, part = asyncio.get_running_loop(), counter % _TICKS_PER_SECOND
         if part == 0:
-            self._swept = [*self.server_state.connections]
+            self._swept = cast("list[Connection]", [*self.server_state.connections])
         swept = self._swept[part::_TICKS_PER_SECOND]
         for start in range(0, len(swept), _SWEPT_TOGETHER):
             delay = start / len(swept) / _TICKS_PER_SECOND
             loop.call_later(delay, self._close_overdue, swept[start : start + _SWEPT_TOGETHER])
         return await super().on_tick(counter)
 
-    def _close_overdue(self, connections: Iterable[asyncio.Protocol]) -> None:
+    def _close_overdue(self, connections: Iterable[Connection]) -> None:
         now = asyncio.get_running_loop().time()
         for connection in connections:
             if connection in self.server_state.connections:
-                connection.close_if_overdue(now)  # type: ignore[attr-defined] # they are all ours
+                connection.close_if_overdue(now)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, close the listener and finish what was accepted."""
