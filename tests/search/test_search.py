@@ -102,9 +102,9 @@ def name_of(search: SearchIndex, hit) -> str:
         pytest.param({facet_columns: {}, sorted_names: {"_FEW": 2}}, id="suffix array, with matches of both kinds"),
         pytest.param(
             {
-                sorted_names: {"_NARROW": 0, "_FEW": -1, "item_size": lambda starts: 8},
+                sorted_names: {"_NARROW": 0, "_FEW": -1, "_BLOCK": 4, "_HEAD": 2, "item_size": lambda starts: 8},
                 facet_columns: {"_FEW": -1},
-                descriptions: {"_SEGMENT_BYTES": 0},
+                descriptions: {"_SEGMENT_BYTES": 0, "_BLOCK": 3, "_LOOKED_UP": 0},
                 description_arrays: {"_MANY_POSTINGS": -1},
             },
             id="suffix array, as if larger",

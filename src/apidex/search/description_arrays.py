@@ -103,18 +103,39 @@ class DescriptionArrays(DescriptionIndex):
     ) -> RelevantEntries:
         if sum(self._postings_of(term) for term, _, is_read in terms if is_read) < _MANY_POSTINGS:
             return super()._select(terms, least, most, named)
-        lengths, saturation = np.frombuffer(self.lengths, np.uint8), np.array(self._saturation)
+        lengths = np.frombuffer(self.lengths, np.uint8)
         is_named = None if named is None else np.asarray(named, np.bool_)
-        sums = np.zeros(len(lengths) if len(terms) > 1 else 0, np.int64)
+        positions, sums = np.zeros(0, np.uint32), np.zeros(0, np.int64)
         for term, weight, is_read in terms:
-            own, positions = self._entries_with(term, is_named if is_read else sums == 0)
-            scores = weight * saturation + (weight << SCORE_BITS)
-            kinds = (own & np.uint32(TF_MASK)) << np.uint32(8) | lengths[positions]
-            if len(terms) == 1:
-                return RelevantEntries(positions, relevance_of(scores, most)[kinds])  # type: ignore[arg-type] # as below
-            sums[positions] += scores[kinds]
-        found = np.flatnonzero(sums >= least << SCORE_BITS)
-        return RelevantEntries(found, relevance_of(sums[found], most))  # type: ignore[arg-type] # arrays are sequences enough
+            scores = weight * self._saturations + (weight << SCORE_BITS)
+            if is_read:
+                own, added = self._entries_with(term, is_named)
+                kinds = (own & np.uint32(TF_MASK)) << np.uint32(8) | lengths[added]
+                if len(terms) == 1:
+                    return RelevantEntries(added, relevance_of(scores, most)[kinds])  # type: ignore[arg-type] # as below
+                positions, sums = _added(positions, sums, added, scores[kinds])
+            else:
+                fields = np.max([self._fields_of_each(number, positions) for number in term.numbers], axis=0)
+                sums += np.where(fields < 0, 0, scores[fields << 8 | lengths[positions]])
+        is_found = sums >= least << SCORE_BITS
+        found = positions[is_found]
+        return RelevantEntries(found, relevance_of(sums[is_found], most))  # type: ignore[arg-type] # arrays are sequences enough
+
+    @cached_property
+    def _saturations(self) -> Numbers:
+        return np.array(self._saturation)
+
+    def _fields_of_each(self, number: int, positions: Numbers) -> Numbers:
+        """As `_fields_of`, for each of *positions*."""
+        if number in self._dense_counts:
+            planes = np.frombuffer(self._planes_of(number), np.uint8).reshape(TF_BITS, -1)
+            low, high = planes[:, positions >> 3] >> (7 - (positions & 7)).astype(np.uint8) & 1
+            count: Numbers = (high << 1 | low).astype(np.int64)
+            return count - 1
+        own = np.asarray(self.postings[self.posting_starts[number] : self.posting_starts[number + 1]])
+        found = own[np.minimum(np.searchsorted(own, positions << np.uint32(TF_BITS)), len(own) - 1)]
+        fields: Numbers = (found & np.uint32(TF_MASK)).astype(np.int64)
+        return np.where(found >> np.uint32(TF_BITS) == positions, fields, -1)
 
     def _entries_with(self, term: Term, left_out: Numbers | None) -> tuple[Numbers, Numbers]:
         """A posting and the position of each entry that contains *term* and has no flag in *left_out*."""
@@ -128,3 +149,12 @@ class DescriptionArrays(DescriptionIndex):
             last = np.diff(positions, append=positions[-1:] + np.uint32(1)) != 0
             own, positions = own[last], positions[last]
         return own, positions
+
+
+def _added(positions: Numbers, sums: Numbers, others: Numbers, scores: Numbers) -> tuple[Numbers, Numbers]:
+    """The sorted *positions* and *others*, and the sum for each."""
+    joined, values = np.concatenate([positions, others]), np.concatenate([sums, scores])
+    order = np.argsort(joined, kind="stable")  # merges what is sorted
+    joined = joined[order]
+    firsts = np.flatnonzero(np.diff(joined, prepend=joined[:1] + 1))
+    return joined[firsts], np.add.reduceat(values[order], firsts) if len(firsts) else sums

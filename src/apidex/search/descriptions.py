@@ -46,6 +46,12 @@ MOST_POSTINGS = 2**18
 MIN_PREFIX = 3
 """A word with this many letters or more that no entry contains stands for all words that begin with it."""
 
+_LOOKED_UP = 16
+"""A term that stands for more words is not looked up entry by entry."""
+
+_BLOCK = 256
+"""Of so many words, the first one is held as an object."""
+
 RELEVANCE_BITS = 20
 """The bits of a relevance; 0 is the best."""
 
@@ -189,27 +195,36 @@ class DescriptionIndex:
 
     def _term(self, word: str) -> Term:
         root, possible = stem(word), possible_forms(word)
-        start, end = self._at(root.encode()), self._at(root.encode() + b"\xff")
-        numbers: Iterable[int] = range(start, end)
-        if end - start > len(possible):
-            numbers = [number for form in possible if (number := self._number(form, start, end)) is not None]
+        numbers: Sequence[int] = self._beginning_with(root)
+        if len(numbers) > len(possible):
+            numbers = [number for form in possible if (number := self._number(form)) is not None]
         spelled = ((number, self._word(number).decode()) for number in numbers)
         found = [number for number, text in spelled if text in possible and stem(text) == root]
         if found or len(word) < MIN_PREFIX:
             return Term(word, found)
-        begin = word.encode()
-        return Term(word, range(self._at(begin, start, end), self._at(begin + b"\xff", start, end)), is_prefix=True)
+        return Term(word, self._beginning_with(word), is_prefix=True)
 
-    def _at(self, text: bytes, start: int = 0, end: int | None = None) -> int:
+    def _beginning_with(self, text: str) -> range:
+        """The numbers of the words that begin with *text*."""
+        return range(self._at(text.encode()), self._at(text.encode() + b"\xff"))
+
+    def _at(self, text: bytes) -> int:
         """The place of *text* among the sorted words, or where it would be."""
-        return bisect_left(range(len(self.term_starts) - 1), text, start, end, key=self._word)
+        end = bisect_left(self._block_starts, text) * _BLOCK
+        count = len(self.term_starts) - 1
+        return bisect_left(range(count), text, max(0, end - _BLOCK), min(end, count), key=self._word)
+
+    @cached_property
+    def _block_starts(self) -> list[bytes]:
+        """The first word of each block."""
+        return [self._word(number) for number in range(0, len(self.term_starts) - 1, _BLOCK)]
 
     def _word(self, number: int) -> bytes:
         return bytes(self.terms[self.term_starts[number] : self.term_starts[number + 1] - 1])
 
-    def _number(self, word: str, start: int = 0, end: int | None = None) -> int | None:
+    def _number(self, word: str) -> int | None:
         text = word.encode()
-        number = self._at(text, start, end)
+        number = self._at(text)
         return number if number < len(self.term_starts) - 1 and self._word(number) == text else None
 
     # --- words for corrections
@@ -252,7 +267,10 @@ class DescriptionIndex:
         least = -(-most * share.numerator // share.denominator)
         # an entry without the rarest words, whose other words together weigh less than that, is no hit (MaxScore)
         rest = accumulate((-weight for _, weight in weighed), initial=most)
-        chosen = [(*each, left >= least or each[0].is_prefix) for each, left in zip(weighed, rest, strict=False)]
+        chosen = [
+            (*each, left >= least or len(each[0].numbers) > _LOOKED_UP)
+            for each, left in zip(weighed, rest, strict=False)
+        ]
         return self._select(chosen, least, most, named)
 
     def finds(self, terms: Sequence[Term]) -> bool:

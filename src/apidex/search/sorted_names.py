@@ -57,6 +57,9 @@ MAX_SCANNED = 2**20
 A scan of 50,000 names takes no longer than a search of their suffixes.
 """
 
+_BLOCK, _HEAD = 2**12, 16
+"""Of so many suffixes, so many bytes of the first one are held as an object."""
+
 _CHUNK = 2**15
 """Suffixes, or entries, that are processed in one step: as many as fit into the processor's cache."""
 
@@ -93,10 +96,12 @@ class SortedNames(FoldedNames):
     key_numbers: IntArray
     letters: memoryview = field(init=False)
     shift: int = field(init=False)
+    heads: list[bytes] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "letters", memoryview(self.text))
         object.__setattr__(self, "shift", shift_of(self.starts))
+        object.__setattr__(self, "heads", [*map(self._beginning_of(_HEAD), self.suffixes[::_BLOCK])])
 
     @property
     def size(self) -> int:
@@ -106,19 +111,21 @@ class SortedNames(FoldedNames):
 
     def range_of(self, needle: bytes) -> tuple[int, int]:
         """The half-open range of the suffixes that begin with *needle*."""
-        text, starts, positions, suffixes = self.letters, self.starts, self.positions, self.suffixes
-        size, shift, mask = len(needle), self.shift, (1 << self.shift) - 1
+        head, beginning = needle[:_HEAD], self._beginning_of(len(needle))
+        low = max(0, bisect_left(self.heads, head) - 1) * _BLOCK
+        high = min(bisect_right(self.heads, head + b"\xff") * _BLOCK, len(self.suffixes))
+        first = bisect_left(self.suffixes, needle, low, high, key=beginning)
+        return first, bisect_right(self.suffixes, needle, first, high, key=beginning)
+
+    def _beginning_of(self, size: int) -> Callable[[int], bytes]:
+        """A function that returns the first *size* bytes of a suffix."""
+        text, starts, positions, shift, mask = self.letters, self.starts, self.positions, self.shift, self._lower_bits
 
         def beginning(suffix: int) -> bytes:
             place = starts[positions[suffix >> shift]] + ((suffix & mask) >> 1)
             return text[place : place + size].tobytes()
 
-        count = len(suffixes)
-        first = bisect_left(suffixes, needle, key=beginning)
-        step = 8
-        while first + step < count and beginning(suffixes[first + step]) == needle:
-            step *= 8
-        return first, bisect_right(suffixes, needle, first, min(first + step, count), key=beginning)
+        return beginning
 
     def containing(self, needle: bytes, most: int) -> list[int] | None:
         """The positions of the names that contain *needle*, in order; None if it occurs more than *most* times."""
