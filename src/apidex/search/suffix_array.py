@@ -17,7 +17,7 @@ from apidex.search.names import NameIndex
 
 Numbers = NDArray[Any]
 
-_CHUNK = 2**18
+_CHUNK = 2**16
 """Suffixes that are converted in one step."""
 
 
@@ -62,25 +62,24 @@ def build(
         raise MemoryError(f"the folded names have {len(text)} bytes; at most {2**31} are allowed")
     letters, first = np.frombuffer(text, np.uint8)[:-1], np.asarray(starts).astype(np.int32)
     sizes = np.diff(first)
-    entries, count, shift = _EntryAt(letters), len(sizes), shift_of(starts)
+    blocks, count, shift = _Blocks(letters, word_starts), len(sizes), shift_of(starts)
     suffixes = np.frombuffer(out, np.uint32 if out.nbytes == 4 * len(letters) else np.uint64)
     places = suffixes.view(np.int32)[: len(letters)]
     _sort_suffixes(letters, places)
-    by_name = entries.of(places[:count])  # a line feed is the smallest byte
+    by_name = blocks.entries_and_flags(places[:count])[0]  # a line feed is the smallest byte
     is_same = _equal_to_previous(letters, first, by_name)
-    by_name = by_name[np.lexsort((by_name, np.cumsum(~is_same)))]
+    by_name = np.sort(np.cumsum(~is_same, dtype=np.uint64) << 32 | by_name.astype(np.uint64)).astype(np.uint32)
     places[:count] = first[by_name]
     positions = by_name[np.argsort(sizes[by_name], kind="stable")]
-    above = _inverse(positions).astype(suffixes.dtype) << shift
-    flags, begins = np.frombuffer(word_starts, np.uint8), first.view(np.uint32)
+    # modulo the size of a number: 2 * place is 2 * (distance from the start of the name) + 2 * start
+    bases = (_inverse(positions).astype(suffixes.dtype) << shift) - 2 * first[:-1].astype(suffixes.dtype)
     for begin in reversed(range(0, len(places), _CHUNK)):  # from the end, because numbers may be wider than places
         place = places[begin : begin + _CHUNK].copy()
-        entry = entries.of(place)
-        flag = flags[place >> 3] >> (place & 7).astype(np.uint8) & 1
-        suffixes[begin : begin + len(place)] = above[entry] | (place.view(np.uint32) - begins[entry] << 1 | flag)
+        entry, flag = blocks.entries_and_flags(place)
+        suffixes[begin : begin + len(place)] = bases[entry] + (place.view(np.uint32) << 1 | flag)
     return SuffixArrays(
-        positions.astype(np.uint32),
-        _inverse(by_name).astype(np.uint32),
+        positions,
+        _inverse(by_name),
         _first_spellings(names, by_name, is_same)[positions],
         np.asarray(key_numbers)[positions],
     )
@@ -95,24 +94,31 @@ def _sort_suffixes(letters: Numbers, out: Numbers) -> None:
         raise RuntimeError(f"the suffixes of the names cannot be sorted: divsufsort returned {status}")
 
 
-class _EntryAt:
-    """Finds the entry at each place of a text in which each entry begins with a line feed."""
+class _Blocks:
+    """Finds what is at each place of a text in which each entry begins with a line feed.
 
-    def __init__(self, letters: Numbers) -> None:
-        self._bits = np.packbits(letters == ord("\n"), bitorder="little")
-        counts = np.bitwise_count(self._bits)
-        self._before = np.cumsum(counts, dtype=np.int32) - counts - 1
+    For each block of 16 bytes of the text, one integer has the number of line feeds before it, 16 bits for its line feeds, and 16
+    bits for its *word_starts*: reading one integer takes a third of the time of reading three.
+    """
 
-    def of(self, places: Numbers) -> Numbers:
-        """The position of the entry at each of *places*."""
-        block = places >> 3
-        through = self._bits[block] & _THROUGH[places & 7]
-        result: Numbers = self._before[block] + np.bitwise_count(through)
-        return result
+    def __init__(self, letters: Numbers, word_starts: ByteBuffer) -> None:
+        begins, words = (np.zeros(-(-len(letters) // 16), "<u2") for _ in range(2))
+        of_letters = np.packbits(letters == ord("\n"), bitorder="little")
+        begins.view(np.uint8)[: len(of_letters)] = of_letters
+        words.view(np.uint8)[: len(of_letters)] = np.frombuffer(word_starts, np.uint8)[: len(of_letters)]
+        counts = np.bitwise_count(begins)
+        before = np.cumsum(counts, dtype=np.uint64) - counts
+        self._blocks = before << 32 | begins.astype(np.uint64) << 16 | words
+
+    def entries_and_flags(self, places: Numbers) -> tuple[Numbers, Numbers]:
+        """The position of the entry at each of *places*, and 1 for those where a word begins."""
+        block, bit = self._blocks[places >> 4], (places & 15).astype(np.uint8)
+        entries = (block >> 32).view(np.int64) + np.bitwise_count(block & _THROUGH[bit]) - 1
+        return entries, (block >> bit).astype(np.uint8) & 1
 
 
-_THROUGH = np.array([(2 << bit) - 1 for bit in range(8)], np.uint8)
-"""The masks of the bits of a byte up to each one."""
+_THROUGH = np.array([(2 << bit) - 1 << 16 for bit in range(16)], np.uint64)
+"""The masks of the line feeds of a block up to each one."""
 
 
 def _equal_to_previous(letters: Numbers, first: Numbers, by_name: Numbers) -> NDArray[np.bool_]:
