@@ -107,7 +107,7 @@ class DescriptionIndexBuilder:
     def __init__(self) -> None:
         self._texts = [bytearray() for _ in FIELDS]
         self._entries = 0
-        self._segments: list[Any] = []  # of `segments.Segment`, which needs numpy
+        self._segments: list[bytearray] = []
 
     def add(self, entries: Sequence[Entry]) -> None:
         """Append *entries*."""
@@ -120,7 +120,9 @@ class DescriptionIndexBuilder:
         from apidex.search import segments
 
         segment = segments.invert(self._texts, self._entries)
-        self._segments.append(segment)
+        self._segments = self._segments or [bytearray() for _ in segment]
+        for joined, part in zip(self._segments, segment, strict=True):
+            joined.extend(part)
         self._entries += len(segment.lengths)
         self._texts = [bytearray() for _ in FIELDS]
 

@@ -42,17 +42,17 @@ _MASKS = np.array([(2**64 - 1) << 8 * (8 - size) & (2**64 - 1) for size in range
 class Segment(NamedTuple):
     """The distinct words of some entries, in the order of bytes: their letters, sizes, and numbers of postings; all postings."""
 
-    letters: bytes
-    sizes: Numbers
-    counts: Numbers
-    postings: Numbers
-    lengths: bytes
+    letters: memoryview
+    sizes: memoryview
+    counts: memoryview
+    postings: memoryview
+    lengths: memoryview
 
 
 class Words:
     """The words at *starts* in *letters*, which end with _PADDING, with their *sizes* in bytes."""
 
-    def __init__(self, letters: bytes, starts: Numbers, sizes: Numbers) -> None:
+    def __init__(self, letters: ByteBuffer, starts: Numbers, sizes: Numbers) -> None:
         self.letters = np.frombuffer(letters, np.uint8)
         self._blocks = np.ndarray((len(letters) - 7,), "<u8", letters, strides=(1,))
         self.starts, self.sizes = starts, sizes
@@ -71,8 +71,9 @@ class Words:
     def sorted(self) -> tuple[Numbers, NDArray[np.bool_]]:
         """All words in the order of bytes, equal ones in any order, and whether each differs from the one before."""
         keys = self.block(0)
-        order = np.argsort(keys)
-        is_first, left = _is_first(keys[order]), np.arange(len(order))
+        order = np.argsort(keys).astype(np.uint32)
+        is_first, left = _is_first(keys[order]), np.arange(len(order), dtype=np.uint32)
+        del keys
         for number in count(1):
             firsts = np.flatnonzero(is_first[left])
             longest = np.maximum.reduceat(self.sizes[order[left]], firsts) if len(left) else firsts
@@ -124,11 +125,11 @@ def invert(texts: Sequence[ByteBuffer], position: int) -> Segment:
     postings = ((keys & (1 << bits - TF_BITS) - 1) + position << TF_BITS | fields_less_one).astype(np.uint32)
     distinct = order[is_first]
     return Segment(
-        _gathered(words.letters, words.starts[distinct], words.sizes[distinct]).tobytes(),
-        words.sizes[distinct].astype(np.int32),
-        np.bincount(keys >> bits - TF_BITS, minlength=len(distinct)).astype(np.int32),
-        postings,
-        np.minimum(described, MAX_LENGTH).astype(np.uint8).tobytes(),
+        _gathered(words.letters, words.starts[distinct], words.sizes[distinct]).data,
+        words.sizes[distinct].astype(np.uint32).data,
+        np.bincount(keys >> bits - TF_BITS, minlength=len(distinct)).astype(np.uint32).data,
+        postings.data,
+        np.minimum(described, MAX_LENGTH).astype(np.uint8).data,
     )
 
 
@@ -175,9 +176,10 @@ def _parts(names: bytes, starts: Numbers, ends: Numbers) -> Iterator[tuple[Numbe
 def _gathered(items: Numbers, starts: Numbers, sizes: Numbers) -> Numbers:
     """The runs of *sizes* consecutive *items* from each of *starts* on."""
     bounds = np.cumsum(np.append(0, sizes), dtype=np.int64)
-    gathered, shifts = np.empty(bounds[-1], items.dtype), starts - bounds[:-1]
+    gathered = np.empty(bounds[-1], items.dtype)
     for begin, end in _blocks(bounds):
-        places = np.arange(bounds[begin], bounds[end]) + np.repeat(shifts[begin:end], sizes[begin:end])
+        shifts = starts[begin:end] - bounds[begin:end]
+        places = np.arange(bounds[begin], bounds[end]) + np.repeat(shifts, sizes[begin:end])
         gathered[bounds[begin] : bounds[end]] = items[places]
     return gathered
 
@@ -191,25 +193,23 @@ def _blocks(bounds: Numbers) -> Iterator[tuple[int, int]]:
         begin = end
 
 
-def merge(segments: list[Segment]) -> DescriptionArrays:
-    """The index of all *segments*, which follow one another. Empties the list."""
-    letters, (sizes, counts, postings), lengths = _joined(segments)
-    words = Words(letters, _starts(sizes)[:-1], sizes)
-    order, is_first = words.sorted()
-    numbers = np.cumsum(is_first, dtype=np.uint64) - 1
-    order = np.sort(numbers << 32 | order.astype(np.uint64)).astype(np.uint32)  # equal words by segment, so by position
-    distinct = order[is_first]
-    term_starts = _starts(sizes[distinct] + 1)
-    terms = _gathered(words.letters, words.starts[distinct], sizes[distinct] + 1)
-    terms[term_starts[1:] - 1] = _LINE_FEED
-    del words, letters
-    firsts = np.flatnonzero(is_first)
-    frequencies = np.add.reduceat(counts[order], firsts)
-    is_dense = frequencies * _DENSE_SHARE > len(lengths)
+def merge(segments: list[bytearray]) -> DescriptionArrays:
+    """The index of *segments*: each field of Segment, joined for segments that follow one another. Empties the list."""
+    letters, *arrays, lengths = segments
+    segments.clear()
+    sizes, counts, postings = (np.frombuffer(each, np.uint32) for each in arrays)
+    del arrays
+    order, is_first, terms = _merged(letters, sizes)
+    del letters
+    term_starts = _starts(sizes[order[is_first]] + 1)
+    del sizes
+    frequencies = np.add.reduceat(counts[order], np.flatnonzero(is_first), dtype=np.uint32)
+    is_dense = frequencies > len(lengths) // _DENSE_SHARE
+    numbers = np.cumsum(is_first, dtype=np.uint32) - np.uint32(1)
+    dense = np.flatnonzero(is_dense).astype(np.uint32)
     starts, runs = _starts(counts)[:-1], order[~is_dense[numbers]]
-    dense = np.flatnonzero(is_dense)
-    ends = np.append(firsts, len(order))
-    runs_of_dense = [order[ends[number] : ends[number + 1]] for number in dense]
+    runs_of_dense = [order[slice(*np.searchsorted(numbers, (word, word + 1)))] for word in dense]
+    del order, is_first, numbers
     planes = [_planes(_gathered(postings, starts[own], counts[own]), len(lengths)) for own in runs_of_dense]
     return DescriptionArrays(
         terms.data,
@@ -218,17 +218,25 @@ def merge(segments: list[Segment]) -> DescriptionArrays:
         _gathered(postings, starts[runs], counts[runs]).data,
         lengths,
         _letters_of(terms, term_starts).data,
-        dense.astype(np.uint32).data,
+        dense.data,
         b"".join(planes),
     )
 
 
-def _joined(segments: list[Segment]) -> tuple[bytes, list[Numbers], bytes]:
-    letters, *arrays, lengths = map(list, zip(*segments, strict=True))
-    segments.clear()
-    joined = b"".join([*letters, _PADDING])
-    letters.clear()
-    return joined, [np.concatenate(arrays.pop(0)) for _ in range(len(arrays))], b"".join(lengths)
+def _merged(letters: bytearray, sizes: Numbers) -> tuple[Numbers, NDArray[np.bool_], Numbers]:
+    """The order of the words of all segments, whether each differs from the one before, and the distinct words as text.
+
+    Equal words are in the order of their segments, and so of the positions in their postings.
+    """
+    letters += _PADDING
+    words = Words(letters, _starts(sizes)[:-1], sizes)
+    order, is_first = words.sorted()
+    order = np.sort(np.cumsum(is_first, dtype=np.uint64) << 32 | order.astype(np.uint64)).astype(np.uint32)
+    distinct = order[is_first]
+    sizes = sizes[distinct] + 1
+    terms = _gathered(words.letters, words.starts[distinct], sizes)
+    terms[np.cumsum(sizes, dtype=np.int64) - 1] = _LINE_FEED
+    return order, is_first, terms
 
 
 def _starts(sizes: Numbers) -> Numbers:
