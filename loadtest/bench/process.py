@@ -48,6 +48,20 @@ def on_the_client_core() -> Iterator[None]:
 
 
 @contextmanager
+def on_all_cores(pid: int) -> Iterator[None]:
+    """Let the threads of a process, which was pinned to a core, run on any."""
+    threads = [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]
+    cores = os.sched_getaffinity(pid)
+    for thread in threads:
+        os.sched_setaffinity(thread, range(os.cpu_count() or 1))
+    try:
+        yield
+    finally:
+        for thread in threads:
+            os.sched_setaffinity(thread, cores)
+
+
+@contextmanager
 def in_background(act: Callable[[], object]) -> Iterator[Thread]:
     """Run *act* in a thread that waits for its core while anything else wants it; joined when the block ends."""
 
