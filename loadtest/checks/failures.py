@@ -18,6 +18,9 @@ _LEFT = 15.0
 _EDGE_LEFT = 5.0
 """Seconds for which requests may still be sent to an edge that was killed, until it runs again or is left."""
 
+_NO_EDGE = {"edge", "node"}
+"""Where both are lost at the same time, no edge lives."""
+
 
 def none_failed(run: Analysis) -> Iterator[CheckResult]:
     """No request failed."""
@@ -51,7 +54,10 @@ def none_failed_but_lost(run: Analysis) -> Iterator[CheckResult]:
 
 
 class _Loss(NamedTuple):
-    """What a fault may take with it: requests sent from *began* to *until*, *most* of them, as many as reach it in *seconds*."""
+    """What a fault may take with it: requests sent from *began* to *until*, *most* of them, as many as reach it in *seconds*.
+
+    While an edge restarts and the node of the other one is lost, no edge lives.
+    """
 
     what: str
     began: float
@@ -67,12 +73,18 @@ class _Loss(NamedTuple):
             "edge": (_EDGE_LEFT, 1.0, lasts),
             "node": (_LEFT, 0.5, 0.0),  # there are two nodes at least, and clients are spread over them
         }[part]
-        until = record.began + since + seconds
-        return cls(str(record.fault), record.began, until, seconds, int(seconds * run.per_second * share) + 1)
+        without = sum(_overlap(record, other) for other in run.history.faults if {part, other.fault.loses} == _NO_EDGE)
+        until, reached = record.began + since + seconds + without, seconds * share + without
+        return cls(str(record.fault), record.began, until, seconds, int(reached * run.per_second) + 1)
 
     def takes(self, request: RequestRecord) -> bool:
         """Whether *request* may have been lost with it."""
         return request.failure in TRANSPORT_FAILURES and request.done >= self.began and request.sent <= self.until
+
+
+def _overlap(one: FaultRecord, other: FaultRecord) -> float:
+    """Seconds for which both faults last."""
+    return max(0.0, min(one.ended, other.ended) - max(one.began, other.began))
 
 
 def none_failed_after_node_was_left(run: Analysis) -> Iterator[CheckResult]:

@@ -100,8 +100,12 @@ class Kubernetes(Target):
                 pod["spec"].get("nodeName", ""),
             )
             for pod in listed("pods", "apidex")
-            if _is_ready(pod) and not (self._is_node_lost and pod["spec"]["nodeName"] == self._node)
+            if _is_ready(pod) and not self._is_lost(pod)
         ]
+
+    def _is_lost(self, pod: dict[str, Any]) -> bool:
+        """Whether its node has no network; the cluster notices that later."""
+        return self._is_node_lost and pod["spec"]["nodeName"] == self._node
 
     def kill(self, replica: str) -> None:
         """As `Target.kill`: from its node, since a container's first process takes no SIGKILL from within."""
@@ -215,9 +219,18 @@ class Kubernetes(Target):
         return between(exhaust, lambda: None)
 
     def kill_edge(self) -> None:
-        """As `Target.kill_edge`: of those that are ready, the one that was restarted least often."""
-        ready = [pod for pod in listed("pods", "edge") if _is_ready(pod)]
-        _act_on(min(ready, key=lambda pod: pod["status"]["containerStatuses"][0]["restartCount"]), "signal", "9")
+        """As `Target.kill_edge`: of those that live, the one that was restarted least often."""
+
+        def restarts(pod: dict[str, Any]) -> int:
+            return int(pod["status"]["containerStatuses"][0]["restartCount"])
+
+        def is_over() -> bool:
+            now = _named("pod", edge["metadata"]["name"])
+            return (_is_ready(now) and restarts(now) > restarts(edge)) or self._is_lost(now)
+
+        edge = min((pod for pod in listed("pods", "edge") if _is_ready(pod) and not self._is_lost(pod)), key=restarts)
+        _act_on(edge, "signal", "9")
+        wait_for(120, "the edge to run again", is_over)
 
     def upstream_partitioned(self) -> AbstractContextManager[None]:
         return _partitioned(_upstream())

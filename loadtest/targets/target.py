@@ -205,7 +205,7 @@ class Target(ABC):
         raise self._unsupported(f"fill the disk of {replica}")
 
     def kill_edge(self) -> None:
-        """Send SIGKILL to a balancer that retries."""
+        """Send SIGKILL to a balancer that retries; where there are several, wait until it runs again or its node is lost."""
         raise self._unsupported("kill an edge")
 
     def _unsupported(self, what: str) -> UnsupportedError:

@@ -164,6 +164,14 @@ def test_a_pair_may_lose_what_was_on_the_way_to_what_broke_and_no_more(fault, by
     assert verdict.passed is passes
 
 
+@pytest.mark.parametrize(("node_is_back", "passes"), [(7.0, True), (4.5, False)])
+def test_nothing_is_answered_while_an_edge_restarts_and_the_node_of_the_other_is_lost(node_is_back, passes):
+    faults = [FaultRecord(LoseNode(), 2.0, node_is_back, 2, 1), FaultRecord(KillEdge(), 4.0, 7.0, 2, 1)]
+    lost = [request_at(6.9, status=0, failure=DIED, replica="")] * 2000
+    verdict = verdict_on([*spread_out, *lost], "kill-edge+lose-node", True, faults=faults, ended=0)
+    assert (not verdict.failed_checks) is passes, verdict.failed_checks
+
+
 def test_faults_that_did_not_overlap_prove_nothing_of_the_pair():
     apart = [FaultRecord(Kill("a"), 1.0, 1.1, 2, 1), FaultRecord(RedisDown(), 5.0, 6.0, 2, 1)]
     verdict = verdict_on(spread_out, "redis-down+kill", faults=apart, ended=1)
