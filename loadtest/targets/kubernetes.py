@@ -169,7 +169,11 @@ class Kubernetes(Target):
     def _reconnect(self) -> None:
         output_of(*self._up)
         self._is_node_lost = False
-        wait_for(90, "the node to be ready", lambda: self._node in workers())
+        wait_for(90, "the node and its edge to be ready", self._is_node_back)
+
+    def _is_node_back(self) -> bool:
+        edges = [pod for pod in listed("pods", "edge") if pod["spec"].get("nodeName") == self._node]
+        return self._node in workers() and all(map(_is_ready, edges))
 
     def redis_stopped(self) -> AbstractContextManager[None]:
         return between(lambda: kubectl("scale", "deployment/redis", "--replicas=0"), self._restart_redis)
