@@ -1,7 +1,9 @@
 """The fast path and Litestar's handler give the same bytes, and those of a naive scan."""
 
 import asyncio
+import gc
 import gzip
+import weakref
 from dataclasses import replace
 from urllib.parse import unquote
 
@@ -12,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apidex.http import concurrency, fast_path
+from apidex.replication.snapshot import SnapshotHistory
 from apidex.search import names
 from conftest import client_of, refreshed, running_app
 from fakes import FakeClock, FakeUpstream
@@ -115,6 +118,17 @@ async def test_a_new_catalogue_is_searched_at_once_and_invalidates_old_etags(cli
     assert [item["API"] for item in after.json()] == ["Catamaran"]
     assert after.headers["catalogue-version"] > before.headers["catalogue-version"]
     assert after.headers["etag"] != before.headers["etag"]
+
+
+async def test_a_replaced_catalogue_is_freed_without_another_search(client, upstream, app):
+    await client.get("/Cat")
+    activation = app.replica.refresher.activation
+    activation.history = SnapshotHistory(0)
+    before = weakref.ref(activation.current.search.facets)
+    upstream.has("Catamaran", "Dogs", "Birds")
+    await refreshed(app)
+    gc.collect()
+    assert before() is None
 
 
 async def test_a_cached_response_has_the_present_age(client, clock):

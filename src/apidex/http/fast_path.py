@@ -82,6 +82,7 @@ class FastPath:
         self._common, self._send_wide = common_headers(replica.served_by), replica.send_wide
         self._cache: ResponseCache[tuple[bytes, Encoding], CachedResponse] = replica.responses
         self._headers = self._headers_of(self._activation.current)
+        self._activation.listeners.append(self._adopt)
         self._overloaded = Problem(503, _OVERLOADED).response([(b"retry-after", b"1"), *self._common])
         self._observe = replica.metrics.route("/{name}").observe
         self._observe_unrouted = replica.metrics.route("none").observe
@@ -197,18 +198,23 @@ class FastPath:
         """The headers of the current snapshot, with its age of this second."""
         snapshot, headers = self._activation.current, self._headers
         if headers.snapshot is not snapshot:
-            headers = self._headers_of(snapshot)
-            if (
-                headers.lines != self._headers.lines
-            ):  # they name the version; where only the age is new, responses stay good
-                self._cache.clear()
-            self._headers = headers
+            headers = self._adopt(snapshot)
         now = self._steady()
         if now >= headers.expires_at:
             if now >= self._activation.next_at:
                 self._activation.activate_due()
                 return self._current_headers()
             headers.update_age(now, self._activation.next_at)
+        return headers
+
+    def _adopt(self, snapshot: Snapshot) -> SnapshotHeaders:
+        """Answer from *snapshot*. On activation, too: without a search, the memory of the one before would stay in use."""
+        headers = self._headers_of(snapshot)
+        if (
+            headers.lines != self._headers.lines
+        ):  # they name the version; where only the age is new, responses stay good
+            self._cache.clear()
+        self._headers = headers
         return headers
 
     def _headers_of(self, snapshot: Snapshot) -> SnapshotHeaders:

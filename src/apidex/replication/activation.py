@@ -20,14 +20,15 @@ _MEASURED_WITHIN = 1.0
 class Activation:
     """Holds the *current* snapshot, the *latest* one, which may still wait for its moment, and the *history*.
 
-    *on_activation* is called with each snapshot of another version that becomes current. A provisional one is replaced at once. A
-    caller that reads *current* at *next_at* or later calls `activate_due` first: a busy event loop may call the timer late.
+    The *listeners*, first *on_activation*, are called with each snapshot of another version that becomes current. A provisional
+    one is replaced at once. A caller that reads *current* at *next_at* or later calls `activate_due` first: a busy event loop may
+    call the timer late.
     """
 
     def __init__(self, starter: Snapshot, clock: Clock, on_activation: Callable[[Snapshot], object]) -> None:
         self.current = self.latest = starter
         self.history = SnapshotHistory()
-        self._clock, self._on_activation = clock, on_activation
+        self._clock, self.listeners = clock, [on_activation]
         self._waiting: dict[str, tuple[float, Snapshot]] = {}
         self.next_at = inf
         self._timer: asyncio.TimerHandle | None = None
@@ -83,7 +84,8 @@ class Activation:
         before, self.current = self.current, snapshot
         if not snapshot.has_content_of(before.version):
             self.history.add(before)
-        self._on_activation(snapshot)
+        for listener in self.listeners:
+            listener(snapshot)
 
     def _wait(self, now: float) -> None:
         if self._timer is not None:
