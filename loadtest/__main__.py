@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
@@ -233,25 +234,32 @@ def _run_pairs(options: argparse.Namespace, target: Target) -> int:
     if left := [name for name in options.only if name not in names]:
         raise UnsupportedError(f"{', '.join(left)} cannot be run on {target.name} as it was opened")
     names = chosen(options.commit, names) if options.commit else names
-    requests, outcomes = options.requests or (0 if options.seconds else REQUESTS), [0]
-    for name in names:
-        verdict = matrix.read_verdict(folder / name)
-        if verdict and matrix.is_done(verdict):
-            print(f"{name}: done before. {verdict.summary}")
-            outcomes.append(0 if verdict.passed else 1)
-            continue
-        try:
-            target.renew()
-            outcomes.append(_run_one(pair(name), options, target, folder / name, requests))
-        except UnsupportedError as error:
-            print(f"{name}: not run, {error}")
-            outcomes.append(2)
-        finally:
-            matrix.write(folder, names, " ".join(["python -m loadtest", *sys.argv[1:]]))
-    if options.results:
-        matrix.put_into(options.results, (folder / "matrix.md").read_text())
+    try:
+        outcomes = [_play(name, names, options, target, folder) for name in names]
+    finally:  # not before: a file that differs from the commit would be noted with each run
+        if options.results and (folder / "matrix.md").exists():
+            matrix.put_into(options.results, (folder / "matrix.md").read_text())
     print(folder / "index.html")
-    return max(outcomes)
+    return max(outcomes, default=0)
+
+
+def _play(name: str, names: Sequence[str], options: argparse.Namespace, target: Target, folder: Path) -> int:
+    """The outcome of one pair of *names*, which is played unless it was before."""
+    from loadtest import matrix
+
+    verdict = matrix.read_verdict(folder / name)
+    if verdict and matrix.is_done(verdict):
+        print(f"{name}: done before. {verdict.summary}")
+        return 0 if verdict.passed else 1
+    requests = options.requests or (0 if options.seconds else REQUESTS)
+    try:
+        target.renew()
+        return _run_one(pair(name), options, target, folder / name, requests)
+    except UnsupportedError as error:
+        print(f"{name}: not run, {error}")
+        return 2
+    finally:
+        matrix.write(folder, names, " ".join(["python -m loadtest", *sys.argv[1:]]))
 
 
 def _report(options: argparse.Namespace) -> int:

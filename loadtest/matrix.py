@@ -67,8 +67,9 @@ def is_done(verdict: Verdict | None) -> bool:
 
 
 def write(folder: Path, names: Sequence[str], command: str) -> None:
-    """Write `index.html` and `matrix.md` into *folder*, from what the runs of *names* have left there."""
-    verdicts = {name: verdict for name in names if (verdict := read_verdict(folder / name))}
+    """Write `index.html` and `matrix.md` into *folder*, from what the runs of *names* have left there, unless interrupted."""
+    found = {name: verdict for name in names if (verdict := read_verdict(folder / name))}
+    verdicts = {name: verdict for name, verdict in found.items() if verdict.stopped_early != INTERRUPTED}
     cells = {name: Cell.of(verdict) for name, verdict in verdicts.items()}
     summary = _summary(verdicts, names, command)
     (folder / "index.html").write_text(_page(summary, cells))

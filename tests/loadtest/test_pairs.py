@@ -231,3 +231,5 @@ def test_what_is_done_is_kept_unless_it_says_nothing_of_the_service(tmp_path):
         name: matrix.is_done(matrix.read_verdict(tmp_path / name)) for name in ("kill+kill", "redis-down+kill", "none")
     }
     assert done == {"kill+kill": True, "redis-down+kill": False, "none": False}
+    matrix.write(tmp_path, list(done), "python -m loadtest run pairs")
+    assert "1 of 3 pairs played" in (tmp_path / "matrix.md").read_text()
