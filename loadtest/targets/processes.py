@@ -40,8 +40,11 @@ _TESTBED = Path(__file__).parents[1] / "testbed"
 SERVE = (sys.executable, "-m", "apidex", "serve")
 _RESTART_AFTER = 0.5
 _DISK_BYTES = 2**21
-_SLOTS = 16
-"""Ports that HAProxy knows: as many replicas as there can ever be at once."""
+_SLOTS = 10
+"""Ports that HAProxy knows: as many replicas as there can ever be at once.
+
+When it starts, it takes all for replicas that are up, and a request has ten tries.
+"""
 
 _PERIOD, _RUNNING = 0.1, 0.01
 """Seconds: a process that is starved of CPU runs for the second in each of the first."""
