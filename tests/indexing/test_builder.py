@@ -68,6 +68,12 @@ def test_a_subprocess_builds_the_same_as_this_process(request, build, data, opti
     assert codec.to_bytes(there.parsed) == codec.to_bytes(here.parsed)
 
 
+def test_a_response_is_not_held_twice_while_a_subprocess_reads_it(in_subprocess):
+    body = bytearray(publicapis(*NAMES))
+    assert builder.from_upstream(body).parsed.catalogue.names() == NAMES
+    assert not body
+
+
 def test_exact_names_are_scanned_if_they_are_short_together(in_subprocess, monkeypatch):
     scanned = builder.from_upstream(publicapis(*NAMES)).index
     monkeypatch.setattr(sorted_names, "MAX_SCANNED", len(scanned.text) - 1)
