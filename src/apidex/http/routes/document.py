@@ -14,6 +14,7 @@ from litestar.types import Method
 from litestar.types.internal_types import PathParameterDefinition
 
 from apidex import __version__
+from apidex.http.routes.described import described
 from apidex.http.ui.docs_page import docs_page
 
 
@@ -41,15 +42,18 @@ def _made_once(request: Request[Any, Any, Any], make: Callable[[], bytes]) -> by
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 _NO_CACHE = {"cache-control": "no-cache"}
+_DESCRIBED = described(conditional=False)
 _ROUTES: dict[str, dict[str, Any]] = {
     "/docs": {
         "sync_to_thread": True,  # at the first request the document is made, which takes 20 ms
         "summary": "This document, for people",
+        "operation_class": _DESCRIBED,
         "response_headers": _NO_CACHE | {"content-security-policy": _POLICY},
     },
     "/openapi.json": {
         "sync_to_thread": True,  # at the first request the document is made, which takes 20 ms
         "summary": "This document, for programs",
+        "operation_class": _DESCRIBED,
         "responses": {200: ResponseSpec(dict[str, Any], description="The document", generate_examples=False)},
         "response_headers": _NO_CACHE,
     },
@@ -66,8 +70,8 @@ class _DocumentRouter(Router):
         """Register a handler that Litestar made for a render plugin."""
         value.paths &= _ROUTES.keys()
         for path in value.paths:
-            for name, described in _ROUTES[path].items():
-                setattr(value, name, described)
+            for name, given in _ROUTES[path].items():
+                setattr(value, name, given)
         return super().register(value) if value.paths else []
 
 
