@@ -38,6 +38,7 @@ _PERMISSIONS = {
     NAMESPACE: ("get pods", "delete pods", "patch deployments", "patch deployments/scale", "create pods/exec"),
     ASIDE: ("create pods", "create pods/exec", "delete pods"),
 }
+_UPSTREAM_READY = ("wait", "--for=condition=Ready", "pod/upstream", "--timeout=60s")
 _DRAIN_PERMISSIONS = {NAMESPACE: ("create pods/eviction", "patch nodes")}
 
 
@@ -377,16 +378,34 @@ def provisioned(edge: bool = False, **how: str) -> Iterator[Kubernetes]:
     """
     _refuse_others()
     try:
-        output_of("kubectl", "apply", "--kustomize", str(TESTBED.parent / "edge" if edge else TESTBED))
-        kubectl("wait", "--for=condition=Ready", "pod/upstream", "--timeout=60s", namespace=ASIDE)
+        start = ("kubectl", "apply", "--kustomize", str(TESTBED.parent / "edge" if edge else TESTBED))
+        output_of(*start)
+        kubectl(*_UPSTREAM_READY, namespace=ASIDE)
         for deployment in ("redis", "apidex", *["edge"] * edge):
             kubectl("rollout", "status", f"deployment/{deployment}", "--timeout=120s")
         wait_for(30, "an address of the Service apidex", lambda: bool(how.get("host") or _address()))
         target = Kubernetes(**how)
         wait_for(30, f"an answer from {target.host}", lambda: is_ready(target.host))
+        if node := how.get("node"):  # nothing can be said to an upstream there while the node is lost
+            with cordoned(node):
+                kubectl("delete", "pod", "upstream", "--now", namespace=ASIDE)
+                output_of(*start)
+                kubectl(*_UPSTREAM_READY, namespace=ASIDE)
         yield target
     finally:
         output_of("kubectl", "delete", "namespace", NAMESPACE, ASIDE, "--ignore-not-found", "--timeout=120s")
+
+
+@contextmanager
+def cordoned(*nodes: str) -> Iterator[None]:
+    """Let no pod be placed on *nodes* while the block runs."""
+    for node in nodes:
+        output_of("kubectl", "cordon", node)
+    try:
+        yield
+    finally:
+        for node in nodes:
+            output_of("kubectl", "uncordon", node)
 
 
 def _refuse_others() -> None:

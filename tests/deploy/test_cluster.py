@@ -15,7 +15,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -29,9 +29,10 @@ from loadtest.faults.replicas import LoseNode, Rollout
 from loadtest.load_generator import Load
 from loadtest.nemesis import ScenarioRun
 from loadtest.scenarios import SCENARIOS
+from loadtest.scenarios.pairs import MEMBERS, PAIRS, chosen, pair
 from loadtest.scenarios.scenario import Scenario
 from loadtest.system import is_ready, is_this_machine, wait_for
-from loadtest.targets.kubernetes import ASIDE, NAMESPACE, TESTBED, Kubernetes, kubectl, listed, workers
+from loadtest.targets.kubernetes import ASIDE, NAMESPACE, TESTBED, Kubernetes, cordoned, kubectl, listed, workers
 from loadtest.targets.target import TargetOptions
 from loadtest.testbed.upstream import catalogue
 
@@ -107,12 +108,9 @@ def target(tmp_path_factory, request) -> Iterator[Kubernetes]:
         if not is_this_machine(host):
             pytest.skip(f"the Service's address is {host}: load is sent to this machine only")
         assert seconds < 60
-        if NODE:  # the upstream must stay when that node is lost: its log tells right from wrong
-            with cordoned([NODE]):
-                kubectl("delete", "pod", "upstream", namespace=ASIDE)
-                apply(TESTBED)
-                kubectl("wait", "--for=condition=Ready", "pod/upstream", "--timeout=60s", namespace=ASIDE)
-            wait_for(60, "a fetch from the upstream", lambda: bool(target.upstream_log().given))
+        wait_for(
+            60, "a fetch from the upstream", lambda: bool(target.upstream_log().given)
+        )  # which has just been moved
         yield target
 
 
@@ -296,22 +294,10 @@ def leave_the_number_alone() -> None:
     kubectl("apply", "set-last-applied", "--filename", "-", stdin=yaml.safe_dump(last))
 
 
-@contextmanager
-def cordoned(nodes: list[str]) -> Iterator[None]:
-    """Let no pod be placed on *nodes* while the block runs."""
-    for node in nodes:
-        kubectl("cordon", node)
-    try:
-        yield
-    finally:
-        for node in nodes:
-            kubectl("uncordon", node)
-
-
 @pytest.fixture
 def edge(target) -> Iterator[Kubernetes]:
     """With HAProxy in front; on the node that stays, where one may be cut off."""
-    with cordoned([NODE] if NODE else []):
+    with cordoned(*[NODE] if NODE else []):
         apply(TESTBED.parent / "edge")
         settle(target)
     yield Kubernetes(node=NODE, node_down=NODE_DOWN, node_up=NODE_UP)
@@ -351,6 +337,22 @@ def test_behind_an_edge_that_lives_no_request_fails_when_a_node_is_cut_off(edge,
     assert_passed(verdict)
 
 
+@needs_node
+def test_pairs_of_faults_that_the_commit_chooses_cost_no_request(edge, tmp_path):
+    """Six of the table in loadtest/results.md, at their full length."""
+    able = {name for name, member in MEMBERS.items() if edge.can(member.fault.verb)}
+    names = [name for name in PAIRS if able.issuperset(name.split("+"))]
+    verdicts = []
+    for name in chosen(output_of("git", "rev-parse", "HEAD").strip(), names):
+        edge.renew()
+        folder, scenario = tmp_path / name, pair(name)
+        folder.mkdir()
+        verdicts.append(play(scenario, edge, folder, seconds=scenario.seconds))
+    edge.roll_out()
+    for verdict in verdicts:
+        assert_passed(verdict)
+
+
 def test_with_a_password_replicas_share_redis_and_strangers_do_not(target, tmp_path):
     password = 'any "character" $will do'
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "redis-password"}}
@@ -386,7 +388,7 @@ def test_a_node_that_is_cut_off_is_left_within_fifteen_seconds_and_redis_within_
         elsewhere = [pod for pod in pods if pod["spec"].get("nodeName") != NODE]
         return any(status["ready"] for pod in elsewhere for status in pod["status"].get("containerStatuses", []))
 
-    with cordoned([node for node in workers() if node != NODE]):
+    with cordoned(*(node for node in workers() if node != NODE)):
         kubectl("delete", "pod", "--selector", "app.kubernetes.io/name=redis")
         settle(target)
     verdict = play(replace(SCENARIOS["lose-node"], script=redis_node_is_lost), target, tmp_path)
