@@ -318,7 +318,7 @@ def test_the_panel_of_an_entry_says_all_that_is_known_and_returns_the_focus(brow
         details.press("Enter")
         expect(dialog).to_contain_text(entry["Description"])
         values = [entry["Link"], entry["Category"], "API key", "HTTPS", "CORS unknown"]
-        assert dialog.locator("dd").all_text_contents() == values
+        expect(dialog.locator("dd")).to_have_text(values)
         expect(opened.page).to_have_title("OpenWeatherMap · Apidex")
         opened.page.get_by_role("button", name="Copy link").click()
         expect(dialog).to_contain_text("Copied")
