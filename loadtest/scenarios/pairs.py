@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from hashlib import sha256
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, cycle
 from typing import NamedTuple
 
 from loadtest.checks.failures import none_failed_but_lost
@@ -112,11 +112,12 @@ def _script(one: _Member, other: _Member) -> Script:
     def script(run: ScenarioRun) -> None:
         part = run.seconds / _PARTS
         run.wait(part)
-        while run.continues():
-            for order in orders:
-                run.overlap(*(_plan(run, each, place, order, part) for place, each in enumerate(order)))
-                run.target.settle(run.replicas)
-                run.wait(part)
+        for played, order in enumerate(cycle(orders)):
+            if played >= len(orders) and not run.continues():
+                return
+            run.overlap(*(_plan(run, each, place, order, part) for place, each in enumerate(order)))
+            run.target.settle(run.replicas)
+            run.wait(part)
 
     return script
 
