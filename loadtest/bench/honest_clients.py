@@ -1,8 +1,9 @@
 """Clients that send requests at a fixed rate on kept-alive connections: how many requests fail, and how long the others take.
 
-    python -m loadtest.bench.honest_clients PORT SECONDS INTERVAL HEADERS < the paths of each client on a line
+    python -m loadtest.bench.honest_clients PORT SECONDS INTERVAL HEADERS KIND < the paths of each client on a line
 
-A request is sent when it is due, or after the response before it; its latency counts from when it was due.
+A client sends a request when it is due, or after the response before it; its latency counts from when it was due. A typist
+does as the page: of the requests that became due meanwhile, it sends the newest one.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from itertools import cycle
 from statistics import quantiles
+from typing import Literal
 
 import msgspec
 import uvloop
@@ -27,6 +29,10 @@ _PATIENCE = 5.0
 """Seconds after which a request has failed."""
 
 
+_PAGE_PATIENCE = 0.5
+"""Seconds after which the page aborts a request where a newer one waits."""
+
+
 class Honest(msgspec.Struct):
     """How many requests were sent, those that *failed* by reason, and the p99 and the longest latency in milliseconds."""
 
@@ -37,10 +43,16 @@ class Honest(msgspec.Struct):
 
 
 def ask(
-    port: int, seconds: float, paths: Sequence[Sequence[str]], *, interval: float = _INTERVAL, headers: str = ""
+    port: int,
+    seconds: float,
+    paths: Sequence[Sequence[str]],
+    *,
+    interval: float = _INTERVAL,
+    headers: str = "",
+    kind: Literal["client", "typist"] = "client",
 ) -> Honest:
     """Run a client for each of *paths*, which requests them in turn, one in each *interval*, in a separate process."""
-    arguments = [str(port), str(seconds), str(interval), headers]
+    arguments = [str(port), str(seconds), str(interval), headers, kind]
     command = pinned(CLIENT_CORE, [sys.executable, "-m", __name__, *arguments])
     text = "\n".join(map(" ".join, paths))
     done = subprocess.run(command, input=text, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
@@ -54,6 +66,7 @@ class _Client:
         self._port, self._interval, self._headers = port, interval, headers
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
+        self.sent = 0
         self.latencies: list[float] = []
         self.failed: list[str] = []
 
@@ -64,16 +77,24 @@ class _Client:
             if due > until:
                 break
             await asyncio.sleep(max(0, due - loop.time()))
-            try:
-                status = await asyncio.wait_for(self._request(path), _PATIENCE)
+            if await self._is_answered(path, loop.time() + _PATIENCE):
                 self.latencies.append(loop.time() - due)
-                if status != b"200":
-                    self.failed.append(status.decode())
-            except (OSError, asyncio.IncompleteReadError) as error:
-                self.failed.append(type(error).__name__)
-                self._close()
             due += self._interval
         self._close()
+
+    async def _is_answered(self, path: str, deadline: float) -> bool:
+        """Send a request and note whether it fails. Returns whether there was a response, whatever its status."""
+        self.sent += 1
+        try:
+            async with asyncio.timeout_at(deadline):
+                status = await self._request(path)
+        except (OSError, asyncio.IncompleteReadError) as error:
+            self.failed.append(type(error).__name__)
+            self._close()
+            return False
+        if status != b"200":
+            self.failed.append(status.decode())
+        return True
 
     async def _request(self, path: str) -> bytes:
         """The status of the response, once all of it was read."""
@@ -93,8 +114,31 @@ class _Client:
         self._reader = self._writer = None
 
 
-async def _ask(port: int, seconds: float, interval: float, headers: str, paths: list[list[str]]) -> Honest:
-    clients, now = [_Client(port, interval, headers) for _ in paths], asyncio.get_running_loop().time()
+class _Typist(_Client):
+    """Somebody at the page, who types a key every interval. The latency of a key ends with a response to it or to a later one."""
+
+    async def run(self, first: float, until: float, paths: Sequence[str]) -> None:
+        """Send the newest request when the one before it is answered, or aborted."""
+        loop, answered, newest = asyncio.get_running_loop(), 0, 0
+
+        def due(key: int) -> float:
+            return first + key * self._interval
+
+        while due(newest) <= until:
+            await asyncio.sleep(max(0, due(newest) - loop.time()))
+            newest = max(newest, int((loop.time() - first) / self._interval))
+            if await self._is_answered(paths[newest % len(paths)], due(newest + 1) + _PAGE_PATIENCE):
+                self.latencies += [loop.time() - due(key) for key in range(answered, newest + 1)]
+                answered = newest + 1
+            newest += 1
+        self._close()
+
+
+_KINDS = {"client": _Client, "typist": _Typist}
+
+
+async def _ask(port: int, seconds: float, interval: float, headers: str, kind: str, paths: list[list[str]]) -> Honest:
+    clients, now = [_KINDS[kind](port, interval, headers) for _ in paths], asyncio.get_running_loop().time()
     firsts = (now + number * interval / len(paths) for number in range(len(paths)))
     await asyncio.gather(
         *(client.run(first, now + seconds, each) for client, first, each in zip(clients, firsts, paths, strict=True))
@@ -102,16 +146,16 @@ async def _ask(port: int, seconds: float, interval: float, headers: str, paths: 
     latencies = [took * 1000 for client in clients for took in client.latencies] or [0.0, 0.0]
     failed = [reason for client in clients for reason in client.failed]
     reasons = {reason: failed.count(reason) for reason in set(failed)}
-    sent = sum(len(client.latencies) for client in clients) + len(failed)
+    sent = sum(client.sent for client in clients)
     return Honest(sent, reasons, quantiles(latencies, n=100)[-1], max(latencies))
 
 
 def main() -> None:
     """Print the figures as JSON."""
-    port, seconds, interval, headers = sys.argv[1:]
+    port, seconds, interval, headers, kind = sys.argv[1:]
     paths = [line.split() for line in sys.stdin]
     gc.disable()
-    found = uvloop.run(_ask(int(port), float(seconds), float(interval), headers, paths))
+    found = uvloop.run(_ask(int(port), float(seconds), float(interval), headers, kind, paths))
     print(msgspec.json.encode(found).decode())
 
 

@@ -125,6 +125,7 @@ def _typed(server: ServerProcess, count: int, seconds: float) -> tuple[Cell, ...
         seconds,
         people,
         interval=1 / _KEYS_A_SECOND,
+        kind="typist",
         headers="Accept-Encoding: gzip, deflate, br, zstd\r\n",
     )
     cpu = (cpu_seconds(server.pid) - before) / honest.sent * 1000

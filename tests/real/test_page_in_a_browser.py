@@ -675,6 +675,26 @@ def test_the_page_and_its_results_are_there_within_100_ms(page: Visit):
     assert min(took) < max(100, 8 * min(bare))
 
 
+def searched(page: Visit) -> list[str]:
+    """The queries that were sent."""
+    return [query["q"] for url in page.asked if "q" in (query := dict(parse_qsl(urlsplit(url).query)))]
+
+
+@pytest.mark.parametrize("is_slow", [False, True])
+def test_the_newest_key_waits_for_the_answer_under_way_unless_it_is_slow(page: Visit, is_slow: bool):
+    page.page.clock.install()
+    page.page.clock.pause_at(page.page.evaluate("Date.now()") + 1000)
+    with held_back(page.page, r"/v1/search\?q=g&") as held:
+        page.box.press_sequentially("geo")
+        assert searched(page) == ["g"]
+        if is_slow:
+            page.page.clock.run_for(500)
+            expect(page.hits.first).to_have_text(re.compile("^Geo"))
+            assert held[0].request.failure == "net::ERR_ABORTED"
+    expect(page.hits.first).to_have_text(re.compile("^Geo"))
+    assert searched(page) == ["g", "geo"]
+
+
 def test_a_stale_answer_never_takes_the_place_of_a_newer_one(page: Visit):
     """The answer to the first query is held back until the second has been shown."""
     with held_back(page.page, r"/v1/search\?q=geo&") as held:

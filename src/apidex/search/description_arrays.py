@@ -13,7 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apidex.catalogue.buffers import ByteBuffer, IntArray
-from apidex.search.descriptions import SCORE_BITS, DescriptionIndex, RelevantEntries, Term, WeighedTerm, relevance_of
+from apidex.search.descriptions import (
+    SCORE_BITS,
+    DescriptionIndex,
+    NamedFlags,
+    RelevantEntries,
+    Term,
+    WeighedTerm,
+    relevance_of,
+)
 from apidex.search.words import TF_BITS, TF_MASK
 
 Numbers = NDArray[Any]
@@ -98,13 +106,12 @@ class DescriptionArrays(DescriptionIndex):
         dense = [self._dense_postings(number, left_out) for number in self._dense_words(term)]
         return [*map(np.asarray, super()._slices(term)), *dense]
 
-    def _select(
-        self, terms: Sequence[WeighedTerm], least: int, most: int, named: Sequence[int] | None
-    ) -> RelevantEntries:
+    def _select(self, terms: Sequence[WeighedTerm], least: int, most: int, named: NamedFlags) -> RelevantEntries:
         if sum(self._postings_of(term) for term, _, is_read in terms if is_read) < _MANY_POSTINGS:
             return super()._select(terms, least, most, named)
         lengths = np.frombuffer(self.lengths, np.uint8)
-        is_named = None if named is None else np.asarray(named, np.bool_)
+        flags = named()
+        is_named = None if flags is None else np.asarray(flags, np.bool_)
         positions, sums = np.zeros(0, np.uint32), np.zeros(0, np.int64)
         for term, weight, is_read in terms:
             scores = weight * self._saturations + (weight << SCORE_BITS)

@@ -9,7 +9,7 @@ import math
 from array import array
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -19,7 +19,8 @@ from typing import Any
 
 from apidex.catalogue.buffers import ByteBuffer, IntArray
 from apidex.catalogue.entry import Entry
-from apidex.search.text import fold, query_terms, separate_spans, to_ranges, word_spans
+from apidex.search.memo import remembered
+from apidex.search.text import every_span, fold, query_terms, to_ranges
 from apidex.search.words import (
     DESCRIPTIONS,
     DOMAIN,
@@ -91,6 +92,10 @@ class Term:
 
 WeighedTerm = tuple[Term, int, bool]
 """A term, its weight, and whether its postings are read; those of others are looked up for the entries that were found before."""
+
+
+NamedFlags = Callable[[], Sequence[int] | None]
+"""Computes a flag for each entry whose name matches; None if few do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +198,13 @@ class DescriptionIndex:
         named = [Term(host, [self._number(host) or 0]) for host in hosts.values()]
         if named and words in (["api"], ["apis"]):
             words = []
-        return [*named, *({stem(word): self._term(word) for word in reversed(words)}.values())][:MAX_TERMS]
+        terms = {stem(word): remembered(self._terms, word, self._term) for word in reversed(words)}
+        return [*named, *terms.values()][:MAX_TERMS]
+
+    @cached_property
+    def _terms(self) -> dict[str, Term]:
+        """Terms that were asked for before."""
+        return {}
 
     def _term(self, word: str) -> Term:
         root, possible = stem(word), possible_forms(word)
@@ -248,11 +259,11 @@ class DescriptionIndex:
     # --- the entries that have them
 
     def find(
-        self, terms: Sequence[Term], named: Sequence[int] | None = None, share: Fraction = MIN_SHARE
+        self, terms: Sequence[Term], named: NamedFlags = lambda: None, share: Fraction = MIN_SHARE
     ) -> RelevantEntries:
         """The entries that contain a *share* of *terms*, in catalogue order; none if no entry contains one of them.
 
-        Entries with a flag in *named* are hits already, and may be left out.
+        Entries with a flag in what *named* returns are hits already, and may be left out.
         """
         entries = len(self.lengths)
         sizes = [(term, min(self._postings_of(term), entries)) for term in terms]
@@ -292,7 +303,7 @@ class DescriptionIndex:
         terms: Sequence[WeighedTerm],
         least: int,
         most: int,
-        named: Sequence[int] | None,  # noqa: ARG002
+        named: NamedFlags,  # noqa: ARG002
     ) -> RelevantEntries:
         """The entries with a weight of *least* or more, of *most*; *named* as in `find`."""
         sums = dict[int, int]()
@@ -345,6 +356,7 @@ def relevance_of(total: Any, most: int) -> Any:  # noqa: ANN401 - a number, or a
 def highlights(text: str, terms: Iterable[Term]) -> list[tuple[int, int]]:
     """The occurrences of *terms* in *text*, as half-open ranges of code points."""
     terms = list(terms)
-    spans = dict.fromkeys(chain(separate_spans(text), word_spans(text)))
+    initials = {"", *(term.text[0] for term in terms)}
+    spans = [(start, end) for start, end in every_span(text) if fold(text[start])[:1] in initials]
     marked = [span for span in spans if (word := fold(text[slice(*span)])) and any(term.fits(word) for term in terms)]
     return to_ranges(sorted({at for start, end in marked for at in range(start, end)}))

@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain
 
 from apidex.catalogue.catalogue import Catalogue
 from apidex.search import corrections
 from apidex.search.descriptions import DescriptionIndex, DescriptionIndexBuilder, Term, highlights
 from apidex.search.filters import Facet, FacetIndex, FacetIndexBuilder, Filters
 from apidex.search.ranking import FoldedNames, FoldedNamesBuilder, Hit, Matches, Rank, Scope, Sort, end_of_page
-from apidex.search.text import composed, fold, foldable, separate_spans, word_spans
+from apidex.search.text import composed, every_span, fold, foldable
 
 _MOST_EXACT = 100
 """The number of exact names whose spelling is compared with the query."""
@@ -101,7 +100,7 @@ class SearchIndex:
 
     def _matches(self, query: str, terms: Sequence[Term], scope: Scope) -> Matches:
         matches = self.names.no_matches() if terms and scope is Scope.ABOUT else self.names.matches(query)
-        return matches.followed_by(self.descriptions.find(terms, matches.flags())) if terms else matches
+        return matches.followed_by(self.descriptions.find(terms, matches.flags)) if terms else matches
 
     def finds(self, query: str, scope: Scope) -> bool:
         """Whether *query* finds anything."""
@@ -132,7 +131,7 @@ class SearchIndex:
         position = self.descriptions.first_position(text)
         entry = self.catalogue[position]
         for spelled in (entry.name, entry.description, entry.category, entry.provider):
-            for start, end in chain(separate_spans(spelled), word_spans(spelled)):
+            for start, end in every_span(spelled):
                 if fold(spelled[start:end]) == text:
                     return spelled[start:end].lower()
         return text

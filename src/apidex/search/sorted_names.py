@@ -19,6 +19,7 @@ from apidex.catalogue.buffers import ByteBuffer, IntArray
 from apidex.search.descriptions import RelevantEntries
 from apidex.search.facet_columns import FacetColumns
 from apidex.search.filters import Facet, FacetIndex, Filters
+from apidex.search.memo import remembered
 from apidex.search.names import NameIndex
 from apidex.search.ranking import (
     ABOUT,
@@ -97,6 +98,7 @@ class SortedNames(FoldedNames):
     letters: memoryview = field(init=False)
     shift: int = field(init=False)
     heads: list[bytes] = field(init=False)
+    ranges: dict[bytes, tuple[int, int]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "letters", memoryview(self.text))
@@ -111,6 +113,9 @@ class SortedNames(FoldedNames):
 
     def range_of(self, needle: bytes) -> tuple[int, int]:
         """The half-open range of the suffixes that begin with *needle*."""
+        return remembered(self.ranges, needle, self._find)
+
+    def _find(self, needle: bytes) -> tuple[int, int]:
         head, beginning = needle[:_HEAD], self._beginning_of(len(needle))
         low = max(0, bisect_left(self.heads, head) - 1) * _BLOCK
         high = min(bisect_right(self.heads, head + b"\xff") * _BLOCK, len(self.suffixes))
@@ -449,9 +454,11 @@ class _ArrayMatches:
         if sort is not Sort.RELEVANCE:
             return self.named.page_with(self.positions, sort, offset, end)
         rows = self.named.page(offset, end) if offset < ahead else []
-        keys = self.relevance << 32 | np.asarray(self.named.names.name_ranks)[self.positions]
-        places = _smallest(keys, max(0, offset - ahead), max(0, end - ahead))
-        return [*rows, *((position, Rank.ABOUT) for position in self.positions[places].tolist())]
+        first, last = max(0, offset - ahead), max(0, end - ahead)
+        best = np.flatnonzero(self.relevance <= np.partition(self.relevance, last - 1)[last - 1]) if last else _NONE
+        positions = self.positions[best]
+        keys = self.relevance[best] << 32 | np.asarray(self.named.names.name_ranks)[positions]
+        return [*rows, *((at, Rank.ABOUT) for at in positions[_smallest(keys, first, last)].tolist())]
 
     def best(self, limit: int, spelling: Callable[[int], str]) -> list[tuple[int, Rank | None]]:  # noqa: ARG002
         """As `Matches.best`, of names."""

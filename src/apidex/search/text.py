@@ -7,7 +7,7 @@ import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from string import ascii_lowercase, ascii_uppercase, digits
 
 _WITHOUT_DECOMPOSITION = dict(zip("łøđðħŧıæœþ", ["l", "o", "d", "d", "h", "t", "i", "ae", "oe", "th"], strict=True))
@@ -110,6 +110,12 @@ def separate_spans(text: str) -> list[tuple[int, int]]:
     return [match.span() for match in _SEPARATE.finditer(text.translate(_SHAPE))]
 
 
+def every_span(text: str) -> list[tuple[int, int]]:
+    """The ranges of the words that `words` or `separate` return."""
+    shape = text.translate(_SHAPE)
+    return list(dict.fromkeys(match.span() for match in chain(_SEPARATE.finditer(shape), _WORD.finditer(shape))))
+
+
 def query_terms(query: str) -> list[str]:
     """The distinct folded words of *query*, cut at spaces and punctuation, without the word API unless it is the only one."""
     terms = list(dict.fromkeys(separate(query)))
@@ -118,6 +124,10 @@ def query_terms(query: str) -> list[str]:
 
 def highlighted(name: str, start: int, end: int) -> Iterator[int]:
     """The code points of *name* that characters *start* to *end* of its folded form stand for, with their accents."""
+    if name.isascii():
+        counted = [at for at, character in enumerate(name) if character.isalnum()]
+        yield from counted[start:end]
+        return
     place, previous = 0, -2
     for at, character in enumerate(name):
         size = len(_FOLDED[ord(character)])

@@ -1,4 +1,4 @@
-// The page requests /v1/search at each key, and keeps the search in its address, under the names that the API has for it.
+// The page requests /v1/search at each key, or after the answer that it waits for, and keeps the search in its address, under the names that the API has for it.
 // Texts from the catalogue are put in as text, never as markup.
 // It is not a module: a browser may draw a frame before it runs one, and the first request would wait for that.
 "use strict";
@@ -9,6 +9,7 @@ const GOOD = ["No key", "HTTPS", "CORS"];
 const LIMIT = 20;
 const CATEGORIES_AT_FIRST = 10;
 const TIMEOUT = 8_000; // milliseconds for one request
+const PATIENCE = 500; // milliseconds for it where a newer one waits
 const REFRESH = 60_000; // milliseconds between two updates of the foot
 
 const $ = (id) => document.getElementById(id);
@@ -91,13 +92,22 @@ async function get(path, signal) {
   throw new Trouble(response.status, body?.detail ?? `The service answers with an error (${response.status}).`, body?.parameter);
 }
 
-/** Starting a task again aborts its previous run. A run that fails without an answer is repeated, after a growing delay. */
+/**
+ * Starting a task again aborts its previous run. `soon` starts it after that run, or aborts it where that takes too long:
+ * who types does not ask faster than the service answers. A run that fails without an answer is repeated, after a growing delay.
+ */
 function task(work, failed) {
-  let running, timer;
+  let running, timer, newer;
   let wait = 1_000;
   begin.stop = () => {
     running?.abort();
     clearTimeout(timer);
+    clearTimeout(newer);
+    running = newer = undefined;
+  };
+  begin.soon = () => {
+    if (running) newer ??= setTimeout(begin, PATIENCE);
+    else begin();
   };
   return begin;
 
@@ -111,10 +121,13 @@ function task(work, failed) {
       if (signal.aborted) return;
       if (!(error instanceof Trouble)) throw error;
       failed(error);
-      if (error.status && error.status < 500) return;
-      timer = setTimeout(begin, wait);
-      wait = Math.min(2 * wait, 15_000);
+      if (!error.status || error.status >= 500) {
+        timer = setTimeout(begin, wait);
+        wait = Math.min(2 * wait, 15_000);
+      }
     }
+    running = undefined;
+    if (newer) begin();
   }
 }
 
@@ -207,7 +220,7 @@ function typed() {
   set("q", box.value.trim() && box.value);
   writeAddress({ step: settled });
   settled = false;
-  ask();
+  ask.soon();
 }
 
 function look(change) {
