@@ -97,7 +97,7 @@ class Kubernetes(Target):
         return [
             Replica(
                 pod["metadata"]["name"],
-                sum(status["restartCount"] for status in pod["status"].get("containerStatuses", ())),
+                _restarts(pod),
                 pod["spec"].get("nodeName", ""),
             )
             for pod in listed("pods", "apidex")
@@ -109,8 +109,21 @@ class Kubernetes(Target):
         return self._is_node_lost and pod["spec"]["nodeName"] == self._node
 
     def kill(self, replica: str) -> None:
-        """As `Target.kill`: from its node, since a container's first process takes no SIGKILL from within."""
-        _act_on(_named("pod", replica), "signal", "9")
+        """As `Target.kill`, until the cluster has noticed: until then, the replica counts as ready.
+
+        The signal comes from its node, since a container's first process takes no SIGKILL from within.
+        """
+        pod = _named("pod", replica)
+        _act_on(pod, "signal", "9")
+        wait_for(60, f"the end of {replica} to be noticed", lambda: not self._is_ready_as(pod))
+
+    def _is_ready_as(self, before: dict[str, Any]) -> bool:
+        """Whether a pod is ready, with no restart since it was as *before*."""
+        return any(
+            now["metadata"]["name"] == before["metadata"]["name"] and _restarts(now) == _restarts(before)
+            for now in listed("pods", "apidex")
+            if _is_ready(now) and not self._is_lost(now)
+        )
 
     def delete(self, replica: str) -> None:
         kubectl("delete", "pod", replica, "--wait=false")
@@ -138,8 +151,7 @@ class Kubernetes(Target):
         for name, many in (("apidex", MANY_RESTARTS), *[("edge", 1)] * self.by_request):
             pods = [pod for pod in listed("pods", name) if _is_ready(pod)]
             nodes = {pod["spec"]["nodeName"] for pod in pods}
-            restarts = [pod["status"]["containerStatuses"][0]["restartCount"] for pod in pods]
-            if len(nodes) < min(len(pods), len(workers())) or max(restarts, default=0) >= many:
+            if len(nodes) < min(len(pods), len(workers())) or max(map(_restarts, pods), default=0) >= many:
                 kubectl("rollout", "restart", f"deployment/{name}")
                 kubectl("rollout", "status", f"deployment/{name}", "--timeout=180s")
         self._wait_until_whole()
@@ -226,14 +238,11 @@ class Kubernetes(Target):
     def kill_edge(self) -> None:
         """As `Target.kill_edge`: of those that live, the one that was restarted least often."""
 
-        def restarts(pod: dict[str, Any]) -> int:
-            return int(pod["status"]["containerStatuses"][0]["restartCount"])
-
         def is_over() -> bool:
             now = _named("pod", edge["metadata"]["name"])
-            return (_is_ready(now) and restarts(now) > restarts(edge)) or self._is_lost(now)
+            return (_is_ready(now) and _restarts(now) > _restarts(edge)) or self._is_lost(now)
 
-        edge = min((pod for pod in listed("pods", "edge") if _is_ready(pod) and not self._is_lost(pod)), key=restarts)
+        edge = min((pod for pod in listed("pods", "edge") if _is_ready(pod) and not self._is_lost(pod)), key=_restarts)
         _act_on(edge, "signal", "9")
         wait_for(120, "the edge to run again", is_over)
 
@@ -291,6 +300,10 @@ def _tell_redis(command: str) -> None:
 def _is_ready(pod: dict[str, Any]) -> bool:
     conditions = {item["type"]: item["status"] for item in pod["status"].get("conditions", [])}
     return conditions.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]
+
+
+def _restarts(pod: dict[str, Any]) -> int:
+    return sum(status["restartCount"] for status in pod["status"].get("containerStatuses", ()))
 
 
 def workers() -> list[str]:

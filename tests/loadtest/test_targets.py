@@ -1,6 +1,7 @@
 """What the faults of pairs do to compose and to a cluster: the commands that begin and end them. Nothing is run here."""
 
 import json
+import re
 from contextlib import contextmanager, nullcontext
 
 import pytest
@@ -13,7 +14,7 @@ from loadtest.faults.redis import (
     RedisPartitionFromOne,
     RedisReadOnly,
 )
-from loadtest.faults.replicas import KillEdge, OutOfMemory, Pause, Starve
+from loadtest.faults.replicas import Kill, KillEdge, OutOfMemory, Pause, Starve
 from loadtest.faults.upstream import BadUpstream
 from loadtest.targets import compose, kubernetes
 from loadtest.targets.target import Target
@@ -69,7 +70,7 @@ def target(request, monkeypatch) -> tuple[Target, list[str]]:
     def output_of(*command, **_):
         text = " ".join(command)
         shown = text.replace(module.NODE_AGENT.read_text(), "node_agent.py")
-        is_killed = any("signal id-of-edge 9" in earlier for earlier in commands)
+        is_killed = any(re.search("signal id-of-(edge|apidex) 9", earlier) for earlier in commands)
         commands.append(shown)
         return says(shown).replace('"restartCount": 0', f'"restartCount": {int(is_killed)}')
 
@@ -116,6 +117,7 @@ def target(request, monkeypatch) -> tuple[Target, list[str]]:
         (Pause("api"), ("docker pause api", "signal id-of-api 19"), ("docker unpause api", "signal id-of-api 18")),
         (Starve("api"), "node_agent.py starve id-of-api", "end of input"),
         (OutOfMemory("api"), "/proc/1/oom_score_adj", None),
+        (Kill("apidex"), "signal id-of-apidex 9", None),
         (KillEdge(), ("signal id-of-haproxy 9", "signal id-of-edge 9"), None),
     ],
     ids=lambda value: value.kind if hasattr(value, "kind") else "",
