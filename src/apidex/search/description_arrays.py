@@ -85,7 +85,7 @@ class DescriptionArrays(DescriptionIndex):
         low, high = np.unpackbits(planes, axis=1, count=len(self.lengths))
         is_posting = (low | high).view(np.bool_)
         positions = np.flatnonzero(is_posting if left_out is None else is_posting & ~left_out)
-        fields = high[positions] << 1 | low[positions]
+        fields = high.take(positions) << 1 | low.take(positions)
         postings: Numbers = positions.astype(np.uint32) << TF_BITS | fields - 1
         return postings
 
@@ -117,16 +117,16 @@ class DescriptionArrays(DescriptionIndex):
             scores = weight * self._saturations + (weight << SCORE_BITS)
             if is_read:
                 own, added = self._entries_with(term, is_named)
-                kinds = (own & np.uint32(TF_MASK)) << np.uint32(8) | lengths[added]
+                kinds = (own & np.uint32(TF_MASK)) << np.uint32(8) | lengths.take(added)
                 if len(terms) == 1:
-                    return RelevantEntries(added, relevance_of(scores, most)[kinds])  # type: ignore[arg-type] # as below
-                positions, sums = _added(positions, sums, added, scores[kinds])
+                    return RelevantEntries(added, relevance_of(scores, most).take(kinds))  # type: ignore[arg-type] # as below
+                positions, sums = _added(positions, sums, added, scores.take(kinds), np.zeros(len(lengths), np.bool_))
             else:
                 fields = np.max([self._fields_of_each(number, positions) for number in term.numbers], axis=0)
-                sums += np.where(fields < 0, 0, scores[fields << 8 | lengths[positions]])
+                sums += np.where(fields < 0, 0, scores.take(fields << 8 | lengths.take(positions), mode="wrap"))
         is_found = sums >= least << SCORE_BITS
-        found = positions[is_found]
-        return RelevantEntries(found, relevance_of(sums[is_found], most))  # type: ignore[arg-type] # arrays are sequences enough
+        found = positions.compress(is_found)
+        return RelevantEntries(found, relevance_of(sums.compress(is_found), most))  # type: ignore[arg-type] # arrays are sequences enough
 
     @cached_property
     def _saturations(self) -> Numbers:
@@ -136,11 +136,11 @@ class DescriptionArrays(DescriptionIndex):
         """As `_fields_of`, for each of *positions*."""
         if number in self._dense_counts:
             planes = np.frombuffer(self._planes_of(number), np.uint8).reshape(TF_BITS, -1)
-            low, high = planes[:, positions >> 3] >> (7 - (positions & 7)).astype(np.uint8) & 1
+            low, high = planes.take(positions >> 3, axis=1) >> (7 - (positions & 7)).astype(np.uint8) & 1
             count: Numbers = (high << 1 | low).astype(np.int64)
             return count - 1
         own = np.asarray(self.postings[self.posting_starts[number] : self.posting_starts[number + 1]])
-        found = own[np.minimum(np.searchsorted(own, positions << np.uint32(TF_BITS)), len(own) - 1)]
+        found = own.take(np.searchsorted(own, positions << np.uint32(TF_BITS)), mode="clip")
         fields: Numbers = (found & np.uint32(TF_MASK)).astype(np.int64)
         return np.where(found >> np.uint32(TF_BITS) == positions, fields, -1)
 
@@ -150,18 +150,26 @@ class DescriptionArrays(DescriptionIndex):
         own = slices[0] if len(slices) == 1 and not term.is_prefix else np.sort(np.concatenate(slices))
         positions = own >> np.uint32(TF_BITS)
         if left_out is not None:
-            others = ~left_out[positions]
-            own, positions = own[others], positions[others]
+            others = ~left_out.take(positions)
+            own, positions = own.compress(others), positions.compress(others)
         if len(slices) > 1 or term.is_prefix:  # of several words, the one in most fields counts
             last = np.diff(positions, append=positions[-1:] + np.uint32(1)) != 0
-            own, positions = own[last], positions[last]
+            own, positions = own.compress(last), positions.compress(last)
         return own, positions
 
 
-def _added(positions: Numbers, sums: Numbers, others: Numbers, scores: Numbers) -> tuple[Numbers, Numbers]:
-    """The sorted *positions* and *others*, and the sum for each."""
-    joined, values = np.concatenate([positions, others]), np.concatenate([sums, scores])
-    order = np.argsort(joined, kind="stable")  # merges what is sorted
-    joined = joined[order]
-    firsts = np.flatnonzero(np.diff(joined, prepend=joined[:1] + 1))
-    return joined[firsts], np.add.reduceat(values[order], firsts) if len(firsts) else sums
+def _added(
+    positions: Numbers, sums: Numbers, others: Numbers, scores: Numbers, is_other: NDArray[np.bool_]
+) -> tuple[Numbers, Numbers]:
+    """The *positions*, and those of the sorted *others* that are not among them, with the sum for each.
+
+    *is_other* has a flag for each entry, which is not set.
+    """
+    if not len(positions):
+        return others, scores
+    is_other[others] = True
+    common = np.flatnonzero(is_other.take(positions))
+    sums[common] += scores.take(np.searchsorted(others, positions.take(common)))
+    is_other[positions] = False
+    is_new = is_other.take(others)
+    return np.concatenate([positions, others.compress(is_new)]), np.concatenate([sums, scores.compress(is_new)])

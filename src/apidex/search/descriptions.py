@@ -261,7 +261,7 @@ class DescriptionIndex:
     def find(
         self, terms: Sequence[Term], named: NamedFlags = lambda: None, share: Fraction = MIN_SHARE
     ) -> RelevantEntries:
-        """The entries that contain a *share* of *terms*, in catalogue order; none if no entry contains one of them.
+        """The entries that contain a *share* of *terms*, in any order; none if no entry contains one of them.
 
         Entries with a flag in what *named* returns are hits already, and may be left out.
         """

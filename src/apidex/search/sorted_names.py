@@ -62,7 +62,10 @@ _BLOCK, _HEAD = 2**12, 16
 """Of so many suffixes, so many bytes of the first one are held as an object."""
 
 _CHUNK = 2**15
-"""Suffixes, or entries, that are processed in one step: as many as fit into the processor's cache."""
+"""Suffixes, or entries, that are processed in one step: as many as fit into the processor's cache.
+
+For the numbers of a million entries, numpy would need eight megabytes, which the system gives page by page.
+"""
 
 _NO_MATCH = len(RANKS)
 """The number of a rank in arrays, where an exact name has PREFIX: exact names come first, because shorter names do."""
@@ -160,7 +163,7 @@ class SortedNames(FoldedNames):
             entries = np.concatenate([entries, others])
             return _ArrayMatches(_SortedEntries(self, len(needle.encode()), entries, ranks))
         ranks = self._rank_of_each(suffixes)
-        ranks[words[ranks[words] == _NO_MATCH]] = WORDS
+        ranks[words.compress(ranks.take(words) == _NO_MATCH)] = WORDS
         return _ArrayMatches(_RankTable(self, len(needle.encode()), ranks))
 
     def finds(self, query: str) -> bool:
@@ -196,20 +199,20 @@ class SortedNames(FoldedNames):
     def _by_relevance(self, suffixes: Numbers) -> tuple[Numbers, Numbers]:
         """The entries of *suffixes*, best first, and their ranks."""
         keys = np.sort(suffixes >> self.shift << 2 | self._ranks(suffixes))
-        best = keys[np.flatnonzero(np.diff(keys >> 2, prepend=~keys[:1] >> 2))]
-        best = best[np.argsort(best & 3, kind="stable")]
+        best = keys.compress(np.diff(keys >> 2, prepend=~keys[:1] >> 2) != 0)
+        best = best.take(np.argsort(best & 3, kind="stable"))
         return best >> 2, best & 3
 
     def _rank_of_each(self, suffixes: Numbers) -> NDArray[np.uint8]:
         """For each entry, its best rank by one of *suffixes*."""
         ranks, words = np.full(len(self), _NO_MATCH, np.uint8), [_NONE.astype(suffixes.dtype)]
-        for start in range(0, len(suffixes), _CHUNK):
-            some = suffixes[start : start + _CHUNK]
+        for chunk in _chunks(len(suffixes)):
+            some = suffixes[chunk]
             ranks[some >> self.shift] = INSIDE
-            words.append(some[some & 1 == 1])
+            words.append(some.compress(some & 1 == 1))
         begin_words = np.concatenate(words)
         ranks[begin_words >> self.shift] = WORD
-        ranks[begin_words[begin_words & self._lower_bits == _BEGINS_NAME] >> self.shift] = PREFIX
+        ranks[begin_words.compress(begin_words & self._lower_bits == _BEGINS_NAME) >> self.shift] = PREFIX
         return ranks
 
     @property
@@ -231,12 +234,12 @@ class SortedNames(FoldedNames):
             if len(found) <= _FEW:
                 found = found[[self._begins_word(self.positions[entry], term) for entry in found.tolist()]]
             else:
-                found = found[self.table(self._beginning_words(suffixes))[found]]
+                found = found.compress(self.table(self._beginning_words(suffixes)).take(found))
         return found
 
     def _beginning_words(self, suffixes: Numbers) -> Numbers:
         """The numbers of the entries in which one of *suffixes* begins a word; some occur more than once."""
-        found: Numbers = suffixes[suffixes & 1 == 1] >> self.shift
+        found: Numbers = suffixes.compress(suffixes & 1 == 1) >> self.shift
         return found
 
     def table(self, numbers: Numbers) -> NDArray[np.bool_]:
@@ -247,18 +250,17 @@ class SortedNames(FoldedNames):
 
     def by_name(self, positions: Sequence[int], offset: int, end: int | None) -> Sequence[int]:
         """As `FoldedNames.by_name`."""
-        ordered: Iterable[Numbers] = (np.asarray(self.positions)[entries] for entries in self.in_order(Sort.NAME))
+        ordered: Iterable[Numbers] = (np.asarray(self.positions).take(entries) for entries in self.in_order(Sort.NAME))
         if len(positions) < len(self):
             is_wanted = self.table(np.asarray(positions, np.uint32))
-            ordered = (some[is_wanted[some]] for some in ordered)
+            ordered = (some.compress(is_wanted.take(some)) for some in ordered)
         found: list[int] = _page_of(ordered, offset, len(self) if end is None else end).tolist()
         return found
 
     def in_order(self, sort: Sort) -> Iterator[Numbers]:
         """All entries by name, which is the order of the line feeds before names, or in catalogue order. Some in each step."""
         by_name = np.asarray(self.suffixes)[: len(self)]
-        for start in range(0, len(self), _CHUNK):
-            some = slice(start, start + _CHUNK)
+        for some in _chunks(len(self)):
             yield by_name[some] >> self.shift if sort is Sort.NAME else self.entries_at(some)
 
     def entries_at(self, positions: Numbers | slice) -> Numbers:
@@ -272,10 +274,15 @@ class SortedNames(FoldedNames):
         return [(position, RANKS[self._exact(size, position, rank)]) for position, rank in pairs]
 
 
+def _chunks(size: int) -> Iterator[slice]:
+    """Slices of so many items."""
+    return (slice(start, start + _CHUNK) for start in range(0, size, _CHUNK))
+
+
 def _distinct(numbers: Numbers) -> Numbers:
     """*numbers* without repetitions, sorted. `np.unique` hashes them, which takes 20 times as long."""
     ordered = np.sort(numbers)
-    result: Numbers = ordered[np.diff(ordered, prepend=ordered[:1] + 1) != 0]
+    result: Numbers = ordered.compress(np.diff(ordered, prepend=ordered[:1] + 1) != 0)
     return result
 
 
@@ -311,7 +318,7 @@ class _SortedEntries:
 
     @property
     def _positions(self) -> Numbers:
-        positions: Numbers = np.asarray(self.names.positions)[self.entries]
+        positions: Numbers = np.asarray(self.names.positions).take(self.entries)
         return positions
 
     def flags(self) -> None:
@@ -319,22 +326,22 @@ class _SortedEntries:
 
     def has(self, positions: Numbers) -> NDArray[np.bool_]:
         """For each of *positions* whether the entry there is among these."""
-        return self.names.table(self._positions)[positions]
+        return self.names.table(self._positions).take(positions)
 
     def key_counts(self, columns: FacetColumns) -> Numbers:
         """How many have the facet key of each number."""
-        return columns.counted(np.asarray(self.names.key_numbers)[self.entries])
+        return columns.counted(np.asarray(self.names.key_numbers).take(self.entries))
 
     def accepted(self, is_accepted: NDArray[np.bool_]) -> "_SortedEntries":
         """Those with an accepted facet key; *is_accepted* has a flag for each key."""
-        return self._kept(is_accepted[np.asarray(self.names.key_numbers)[self.entries]])
+        return self._kept(is_accepted.take(np.asarray(self.names.key_numbers).take(self.entries)))
 
     def with_distinct_names(self) -> "_SortedEntries":
         """Those that are the first of their name in the order of hits."""
-        return self._kept(np.asarray(self.names.first_spellings)[self.entries] != 0)
+        return self._kept(np.asarray(self.names.first_spellings).take(self.entries) != 0)
 
     def _kept(self, is_kept: Numbers) -> "_SortedEntries":
-        return replace(self, entries=self.entries[is_kept], ranks=self.ranks[is_kept])
+        return replace(self, entries=self.entries.compress(is_kept), ranks=self.ranks.compress(is_kept))
 
     def page(self, offset: int, end: int) -> list[tuple[int, Rank | None]]:
         """The position and the rank of each, best first, from *offset* to *end*."""
@@ -344,7 +351,7 @@ class _SortedEntries:
         """As `page`, together with the entries at the positions *others*, by name or in catalogue order."""
         positions = np.concatenate([self._positions, others])
         ranks = np.concatenate([self.ranks, np.full(len(others), ABOUT, np.uint8)])
-        keys = positions if sort is Sort.CATALOGUE else np.asarray(self.names.name_ranks)[positions]
+        keys = positions if sort is Sort.CATALOGUE else np.asarray(self.names.name_ranks).take(positions)
         places = _smallest(keys, offset, end)
         return self.names.rows(self.size, positions[places], ranks[places])
 
@@ -371,32 +378,37 @@ class _RankTable:
 
     def has(self, positions: Numbers) -> NDArray[np.bool_]:
         """As `_SortedEntries.has`."""
-        return self._by_position[positions]
+        return self._by_position.take(positions)
 
     @cached_property
     def _by_position(self) -> NDArray[np.bool_]:
         """For each position whether the entry there matches."""
-        flags = np.empty(len(self.ranks), np.bool_)
-        flags[np.asarray(self.names.positions)] = self._is_match
+        flags, positions = np.empty(len(self.ranks), np.bool_), np.asarray(self.names.positions)
+        for some in _chunks(len(flags)):
+            flags[positions[some]] = self._is_match[some]
         return flags
 
     def key_counts(self, columns: FacetColumns) -> Numbers:
         """As `_SortedEntries.key_counts`. Of matches and other entries, the fewer ones are counted."""
         keys = np.asarray(self.names.key_numbers)
         if 2 * len(self) > len(keys):
-            return columns.all_counts - columns.counted(keys[~self._is_match])
-        return columns.counted(keys[self._is_match])
+            return columns.all_counts - columns.counted(keys.compress(~self._is_match))
+        return columns.counted(keys.compress(self._is_match))
 
     def accepted(self, is_accepted: NDArray[np.bool_]) -> "_RankTable":
         """As `_SortedEntries.accepted`."""
-        return self._kept(is_accepted[np.asarray(self.names.key_numbers)])
+        return self._without(~is_accepted, np.asarray(self.names.key_numbers))
 
     def with_distinct_names(self) -> "_RankTable":
         """As `_SortedEntries.with_distinct_names`."""
-        return self._kept(np.asarray(self.names.first_spellings) != 0)
+        return self._without(np.array([True, False]), np.asarray(self.names.first_spellings))
 
-    def _kept(self, is_kept: Numbers) -> "_RankTable":
-        return replace(self, ranks=np.where(is_kept, self.ranks, np.uint8(_NO_MATCH)))
+    def _without(self, is_left_out: NDArray[np.bool_], numbers: Numbers) -> "_RankTable":
+        """Those whose number is not left out. _NO_MATCH is the highest rank, and a maximum is faster than a choice."""
+        ranks, highest = np.empty_like(self.ranks), is_left_out * np.uint8(_NO_MATCH)
+        for some in _chunks(len(ranks)):
+            np.maximum(self.ranks[some], highest.take(numbers[some]), out=ranks[some])
+        return replace(self, ranks=ranks)
 
     def page(self, offset: int, end: int) -> list[tuple[int, Rank | None]]:
         """As `_SortedEntries.page`."""
@@ -407,7 +419,7 @@ class _RankTable:
         """As `_SortedEntries.page_with`."""
         ranks = self.ranks.copy()
         ranks[self.names.entries_at(others)] = ABOUT
-        ordered = (entries[ranks[entries] != _NO_MATCH] for entries in self.names.in_order(sort))
+        ordered = (entries.compress(ranks.take(entries) != _NO_MATCH) for entries in self.names.in_order(sort))
         return self._rows(ranks, ordered, offset, end)
 
     def _rows(self, ranks: Numbers, ordered: Iterable[Numbers], offset: int, end: int) -> list[tuple[int, Rank | None]]:
@@ -434,19 +446,21 @@ class _ArrayMatches:
         """As `Matches.followed_by`; the entries that were added before are left out."""
         positions = np.asarray(found.positions, np.uint32)
         is_other = ~self.named.has(positions)
-        return _ArrayMatches(self.named, positions[is_other], np.asarray(found.relevance, np.int64)[is_other])
+        relevance = np.asarray(found.relevance, np.int64).compress(is_other)
+        return _ArrayMatches(self.named, positions.compress(is_other), relevance)
 
     def facets(self, index: FacetIndex, filters: Filters) -> dict[str, list[Facet]]:
         """As `Matches.facets`."""
         columns = FacetColumns.of(index)
-        others = columns.counted(np.asarray(index.key_numbers)[self.positions])
+        others = columns.counted(np.asarray(index.key_numbers).take(self.positions))
         return columns.facets_of(self.named.key_counts(columns) + others, filters)
 
     def accepted(self, index: FacetIndex, filters: Filters) -> "_ArrayMatches":
         """As `Matches.accepted`."""
         is_accepted = FacetColumns.of(index).accepted_keys(filters)
-        is_kept = is_accepted[np.asarray(index.key_numbers)[self.positions]]
-        return _ArrayMatches(self.named.accepted(is_accepted), self.positions[is_kept], self.relevance[is_kept])
+        is_kept = is_accepted.take(np.asarray(index.key_numbers).take(self.positions))
+        positions, relevance = self.positions.compress(is_kept), self.relevance.compress(is_kept)
+        return _ArrayMatches(self.named.accepted(is_accepted), positions, relevance)
 
     def page(self, sort: Sort, offset: int, limit: int | None) -> list[tuple[int, Rank | None]]:
         """As `Matches.page`."""
@@ -456,8 +470,8 @@ class _ArrayMatches:
         rows = self.named.page(offset, end) if offset < ahead else []
         first, last = max(0, offset - ahead), max(0, end - ahead)
         best = np.flatnonzero(self.relevance <= np.partition(self.relevance, last - 1)[last - 1]) if last else _NONE
-        positions = self.positions[best]
-        keys = self.relevance[best] << 32 | np.asarray(self.named.names.name_ranks)[positions]
+        positions = self.positions.take(best)
+        keys = self.relevance.take(best) << 32 | np.asarray(self.named.names.name_ranks).take(positions)
         return [*rows, *((at, Rank.ABOUT) for at in positions[_smallest(keys, first, last)].tolist())]
 
     def best(self, limit: int, spelling: Callable[[int], str]) -> list[tuple[int, Rank | None]]:  # noqa: ARG002
