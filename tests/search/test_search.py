@@ -29,7 +29,7 @@ from apidex.search.names import NameIndex
 from apidex.search.ranking import Rank, Scope, Sort
 from apidex.search.results import SearchRequest, answer
 from apidex.search.sorted_names import index_names
-from apidex.search.text import fold, separate, words
+from apidex.search.text import composed, fold, separate, words
 from apidex.search.words import possible_forms, stem
 from fakes import entry
 
@@ -249,8 +249,10 @@ def naive(entries: list[Entry], query: str, scope: Scope = Scope.NAME) -> list[t
     return [*sized.values(), *((Rank.ABOUT, key, at) for key, at in about if at not in sized)]
 
 
-def relevance(entries: list[Entry], rank: Rank, key: int, position: int) -> tuple:
-    return list(Rank).index(rank), key, fold(entries[position].name).encode(), position
+def relevance(entries: list[Entry], query: str, rank: Rank, key: int, position: int) -> tuple:
+    name, typed = entries[position].name, composed(query.strip()).casefold()
+    is_alike = rank is Rank.EXACT and typed != fold(query) and composed(name).casefold() == typed
+    return list(Rank).index(rank), not is_alike, key, fold(name).encode(), position
 
 
 def values_of(each: Entry) -> dict[str, str]:
@@ -290,7 +292,7 @@ def test_hits_order_and_facets_equal_the_oracle(index_of, entries, query, scope,
 
     def order(hit):
         if by_relevance:
-            return relevance(entries, *hit)
+            return relevance(entries, query, *hit)
         return (fold(entries[hit[-1]].name).encode(), hit[-1]) if sort is Sort.NAME else hit[-1]
 
     ordered = [(rank, position) for rank, _, position in sorted(expected, key=order)]
@@ -317,7 +319,7 @@ def test_an_index_of_many_names_equals_the_oracle(count, scope):
             ({}, hits),
             (asked, [hit for hit in hits if not entries[hit[-1]].auth and entries[hit[-1]].https]),
         ):
-            in_order = sorted(expected, key=lambda hit: relevance(entries, *hit))
+            in_order = sorted(expected, key=lambda hit: relevance(entries, query, *hit))
             ordered = [(rank, position) for rank, _, position in in_order]
             for offset in (0, len(expected) // 2):
                 found = search.search(query, filters, scope=scope, offset=offset, limit=30)
