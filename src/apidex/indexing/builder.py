@@ -159,5 +159,5 @@ def _from_shared(result: BuildResult, memory: memoryview) -> IndexedCatalogue:
     described = DescriptionArrays if "letters" in at else DescriptionIndex
     descriptions = described(**{each.name: at[each.name] for each in dataclasses.fields(described)})
     search = SearchIndex(catalogue, folded, facets, descriptions)
-    search.search("", facets.parse({"https": ["true"]}), limit=1)  # computes here what is computed only once
+    search.search("", {}, limit=1)  # computes here what is computed only once
     return IndexedCatalogue(Parsed(catalogue, result.report), names, search)

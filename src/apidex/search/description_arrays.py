@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apidex.catalogue.buffers import ByteBuffer, IntArray
+from apidex.search.arrays import Numbers, places_of
 from apidex.search.descriptions import (
     SCORE_BITS,
     DescriptionIndex,
@@ -23,8 +24,6 @@ from apidex.search.descriptions import (
     relevance_of,
 )
 from apidex.search.words import TF_BITS, TF_MASK
-
-Numbers = NDArray[Any]
 
 _MANY_POSTINGS = 2**9
 """If this many postings or more are read, numpy reads them."""
@@ -84,9 +83,9 @@ class DescriptionArrays(DescriptionIndex):
         planes = np.frombuffer(self._planes_of(number), np.uint8).reshape(TF_BITS, -1)
         low, high = np.unpackbits(planes, axis=1, count=len(self.lengths))
         is_posting = (low | high).view(np.bool_)
-        positions = np.flatnonzero(is_posting if left_out is None else is_posting & ~left_out)
+        positions = places_of(is_posting if left_out is None else is_posting & ~left_out)
         fields = high.take(positions) << 1 | low.take(positions)
-        postings: Numbers = positions.astype(np.uint32) << TF_BITS | fields - 1
+        postings: Numbers = positions << TF_BITS | fields - 1
         return postings
 
     def _planes_of(self, number: int) -> ByteBuffer:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from apidex.search.arrays import Numbers, counted, looked_up, places_of
 from apidex.search.filters import FILTERS, MAX_FACET_VALUES, Facet, FacetIndex, Filters, most_frequent
 
 _FEW = 64
@@ -58,9 +59,9 @@ class FacetColumns(FacetIndex):
         """As `FacetIndex.key_counts`."""
         return dict(enumerate(self.all_counts.tolist()))
 
-    def counted(self, numbers: NDArray[Any]) -> NDArray[np.int64]:
+    def counted(self, numbers: Numbers) -> NDArray[np.int64]:
         """How often each number of a key is among *numbers*."""
-        return np.bincount(numbers, minlength=len(self.keys))
+        return counted(numbers, len(self.keys))
 
     def _rejections(self, filters: Filters) -> tuple[dict[str, NDArray[np.bool_]], NDArray[np.int64]]:
         """For each key whether each of *filters* rejects it, and how many do."""
@@ -81,20 +82,20 @@ class FacetColumns(FacetIndex):
         """As `FacetIndex.are_accepted`."""
         if len(positions) <= _FEW:
             return super().are_accepted(positions, filters)
-        return memoryview(self.accepted_keys(filters)[self._numbers(positions)])
+        accepted: Any = looked_up(self.accepted_keys(filters), self._numbers(positions))
+        return memoryview(accepted)
 
-    def _numbers(self, positions: Sequence[int]) -> NDArray[Any]:
+    def _numbers(self, positions: Sequence[int]) -> Numbers:
         """The number of the key at each of *positions*."""
-        numbers: NDArray[Any] = np.asarray(self.key_numbers)
+        numbers: Numbers = np.asarray(self.key_numbers)
         if isinstance(positions, range):
             return numbers[positions.start : positions.stop]
-        chosen: NDArray[Any] = numbers[np.asarray(positions)]
-        return chosen
+        return looked_up(numbers, np.asarray(positions))
 
     def positions(self, filters: Filters) -> Sequence[int]:
         """As `FacetIndex.positions`."""
         every = range(len(self.key_numbers))
-        return np.flatnonzero(self.are_accepted(every, filters)).astype(np.uint32).data if filters else every
+        return places_of(np.asarray(self.are_accepted(every, filters), np.bool_)).data if filters else every
 
     def facets(self, positions: Sequence[int], filters: Filters) -> dict[str, list[Facet]]:
         """As `FacetIndex.facets`."""
@@ -109,8 +110,8 @@ class FacetColumns(FacetIndex):
         rejects, rejections = self._rejections(filters)
         found = {}
         for name, column in self._columns.items():
-            counted = rejections == rejects.get(name, 0)  # no other filter rejects it
-            sums = np.bincount(column.numbers[counted], counts[counted], len(column.values)).astype(np.int64)
+            is_counted = rejections == rejects.get(name, 0)  # no other filter rejects it
+            sums = np.bincount(column.numbers[is_counted], counts[is_counted], len(column.values)).astype(np.int64)
             if "" in column.places:  # keys without a value
                 sums[column.places[""]] = 0
             requested = filters.get(name, frozenset())

@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apidex.catalogue.buffers import ByteBuffer
+from apidex.search.arrays import Numbers
 from apidex.search.description_arrays import LETTER_BITS, DescriptionArrays
 from apidex.search.words import DESCRIPTIONS, DOMAIN, FIELDS, MAX_LENGTH, MAX_PARTS, TF_BITS, TF_MASK
-
-Numbers = NDArray[Any]
 
 _DENSE_SHARE = 8
 """A word is dense if more than one entry in this many has it. The postings of a dense word are two bits for each entry."""

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apidex.catalogue.buffers import ByteBuffer, IntArray
+from apidex.search.arrays import Numbers, chunks, looked_up
 from apidex.search.descriptions import RelevantEntries
 from apidex.search.facet_columns import FacetColumns
 from apidex.search.filters import Facet, FacetIndex, Filters
@@ -36,7 +37,7 @@ from apidex.search.ranking import (
     Rank,
     Sort,
 )
-from apidex.search.suffix_array import Numbers, bits_of, build, item_size, shift_of
+from apidex.search.suffix_array import bits_of, build, item_size, shift_of
 from apidex.search.text import composed, fold, query_terms
 
 _NARROW = 32
@@ -60,12 +61,6 @@ A scan of 50,000 names takes no longer than a search of their suffixes.
 
 _BLOCK, _HEAD = 2**12, 16
 """Of so many suffixes, so many bytes of the first one are held as an object."""
-
-_CHUNK = 2**15
-"""Suffixes, or entries, that are processed in one step: as many as fit into the processor's cache.
-
-For the numbers of a million entries, numpy would need eight megabytes, which the system gives page by page.
-"""
 
 _NO_MATCH = len(RANKS)
 """The number of a rank in arrays, where an exact name has PREFIX: exact names come first, because shorter names do."""
@@ -206,7 +201,7 @@ class SortedNames(FoldedNames):
     def _rank_of_each(self, suffixes: Numbers) -> NDArray[np.uint8]:
         """For each entry, its best rank by one of *suffixes*."""
         ranks, words = np.full(len(self), _NO_MATCH, np.uint8), [_NONE.astype(suffixes.dtype)]
-        for chunk in _chunks(len(suffixes)):
+        for chunk in chunks(len(suffixes)):
             some = suffixes[chunk]
             ranks[some >> self.shift] = INSIDE
             words.append(some.compress(some & 1 == 1))
@@ -250,7 +245,7 @@ class SortedNames(FoldedNames):
 
     def by_name(self, positions: Sequence[int], offset: int, end: int | None) -> Sequence[int]:
         """As `FoldedNames.by_name`."""
-        ordered: Iterable[Numbers] = (np.asarray(self.positions).take(entries) for entries in self.in_order(Sort.NAME))
+        ordered: Iterable[Numbers] = map(self.positions_of, self.in_order(Sort.NAME))
         if len(positions) < len(self):
             is_wanted = self.table(np.asarray(positions, np.uint32))
             ordered = (some.compress(is_wanted.take(some)) for some in ordered)
@@ -260,8 +255,13 @@ class SortedNames(FoldedNames):
     def in_order(self, sort: Sort) -> Iterator[Numbers]:
         """All entries by name, which is the order of the line feeds before names, or in catalogue order. Some in each step."""
         by_name = np.asarray(self.suffixes)[: len(self)]
-        for some in _chunks(len(self)):
+        for some in chunks(len(self)):
             yield by_name[some] >> self.shift if sort is Sort.NAME else self.entries_at(some)
+
+    def positions_of(self, entries: Numbers) -> Numbers:
+        """The positions of the entries with these numbers."""
+        positions: Numbers = np.asarray(self.positions).take(entries)
+        return positions
 
     def entries_at(self, positions: Numbers | slice) -> Numbers:
         """The numbers of the entries at *positions*."""
@@ -272,11 +272,6 @@ class SortedNames(FoldedNames):
         """Each of *positions* with its rank, found by a query of *size* bytes."""
         pairs = zip(positions.tolist(), ranks.tolist(), strict=True)
         return [(position, RANKS[self._exact(size, position, rank)]) for position, rank in pairs]
-
-
-def _chunks(size: int) -> Iterator[slice]:
-    """Slices of so many items."""
-    return (slice(start, start + _CHUNK) for start in range(0, size, _CHUNK))
 
 
 def _distinct(numbers: Numbers) -> Numbers:
@@ -318,8 +313,7 @@ class _SortedEntries:
 
     @property
     def _positions(self) -> Numbers:
-        positions: Numbers = np.asarray(self.names.positions).take(self.entries)
-        return positions
+        return self.names.positions_of(self.entries)
 
     def flags(self) -> None:
         """As `Matches.flags`."""
@@ -384,7 +378,7 @@ class _RankTable:
     def _by_position(self) -> NDArray[np.bool_]:
         """For each position whether the entry there matches."""
         flags, positions = np.empty(len(self.ranks), np.bool_), np.asarray(self.names.positions)
-        for some in _chunks(len(flags)):
+        for some in chunks(len(flags)):
             flags[positions[some]] = self._is_match[some]
         return flags
 
@@ -405,26 +399,24 @@ class _RankTable:
 
     def _without(self, is_left_out: NDArray[np.bool_], numbers: Numbers) -> "_RankTable":
         """Those whose number is not left out. _NO_MATCH is the highest rank, and a maximum is faster than a choice."""
-        ranks, highest = np.empty_like(self.ranks), is_left_out * np.uint8(_NO_MATCH)
-        for some in _chunks(len(ranks)):
-            np.maximum(self.ranks[some], highest.take(numbers[some]), out=ranks[some])
-        return replace(self, ranks=ranks)
+        return replace(self, ranks=np.maximum(self.ranks, looked_up(is_left_out * np.uint8(_NO_MATCH), numbers)))
 
     def page(self, offset: int, end: int) -> list[tuple[int, Rank | None]]:
         """As `_SortedEntries.page`."""
         ordered = (np.flatnonzero(self.ranks == rank) for rank in range(PREFIX, _NO_MATCH))
-        return self._rows(self.ranks, ordered, offset, end)
+        return self._rows(ordered, offset, end)
 
     def page_with(self, others: Numbers, sort: Sort, offset: int, end: int) -> list[tuple[int, Rank | None]]:
         """As `_SortedEntries.page_with`."""
-        ranks = self.ranks.copy()
-        ranks[self.names.entries_at(others)] = ABOUT
-        ordered = (entries.compress(ranks.take(entries) != _NO_MATCH) for entries in self.names.in_order(sort))
-        return self._rows(ranks, ordered, offset, end)
+        is_other = self.names.table(others)
+        every = ((entries, self.names.positions_of(entries)) for entries in self.names.in_order(sort))
+        ordered = (entries.compress(self._is_match.take(entries) | is_other.take(at)) for entries, at in every)
+        return self._rows(ordered, offset, end)
 
-    def _rows(self, ranks: Numbers, ordered: Iterable[Numbers], offset: int, end: int) -> list[tuple[int, Rank | None]]:
+    def _rows(self, ordered: Iterable[Numbers], offset: int, end: int) -> list[tuple[int, Rank | None]]:
         entries = _page_of(ordered, offset, end)
-        return self.names.rows(self.size, np.asarray(self.names.positions)[entries], ranks[entries])
+        ranks = np.minimum(self.ranks.take(entries), ABOUT)  # others have no rank
+        return self.names.rows(self.size, self.names.positions_of(entries), ranks)
 
 
 @dataclass(frozen=True, slots=True)

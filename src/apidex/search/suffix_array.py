@@ -7,15 +7,14 @@ this module.
 """
 
 import ctypes
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from apidex.catalogue.buffers import ByteBuffer, IntArray
+from apidex.search.arrays import Numbers
 from apidex.search.names import NameIndex
-
-Numbers = NDArray[Any]
 
 _CHUNK = 2**16
 """Suffixes that are converted in one step."""

@@ -1,0 +1,43 @@
+"""What is done with large arrays of numbers, in chunks. Pure.
+
+numpy converts numbers that it looks up or counts: for a million entries it takes eight megabytes, which the system gives page by
+page, and which a thread keeps. The numbers of a chunk stay in the processor's cache.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Numbers = NDArray[Any]
+
+_CHUNK = 2**15
+
+
+def chunks(size: int, least: int = _CHUNK) -> Iterator[slice]:
+    """The slices of so many items, in chunks of at *least* so many."""
+    step = max(_CHUNK, least)
+    return (slice(start, start + step) for start in range(0, size, step))
+
+
+def looked_up(table: Numbers, numbers: Numbers) -> Numbers:
+    """The item of *table* for each of *numbers*."""
+    result = np.empty(len(numbers), table.dtype)
+    for some in chunks(len(numbers)):
+        result[some] = table.take(numbers[some])
+    return result
+
+
+def counted(numbers: Numbers, kinds: int) -> NDArray[np.int64]:
+    """How often each number below *kinds* is among *numbers*."""
+    counts = np.zeros(kinds, np.int64)
+    for some in chunks(len(numbers), kinds):
+        counts += np.bincount(numbers[some], minlength=kinds)
+    return counts
+
+
+def places_of(flags: NDArray[np.bool_]) -> NDArray[np.uint32]:
+    """Where *flags* are set."""
+    parts = [np.flatnonzero(flags[some]).astype(np.uint32) + np.uint32(some.start) for some in chunks(len(flags))]
+    return np.concatenate([np.zeros(0, np.uint32), *parts])
