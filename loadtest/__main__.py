@@ -95,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="REPLICAS",
         help="compare the prediction for so many with a measurement",
     )
+    add("--pods", action="store_true", help="with --check: in pods of a cluster that runs on this machine")
     add("--points", type=Path, metavar="FILE", help="what an earlier run measured, instead of measuring")
     add("--output", type=Path, default=Path("report"), help="the folder for the results (%(default)s)")
     running = commands.add_parser("run", help="run scenarios, one after the other")
@@ -279,13 +280,15 @@ def _compare(options: argparse.Namespace) -> int:
 def _capacity(options: argparse.Namespace) -> int:
     """Measure, unless it was measured; print the fits and what the load needs; write points and drawing."""
     _require_modules()
+    if options.pods and not options.check:
+        raise UnsupportedError("--pods is for --check")
     from loadtest import capacity
 
     _logs(options.output)
     rate, entries, written = options.requests_per_second, int(options.entries), options.output / "capacity.json"
     points = capacity.read(options.points) if options.points else capacity.measure(entries)
     written.write_bytes(capacity.encoded(points))
-    check = capacity.checked(int(options.check)) if options.check else None
+    check = capacity.checked(int(options.check), in_pods=options.pods) if options.check else None
     fits = {name: capacity.fit(name, points) for name in capacity.MODELS}
     print(capacity.measured_table(points), capacity.model_table(fits, check), sep="\n")
     print(*capacity.sentences(fits, points, rate, entries, check), sep="\n")

@@ -4,11 +4,11 @@ Each figure is a sum of terms that cannot be negative: a constant, and a part fo
 time and memory of processes that are pinned to one core, so that a busy machine changes it little.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from math import ceil, inf
-from os import getloadavg
 from pathlib import Path
 from statistics import fmean, median
 from tempfile import TemporaryDirectory
@@ -20,7 +20,7 @@ from redis import Redis
 from scipy.optimize import nnls
 
 from apidex.terminal import counted
-from loadtest.bench import fleet, replica
+from loadtest.bench import fleet, pods, replica
 from loadtest.bench.process import ServerProcess, memory_mb, on_the_client_core
 from loadtest.bench.table import Cell, formatted
 from loadtest.bench.wrk import drive
@@ -164,15 +164,22 @@ def _wanted(entries: int, replicas: int) -> CapacityPoint:
     return CapacityPoint(entries, replicas, 0, 0, 0, 0, 0, 0, cores=replicas)
 
 
-def measured(entries: int, replicas: int) -> CapacityPoint:
-    """Measure so many replicas on one core. Raises UnsupportedError without redis-server, taskset or wrk."""
+Fleet = Callable[[int], AbstractContextManager[tuple[str, list[ServerProcess]]]]
+"""Starts so many replicas, and returns the URL of their Redis with them."""
+
+
+@contextmanager
+def processes(number: int) -> Iterator[tuple[str, list[ServerProcess]]]:
+    """So many replicas on one core."""
+    with replica.redis_server() as url, ExitStack() as stack:
+        yield url, [stack.enter_context(replica.replica(url)) for _ in range(number)]
+
+
+def measured(entries: int, replicas: int, start: Fleet = processes, cores: int = 1) -> CapacityPoint:
+    """Measure so many replicas, which share so many *cores*. Raises UnsupportedError without redis-server, taskset or wrk."""
     catalogues = replica.prepared(entries), replica.prepared(entries, changed=True)
-    with ExitStack() as stack:
-        url = stack.enter_context(replica.redis_server())
-        redis = stack.enter_context(Redis.from_url(url))
+    with start(replicas) as (url, servers), Redis.from_url(url) as redis:
         replica.publish(url, catalogues[0])
-        others = _connections(redis)
-        servers = [stack.enter_context(replica.replica(url)) for _ in range(replicas)]
         for server in servers:
             replica.seconds_until_adopted(server.port, catalogues[0].digest, time.perf_counter())
         cpu = _cpu(servers, replica.rare_paths(entries))
@@ -185,8 +192,9 @@ def measured(entries: int, replicas: int) -> CapacityPoint:
             memory,
             max(peak for _, peak in adoptions),
             sum(redis.memory_usage(key, samples=0) or 0 for key in redis.scan_iter()) / 1e6,
-            _connections(redis) - others,
+            _connections(redis) - 1,  # this one
             median(seconds for seconds, _ in adoptions),
+            cores,
         )
 
 
@@ -217,7 +225,7 @@ def sizes_for(entries: int) -> list[int]:
 
 def measure(entries: int, tell: Callable[[str], None] = print) -> list[CapacityPoint]:
     """One replica with each size that *entries* need, and several with the middle one. Raises UnsupportedError."""
-    tell(f"Measuring takes a minute or two, on one core. Load of the machine: {getloadavg()[0]:.1f}.")
+    tell(f"Measuring takes a minute or two, on one core. Load of the machine: {os.getloadavg()[0]:.1f}.")
     tool("wrk")  # used last
     wanted = [*((size, 1) for size in sizes_for(entries)), *((_MIDDLE, count) for count in _REPLICAS)]
     points = []
@@ -228,8 +236,10 @@ def measure(entries: int, tell: Callable[[str], None] = print) -> list[CapacityP
     return points
 
 
-def checked(replicas: int) -> CapacityPoint:
+def checked(replicas: int, *, in_pods: bool = False) -> CapacityPoint:
     """The middle size with so many replicas, measured to be compared with the prediction. Raises UnsupportedError."""
+    if in_pods:
+        return measured(_MIDDLE, replicas, pods.replicas, os.cpu_count() or 1)
     with on_the_client_core():
         return measured(_MIDDLE, replicas)
 
@@ -299,10 +309,9 @@ def sentences(
     if check:
         differences = {name: _difference(fit.at(check), getattr(check, name)) for name, fit in fits.items()}
         name = max(differences, key=differences.__getitem__)
-        yield (
-            f"The prediction for {counted(check.replicas, 'replica')} has been checked, on {check.cores} core: it differs from "
-            f"what was measured by {differences[name]:.0%} at most, for {MODELS[name].title}."
-        )
+        where = f"{counted(check.replicas, 'replica')} has been checked, on {counted(check.cores, 'core')}"
+        most = f"{differences[name]:.0%} at most, for {MODELS[name].title}"
+        yield f"The prediction for {where}: it differs from what was measured by {most}."
     else:
         yield "The prediction for eight replicas has not been checked here: `--check 8` does it."
 

@@ -156,8 +156,8 @@ def _check_agreement(workload: Workload, servers: dict[str, ServerProcess]) -> N
     """Raise DisagreementError when a contender's response differs from Apidex's, whatever its encoding."""
     for path in workload.paths[:3]:
         expected = _content(get(servers[APIDEX].port, path))
-        for name, (_, port) in servers.items():
-            response = get(port, path, headers_of(workload, port))
+        for name, server in servers.items():
+            response = get(server.port, path, headers_of(workload, server.port))
             succeeded = response.status in (HTTPStatus.OK, HTTPStatus.NOT_MODIFIED)
             if not succeeded or (response.body and _content(response) != expected):
                 raise DisagreementError(f"{name} and {APIDEX} give different responses for {path}")

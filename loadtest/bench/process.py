@@ -25,10 +25,11 @@ _IDLE_SHARE, _IDLE_SECONDS = 0.1, 0.1
 
 
 class ServerProcess(NamedTuple):
-    """A server that runs: the number of its process, and its port."""
+    """A server that runs: the number of its process, its port, and its port inside of its own network if it has one."""
 
     pid: int
     port: int
+    inside: int | None = None
 
 
 def pinned(core: int, command: Sequence[str]) -> list[str]:

@@ -56,7 +56,7 @@ def _imports() -> str:
 
 def _run(upstream: str) -> tuple[float, float, float, float]:
     began = time.perf_counter()
-    with serving(APIDEX_UPSTREAM=upstream, APIDEX_LOG_LEVEL="info") as (pid, port):
+    with serving(APIDEX_UPSTREAM=upstream, APIDEX_LOG_LEVEL="info") as (pid, port, _):
         wait_for(port, "/a")
         seconds = time.perf_counter() - began
         cpu, memory = cpu_seconds(pid), resident_mb(pid)

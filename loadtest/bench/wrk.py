@@ -53,7 +53,10 @@ def drive(
     file.write_text("\n".join(paths) + "\n")
     command = [tool("wrk"), "--threads", "1", "--connections", str(CONNECTIONS), "--duration", f"{seconds}s"]
     command += [word for name, value in headers.items() for word in ("--header", f"{name}: {value}")]
-    command += ["--timeout", "60s", "--script", str(_SCRIPT), f"http://127.0.0.1:{server.port}", "--", str(file)]
+    url = f"http://127.0.0.1:{server.inside or server.port}"
+    command += ["--timeout", "60s", "--script", str(_SCRIPT), url, "--", str(file)]
+    if server.inside:
+        command = [tool("nsenter", "util-linux"), f"--net=/proc/{server.pid}/ns/net", *command]
     before = cpu_seconds(server.pid)
     done = subprocess.run(pinned(CLIENT_CORE, command), check=True, capture_output=True, text=True)  # noqa: S603
     spent = cpu_seconds(server.pid) - before

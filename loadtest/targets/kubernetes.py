@@ -344,9 +344,13 @@ def _undo_on(pod: dict[str, Any], verb: str, *more: str) -> None:
 
 def _agent(pod: dict[str, Any], verb: str, *more: str) -> tuple[str, ...]:
     """The command that runs `node_agent.py` on the pod's container, through the agent on its node."""
-    container = pod["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2]
     through = ("kubectl", "--namespace", ASIDE, "exec", "--stdin", f"node-agent-{pod['spec']['nodeName']}", "--")
-    return (*through, "python3", "-c", NODE_AGENT.read_text(), verb, container, *more)
+    return (*through, "python3", "-c", NODE_AGENT.read_text(), verb, container_of(pod), *more)
+
+
+def container_of(pod: dict[str, Any]) -> str:
+    """The id of a pod's container."""
+    return str(pod["status"]["containerStatuses"][0]["containerID"]).rpartition("/")[2]
 
 
 def _start_node_agent(node: str, image: str) -> None:

@@ -473,6 +473,7 @@ def loadtest(*arguments: str, **environ: str) -> subprocess.CompletedProcess:
         (["run", "pairs", "--only", "kill"], "--only: 'kill' is not allowed; allowed are two of upstream-down, "),
         (["run", "drain-node"], "drain-node cannot be run on processes, only on kubernetes"),
         (["run", "crash", "--rate", "0"], "--rate: '0' is not allowed; allowed is a number from 0.001 to 1000000000"),
+        (["capacity", "--pods"], "--pods is for --check"),
         (["report", "nowhere"], "nowhere holds no run"),
         (["compare", "nowhere", "elsewhere"], "nowhere holds no verdict"),
     ],
