@@ -14,7 +14,7 @@ from itertools import accumulate, islice
 from stringzilla import Str
 
 from apidex.catalogue.buffers import IntArray
-from apidex.search.text import composed
+from apidex.search.text import composed, line_sizes
 
 _BATCH = 100
 """Names of a long result that are found in one step."""
@@ -28,9 +28,9 @@ class NameIndexBuilder:
 
     def add(self, names: Iterable[str]) -> None:
         """Append *names*."""
-        lines = [b"\n%b" % composed(name).encode() for name in names]
-        self._starts.extend(islice(accumulate(map(len, lines), initial=len(self._text)), 1, None))
-        self._text += b"".join(lines)
+        lines = composed("\n".join(["", *names])).encode()  # no letter is composed with a line feed
+        self._starts.extend(islice(accumulate(line_sizes(lines), initial=len(self._text)), 1, None))
+        self._text += lines
 
     def finish(self) -> "NameIndex":
         """Return the index of all names added. The builder must not be used again."""

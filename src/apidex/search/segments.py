@@ -60,7 +60,7 @@ class Words:
         """The block of 8 bytes with this *number* of each of *words*, as integers in the order of bytes; 0 after the end."""
         left = np.clip(self.sizes[words] - 8 * number, 0, 8)
         starts = np.minimum(self.starts[words] + 8 * number, len(self._blocks) - 1)
-        blocks: Numbers = self._blocks[starts].byteswap() & _MASKS[left]
+        blocks: Numbers = self._blocks[starts].byteswap() & _MASKS.take(left)
         return blocks
 
     def text(self, word: int) -> bytes:
@@ -71,21 +71,21 @@ class Words:
         """All words in the order of bytes, equal ones in any order, and whether each differs from the one before."""
         keys = self.block(0)
         order = np.argsort(keys).astype(np.uint32)
-        is_first, left = _is_first(keys[order]), np.arange(len(order), dtype=np.uint32)
+        is_first, left = _is_first(keys.take(order)), np.arange(len(order), dtype=np.uint32)
         del keys
         for number in count(1):
-            firsts = np.flatnonzero(is_first[left])
-            longest = np.maximum.reduceat(self.sizes[order[left]], firsts) if len(left) else firsts
+            firsts = np.flatnonzero(is_first.take(left))
+            longest = np.maximum.reduceat(self.sizes.take(order.take(left)), firsts) if len(left) else firsts
             counts = np.diff(firsts, append=len(left))
-            left = left[np.repeat((counts > 1) & (longest > 8 * number), counts)]
+            left = left.compress(np.repeat((counts > 1) & (longest > 8 * number), counts))
             if not len(left):
                 break
-            words, groups = order[left], np.cumsum(is_first[left])
+            words, groups = order.take(left), np.cumsum(is_first.take(left))
             blocks = self.block(number, words) if number < _MAX_ROUNDS else self._remaining(words, number)
             keys = groups << 32 | np.unique(blocks, return_inverse=True)[1]
             by_key = np.argsort(keys)
-            order[left] = words[by_key]
-            is_first[left] |= _is_first(keys[by_key])
+            order[left] = words.take(by_key)
+            is_first[left] |= _is_first(keys.take(by_key))
             if number == _MAX_ROUNDS:
                 break
         return order, is_first
@@ -117,15 +117,16 @@ def invert(texts: Sequence[ByteBuffer], position: int) -> Segment:
     keys[order] = np.cumsum(is_first) - 1 << bits
     keys |= places
     keys.sort()
-    keys = keys[_is_first(keys)] >> TF_BITS
+    keys = keys.compress(_is_first(keys)) >> TF_BITS
     firsts = np.flatnonzero(_is_first(keys))
     fields_less_one = np.diff(firsts, append=len(keys)) - 1
-    keys = keys[firsts]
+    keys = keys.take(firsts)
     postings = ((keys & (1 << bits - TF_BITS) - 1) + position << TF_BITS | fields_less_one).astype(np.uint32)
-    distinct = order[is_first]
+    distinct = order.compress(is_first)
+    sizes = words.sizes.take(distinct)
     return Segment(
-        _gathered(words.letters, words.starts[distinct], words.sizes[distinct]).data,
-        words.sizes[distinct].astype(np.uint32).data,
+        _gathered(words.letters, words.starts.take(distinct), sizes).data,
+        sizes.astype(np.uint32).data,
         np.bincount(keys >> bits - TF_BITS, minlength=len(distinct)).astype(np.uint32).data,
         postings.data,
         np.minimum(described, MAX_LENGTH).astype(np.uint8).data,
@@ -179,7 +180,7 @@ def _gathered(items: Numbers, starts: Numbers, sizes: Numbers) -> Numbers:
     for begin, end in _blocks(bounds):
         shifts = starts[begin:end] - bounds[begin:end]
         places = np.arange(bounds[begin], bounds[end]) + np.repeat(shifts, sizes[begin:end])
-        gathered[bounds[begin] : bounds[end]] = items[places]
+        gathered[bounds[begin] : bounds[end]] = items.take(places)
     return gathered
 
 
@@ -200,13 +201,13 @@ def merge(segments: list[bytearray]) -> DescriptionArrays:
     del arrays
     order, is_first, terms = _merged(letters, sizes)
     del letters
-    term_starts = _starts(sizes[order[is_first]] + 1)
+    term_starts = _starts(sizes.take(order.compress(is_first)) + 1)
     del sizes
-    frequencies = np.add.reduceat(counts[order], np.flatnonzero(is_first), dtype=np.uint32)
+    frequencies = np.add.reduceat(counts.take(order), np.flatnonzero(is_first), dtype=np.uint32)
     is_dense = frequencies > len(lengths) // _DENSE_SHARE
     numbers = np.cumsum(is_first, dtype=np.uint32) - np.uint32(1)
     dense = np.flatnonzero(is_dense).astype(np.uint32)
-    starts, runs = _starts(counts)[:-1], order[~is_dense[numbers]]
+    starts, runs = _starts(counts)[:-1], order.compress(~is_dense.take(numbers))
     runs_of_dense = [order[slice(*np.searchsorted(numbers, (word, word + 1)))] for word in dense]
     del order, is_first, numbers
     planes = [_planes(_gathered(postings, starts[own], counts[own]), len(lengths)) for own in runs_of_dense]
@@ -214,7 +215,7 @@ def merge(segments: list[bytearray]) -> DescriptionArrays:
         terms.data,
         term_starts.data,
         _starts(np.where(is_dense, 0, frequencies)).data,
-        _gathered(postings, starts[runs], counts[runs]).data,
+        _gathered(postings, starts.take(runs), counts.take(runs)).data,
         lengths,
         _letters_of(terms, term_starts).data,
         dense.data,
@@ -231,9 +232,9 @@ def _merged(letters: bytearray, sizes: Numbers) -> tuple[Numbers, NDArray[np.boo
     words = Words(letters, _starts(sizes)[:-1], sizes)
     order, is_first = words.sorted()
     order = np.sort(np.cumsum(is_first, dtype=np.uint64) << 32 | order.astype(np.uint64)).astype(np.uint32)
-    distinct = order[is_first]
-    sizes = sizes[distinct] + 1
-    terms = _gathered(words.letters, words.starts[distinct], sizes)
+    distinct = order.compress(is_first)
+    sizes = sizes.take(distinct) + 1
+    terms = _gathered(words.letters, words.starts.take(distinct), sizes)
     terms[np.cumsum(sizes, dtype=np.int64) - 1] = _LINE_FEED
     return order, is_first, terms
 
@@ -260,6 +261,6 @@ def _letters_of(terms: Numbers, starts: Numbers) -> Numbers:
     bounds = starts[np.count_nonzero(terms[starts[:-1]] == ord(DOMAIN)) :].astype(np.int64)
     letters = np.empty(len(bounds) - 1, np.uint32)
     for begin, end in _blocks(bounds):
-        bits = LETTER_BITS[terms[bounds[begin] : bounds[end]]]
+        bits = LETTER_BITS.take(terms[bounds[begin] : bounds[end]])
         np.bitwise_or.reduceat(bits, bounds[begin:end] - bounds[begin], out=letters[begin:end])
     return letters

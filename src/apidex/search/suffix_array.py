@@ -75,7 +75,7 @@ def build(
     for begin in reversed(range(0, len(places), _CHUNK)):  # from the end, because numbers may be wider than places
         place = places[begin : begin + _CHUNK].copy()
         entry, flag = blocks.entries_and_flags(place)
-        suffixes[begin : begin + len(place)] = bases[entry] + (place.view(np.uint32) << 1 | flag)
+        suffixes[begin : begin + len(place)] = bases.take(entry) + (place.view(np.uint32) << 1 | flag)
     return SuffixArrays(
         positions,
         _inverse(by_name),
@@ -111,8 +111,8 @@ class _Blocks:
 
     def entries_and_flags(self, places: Numbers) -> tuple[Numbers, Numbers]:
         """The position of the entry at each of *places*, and 1 for those where a word begins."""
-        block, bit = self._blocks[places >> 4], (places & 15).astype(np.uint8)
-        entries = (block >> 32).view(np.int64) + np.bitwise_count(block & _THROUGH[bit]) - 1
+        block, bit = self._blocks.take(places >> 4), (places & 15).astype(np.uint8)
+        entries = (block >> 32).view(np.int64) + np.bitwise_count(block & _THROUGH.take(bit)) - 1
         return entries, (block >> bit).astype(np.uint8) & 1
 
 

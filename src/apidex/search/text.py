@@ -173,7 +173,8 @@ def fold_batch(names: Sequence[str]) -> tuple[bytes, bytes, list[int]]:
     return b"".join([*texts, lines[done:]]), b"".join([*word_starts, flags[done:]]), sizes
 
 
-def _sizes(lines: bytes) -> list[int]:
+def line_sizes(lines: bytes) -> list[int]:
+    """The bytes of each of *lines*, with the line feed before it."""
     return [len(line) + 1 for line in lines.split(b"\n")[1:]]
 
 
@@ -188,7 +189,7 @@ def _by_character(names: Sequence[str]) -> tuple[bytes, bytes, list[int]]:
     separate_words = [text[start:end] for start, end in pairwise([0, *cuts, len(text)])]
     marked = _MARK.decode().join(separate_words).translate(_MARKED).encode()
     lines = marked.replace(_MARK, b"")
-    return lines, marked.translate(_FLAGS).replace(b"\1\0", b"\1"), _sizes(lines)
+    return lines, marked.translate(_FLAGS).replace(b"\1\0", b"\1"), line_sizes(lines)
 
 
 def _flags_of(characters: str) -> bytes:
@@ -217,4 +218,4 @@ def _by_bytes(names: Sequence[str]) -> tuple[bytes, bytes, list[int]]:
     marked = (int.from_bytes(text.translate(_TO_LOWER), "little") | begins << 7).to_bytes(len(text), "little")
     kept = marked.translate(None, _NOT_COUNTED)
     lines = kept.translate(_UNMARKED)
-    return lines, kept.translate(_IS_MARKED), _sizes(lines)
+    return lines, kept.translate(_IS_MARKED), line_sizes(lines)
