@@ -176,7 +176,10 @@ def processes(number: int) -> Iterator[tuple[str, list[ServerProcess]]]:
 
 
 def measured(entries: int, replicas: int, start: Fleet = processes, cores: int = 1) -> CapacityPoint:
-    """Measure so many replicas, which share so many *cores*. Raises UnsupportedError without redis-server, taskset or wrk."""
+    """Measure so many replicas, which share so many *cores*. Raises UnsupportedError without redis-server, taskset or wrk.
+
+    To measure pods takes root and nsenter.
+    """
     catalogues = replica.prepared(entries), replica.prepared(entries, changed=True)
     with start(replicas) as (url, servers), Redis.from_url(url) as redis:
         replica.publish(url, catalogues[0])

@@ -29,8 +29,8 @@ _PATIENCE = 5.0
 """Seconds after which a request has failed."""
 
 
-_PAGE_PATIENCE = 0.5
-"""Seconds after which the page aborts a request where a newer one waits."""
+PAGE_PATIENCE = 2.0
+"""Seconds from a newer key until the page aborts the request under way (PATIENCE in page.js)."""
 
 
 class Honest(msgspec.Struct):
@@ -83,7 +83,7 @@ class _Client:
         self._close()
 
     async def _is_answered(self, path: str, deadline: float) -> bool:
-        """Send a request and note whether it fails. Returns whether there was a response, whatever its status."""
+        """Send a request, and note whether it fails. Returns whether it succeeded."""
         self.sent += 1
         try:
             async with asyncio.timeout_at(deadline):
@@ -94,7 +94,7 @@ class _Client:
             return False
         if status != b"200":
             self.failed.append(status.decode())
-        return True
+        return status == b"200"
 
     async def _request(self, path: str) -> bytes:
         """The status of the response, once all of it was read."""
@@ -115,10 +115,13 @@ class _Client:
 
 
 class _Typist(_Client):
-    """Somebody at the page, who types a key every interval. The latency of a key ends with a response to it or to a later one."""
+    """Somebody at the page, who types a key every interval. The latency of a key ends with a response to it or to a later one.
+
+    That of a key without such a response is as long as was waited for one.
+    """
 
     async def run(self, first: float, until: float, paths: Sequence[str]) -> None:
-        """Send the newest request when the one before it is answered, or aborted."""
+        """Send the newest request when the one before it is answered, or aborted because a key was typed meanwhile."""
         loop, answered, newest = asyncio.get_running_loop(), 0, 0
 
         def due(key: int) -> float:
@@ -127,10 +130,13 @@ class _Typist(_Client):
         while due(newest) <= until:
             await asyncio.sleep(max(0, due(newest) - loop.time()))
             newest = max(newest, int((loop.time() - first) / self._interval))
-            if await self._is_answered(paths[newest % len(paths)], due(newest + 1) + _PAGE_PATIENCE):
+            is_last = due(newest + 1) > until
+            deadline = loop.time() + _PATIENCE if is_last else due(newest + 1) + PAGE_PATIENCE
+            if await self._is_answered(paths[newest % len(paths)], deadline):
                 self.latencies += [loop.time() - due(key) for key in range(answered, newest + 1)]
                 answered = newest + 1
             newest += 1
+        self.latencies += [loop.time() - due(key) for key in range(answered, newest)]
         self._close()
 
 

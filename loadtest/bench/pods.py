@@ -1,5 +1,6 @@
 """Replicas in pods of a cluster that runs on this machine, which are measured as processes are."""
 
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -41,7 +42,9 @@ def _forwarded(name: str, port: int) -> Iterator[int]:
     command = [tool("kubectl"), "--namespace", NAMESPACE, "port-forward", name, f"{own}:{port}"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:  # noqa: S603
         try:
-            wait_for(PATIENCE, f"a port that leads to {name}", lambda: listens(own))
+            wait_for(PATIENCE, f"a port that leads to {name}", lambda: listens(own) or process.poll() is not None)
+            if process.poll() is not None:
+                raise UnsupportedError(f"kubectl cannot forward a port to {name}")
             yield own
         finally:
             process.terminate()
@@ -49,13 +52,9 @@ def _forwarded(name: str, port: int) -> Iterator[int]:
 
 def _process_of(container: str) -> int:
     """The first process of a container. Raises UnsupportedError where it does not run on this machine."""
-    found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has just ended
-            if container in (folder / "cgroup").read_text():
-                found.append(int(folder.name))
-    if not found:
-        raise UnsupportedError(
-            f"no process of container {container} is found on this machine: its pod cannot be measured"
-        )
-    return min(found)
+            is_first = re.search(r"^NSpid:.*\t1$", (folder / "status").read_text(), re.MULTILINE)
+            if is_first and container in (folder / "cgroup").read_text():
+                return int(folder.name)
+    raise UnsupportedError(f"no process of container {container} is found on this machine: its pod cannot be measured")

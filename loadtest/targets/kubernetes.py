@@ -94,15 +94,7 @@ class Kubernetes(Target):
         return None
 
     def replicas(self) -> list[Replica]:
-        return [
-            Replica(
-                pod["metadata"]["name"],
-                _restarts(pod),
-                pod["spec"].get("nodeName", ""),
-            )
-            for pod in listed("pods", "apidex")
-            if _is_ready(pod) and not self._is_lost(pod)
-        ]
+        return [_replica(pod) for pod in listed("pods", "apidex") if _is_ready(pod) and not self._is_lost(pod)]
 
     def _is_lost(self, pod: dict[str, Any]) -> bool:
         """Whether its node has no network; the cluster notices that later."""
@@ -115,15 +107,7 @@ class Kubernetes(Target):
         """
         pod = _named("pod", replica)
         _act_on(pod, "signal", "9")
-        wait_for(60, f"the end of {replica} to be noticed", lambda: not self._is_ready_as(pod))
-
-    def _is_ready_as(self, before: dict[str, Any]) -> bool:
-        """Whether a pod is ready, with no restart since it was as *before*."""
-        return any(
-            now["metadata"]["name"] == before["metadata"]["name"] and _restarts(now) == _restarts(before)
-            for now in listed("pods", "apidex")
-            if _is_ready(now) and not self._is_lost(now)
-        )
+        wait_for(60, f"the end of {replica} to be noticed", lambda: _replica(pod) not in self.replicas())
 
     def delete(self, replica: str) -> None:
         kubectl("delete", "pod", replica, "--wait=false")
@@ -300,6 +284,10 @@ def _tell_redis(command: str) -> None:
 def _is_ready(pod: dict[str, Any]) -> bool:
     conditions = {item["type"]: item["status"] for item in pod["status"].get("conditions", [])}
     return conditions.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]
+
+
+def _replica(pod: dict[str, Any]) -> Replica:
+    return Replica(pod["metadata"]["name"], _restarts(pod), pod["spec"].get("nodeName", ""))
 
 
 def _restarts(pod: dict[str, Any]) -> int:

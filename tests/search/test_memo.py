@@ -1,4 +1,4 @@
-from apidex.search.memo import MOST, remembered
+from apidex.search.memo import MAX_VALUES, memoized
 
 
 def test_a_value_is_computed_once_until_there_are_too_many():
@@ -9,10 +9,10 @@ def test_a_value_is_computed_once_until_there_are_too_many():
         computed.append(key)
         return str(key)
 
-    assert [remembered(values, key, compute) for key in (1, 2, 1)] == ["1", "2", "1"]
+    assert [memoized(values, key, compute) for key in (1, 2, 1)] == ["1", "2", "1"]
     assert computed == [1, 2]
-    for key in range(MOST + 1):
-        assert remembered(values, key, compute) == str(key)
-        assert len(values) <= MOST
-    assert remembered(values, 1, compute) == "1"
+    for key in range(MAX_VALUES + 1):
+        assert memoized(values, key, compute) == str(key)
+        assert len(values) <= MAX_VALUES
+    assert memoized(values, 1, compute) == "1"
     assert computed.count(1) == 2

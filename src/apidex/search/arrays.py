@@ -1,7 +1,7 @@
 """What is done with large arrays of numbers, in chunks. Pure.
 
-numpy converts numbers that it looks up or counts: for a million entries it takes eight megabytes, which the system gives page by
-page, and which a thread keeps. The numbers of a chunk stay in the processor's cache.
+Before numpy takes or counts, it converts numbers to 64 bits: eight megabytes for a million entries, which are slow to get from
+the system, and which the thread keeps. The numbers of a chunk stay in the processor's cache.
 """
 
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ _CHUNK = 2**15
 
 
 def chunks(size: int, least: int = _CHUNK) -> Iterator[slice]:
-    """The slices of so many items, in chunks of at *least* so many."""
+    """Slices that cover *size* items. Each has *least* items or more, except the last one."""
     step = max(_CHUNK, least)
     return (slice(start, start + step) for start in range(0, size, step))
 
 
-def looked_up(table: Numbers, numbers: Numbers) -> Numbers:
+def take_in_chunks(table: Numbers, numbers: Numbers) -> Numbers:
     """The item of *table* for each of *numbers*."""
     result = np.empty(len(numbers), table.dtype)
     for some in chunks(len(numbers)):
@@ -29,7 +29,7 @@ def looked_up(table: Numbers, numbers: Numbers) -> Numbers:
     return result
 
 
-def counted(numbers: Numbers, kinds: int) -> NDArray[np.int64]:
+def counts_of(numbers: Numbers, kinds: int) -> NDArray[np.int64]:
     """How often each number below *kinds* is among *numbers*."""
     counts = np.zeros(kinds, np.int64)
     for some in chunks(len(numbers), kinds):

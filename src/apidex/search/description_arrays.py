@@ -10,7 +10,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from apidex.catalogue.buffers import ByteBuffer, IntArray
 from apidex.search.arrays import Numbers, places_of
@@ -119,7 +118,7 @@ class DescriptionArrays(DescriptionIndex):
                 kinds = (own & np.uint32(TF_MASK)) << np.uint32(8) | lengths.take(added)
                 if len(terms) == 1:
                     return RelevantEntries(added, relevance_of(scores, most).take(kinds))  # type: ignore[arg-type] # as below
-                positions, sums = _added(positions, sums, added, scores.take(kinds), np.zeros(len(lengths), np.bool_))
+                positions, sums = _added(positions, sums, added, scores.take(kinds), len(lengths))
             else:
                 fields = np.max([self._fields_of_each(number, positions) for number in term.numbers], axis=0)
                 sums += np.where(fields < 0, 0, scores.take(fields << 8 | lengths.take(positions), mode="wrap"))
@@ -158,14 +157,12 @@ class DescriptionArrays(DescriptionIndex):
 
 
 def _added(
-    positions: Numbers, sums: Numbers, others: Numbers, scores: Numbers, is_other: NDArray[np.bool_]
+    positions: Numbers, sums: Numbers, others: Numbers, scores: Numbers, entries: int
 ) -> tuple[Numbers, Numbers]:
-    """The *positions*, and those of the sorted *others* that are not among them, with the sum for each.
-
-    *is_other* has a flag for each entry, which is not set.
-    """
+    """The *positions*, and those of the sorted *others* that are not among them, with the sum for each, of so many *entries*."""
     if not len(positions):
         return others, scores
+    is_other = np.zeros(entries, np.bool_)
     is_other[others] = True
     common = np.flatnonzero(is_other.take(positions))
     sums[common] += scores.take(np.searchsorted(others, positions.take(common)))

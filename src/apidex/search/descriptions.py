@@ -19,7 +19,7 @@ from typing import Any
 
 from apidex.catalogue.buffers import ByteBuffer, IntArray
 from apidex.catalogue.entry import Entry
-from apidex.search.memo import remembered
+from apidex.search.memo import memoized
 from apidex.search.text import every_span, fold, query_terms, to_ranges
 from apidex.search.words import (
     DESCRIPTIONS,
@@ -95,7 +95,7 @@ WeighedTerm = tuple[Term, int, bool]
 
 
 NamedFlags = Callable[[], Sequence[int] | None]
-"""Computes a flag for each entry whose name matches; None if few do."""
+"""Returns for each entry whether its name matches; None if few names match."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,12 +198,12 @@ class DescriptionIndex:
         named = [Term(host, [self._number(host) or 0]) for host in hosts.values()]
         if named and words in (["api"], ["apis"]):
             words = []
-        terms = {stem(word): remembered(self._terms, word, self._term) for word in reversed(words)}
+        terms = {stem(word): memoized(self._terms, word, self._term) for word in reversed(words)}
         return [*named, *terms.values()][:MAX_TERMS]
 
     @cached_property
     def _terms(self) -> dict[str, Term]:
-        """Terms that were asked for before."""
+        """Terms that were parsed before."""
         return {}
 
     def _term(self, word: str) -> Term:

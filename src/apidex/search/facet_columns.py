@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from apidex.search.arrays import Numbers, counted, looked_up, places_of
+from apidex.search.arrays import Numbers, counts_of, places_of, take_in_chunks
 from apidex.search.filters import FILTERS, MAX_FACET_VALUES, Facet, FacetIndex, Filters, most_frequent
 
 _FEW = 64
@@ -61,7 +61,7 @@ class FacetColumns(FacetIndex):
 
     def counted(self, numbers: Numbers) -> NDArray[np.int64]:
         """How often each number of a key is among *numbers*."""
-        return counted(numbers, len(self.keys))
+        return counts_of(numbers, len(self.keys))
 
     def _rejections(self, filters: Filters) -> tuple[dict[str, NDArray[np.bool_]], NDArray[np.int64]]:
         """For each key whether each of *filters* rejects it, and how many do."""
@@ -82,7 +82,7 @@ class FacetColumns(FacetIndex):
         """As `FacetIndex.are_accepted`."""
         if len(positions) <= _FEW:
             return super().are_accepted(positions, filters)
-        accepted: Any = looked_up(self.accepted_keys(filters), self._numbers(positions))
+        accepted: Any = take_in_chunks(self.accepted_keys(filters), self._numbers(positions))
         return memoryview(accepted)
 
     def _numbers(self, positions: Sequence[int]) -> Numbers:
@@ -90,7 +90,7 @@ class FacetColumns(FacetIndex):
         numbers: Numbers = np.asarray(self.key_numbers)
         if isinstance(positions, range):
             return numbers[positions.start : positions.stop]
-        return looked_up(numbers, np.asarray(positions))
+        return take_in_chunks(numbers, np.asarray(positions))
 
     def positions(self, filters: Filters) -> Sequence[int]:
         """As `FacetIndex.positions`."""

@@ -3,21 +3,21 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-MOST = 1024
-"""So many values are remembered. Folded texts are short (`text.FOLDED_LIMIT`), so that they take a few megabytes at most."""
+MAX_VALUES = 1024
+"""The largest number of values. Keys are parts of names and queries, which are short (`entry.NAME_LIMIT`): 8 MB at most."""
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 
 
-def remembered(values: dict[_Key, _Value], key: _Key, compute: Callable[[_Key], _Value]) -> _Value:
-    """The value of *key*, computed unless it is among *values*, which all are forgotten when there are too many.
+def memoized(values: dict[_Key, _Value], key: _Key, compute: Callable[[_Key], _Value]) -> _Value:
+    """The value of *key*, which is not None: from *values*, or computed and added. All are removed when there are MAX_VALUES.
 
     A `functools.lru_cache` of a method would refer to its object, so that a replaced index kept its memory for some time.
     """
     value = values.get(key)
     if value is None:
-        if len(values) >= MOST:
+        if len(values) >= MAX_VALUES:
             values.clear()
         value = values[key] = compute(key)
     return value

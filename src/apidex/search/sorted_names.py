@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apidex.catalogue.buffers import ByteBuffer, IntArray
-from apidex.search.arrays import Numbers, chunks, looked_up
+from apidex.search.arrays import Numbers, chunks, take_in_chunks
 from apidex.search.descriptions import RelevantEntries
 from apidex.search.facet_columns import FacetColumns
 from apidex.search.filters import Facet, FacetIndex, Filters
-from apidex.search.memo import remembered
+from apidex.search.memo import memoized
 from apidex.search.names import NameIndex
 from apidex.search.ranking import (
     ABOUT,
@@ -111,7 +111,7 @@ class SortedNames(FoldedNames):
 
     def range_of(self, needle: bytes) -> tuple[int, int]:
         """The half-open range of the suffixes that begin with *needle*."""
-        return remembered(self.ranges, needle, self._find)
+        return memoized(self.ranges, needle, self._find)
 
     def _find(self, needle: bytes) -> tuple[int, int]:
         head, beginning = needle[:_HEAD], self._beginning_of(len(needle))
@@ -399,7 +399,7 @@ class _RankTable:
 
     def _without(self, is_left_out: NDArray[np.bool_], numbers: Numbers) -> "_RankTable":
         """Those whose number is not left out. _NO_MATCH is the highest rank, and a maximum is faster than a choice."""
-        return replace(self, ranks=np.maximum(self.ranks, looked_up(is_left_out * np.uint8(_NO_MATCH), numbers)))
+        return replace(self, ranks=np.maximum(self.ranks, take_in_chunks(is_left_out * np.uint8(_NO_MATCH), numbers)))
 
     def page(self, offset: int, end: int) -> list[tuple[int, Rank | None]]:
         """As `_SortedEntries.page`."""

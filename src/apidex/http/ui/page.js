@@ -1,4 +1,5 @@
-// The page requests /v1/search at each key, or after the answer that it waits for, and keeps the search in its address, under the names that the API has for it.
+// The page requests /v1/search at each key, or after the answer that it waits for.
+// It keeps the search in its address, under the names that the API has for it.
 // Texts from the catalogue are put in as text, never as markup.
 // It is not a module: a browser may draw a frame before it runs one, and the first request would wait for that.
 "use strict";
@@ -9,7 +10,7 @@ const GOOD = ["No key", "HTTPS", "CORS"];
 const LIMIT = 20;
 const CATEGORIES_AT_FIRST = 10;
 const TIMEOUT = 8_000; // milliseconds for one request
-const PATIENCE = 500; // milliseconds for it where a newer one waits
+const PATIENCE = 2_000; // milliseconds from a newer key until the request under way is aborted
 const REFRESH = 60_000; // milliseconds between two updates of the foot
 
 const $ = (id) => document.getElementById(id);
@@ -93,8 +94,8 @@ async function get(path, signal) {
 }
 
 /**
- * Starting a task again aborts its previous run. `soon` starts it after that run, or aborts it where that takes too long:
- * who types does not ask faster than the service answers. A run that fails without an answer is repeated, after a growing delay.
+ * Starting a task again aborts its previous run. `soon` starts it after that run, which has PATIENCE to end: people who type
+ * do not send requests faster than the service answers. A run that fails without an answer is repeated, after a growing delay.
  */
 function task(work, failed) {
   let running, timer, newer;
@@ -113,21 +114,22 @@ function task(work, failed) {
 
   async function begin() {
     begin.stop();
-    const { signal } = (running = new AbortController());
+    const run = (running = new AbortController());
     try {
-      await work(signal);
+      await work(run.signal);
       wait = 1_000;
     } catch (error) {
-      if (signal.aborted) return;
+      if (run.signal.aborted) return;
       if (!(error instanceof Trouble)) throw error;
       failed(error);
       if (!error.status || error.status >= 500) {
         timer = setTimeout(begin, wait);
         wait = Math.min(2 * wait, 15_000);
       }
+    } finally {
+      if (running === run) running = undefined;
     }
-    running = undefined;
-    if (newer) begin();
+    if (newer && !running) begin();
   }
 }
 
@@ -216,11 +218,12 @@ function set(name, value) {
   else asked.delete(name);
 }
 
-function typed() {
+/** Search for what is in the box: at once (`ask`), or after the search under way (`ask.soon`). */
+function typed(start) {
   set("q", box.value.trim() && box.value);
   writeAddress({ step: settled });
   settled = false;
-  ask.soon();
+  start();
 }
 
 function look(change) {
@@ -245,7 +248,7 @@ function clearFilters() {
 function searchFor(query) {
   box.value = query;
   settled = true;
-  typed();
+  typed(ask);
   settled = true;
   box.focus();
 }
@@ -611,7 +614,7 @@ function key(event) {
 function enter(event) {
   event.preventDefault();
   settled = true;
-  if (answer?.did_you_mean) searchFor(answer.did_you_mean.query);
+  if (answer?.did_you_mean && answer.query === asked.get("q")) searchFor(answer.did_you_mean.query);
   else hits()[0]?.focus();
 }
 
@@ -631,7 +634,7 @@ function follow(event) {
 // --- beginning
 
 Object.keys(FILTERS).forEach(makeFilter);
-box.addEventListener("input", typed);
+box.addEventListener("input", () => typed(ask.soon));
 box.addEventListener("change", () => (settled = true));
 $("search").addEventListener("submit", enter);
 $("sort").addEventListener("change", () => look(() => set("sort", $("sort").value !== "relevance" && $("sort").value)));
