@@ -354,7 +354,7 @@ class Settings:
         is_option=True,
     )
     startup_timeout: timedelta = _seconds(
-        1.5, 0, 600, "How long the start waits for the first catalogue before it takes the starter one."
+        1.5, 0, 600, "How long the start waits for Redis or the upstream before it takes the starter catalogue."
     )
     stale_while_revalidate: timedelta = _seconds(
         300, 0, _YEAR, "How long caches may serve a stale response while they ask for a new one."

@@ -253,6 +253,25 @@ async def test_the_start_waits_for_the_upstream_but_not_for_long():
         await until(lambda: len(upstream.asked) == 1)
 
 
+async def test_the_start_waits_where_neither_answers_but_not_for_an_upstream_that_failed(upstream, clock, redis):
+    """Where Redis cannot be asked, other replicas may have a catalogue."""
+
+    async def started() -> State:
+        options = {"poll": timedelta(seconds=0.01), "startup_timeout": timedelta(days=1)}
+        async with running_app(upstream, clock, redis, **options) as app:
+            return app.replica.refresher.state()
+
+    upstream.goes_down()
+    redis.goes_down()
+    async with HANG_GUARD():
+        start = asyncio.create_task(started())
+        await until(lambda: clock.passes(1) or upstream.asked)
+        await asyncio.sleep(0.05)
+        assert not start.done()
+        redis.comes_back()
+        assert await start is State.BUNDLED
+
+
 async def test_a_replica_that_starts_waits_for_redis_before_it_asks_the_upstream_alone(upstream, clock, redis):
     refresher = refresher_of(upstream, clock, redis, redis_wait=timedelta(seconds=5))
     redis.error = StoreError("refused", "the network is not ready")

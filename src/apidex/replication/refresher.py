@@ -111,8 +111,9 @@ class Refresher:
         return seconds
 
     async def wait_for_first_load(self, timeout: timedelta) -> None:
-        """Wait until the last good copy is read, and then for a catalogue or a first failure, but not longer than *timeout*.
+        """Wait until the last good copy is read, and then for a catalogue, but not longer than *timeout*.
 
+        A failure of the upstream ends that, too, if Redis answers: then no other replica has a catalogue.
         Reading has a limit of its own: on a busy machine it takes longer than a start waits for Redis, and nothing but a client
         would get the starter catalogue sooner.
         """
@@ -140,7 +141,8 @@ class Refresher:
         except Exception as error:  # a fault of Apidex must not end the task that keeps the catalogue fresh
             self.stats.fetch_failed(broken(error), self.state())
         self._last_good.save(self.current)
-        if not self.current.bundled or self.stats.failed_in_a_row:
+        # where Redis does not answer either, other replicas may have what this one has not
+        if not self.current.bundled or (self.stats.failed_in_a_row and not self._redis_failures):
             self._first_load_done.set()
 
     async def _turn(self) -> None:
