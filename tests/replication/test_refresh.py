@@ -272,6 +272,12 @@ async def test_the_start_waits_where_neither_answers_but_not_for_an_upstream_tha
         assert await start is State.BUNDLED
 
 
+async def test_the_start_does_not_wait_where_another_replica_has_failed(upstream, clock, redis):
+    redis.failures, redis.retry_at = 1, clock.wall() + HOUR
+    async with HANG_GUARD(), running_app(upstream, clock, redis, startup_timeout=timedelta(days=1)) as app:
+        assert (upstream.asked, app.replica.refresher.state()) == ([], State.BUNDLED)
+
+
 async def test_a_replica_that_starts_waits_for_redis_before_it_asks_the_upstream_alone(upstream, clock, redis):
     refresher = refresher_of(upstream, clock, redis, redis_wait=timedelta(seconds=5))
     redis.error = StoreError("refused", "the network is not ready")

@@ -72,7 +72,7 @@ class Refresher:
         self._standalone = StandaloneRefresh(self._reconciler, self._schedule, self._fetch)
         self._last_good = LastGood(last_good, clock, offload, self.stats)
         self._guard, self._offload = guard, offload
-        self._redis_failures = 0  # consecutive turns
+        self._redis_failures = self._fleet_failures = 0  # turns, and fetches of the fleet, in a row
         self._standalone_at = clock.steady() + redis_wait.total_seconds()
         self._first_load_done = asyncio.Event()
         self._restored = asyncio.Event()
@@ -113,7 +113,7 @@ class Refresher:
     async def wait_for_first_load(self, timeout: timedelta) -> None:
         """Wait until the last good copy is read, and then for a catalogue, but not longer than *timeout*.
 
-        A failure of the upstream ends that, too, if Redis answers: then no other replica has a catalogue.
+        A failure of the upstream, here or in another replica, ends that, too, if Redis answers: then none has a catalogue.
         Reading has a limit of its own: on a busy machine it takes longer than a start waits for Redis, and nothing but a client
         would get the starter catalogue sooner.
         """
@@ -141,13 +141,16 @@ class Refresher:
         except Exception as error:  # a fault of Apidex must not end the task that keeps the catalogue fresh
             self.stats.fetch_failed(broken(error), self.state())
         self._last_good.save(self.current)
+        has_failed = self.stats.failed_in_a_row or self._fleet_failures
         # where Redis does not answer either, other replicas may have what this one has not
-        if not self.current.bundled or (self.stats.failed_in_a_row and not self._redis_failures):
+        if not self.current.bundled or (has_failed and not self._redis_failures):
             self._first_load_done.set()
 
     async def _turn(self) -> None:
         try:
-            await self._with_fleet.refresh(await self._poll())
+            state = await self._poll()
+            self._fleet_failures = state.failures
+            await self._with_fleet.refresh(state)
         except StoreError as error:
             self._reconciler.redis_failed(error)
             self._redis_failures += 1
