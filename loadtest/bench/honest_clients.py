@@ -77,12 +77,12 @@ class _Client:
             if due > until:
                 break
             await asyncio.sleep(max(0, due - loop.time()))
-            if await self._is_answered(path, loop.time() + _PATIENCE):
+            if await self._succeeds(path, loop.time() + _PATIENCE):
                 self.latencies.append(loop.time() - due)
             due += self._interval
         self._close()
 
-    async def _is_answered(self, path: str, deadline: float) -> bool:
+    async def _succeeds(self, path: str, deadline: float) -> bool:
         """Send a request, and note whether it fails. Returns whether it succeeded."""
         self.sent += 1
         try:
@@ -123,16 +123,16 @@ class _Typist(_Client):
     async def run(self, first: float, until: float, paths: Sequence[str]) -> None:
         """Send the newest request when the one before it is answered, or aborted because a key was typed meanwhile."""
         loop, answered, newest = asyncio.get_running_loop(), 0, 0
+        last = int((until - first) / self._interval)
 
         def due(key: int) -> float:
             return first + key * self._interval
 
-        while due(newest) <= until:
+        while newest <= last:
             await asyncio.sleep(max(0, due(newest) - loop.time()))
-            newest = max(newest, int((loop.time() - first) / self._interval))
-            is_last = due(newest + 1) > until
-            deadline = loop.time() + _PATIENCE if is_last else due(newest + 1) + PAGE_PATIENCE
-            if await self._is_answered(paths[newest % len(paths)], deadline):
+            newest = min(last, max(newest, int((loop.time() - first) / self._interval)))
+            deadline = loop.time() + _PATIENCE if newest == last else due(newest + 1) + PAGE_PATIENCE
+            if await self._succeeds(paths[newest % len(paths)], deadline):
                 self.latencies += [loop.time() - due(key) for key in range(answered, newest + 1)]
                 answered = newest + 1
             newest += 1
