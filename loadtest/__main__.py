@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from apidex.cli.arguments import Parser, one_of, real_number, whole_number
+from apidex.terminal import counted
 from loadtest.load_generator import Load
 from loadtest.scenarios import SCENARIOS, SUITE
 from loadtest.scenarios.pairs import MEMBERS, PAIRS, REQUESTS, chosen, named, pair
@@ -105,7 +106,12 @@ def _parser() -> argparse.ArgumentParser:
     add("scenarios", nargs="+", type=one_of(*names), metavar="SCENARIO", help=", ".join(names))
     add("--only", nargs="+", type=_pair, default=[], metavar="A+B", help=f"with {SUITE}: only these")
     add("--commit", default="", metavar="HASH", help=f"with {SUITE}: only six, chosen by this hash")
-    add("--results", type=Path, metavar="FILE", help=f"with {SUITE}: put the table into this page of Markdown")
+    add(
+        "--results",
+        type=Path,
+        metavar="FILE",
+        help=f"with {SUITE}: put the table into this page of Markdown; what passes in the page's table is not played again",
+    )
     add(
         "--target",
         type=one_of(*TARGETS),
@@ -235,6 +241,10 @@ def _run_pairs(options: argparse.Namespace, target: Target) -> int:
     if left := [name for name in options.only if name not in names]:
         raise UnsupportedError(f"{', '.join(left)} cannot be run on {target.name} as it was opened")
     names = chosen(options.commit, names) if options.commit else names
+    if options.results and not options.only:
+        passed = matrix.Matrix.read(options.results.read_text()).passed
+        print(f"{counted(len(passed.intersection(names)), 'pair')} passed in {options.results}: not played again.")
+        names = [name for name in names if name not in passed]
     try:
         outcomes = [_play(name, names, options, target, folder) for name in names]
     finally:  # not before: a file that differs from the commit would be noted with each run
@@ -326,6 +336,8 @@ def _check(options: argparse.Namespace) -> None:
         raise UnsupportedError(f"--host is for kubernetes and service, --node for kubernetes, not for {options.target}")
     if options.workers and options.processes > 1:
         raise UnsupportedError("--workers and --processes exclude each other; allowed is one of them")
+    if options.results and not options.results.is_file():
+        raise UnsupportedError(f"{options.results} is not a file; --results takes a page of Markdown")
     if options.edge and options.target == "compose":
         raise UnsupportedError("--edge is for kubernetes and processes: compose has HAProxy in front anyway")
     host = TARGETS[options.target].control_host()

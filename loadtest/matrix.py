@@ -1,5 +1,6 @@
 """The report on every pair of faults: one table, whose cells lead to the runs. Pure, but for the files."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -12,7 +13,7 @@ import msgspec
 from apidex.terminal import counted
 from loadtest.report import STYLE
 from loadtest.run import INTERRUPTED
-from loadtest.scenarios.pairs import MEMBERS
+from loadtest.scenarios.pairs import MEMBERS, PAIRS
 from loadtest.verdict import Verdict
 
 HEADING = "## Every pair of faults"
@@ -22,6 +23,8 @@ _LEGEND = (
     "the beginning of a round until all replicas answered again (0.0 s: none was missing for a second). "
     "A row and a column of the same name are that fault alone, twice."
 )
+_CELL = re.compile(r"(\d+) · (\d+) ms · (?:([\d.]+) s|not before the end)(?: \*\*(\w+)\*\*)?")
+_BOUND = re.compile(r"- (\S+): \d+ requests? failed, (.+)\.")
 _COLOURS = (
     "td.bad{background:#c6282833}td.void{background:#9a670033}td.good{background:#1a7f3722}td{white-space:nowrap}"
 )
@@ -49,9 +52,46 @@ class Cell(NamedTuple):
             None if None in after else max((each or 0.0 for each in after), default=0.0),
         )
 
+    @classmethod
+    def read(cls, text: str, allowed: str) -> "Cell | None":
+        """That of a *text* in the table; None for one that is empty."""
+        if not (found := _CELL.fullmatch(text)):
+            return None
+        failed, p99, after, outcome = found.groups()
+        return cls(outcome or "good", int(failed), allowed, float(p99), float(after) if after else None)
+
     def __str__(self) -> str:
         after = "not before the end" if self.full_strength_after is None else f"{self.full_strength_after:.1f} s"
         return f"{self.failed} · {self.p99:.0f} ms · {after}"
+
+
+class Matrix(NamedTuple):
+    """The section of a page that has the cells of one run of the pairs, or of several: a sentence for each, the newest first."""
+
+    runs: list[str]
+    cells: dict[str, Cell]
+
+    @classmethod
+    def read(cls, page: str) -> "Matrix":
+        """That of a *page* of Markdown; an empty one where it has none."""
+        lines = page.partition(f"{HEADING}\n")[2].partition("\n## ")[0].splitlines()
+        bounds = dict(found.groups() for line in lines if (found := _BOUND.fullmatch(line)))
+        rows = [[text.strip() for text in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+        texts = {
+            f"{other}+{row[0]}": text for row in rows[2:] for other, text in zip(rows[0][1:], row[1:], strict=False)
+        }
+        cells = {name: cell for name, text in texts.items() if (cell := Cell.read(text, bounds.get(name, "0")))}
+        return cls([line.removeprefix("- ") for line in lines if " played, " in line], cells)
+
+    def updated(self, newer: "Matrix") -> "Matrix":
+        """This one with the cells of a *newer* run. A run of which no cell is left is not named."""
+        left = self.runs if self.cells.keys() - newer.cells.keys() else []
+        return Matrix(list(dict.fromkeys([*newer.runs, *left])), self.cells | newer.cells)
+
+    @property
+    def passed(self) -> set[str]:
+        """The pairs that passed."""
+        return {name for name, cell in self.cells.items() if cell.outcome == "good"}
 
 
 def read_verdict(folder: Path) -> Verdict | None:
@@ -73,14 +113,16 @@ def write(folder: Path, names: Sequence[str], command: str) -> None:
     cells = {name: Cell.of(verdict) for name, verdict in verdicts.items()}
     summary = _summary(verdicts, names, command)
     (folder / "index.html").write_text(_page(summary, cells))
-    (folder / "matrix.md").write_text(_markdown(summary, cells))
+    (folder / "matrix.md").write_text(_markdown(Matrix([summary], cells)))
 
 
 def put_into(results: Path, matrix: str) -> None:
-    """Replace the section of *results* that has the table, or add it at the end."""
-    before, _, rest = results.read_text().partition(f"{HEADING}\n")
+    """Put the cells of the section *matrix* into that of *results*, which is added at the end where there is none."""
+    page = results.read_text()
+    before, _, rest = page.partition(f"{HEADING}\n")
     _, heading, after = rest.partition("\n## ")
-    results.write_text(f"{before.rstrip()}\n\n{matrix.rstrip()}\n" + (f"{heading}{after}" if heading else ""))
+    section = _markdown(Matrix.read(page).updated(Matrix.read(matrix)))
+    results.write_text(f"{before.rstrip()}\n\n{section.rstrip()}\n" + (f"{heading}{after}" if heading else ""))
 
 
 def _summary(verdicts: Mapping[str, Verdict], names: Sequence[str], command: str) -> str:
@@ -112,8 +154,8 @@ def _rows(cells: Mapping[str, Cell]) -> Iterator[tuple[str, list[tuple[str, Cell
         yield one, [(name, cells.get(name)) for name in pairs]
 
 
-def _markdown(summary: str, cells: Mapping[str, Cell]) -> str:
-    rows = list(_rows(cells))
+def _markdown(table: Matrix) -> str:
+    rows = list(_rows(table.cells))
     lines = [f"| | {' | '.join(one for one, _ in rows)} |", f"|---|{'---|' * len(rows)}"]
     for one, row in rows:
         texts = [
@@ -123,11 +165,13 @@ def _markdown(summary: str, cells: Mapping[str, Cell]) -> str:
         lines.append(f"| {one} | {' | '.join([*texts, *[''] * (len(rows) - len(row))])} |")
     bounds = [
         f"- {name}: {counted(cell.failed, 'request')} failed, {cell.allowed}."
-        for name, cell in cells.items()
-        if cell.allowed != "0"
+        for name in PAIRS
+        if (cell := table.cells.get(name)) and cell.allowed != "0"
     ]
     stated = ["", "Pairs that cannot be free of loss, and their bounds:", "", *bounds] if bounds else []
-    return "\n".join([HEADING, "", summary, "", _LEGEND, "", *lines, *stated, ""])
+    runs = [f"- {sentence}" for sentence in table.runs]
+    total = f"{counted(len(table.cells), 'pair')}, {len(table.passed)} passed:"
+    return "\n".join([HEADING, "", total, "", *runs, "", _LEGEND, "", *lines, *stated, ""])
 
 
 def _page(summary: str, cells: Mapping[str, Cell]) -> str:

@@ -217,6 +217,28 @@ def test_the_table_has_a_cell_for_each_run_that_leads_to_it_and_is_put_into_the_
     assert results.read_text() == once == f"# Results\n\n## Others\n\nold\n\n{text.rstrip()}\n"
 
 
+def test_a_table_in_the_results_is_completed_by_another_run(tmp_path):
+    first, second, results = tmp_path / "first", tmp_path / "second", tmp_path / "results.md"
+    for folder in (first, second):
+        folder.mkdir()
+    left_behind(first, "redis-down+kill", [*spread_out, *LOST])
+    left_behind(first, "kill+kill", [*spread_out, *LATER])
+    matrix.write(first, ["redis-down+kill", "kill+kill"], "first")
+    results.write_text(f"# Results\n\n{(first / 'matrix.md').read_text()}\n## Others\n\nold\n")
+    left_behind(second, "kill+kill")
+    left_behind(second, "kill+pause", [*spread_out, *LATER])
+    matrix.write(second, ["kill+kill", "kill+pause"], "second")
+    matrix.put_into(results, (second / "matrix.md").read_text())
+    text = results.read_text()
+    assert "3 pairs, 2 passed:\n\n- 2 of 2 pairs played, 1 passed; 1 of 1001" in text
+    assert "second\n- 2 of 2 pairs played, 1 passed; 2 of 1002" in text
+    assert "| kill | 1 · 10 ms · 0.0 s | 0 · 10 ms · 0.0 s |  |" in text
+    assert "| pause |  | 1 · 10 ms · 0.0 s **bad** |  |" in text
+    assert "- redis-down+kill: 1 request failed, at most" in text
+    assert text.endswith("\n\n## Others\n\nold\n")
+    assert matrix.Matrix.read(text).passed == {"redis-down+kill", "kill+kill"}
+
+
 def test_the_table_names_every_commit_that_was_played(tmp_path):
     for name, commit in {"kill+kill": "abc1234", "pause+pause": "def5678-dirty", "kill+pause": "def5678-dirty"}.items():
         left_behind(tmp_path, name, commit=commit)
