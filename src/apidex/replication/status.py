@@ -140,7 +140,7 @@ class RefreshStats:
             self._log_redis("redis.published" if outcome == "published" else "redis.fenced", **facts)
 
     def stored_dropped(self, stored: StoredCatalogue, unreadable: CodecReason | None, before: int) -> None:
-        """The stored catalogue is removed: it is unreadable, or has too few of the *before* entries of the local one."""
+        """The stored catalogue is removed: it is unreadable, rejected, or of a wrong size (the local one: *before* entries)."""
         if unreadable:
             log.warning("redis.dropped", version=stored.version, reason=unreadable)
         else:
