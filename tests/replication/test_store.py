@@ -317,6 +317,33 @@ async def test_an_answer_that_came_too_late_is_not_taken_for_the_next(redis_serv
             assert await store.renew("a token that holds nothing", LONG) is False
 
 
+async def test_a_payload_may_take_longer_and_is_not_cut_off_by_the_failure_of_another_request():
+    received, failed = asyncio.Event(), asyncio.Event()
+
+    async def answers(reader, writer):
+        with contextlib.closing(writer):
+            while words := await reader.read(65_536):
+                writer.write(b"+OK\r\n" * words.count(b"CLIENT"))
+                if b"the payload" in words:
+                    received.set()
+                    await failed.wait()
+                    writer.write(b":1000\r\n")
+
+    server = await asyncio.start_server(answers, "127.0.0.1", 0)
+    url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    second, catalogue = (
+        timedelta(seconds=1),
+        StoredCatalogue(1, "ab" * 32, 7, True, 0, "https://a.example/", Validators()),
+    )
+    async with server, open_store(RedisAddress(url), prefix="slow", timeout=second, max_bytes=100) as store:
+        publication = asyncio.create_task(store.publish(catalogue, b"the payload", None, NOW))
+        await received.wait()
+        with pytest.raises(StoreError, match="Redis did not answer in time"):
+            await store.renew("token", LONG)
+        failed.set()
+        assert await publication == 1.0
+
+
 @pytest.mark.parametrize("milliseconds", [None, 366 * 86_400_000])
 async def test_a_lease_that_lasts_longer_than_any_is_replaced(redis_store, milliseconds):
     await redis_store._client.set(redis_store.keys.lease, "x", px=milliseconds)

@@ -60,9 +60,12 @@ def open_client(address: RedisAddress, timeout: timedelta, stack: AsyncExitStack
 
 
 def _options(timeout: timedelta) -> dict[str, Any]:
-    """A client without retries: the retries and time-outs of redis-py add up to a minute."""
-    seconds = timeout.total_seconds()
-    waiting = {"retry": Retry(NoBackoff(), 0), "socket_timeout": seconds, "socket_connect_timeout": seconds}
+    """A client without retries, which would take up to a minute. `RedisStore` limits how long it waits for each answer."""
+    waiting = {
+        "retry": Retry(NoBackoff(), 0),
+        "socket_timeout": None,
+        "socket_connect_timeout": timeout.total_seconds(),
+    }
     return waiting | {"protocol": 2, "client_name": "apidex"}
 
 
@@ -85,7 +88,7 @@ def _connect_by_sentinel(address: RedisAddress, options: dict[str, Any], stack: 
     sentinels = [(server.hostname or "", server.port or _SENTINEL_PORT) for server in servers]
     options |= {"ssl": parts.scheme.startswith("rediss")}
     # together the sentinels may take as long as one answer, so that one that hangs leaves time for the others
-    shorter = options["socket_timeout"] / (len(sentinels) + 1)
+    shorter = options["socket_connect_timeout"] / (len(sentinels) + 1)
     asking = options | {"socket_timeout": shorter, "socket_connect_timeout": shorter}
     asking["password"] = address.sentinel_password or None
     sentinel = Sentinel(sentinels, sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]

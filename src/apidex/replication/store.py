@@ -230,9 +230,9 @@ class RedisStore:
             async with asyncio.timeout(self._timeout.total_seconds() * patience):
                 yield
         except Exception as error:
-            # a late answer must not be read as the answer to the next request
+            # a connection that waits for its next request may lead to a Redis that is gone; others are in use by other requests
             with contextlib.suppress(Exception):
-                await self._client.connection_pool.disconnect()
+                await self._client.connection_pool.disconnect(inuse_connections=False)
             raise _classify(error) from None
 
 
