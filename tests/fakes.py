@@ -175,11 +175,15 @@ class FakeStore:
             validated_at = min(catalogue.validated_at, redis.now())
             done = redis.may_write(expected) and validated_at >= redis.stored_at()
             if done:
-                if redis.payload is not None and redis.stored.digest != catalogue.digest:
+                activate_at = redis.now() + lead.total_seconds()
+                is_same = redis.stored is not None and redis.stored.digest == catalogue.digest
+                if redis.payload is not None and not is_same:
                     redis.stored_before, redis.payload_before = redis.stored, redis.payload
+                if is_same and redis.activate_at > redis.now():
+                    activate_at = min(activate_at, redis.activate_at)
                 redis.stored, redis.payload = replace(catalogue, validated_at=validated_at), payload
                 redis.override = "" if redis.override == ACCEPT else redis.override
-                redis.activate_at = redis.now() + lead.total_seconds()
+                redis.activate_at = activate_at
                 redis.failures, redis.retry_at = 0, 0.0
             return redis.activate_at if done else 0
 

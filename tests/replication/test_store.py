@@ -93,6 +93,24 @@ async def test_a_publication_says_when_all_activate_it(store):
     assert (await store.read()).activate_at > state.now + 240
 
 
+async def test_the_same_content_under_another_stamp_keeps_the_moment_unless_it_has_passed(store):
+    catalogue = await catalogue_of(store)
+    stamp = catalogue.stamp
+
+    async def moment_of(number: int, expected: int | None, minutes: float, digest: str = catalogue.digest) -> float:
+        again = replace(catalogue, stamp=stamp + number, digest=digest)
+        moment = await store.publish(again, b"1", expected, timedelta(minutes=minutes))
+        assert moment == (await store.read()).activate_at
+        return moment
+
+    passed = await moment_of(0, None, 0)
+    first = await moment_of(1, stamp, 5)
+    assert first > passed + 240
+    assert await moment_of(2, stamp + 1, 10) == first
+    assert await moment_of(3, stamp + 2, 1) < first - 180
+    assert await moment_of(4, stamp + 3, 10, digest="cd" * 32) > first + 240
+
+
 @pytest.mark.parametrize(
     "moment", ["", "9999999999999999"], ids=["none, as 0.1 writes", "beyond what a replica writes"]
 )

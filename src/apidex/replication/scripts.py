@@ -61,24 +61,27 @@ if stored_at > now then stored_at = 0 end
 """
 
 # The second fence: another replica may have asked the upstream later, which has confirmed the stored catalogue. The hash is
-# deleted first, so that no other field remains.
+# deleted first, so that no other field remains. Two replicas may have fetched the same content while Redis was away: those that
+# have read the first publication wait for its moment, so the second one keeps it.
 PUBLISH = f"""
 {_NOW} {_FENCE} {_VALIDATED_AT}
 if stored_at > validated_at then return 0 end
 validated_at = string.format('%.0f', validated_at)
-if redis.call('HEXISTS', KEYS[1], 'digest') == 1 and redis.call('HGET', KEYS[1], 'digest') ~= ARGV[4] then
-  if redis.call('EXISTS', KEYS[2]) == 1 then
-    redis.call('RENAME', KEYS[1], KEYS[3])
-    redis.call('RENAME', KEYS[2], KEYS[4])
-  end
+local activate_at, stored = now + ARGV[10], redis.call('HGET', KEYS[1], 'digest')
+if stored == ARGV[4] then
+  local promised = number(redis.call('HGET', KEYS[1], 'activate_at'))
+  if promised > now then activate_at = math.min(activate_at, promised) end
+elseif stored and redis.call('EXISTS', KEYS[2]) == 1 then
+  redis.call('RENAME', KEYS[1], KEYS[3])
+  redis.call('RENAME', KEYS[2], KEYS[4])
 end
 redis.call('SET', KEYS[2], ARGV[11])
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'checked_at', validated_at, 'stamp', ARGV[3], 'digest', ARGV[4], 'entries', ARGV[5],
            'vetted', ARGV[6], 'source', ARGV[7], 'etag', ARGV[8], 'last_modified', ARGV[9],
-           'activate_at', string.format('%.0f', now + ARGV[10]))
+           'activate_at', string.format('%.0f', activate_at))
 if redis.pcall('GET', KEYS[5]) == 'accept' then redis.call('DEL', KEYS[5]) end
-return now + ARGV[10]
+return activate_at
 """
 
 _END_BACK_OFF = "redis.call('HDEL', KEYS[1], 'failures', 'failed_at', 'retry_at')"
