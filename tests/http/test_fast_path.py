@@ -5,6 +5,7 @@ import gc
 import gzip
 import weakref
 from dataclasses import replace
+from itertools import cycle
 from urllib.parse import unquote
 
 import msgspec
@@ -14,10 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apidex.http import concurrency, fast_path
-from apidex.replication.snapshot import SnapshotHistory
+from apidex.indexing.builder import from_upstream
+from apidex.replication.refresher import Refresher
+from apidex.replication.snapshot import Snapshot, SnapshotHistory
 from apidex.search import names
 from conftest import client_of, refreshed, running_app
-from fakes import FakeClock, FakeUpstream
+from fakes import FakeClock, FakeUpstream, entry, publicapis
 
 NAMES = [
     "Cat Facts",
@@ -193,3 +196,36 @@ async def test_a_busy_event_loop_activates_in_time_without_its_timer(client, app
         clock.passes(seconds)
         versions.append((await client.get(path)).headers["catalogue-version"])
     assert versions[0] == versions[1] != versions[2] == activation.current.version
+
+
+FROM_THE_CATALOGUE = [
+    "/Cat",
+    "/v1/search?q=cat",
+    "/v1/suggest?q=cat",
+    "/v1/categories",
+    "/v1/entries",
+    "/v1/catalogue",
+    "/publicapis/entries",
+    "/publicapis/random",
+    "/publicapis/categories",
+]
+
+
+@pytest.mark.parametrize("path", FROM_THE_CATALOGUE)
+async def test_a_response_is_from_one_catalogue_though_another_is_activated_meanwhile(clock, monkeypatch, path):
+    """A handler that reads the current snapshot twice may get two: whichever it reads, it gets the other one next."""
+    async with running_app(FakeUpstream("Cat Facts"), clock) as app, client_of(app.without_fast_path) as client:
+        refresher = app.replica.refresher
+        built = from_upstream(publicapis(entry("Cat Pictures", category="Photography")))
+        snapshots = [refresher.current, Snapshot.of(built, refresher.current.stamp + 1, "upstream", clock.steady())]
+        bodies = {}
+        for snapshot in snapshots:
+            monkeypatch.setattr(Refresher, "current", snapshot)
+            bodies[snapshot.version] = (await client.get(path)).content
+        assert len({*bodies.values()}) == 2
+        for order in (snapshots, snapshots[::-1]):
+            app.replica.responses.clear()
+            turns = cycle(order)
+            monkeypatch.setattr(Refresher, "current", property(lambda _, turns=turns: next(turns)))
+            response = await client.get(path)
+            assert response.content == bodies[response.headers["catalogue-version"]]

@@ -14,6 +14,7 @@ from apidex.http.routes.described import described, formatted
 from apidex.replication.clock import iso
 from apidex.replication.freshness import State
 from apidex.replication.refresher import Refresher
+from apidex.replication.snapshot import Snapshot
 from apidex.replication.status import Failure
 
 
@@ -114,11 +115,12 @@ class CatalogueView(msgspec.Struct, frozen=True):
 )
 async def catalogue(request: HttpRequest, replica: ReplicaDependency) -> Response[CatalogueView]:
     """Answer with the state of the current catalogue."""
-    return live_response(request, replica, _catalogue_view(replica))
+    current = replica.refresher.current
+    return live_response(request, replica, current, _catalogue_view(replica, current))
 
 
-def _catalogue_view(replica: ReplicaContext) -> CatalogueView:
-    refresher, current = replica.refresher, replica.refresher.current
+def _catalogue_view(replica: ReplicaContext, current: Snapshot) -> CatalogueView:
+    refresher = replica.refresher
     report, age = current.report, round(refresher.age(), 3)
     return CatalogueView(
         version=current.version,

@@ -51,11 +51,15 @@ Tag = Callable[[Encoding], bytes]
 """The entity tag of a response by its encoding."""
 
 
-async def catalogue_response(request: HttpRequest, replica: ReplicaContext, make: Make) -> Response[Any]:
-    """A response that does not change while the catalogue does not. *make* is not called if the client has the response."""
-    current = replica.refresher.current
-    tag = partial(entity_tag, identity_of(current))
-    return await _conditional(request, replica, current, make, tag, _headers(replica, current), JSON)
+async def catalogue_response(
+    request: HttpRequest, replica: ReplicaContext, snapshot: Snapshot, make: Make
+) -> Response[Any]:
+    """A response from *snapshot* that does not change while the content of the catalogue does not.
+
+    *make* is not called if the client has the response.
+    """
+    tag = partial(entity_tag, identity_of(snapshot))
+    return await _conditional(request, replica, snapshot, make, tag, _headers(replica, snapshot), JSON)
 
 
 async def versioned_response(
@@ -78,10 +82,10 @@ async def versioned_response(
 
 
 def live_response(
-    request: HttpRequest, replica: ReplicaContext, view: msgspec.Struct, *, varies: bool = False
+    request: HttpRequest, replica: ReplicaContext, snapshot: Snapshot, view: msgspec.Struct, *, varies: bool = False
 ) -> Response[Any]:
-    """A response about this moment: caches must revalidate it. It *varies* where its URL has another by Accept."""
-    headers = _headers(replica, replica.refresher.current) | _NO_CACHE | (_VARY_BY_ACCEPT if varies else {})
+    """A response about this moment and *snapshot*: caches must revalidate it. It *varies* where its URL has another by Accept."""
+    headers = _headers(replica, snapshot) | _NO_CACHE | (_VARY_BY_ACCEPT if varies else {})
     return _whole(request, msgspec.json.encode(view), headers, JSON)
 
 

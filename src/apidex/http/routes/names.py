@@ -51,10 +51,10 @@ async def search_by_name(
     raw_path = request.scope["raw_path"]
     if not is_single_segment(raw_path):  # Litestar takes /Cat/ for /Cat
         raise NotFoundException
-    wanted = composed(name_from_path(raw_path))
+    wanted, current = composed(name_from_path(raw_path)), replica.refresher.current
 
     async def content() -> Content:
-        entries = replica.refresher.current.catalogue
-        return Content(msgspec.json.encode([entry for entry in entries if wanted in composed(entry.name)]))
+        found = [entry for entry in current.catalogue if wanted in composed(entry.name)]
+        return Content(msgspec.json.encode(found))
 
-    return await catalogue_response(request, replica, content)
+    return await catalogue_response(request, replica, current, content)

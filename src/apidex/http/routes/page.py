@@ -19,7 +19,6 @@ from litestar.openapi import ResponseSpec
 from litestar.openapi.spec import OpenAPIFormat
 
 from apidex import __version__
-from apidex.http.context import ReplicaContext
 from apidex.http.routes.accept import preferred
 from apidex.http.routes.conditional import (
     CONDITIONAL,
@@ -62,15 +61,16 @@ async def index(request: HttpRequest, replica: ReplicaDependency) -> Response[An
         page = render_page()
         headers = [(b"content-security-policy", page.policy.encode())]
         return static_response(request, page.document, b"text/html; charset=utf-8", headers)
-    return live_response(request, replica, _index_view(replica), varies=True)
+    current = replica.refresher.current
+    return live_response(request, replica, current, _index_view(len(current.catalogue)), varies=True)
 
 
-def _index_view(replica: ReplicaContext) -> IndexView:
+def _index_view(entries: int) -> IndexView:
     return IndexView(
         service="apidex",
         version=__version__,
         about="Which public APIs have this in their name?",
-        entries=len(replica.refresher.current.catalogue),
+        entries=entries,
         catalogue="./v1/catalogue",
         search="./{name}",
         example="./Cat",

@@ -101,14 +101,15 @@ _NOT_ALLOWED = problem_spec(HTTPStatus.BAD_REQUEST, "An unknown parameter, or a 
 )
 async def entries(request: HttpRequest, replica: ReplicaDependency, requested: RequestedQuery) -> Response[bytes]:
     """Answer with the entries in the order of the catalogue."""
-    catalogue = replica.refresher.current.catalogue
+    current = replica.refresher.current
+    catalogue = current.catalogue
 
     async def content() -> Content:
         count, first = await replica.slices.result(requested.count(catalogue))
         is_complete = len(first) == count
         return Content(lambda: _entries_view(catalogue, count, [first] if is_complete else requested.select(catalogue)))
 
-    return await catalogue_response(request, replica, content)
+    return await catalogue_response(request, replica, current, content)
 
 
 @get(
@@ -148,7 +149,7 @@ async def categories(request: HttpRequest, replica: ReplicaDependency) -> Respon
         names = current.search.facets.in_catalogue_order("category")
         return Content(msgspec.json.encode(NamesView(len(names), names)))
 
-    return await catalogue_response(request, replica, lambda: replica.compute(current, listed))
+    return await catalogue_response(request, replica, current, lambda: replica.compute(current, listed))
 
 
 @get(
