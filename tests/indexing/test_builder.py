@@ -19,6 +19,7 @@ from apidex.search import sorted_names
 from apidex.search.names import NameIndex
 from conftest import client_of, running_app
 from fakes import FakeClock, FakeUpstream, publicapis
+from processes import wait_until
 
 NAMES = ["Cat Facts", "Cats", "Pokéapi", "İBB 🎉", "a" * 256, *(f"Filler {number}" for number in range(2000))]
 LIMIT = 10**7
@@ -157,6 +158,27 @@ def test_a_subprocess_that_does_not_end_is_ended(in_subprocess, monkeypatch):
     monkeypatch.setattr(builder, "_TIMEOUT", 0.2)
     with pytest.raises(RuntimeError, match=r"did not end within 0\.2 s"):
         builder.from_upstream(publicapis("Cat"))
+
+
+def test_the_subprocess_ends_with_a_replica_that_is_killed(tmp_path):
+    pid = tmp_path / "pid"
+    worker = (
+        f"import os, pathlib, time; import apidex.indexing.worker as worker; pid = pathlib.Path({str(pid)!r})",
+        "def build(*_): pid.with_suffix('.new').write_text(str(os.getpid())); os.rename(f'{pid}.new', pid); time.sleep(600)",
+        "worker.build = build",
+        "main()",
+    )
+    replica = (
+        "from apidex.indexing import builder",
+        "builder.SUBPROCESS_THRESHOLD = 0",
+        f"builder._PROGRAM = builder._PROGRAM.removesuffix('main()') + {chr(10).join(worker)!r}",
+        f"builder.from_upstream({publicapis('Cat')!r})",
+    )
+    with subprocess.Popen([sys.executable, "-c", "\n".join(replica)]) as process:
+        wait_until(pid.exists, "the subprocess builds")
+        process.kill()
+    status = Path(f"/proc/{pid.read_text()}/stat")
+    wait_until(lambda: not status.exists() or ") Z " in status.read_text(), "the subprocess has ended")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ worker fails.
 import contextlib
 import errno
 import resource
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -48,6 +49,9 @@ _MOST_DECLARED = 2**40
 _MEMORY, _MEMORY_PER_BYTE = 128 * 2**20, 32
 """Bytes of memory that the worker may take besides its interpreter, and for each byte that it reads. Real lists take 10, names
 alone 25."""
+
+_PR_SET_PDEATHSIG = 1
+"""The option of prctl(2) for the signal that a process gets when the thread that started it ends."""
 
 _CPU_SECONDS, _CPU_SECONDS_PER_MIB = 30, 4
 """Seconds of CPU that the worker may take, and for each MiB that it reads. Real lists take 0.1 to 1 second for a MiB."""
@@ -189,6 +193,7 @@ def main() -> None:
     """Build what the command line says. `builder` runs this in an isolated Python."""
     import apidex.search.suffix_array  # noqa: F401 - numpy takes memory and cannot be imported with little; that is not the list's
 
+    _end_with_replica()
     descriptor, output, kind, argument = sys.argv[1:]
     source = SharedBuffer(int(descriptor))
     size = size_of(kind, source.getvalue())
@@ -200,6 +205,14 @@ def main() -> None:
             raise
         result = too_costly(kind, f"{memory_limit(size) >> 20} MiB of memory")
     sys.stdout.buffer.write(msgspec.json.encode(result))
+
+
+def _end_with_replica() -> None:
+    """Have this process killed when the replica ends, which waits for it in a thread: a killed replica cannot end it."""
+    import ctypes  # as above
+
+    with contextlib.suppress(AttributeError):  # Linux has this call
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _limit_resources(size: int) -> None:
