@@ -1,9 +1,13 @@
-"""The event loop that every command runs on, and its tasks."""
+"""The event loop that every command runs on, its tasks, and its threads."""
 
 import asyncio
 import sys
+import threading
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 _SWITCH_SECONDS = 0.001
 """How long the event loop waits for a thread that runs Python. CPython's default of 5 ms would be too long."""
@@ -22,6 +26,24 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     except ImportError:
         return asyncio.new_event_loop
     return uvloop.new_event_loop
+
+
+async def in_thread(function: Callable[..., T], /, *arguments: object) -> T:
+    """Return what *function* returns in a thread of its own.
+
+    The process can end before the thread, which may wait for a disk that hangs; those of `asyncio.to_thread` are waited for.
+    """
+    outcome = Future[T]()
+    outcome.set_running_or_notify_cancel()  # so that a caller who no longer waits does not make setting the outcome an error
+
+    def run() -> None:
+        try:
+            outcome.set_result(function(*arguments))
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=run, name=getattr(function, "__name__", None), daemon=True).start()
+    return await asyncio.wrap_future(outcome)
 
 
 def is_cancelled() -> bool:

@@ -1,5 +1,6 @@
 """HTTP clients as the environment wants them: httpx reads its variables for proxies and certificates. Errors name them."""
 
+import email.utils
 import os
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -29,6 +30,14 @@ def new_client(kind: Callable[..., T], **options: Any) -> T:  # noqa: ANN401 - h
             _ALLOWED_PROXY if name else "allowed are host names, IPv4 networks and IP addresses, without IPv6 networks"
         )
         raise SettingsError(f"{name or 'NO_PROXY'} cannot be used; {allowed}") from None
+
+
+def seconds_of_date(text: str) -> float | None:
+    """The seconds since 1970 of a date in a header (RFC 9110, section 5.6.7); None for another text."""
+    try:
+        return email.utils.parsedate_to_datetime(text).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def _first(applies: Callable[[str], bool]) -> str:

@@ -1,6 +1,5 @@
 """`apidex doctor`: whether a replica would run here, and what to do if not."""
 
-import email.utils
 import os
 import tempfile
 import time
@@ -17,7 +16,7 @@ from apidex.app import store_of
 from apidex.cli.output import print_line, print_styled, progress
 from apidex.cli.source import fetch, read
 from apidex.errors import ApidexError, SettingsError, StateError, StoreError
-from apidex.http_client import new_client
+from apidex.http_client import new_client, seconds_of_date
 from apidex.replication.last_good import open_copy
 from apidex.replication.metadata import StoredState
 from apidex.server import lifecycle
@@ -159,8 +158,10 @@ def _clock(settings: Settings) -> Finding:
             timeout = settings.upstream_timeout.total_seconds()
             with new_client(httpx.Client, timeout=timeout) as client:
                 response = client.head(settings.upstream)
-        upstream = email.utils.parsedate_to_datetime(response.headers.get("date", "")).timestamp()
-    except (SettingsError, httpx.HTTPError, httpx.InvalidURL, ValueError):
+        upstream = seconds_of_date(response.headers.get("date", ""))
+    except (SettingsError, httpx.HTTPError, httpx.InvalidURL):
+        upstream = None
+    if upstream is None:
         return Finding("ok", "nothing to compare it with: the upstream sent no valid Date")
     clock_error = upstream - time.time()
     if abs(clock_error) > _CLOCK_TOLERANCE:

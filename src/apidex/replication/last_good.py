@@ -7,7 +7,6 @@ and never publishes it.
 import asyncio
 import hashlib
 import os
-import stat
 import tempfile
 import time
 from contextlib import suppress
@@ -23,6 +22,7 @@ from apidex.errors import CodecError, StateError
 from apidex.indexing.builder import IndexedCatalogue, from_payload
 from apidex.replication.clock import Clock
 from apidex.replication.fetcher import Offload
+from apidex.replication.regular_file import open_regular
 from apidex.replication.snapshot import Snapshot
 from apidex.replication.status import RefreshStats, broken
 from apidex.replication.validators import NO_VALIDATORS, Validators
@@ -95,10 +95,7 @@ class LastGoodCopy:
     def _content(self) -> bytes | None:
         limit = self._max_bytes + _HEADROOM
         try:
-            # O_NONBLOCK: a named pipe must not hold up the start
-            with open(os.open(self.path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise OSError(None, "it is not a regular file")
+            with open_regular(self.path) as file:
                 content = file.read(limit + 1)
         except FileNotFoundError:
             return None

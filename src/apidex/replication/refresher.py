@@ -16,6 +16,7 @@ from datetime import timedelta
 from random import Random
 
 from apidex.errors import StoreError
+from apidex.event_loop import in_thread
 from apidex.indexing.builder import IndexedCatalogue
 from apidex.replication.activation import Activation
 from apidex.replication.clock import Clock
@@ -56,7 +57,7 @@ class Refresher:
         max_bytes: int,
         clock: Clock,
         random: Random,
-        offload: Offload = asyncio.to_thread,
+        offload: Offload = in_thread,
         last_good: LastGoodCopy | None = None,
         redis_wait: timedelta = timedelta(0),
     ) -> None:

@@ -1,8 +1,7 @@
 """Asking the upstream: a URL in, bytes out. Knows no format, and does not decide what a failure means."""
 
 import asyncio
-import email.utils
-import stat
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -10,17 +9,21 @@ from dataclasses import dataclass
 from datetime import timedelta
 from http.cookiejar import CookieJar
 from pathlib import Path
-from typing import Protocol
-from urllib.parse import unquote, urlsplit
+from typing import Protocol, TypeVar
+from urllib.parse import unquote_to_bytes, urlsplit
 
 import httpx
 
 from apidex.errors import SettingsError, UpstreamError
-from apidex.http_client import new_client
+from apidex.event_loop import in_thread
+from apidex.http_client import new_client, seconds_of_date
 from apidex.replication.inflate import Inflater
 from apidex.replication.meter import Meter
+from apidex.replication.regular_file import open_regular
 from apidex.replication.validators import NO_VALIDATORS, Validators
 from apidex.urls import without_password
+
+T = TypeVar("T")
 
 _REDIRECTS = 5
 
@@ -68,7 +71,9 @@ async def open_upstream(url: str, timeout: timedelta, limit: int, redirect_hosts
     *redirect_hosts*, with commas between them; `*` stands for any.
     """
     if urlsplit(url).scheme == "file":
-        yield FileUpstream(url, limit)
+        file = FileUpstream(url, timeout, limit)
+        await file.check()
+        yield file
         return
     options = {
         "timeout": timeout.total_seconds(),
@@ -174,32 +179,40 @@ class HttpUpstream(Upstream):
 class FileUpstream(Upstream):
     """An upstream that is a file; its size and time of change are its validator."""
 
-    def __init__(self, url: str, limit: int) -> None:
+    def __init__(self, url: str, timeout: timedelta, limit: int) -> None:
         parts = urlsplit(url)
-        self.source, self._limit = url, limit
+        self.source, self._timeout, self._limit = url, timeout, limit
         host = "" if parts.netloc == "localhost" else parts.netloc  # RFC 8089, section 2
-        self._path = Path(unquote(host + parts.path))
+        self._path = Path(os.fsdecode(unquote_to_bytes(host + parts.path)))
+
+    async def check(self) -> None:
+        """Raise SettingsError for a file that cannot be opened."""
         try:
-            with self._path.open("rb"):
-                regular = stat.S_ISREG(self._path.stat().st_mode)
-        except (OSError, ValueError) as error:
+            await self._in_time(lambda: open_regular(self._path).close())
+        except (OSError, ValueError, UpstreamError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise SettingsError(
-                f"the upstream {url!r} cannot be read: {reason}; allowed is a file that exists"
+                f"the upstream {self.source!r} cannot be read: {reason}; allowed is a regular file that exists"
             ) from None
-        if not regular:
-            raise SettingsError(f"the upstream {url!r} is not a regular file; allowed is a file that exists")
 
     async def fetch(self, validators: Validators) -> Fetched | NotModified:
-        return await asyncio.to_thread(self._read, validators)
+        return await self._in_time(lambda: self._read(validators))
+
+    async def _in_time(self, function: Callable[[], T]) -> T:
+        """The result of *function*, which may wait for a disk. Raises UpstreamError if it takes longer than the time-out."""
+        try:
+            async with asyncio.timeout(self._timeout.total_seconds()):
+                return await in_thread(function)
+        except TimeoutError:
+            raise UpstreamError("timeout", "the upstream's file was not read in time") from None
 
     def _read(self, validators: Validators) -> Fetched | NotModified:
         try:
-            state = self._path.stat()
-            given = Validators(etag=f'"{state.st_mtime_ns}-{state.st_size}-{state.st_ino}"')
-            if given == validators:
-                return NotModified(validators)
-            with self._path.open("rb") as file:
+            with open_regular(self._path) as file:
+                state = os.fstat(file.fileno())
+                given = Validators(etag=f'"{state.st_mtime_ns}-{state.st_size}-{state.st_ino}"')
+                if given == validators:
+                    return NotModified(validators)
                 body = file.read(self._limit + 1)
         except OSError as error:
             raise UpstreamError("file", f"the upstream's file cannot be read: {error.strerror}") from None
@@ -257,7 +270,5 @@ def _retry_after(response: httpx.Response) -> float | None:
     text = response.headers.get("retry-after", "").strip()[:64]
     if text.isdecimal():
         return float(text)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-    except (ValueError, OverflowError):
-        return None
+    date = seconds_of_date(text)
+    return None if date is None else max(0.0, date - time.time())
