@@ -1,18 +1,25 @@
 """Asking an upstream on a real socket: whatever it does, there is an answer or an UpstreamError, in time and in bounds."""
 
 import gzip
+import os
+import threading
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
+from typing import BinaryIO
 
 import httpx
 import pytest
 
 import fakes
 from apidex.errors import SettingsError, UpstreamError
+from apidex.replication import upstream as upstream_module
+from apidex.replication.inflate import Inflater
 from apidex.replication.upstream import Fetched, HttpUpstream, NotModified, open_upstream
 from apidex.replication.validators import NO_VALIDATORS, Validators
 from apidex.urls import without_password
 from fakes import answers, bomb, wire_server
+from processes import HANG
 
 LIMIT = 2**20
 
@@ -146,9 +153,68 @@ async def test_a_file_is_read_when_it_has_changed(tmp_path):
             await upstream.fetch(first.validators)
 
 
+async def test_a_file_may_have_a_name_that_is_not_utf_8(tmp_path):
+    file = tmp_path / "\udcff ü.md"
+    file.write_bytes(b"one")
+    assert (await fetch(file.as_uri())).body == b"one"
+
+
+async def test_a_file_that_becomes_a_pipe_is_not_waited_for(tmp_path):
+    file = tmp_path / "list.md"
+    file.write_bytes(b"one")
+    async with open_upstream(file.as_uri(), timedelta(minutes=1), LIMIT) as upstream:
+        file.unlink()
+        os.mkfifo(file)
+        with pytest.raises(UpstreamError, match="not a regular file"):
+            await upstream.fetch(NO_VALIDATORS)
+    with pytest.raises(SettingsError, match="not a regular file; allowed is a regular file that exists"):
+        await fetch(file.as_uri())
+
+
+async def test_a_disk_that_hangs_is_not_waited_for(tmp_path, monkeypatch):
+    file, goes_on = tmp_path / "list.md", threading.Event()
+    file.write_bytes(b"one")
+
+    def hang(path: Path) -> BinaryIO:
+        goes_on.wait(HANG)
+        return path.open("rb")
+
+    async with open_upstream(file.as_uri(), timedelta(seconds=0.05), LIMIT) as upstream:
+        monkeypatch.setattr(upstream_module, "open_regular", hang)
+        with pytest.raises(UpstreamError, match="not read in time") as error:
+            await upstream.fetch(NO_VALIDATORS)
+        assert error.value.reason == "timeout"
+        with pytest.raises(SettingsError, match="cannot be read: the upstream's file was not read in time; allowed"):
+            await fetch(file.as_uri(), timeout=0.05)
+    goes_on.set()
+
+
+MEMBERS = gzip.compress(b"one ", mtime=0) + gzip.compress(b"two", mtime=0)
+
+
+def inflated(*chunks: bytes) -> bytes:
+    inflater = Inflater("gzip")
+    body = b"".join(piece for chunk in chunks for piece in inflater.inflate(chunk))
+    inflater.finish()
+    return body
+
+
+def test_members_of_a_gzip_stream_are_whole_wherever_the_answer_is_cut():
+    for cut in range(len(MEMBERS)):
+        assert inflated(MEMBERS[:cut], MEMBERS[cut:]) == b"one two"
+    assert inflated(*(MEMBERS[at : at + 1] for at in range(len(MEMBERS)))) == b"one two"
+    assert inflated(MEMBERS + b"padding", b"more") == b"one two"
+
+
+@pytest.mark.parametrize("missing", range(1, 23))
+def test_a_gzip_stream_that_breaks_off_in_its_second_member_is_an_error(missing):
+    with pytest.raises(UpstreamError, match="broke off"):
+        inflated(MEMBERS[:-missing])
+
+
 @pytest.mark.parametrize("url", ["file:///nowhere/README.md", "file:///", "file:///dev/null"])
 async def test_a_file_that_is_not_there_is_a_wrong_setting(url):
-    with pytest.raises(SettingsError, match="allowed is a file that exists"):
+    with pytest.raises(SettingsError, match="allowed is a regular file that exists"):
         await fetch(url)
 
 

@@ -22,6 +22,7 @@ class Inflater:
             text = f"the upstream answered in the encoding {encoding[:40]!r}; only gzip is allowed"
             raise UpstreamError("encoding", text)
         self._stream = zlib.decompressobj(wbits=_GZIP) if "gzip" in encoding else None
+        self._held = b""  # behind a member: half of what the next one begins with
 
     def inflate(self, chunk: bytes) -> Iterator[bytes]:
         """Yield what *chunk* adds to the answer, in pieces of bounded size."""
@@ -29,10 +30,13 @@ class Inflater:
             yield chunk
             return
         try:
+            chunk, self._held = self._held + chunk, b""
             while chunk:
-                if (
-                    self._stream.eof
-                ):  # several members are allowed (RFC 1952, section 2.2); other bytes after one are ignored
+                # several members are allowed (RFC 1952, section 2.2); other bytes after one are ignored
+                if self._stream.eof:
+                    if chunk == _GZIP_MAGIC[:1]:
+                        self._held = chunk
+                        return
                     if not chunk.startswith(_GZIP_MAGIC):
                         return
                     self._stream = zlib.decompressobj(wbits=_GZIP)
@@ -43,5 +47,5 @@ class Inflater:
 
     def finish(self) -> None:
         """Check that the answer was complete."""
-        if self._stream is not None and not self._stream.eof:
+        if self._stream is not None and (self._held or not self._stream.eof):
             raise UpstreamError("broken", "the upstream's gzip stream broke off")
