@@ -269,7 +269,8 @@ class Connection(asyncio.Protocol):
         request, config, version = self._request, self._config, self._request.version
         # llhttp keeps spaces behind a value, which are no part of it (RFC 9112, section 5)
         request.headers = [(name, value.strip(b" \t")) for name, value in request.headers]
-        self._body_left = int(header_value(request.headers, b"content-length") or 0)
+        # llhttp allows any number of zeros, and int() no more than 4,300 digits
+        self._body_left = int(header_value(request.headers, b"content-length").lstrip(b"0") or 0)
         target = target_of(method, request.url)
         check_head(method, version, target, request.headers)
         if request.is_malformed:
