@@ -12,7 +12,18 @@ CHROMIUM = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,ima
 FIREFOX = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
-@pytest.mark.parametrize("accept", [CHROMIUM, FIREFOX, "text/html", "text/*", "application/json;q=0.5, text/html"])
+@pytest.mark.parametrize(
+    "accept",
+    [
+        CHROMIUM,
+        FIREFOX,
+        "text/html",
+        "text/*",
+        "application/json;q=0, */*",
+        "application/json;q=0.5, text/html",
+        "*/*, text/html",
+    ],
+)
 async def test_who_likes_html_best_gets_the_page(client, accept):
     response = await client.get("/", headers={"accept": accept})
     assert response.headers["content-type"] == "text/html; charset=utf-8"
@@ -28,6 +39,9 @@ async def test_who_likes_html_best_gets_the_page(client, accept):
         "application/json",
         "application/json, text/html",
         "text/html;q=0.1, application/json",
+        "text/html;q=0, */*",
+        "text/html;q=0",
+        "text/html;q=0, application/xhtml+xml",
         "nonsense",
         "a/b;q=inf",
         pytest.param("text/html" + ",a/b" * 16_000, id="too long"),

@@ -1,6 +1,5 @@
 """Content encodings, and which of them a request prefers (RFC 9110, sections 8.4 and 12.5.3)."""
 
-import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from typing import Protocol
 
 import zstandard
 
-from apidex.http.headers import PREFERENCES_LIMIT
+from apidex.http.headers import PREFERENCES_LIMIT, weights
 
 COMPRESS_FROM = 1024
 """Shorter bodies are not compressed: they fit into one packet either way."""
@@ -92,16 +91,8 @@ def negotiate(accept_encoding: bytes) -> Encoding:
     """The best encoding that an Accept-Encoding header allows; identity if it allows none, or is too long."""
     if len(accept_encoding) > PREFERENCES_LIMIT:
         return IDENTITY
-    weights = dict(_weights(accept_encoding))
-    anything = weights.get(b"*", 0.0)
-    allowed = [(weights.get(encoding.token, anything), encoding) for encoding in (ZSTD, GZIP)]
+    allowances = weights(accept_encoding)
+    anything = allowances.get(b"*", 0.0)
+    allowed = [(allowances.get(encoding.token, anything), encoding) for encoding in (ZSTD, GZIP)]
     weight, best = max(allowed, key=lambda pair: pair[0])
-    return best if weight > 0 and weight >= weights.get(b"identity", 0.0) else IDENTITY
-
-
-def _weights(accept_encoding: bytes) -> Iterable[tuple[bytes, float]]:
-    for item in accept_encoding.lower().split(b","):
-        token, _, parameter = item.partition(b";")
-        match = re.fullmatch(rb"\s*q\s*=\s*([01](?:\.\d{0,3})?)\s*", parameter) if parameter else None
-        if token.strip() and (match or not parameter):
-            yield token.strip(), float(match[1]) if match else 1.0
+    return best if weight > 0 and weight >= allowances.get(b"identity", 0.0) else IDENTITY

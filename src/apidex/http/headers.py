@@ -1,5 +1,6 @@
 """Response headers that the fast path and Litestar's handlers have in common, and how headers are read and written."""
 
+import re
 from collections.abc import Iterable
 
 from apidex.http.asgi import Headers
@@ -18,6 +19,17 @@ long, and those of the last requests are kept in memory."""
 def header_value(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes:
     """The value of a header; several lines of the same name are one list (RFC 9110, section 5.3)."""
     return b",".join([value for key, value in headers if key == name])
+
+
+def weights(preferences: bytes) -> dict[bytes, float]:
+    """The weights in an Accept or Accept-Encoding header (RFC 9110, section 12.4.2); items with other parameters have none."""
+    found = {}
+    for item in preferences.lower().split(b","):
+        token, _, parameter = item.partition(b";")
+        match = re.fullmatch(rb"\s*q\s*=\s*([01](?:\.\d{0,3})?)\s*", parameter) if parameter else None
+        if token.strip() and (match or not parameter):
+            found[token.strip()] = float(match[1]) if match else 1.0
+    return found
 
 
 def encode_headers(headers: Headers) -> bytes:
