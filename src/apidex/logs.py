@@ -216,5 +216,9 @@ class _ToStructlog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         event: Event = "library"
-        log = structlog.get_logger()
-        log.log(record.levelno, event, logger=record.name, detail=record.getMessage(), exc_info=record.exc_info)
+        level = min(max(record.levelno // 10, 1), 5) * 10  # structlog knows no level between these
+        try:
+            detail = record.getMessage()
+            structlog.get_logger().log(level, event, logger=record.name, detail=detail, exc_info=record.exc_info)
+        except Exception:  # such as arguments that do not fit the message
+            sink.lose()

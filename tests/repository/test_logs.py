@@ -1,9 +1,13 @@
 """A log that cannot be written stops nothing: its lines are lost and counted, and it recovers."""
 
+import logging
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -70,24 +74,55 @@ def test_a_stream_that_is_missing_or_closed_loses_lines(tmp_path, closed):
     assert sink.lost == 1
 
 
+@contextmanager
+def configured(file: Path, monkeypatch) -> Iterator[None]:
+    """Log to *file*, which is written at the end."""
+    before, handlers = structlog.get_config(), logging.root.handlers[:]
+    monkeypatch.setattr(logs, "sink", logs.LineSink())
+    with file.open("w") as stream:
+        logs.configure("json", "info", "replica-1", stream)
+        try:
+            yield
+        finally:
+            structlog.configure(**before)
+            structlog.contextvars.clear_contextvars()
+            logging.root.handlers[:] = handlers
+    logs.sink.flush()
+
+
 def test_an_event_that_cannot_be_rendered_is_a_lost_line(tmp_path, monkeypatch):
     class Unprintable:
         def __repr__(self) -> str:
             raise ZeroDivisionError
 
-    before = structlog.get_config()
-    monkeypatch.setattr(logs, "sink", logs.LineSink())
-    with (tmp_path / "log").open("w") as stream:
-        logs.configure("json", "info", "replica-1", stream)
-        try:
-            logs.get_logger().info("serve.ending", fact=Unprintable())
-            logs.get_logger().info("serve.ending", fact="\udcff")
-        finally:
-            structlog.configure(**before)
-            structlog.contextvars.clear_contextvars()
-    logs.sink.flush()
+    with configured(tmp_path / "log", monkeypatch):
+        logs.get_logger().info("serve.ending", fact=Unprintable())
+        logs.get_logger().info("serve.ending", fact="\udcff")
     assert logs.sink.lost == 1
     assert '"serve.ending"' in (tmp_path / "log").read_text()
+
+
+class Unprintable:
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("arguments", "level", "lost"),
+    [
+        (("%d items", "x"), logging.WARNING, 1),
+        (("%s", Unprintable()), logging.WARNING, 1),
+        (("a line",), 35, 0),
+        (("a line",), 99, 0),
+    ],
+)
+def test_a_library_may_log_whatever_it_likes(tmp_path, monkeypatch, arguments, level, lost):
+    with configured(tmp_path / "log", monkeypatch):
+        logging.getLogger("library").log(level, *arguments)
+    assert logs.sink.lost == lost
+    assert ('"detail":"a line"' in (tmp_path / "log").read_text().replace(" ", "").replace("aline", "a line")) == (
+        not lost
+    )
 
 
 REDIRECTIONS = {
