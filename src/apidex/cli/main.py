@@ -13,6 +13,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from textwrap import indent
 from typing import Any
 
@@ -294,7 +295,19 @@ def _parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
         parser.error(f"{rest[0]!r} is one argument too many; `apidex {options.command} --help` lists them")
     if rest:
         options.words += rest
+    _require_text(options)
     return options
+
+
+def _require_text(options: Namespace) -> None:
+    """Raise SettingsError for an argument that is not text, unless it may be the path of a file, whose name can be any bytes."""
+    paths = {"place", *(setting.variable for setting in SETTINGS)}
+    given = ((name, value if isinstance(value, list) else [value]) for name, value in vars(options).items())
+    for text in chain.from_iterable(values for name, values in given if name not in paths):
+        try:
+            str(text).encode()
+        except UnicodeEncodeError:
+            raise SettingsError(f"{text!r} is not valid in this terminal's encoding; allowed is text") from None
 
 
 def _options_of(parser: ArgumentParser, command: str) -> list[str]:

@@ -75,8 +75,6 @@ def check_word(text: str, argument: str) -> None:
         name_from_path(b"/" + "".join(f"%{byte:02x}" for byte in text.encode()).encode())
     except Problem as problem:
         raise SettingsError(f"{argument}: {problem}") from None
-    except UnicodeEncodeError:
-        raise SettingsError(f"{argument}: not valid in this terminal's encoding; allowed is text") from None
 
 
 def _check(text: str, filters: Mapping[str, Sequence[str]], exact: bool) -> None:
