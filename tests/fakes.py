@@ -176,10 +176,13 @@ class FakeStore:
             done = redis.may_write(expected) and validated_at >= redis.stored_at()
             if done:
                 activate_at = redis.now() + lead.total_seconds()
+                is_waiting = redis.activate_at > redis.now()
                 is_same = redis.stored is not None and redis.stored.digest == catalogue.digest
                 if redis.payload is not None and not is_same:
+                    if is_waiting and lead:
+                        return 0
                     redis.stored_before, redis.payload_before = redis.stored, redis.payload
-                if is_same and redis.activate_at > redis.now():
+                if is_same and is_waiting:
                     activate_at = min(activate_at, redis.activate_at)
                 redis.stored, redis.payload = replace(catalogue, validated_at=validated_at), payload
                 redis.override = "" if redis.override == ACCEPT else redis.override

@@ -1,7 +1,10 @@
 """All replicas activate a catalogue at the same moment, whenever each of them has polled it."""
 
+from collections.abc import Iterable, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -151,6 +154,24 @@ class ChangingFleet(Fleet):
             replica.activation.activate_due()
         return [replica.current.catalogue.names()[0] for replica in self.replicas]
 
+    async def change_together(self, name: str, polls: Mapping[float, Iterable[int]]) -> None:
+        """Replicas poll after so many seconds. At each moment they answer from one version; after a lead, that has *name*."""
+        for tenth in range(int(10 * (max(polls, default=0) + LEAD + 1))):
+            for number in polls.get(tenth / 10, ()):
+                await self.replicas[number].turn()
+            for replica in self.replicas:
+                replica.activation.activate_due()
+            versions = [replica.current.version for replica in self.replicas]
+            assert len(set(versions)) == 1, (tenth / 10, versions)
+            self.clock.passes(0.1)
+        assert set(self.names_after()) == {name}
+
+    async def fetches(self, name: str, number: int) -> Snapshot:
+        """A replica has fetched another catalogue, and not taken it yet."""
+        self.upstream.has(name, *"abcde")
+        self.clock.passes(0.1)
+        return await self.replicas[number]._fetch()
+
 
 @pytest.fixture
 async def fleet() -> ChangingFleet:
@@ -266,3 +287,106 @@ async def test_content_that_another_replica_published_during_a_fetch_keeps_its_s
     await fleet.replicas[-1].turn()
     assert fleet.names_after() == ["first"] * 4
     assert fleet.names_after(LEAD) == ["second"] * 4
+
+
+class LosesPublications(FakeStore):
+    async def publish(self, *_):
+        raise StoreError("timeout", "lost on the way to Redis")
+
+
+@contextmanager
+def behaving_as(kind: type[FakeStore], replica):
+    replica.store.__class__ = kind
+    yield
+    replica.store.__class__ = FakeStore
+
+
+async def test_a_publication_that_redis_did_not_get_is_repeated_soon_with_a_moment_for_all(fleet):
+    with behaving_as(LosesPublications, fleet.replicas[0]):
+        await fleet.change("second")
+    assert fleet.replicas[0]._pause() <= 0.2
+    await fleet.change_together("second", {0.2: [0], 4.8: [1, 2]})
+
+
+async def test_a_publisher_learns_the_moment_of_a_publication_whose_answer_came_too_late(fleet):
+    class AnswersLate(FakeStore):
+        async def publish(self, *arguments):
+            await super().publish(*arguments)
+            fleet.clock.passes(POLL)
+            raise StoreError("timeout", "late")
+
+    with behaving_as(AnswersLate, fleet.replicas[0]):
+        await fleet.change("second")
+    await fleet.change_together("second", {0.0: [1, 2], 0.2: [0]})
+
+
+async def test_the_same_content_that_two_fetched_has_one_stamp_and_one_moment(fleet):
+    fleet.clock.passes(HOUR)
+    one, other = await fleet.fetches("second", 0), await fleet.fetches("second", 1)
+    await fleet.replicas[0]._reconciler.take(one)
+    with behaving_as(LosesPublications, fleet.replicas[1]):
+        await fleet.replicas[1]._reconciler.take(other)
+    await fleet.change_together("second", {2.2: [2], 3.7: [1], 4.2: [0]})
+
+
+async def test_another_content_does_not_replace_one_that_waits(fleet):
+    fleet.clock.passes(HOUR)
+    one, other = await fleet.fetches("second", 0), await fleet.fetches("third", 1)
+    await fleet.replicas[0]._reconciler.take(one)
+    fleet.clock.passes(1)
+    await fleet.replicas[1]._poll()
+    await fleet.replicas[1]._reconciler.take(other)
+    await fleet.change_together("second", {3.0: [2]})
+
+
+async def test_a_catalogue_whose_publication_is_lost_is_dropped_for_one_that_others_wait_for(fleet):
+    fleet.clock.passes(HOUR)
+    one, other = await fleet.fetches("second", 0), await fleet.fetches("third", 1)
+    await fleet.replicas[0]._reconciler.take(one)
+    with behaving_as(LosesPublications, fleet.replicas[1]):
+        await fleet.replicas[1]._reconciler.take(other)
+    await fleet.change_together("second", {0.2: [1], 3.0: [2]})
+
+
+async def test_a_waiting_catalogue_that_redis_loses_keeps_its_moment(fleet):
+    await fleet.change("second")
+    await fleet.replicas[1].turn()
+    fleet.clock.passes(1)
+    fleet.redis.flush()
+    await fleet.change_together("second", {3.7: [0], 3.9: [1, 2]})
+
+
+async def test_one_lost_answer_during_a_fetch_does_not_make_its_replica_change_alone(fleet):
+    fleet.clock.passes(HOUR)
+    found = await fleet.fetches("second", 0)
+    fleet.redis.goes_down("timeout")
+    await fleet.replicas[0]._poll_meanwhile()
+    fleet.redis.comes_back()
+    await fleet.replicas[0]._reconciler.take(found)
+    await fleet.change_together("second", {4.9: [1, 2]})
+
+
+async def test_a_catalogue_that_an_operator_rejects_before_its_moment_is_not_shown(fleet):
+    await fleet.change("second")
+    await fleet.replicas[1].turn()
+    fleet.clock.passes(3)
+    await fleet.replicas[0].store.roll_back(timedelta(seconds=LEAD))
+    await fleet.change_together("first", {0.5: [2], 1.0: [1], 2.0: [0]})
+
+
+async def test_a_poll_without_an_answer_is_repeated_soon_but_once(fleet):
+    replica, asked, pauses = fleet.replicas[0], [len(fleet.upstream.asked)], []
+    fleet.clock.passes(HOUR)
+    fleet.redis.goes_down()
+    for _ in range(3):
+        await replica.turn()
+        pauses.append(replica._pause())
+        asked.append(len(fleet.upstream.asked))
+    assert pauses[0] == 0.2
+    assert min(pauses[1:]) > 1
+    assert [later - earlier for earlier, later in pairwise(asked)] == [0, 0, 1], (
+        "the repeated poll is no second failure"
+    )
+    fleet.redis.comes_back()
+    await replica.turn()
+    assert replica._pause() > 1

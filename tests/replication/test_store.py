@@ -108,7 +108,15 @@ async def test_the_same_content_under_another_stamp_keeps_the_moment_unless_it_h
     assert first > passed + 240
     assert await moment_of(2, stamp + 1, 10) == first
     assert await moment_of(3, stamp + 2, 1) < first - 180
-    assert await moment_of(4, stamp + 3, 10, digest="cd" * 32) > first + 240
+
+
+async def test_no_other_content_replaces_one_that_waits_for_its_moment(store):
+    first, minutes = await catalogue_of(store), timedelta(minutes=5)
+    other = replace(first, stamp=first.stamp + 1, digest="cd" * 32)
+    assert await store.publish(first, b"1", None, minutes)
+    assert await store.publish(other, b"2", first.stamp, minutes) == 0
+    assert same((await store.read()).catalogue, first)
+    assert await store.publish(other, b"2", first.stamp, NOW), "its publisher shows it already"
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ class Local:
     A *provisional* catalogue, from the package or from disk, is replaced by any stored one, and is not published.
 
     *newest_stamp* is the newest stamp that it has seen, *dropped* the last stored version that it dropped as unreadable.
+    *shown_stamp* is the stamp of the catalogue that clients see if *catalogue* waits for a moment that Redis has not given: no
+    client sees its stamp yet, so it can have an older one.
     """
 
     catalogue: StoredCatalogue
@@ -29,6 +31,7 @@ class Local:
     newest_stamp: int
     guard: Guard
     dropped: str = ""
+    shown_stamp: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,8 @@ Action = Keep | Relabel | Confirm | Adopt | Publish | Drop | Reset
 
 def reconcile(local: Local, state: StoredState) -> Action:
     """Return the next step towards one catalogue. After Drop and Reset, decide again for a state without a catalogue."""
-    ours, stored = local.catalogue, state.catalogue
+    ours, stored, is_uncertain = local.catalogue, state.catalogue, local.shown_stamp is not None
+    shown_stamp = ours.stamp if local.shown_stamp is None else local.shown_stamp
     if state.malformed:
         return Reset()
     if stored is None:
@@ -99,21 +103,22 @@ def reconcile(local: Local, state: StoredState) -> Action:
     if stored.digest == ours.digest:
         if local.provisional:  # Redis's validation is more reliable than that of a copy
             ours = replace(ours, validated_at=stored.validated_at)
-        return _same_content(ours, stored, state.now)
-    adopt = Adopt(newer_stamp(stored.stamp, ours.stamp, local.newest_stamp))
+        return _same_content(ours, stored, shown_stamp, state.now)
+    adopt = Adopt(newer_stamp(stored.stamp, shown_stamp, local.newest_stamp))
     if local.provisional or ours.digest == state.rejected or has_wrong_size(ours, stored, local.guard):
         return adopt
     if has_wrong_size(stored, ours, local.guard):
         return Drop(stored)
-    if stored.validated_at >= ours.validated_at:
+    is_waited_for = is_uncertain and state.activate_at > state.now  # by replicas that have read it
+    if stored.validated_at >= ours.validated_at or is_waited_for:
         return adopt
     return Publish(newer_stamp(ours.stamp, stored.stamp, local.newest_stamp), ours.validated_at, stored.stamp)
 
 
-def _same_content(ours: StoredCatalogue, stored: StoredCatalogue, now: float) -> Action:
+def _same_content(ours: StoredCatalogue, stored: StoredCatalogue, shown_stamp: int, now: float) -> Action:
     if stored.stamp != ours.stamp:  # two replicas fetched it while Redis was away
         ours = replace(ours, validated_at=max(ours.validated_at, min(stored.validated_at, now)))
-    if stored.stamp < ours.stamp:
+    if stored.stamp < shown_stamp:
         return Publish(ours.stamp, ours.validated_at, stored.stamp)
     validated_since = stored.validated_at < ours.validated_at - _SLACK  # by this replica alone, while Redis was away
     redis_was_set_back = stored.validated_at > now + _SLACK

@@ -38,6 +38,8 @@ class Reconciler:
         """Reconcile, as far as Redis allows; return what Redis holds afterwards."""
         state = await self.shared.read()
         self._keep_stamps_possible(state.now)
+        if state.rejected:
+            self.activation.discard(state.rejected)
         while True:
             match self._next_action(state):
                 case action.Keep():
@@ -74,7 +76,9 @@ class Reconciler:
     def _next_action(self, state: StoredState) -> action.Action:
         latest = self.activation.latest
         ours, newest = self.shared.describe(latest), self.shared.newest_stamp
-        return reconcile(Local(ours, latest.is_provisional, newest, self.guard, self.dropped), state)
+        waiting = self.activation.waiting(latest.version)
+        shown_stamp = self.activation.current.stamp if waiting and not waiting.is_certain else None
+        return reconcile(Local(ours, latest.is_provisional, newest, self.guard, self.dropped, shown_stamp), state)
 
     def _keep_stamps_possible(self, now: float) -> None:
         """Replace a stamp that no reader would accept: this wall clock or Redis's clock was far off."""
@@ -115,12 +119,12 @@ class Reconciler:
         before = len(self.activation.latest.catalogue)
         self.shared.stats.stored_dropped(stored, unreadable, before)
 
-    def accept(self, snapshot: Snapshot, activate_at: float = 0.0) -> None:
-        """Take *snapshot* as the latest; it is activated at *activate_at* on the steady clock."""
+    def accept(self, snapshot: Snapshot, activate_at: float = 0.0, *, is_certain: bool = True) -> None:
+        """As `Activation.accept`."""
         self.shared.newest_stamp = max(self.shared.newest_stamp, snapshot.stamp)
         if self.shared.store.is_embedded:  # no other replica reads it
             snapshot = replace(snapshot, shared=False)
-        self.activation.accept(snapshot, activate_at)
+        self.activation.accept(snapshot, activate_at, is_certain=is_certain)
         if not self.shared.schedule.is_overdue(snapshot):
             self.shared.schedule.recovered()
 
@@ -132,13 +136,24 @@ class Reconciler:
         return activate_at is not None
 
     def _lead(self, snapshot: Snapshot) -> timedelta:
-        """Return the time until activation, if *snapshot* is published now: 0 if it is current, or if Redis is embedded."""
+        """Return the time until activation, if *snapshot* is published now: 0 if it is current, or if Redis is embedded.
+
+        If it waits for a moment that Redis has given and lost, others may wait for that, too.
+        """
         if self.shared.store.is_embedded or snapshot.version == self.activation.current.version:
             return timedelta(0)
+        waiting = self.activation.waiting(snapshot.version)
+        if waiting and waiting.is_certain:
+            return timedelta(seconds=max(0.0, waiting.at - self.shared.clock.steady()))
         return self.shared.schedule.policy.lead(snapshot.build_seconds)
 
     async def take(self, found: Snapshot) -> None:
         """Publish a fetched snapshot, if Redis is usable. Discard it if the latest was validated later, or its size is wrong."""
+        if (
+            not self.shared.stats.redis_reachable
+        ):  # one lost answer during the fetch does not mean that Redis is not usable
+            with contextlib.suppress(StoreError):
+                await self.poll()
         latest = self.activation.latest
         if found.version != latest.version:
             described = self.shared.describe(found), self.shared.describe(latest)
@@ -160,13 +175,13 @@ class Reconciler:
         expected = stored.stamp if stored else None
         if not (stored and stored.version == found.version):
             found = replace(found, stamp=newer_stamp(found.stamp, expected or 0, self.shared.newest_stamp))
-        lead = self._lead(found).total_seconds()
+        activate_at = self.shared.clock.steady() + self._lead(found).total_seconds()
         try:
             done = await (self._confirm(found) if expected == found.stamp else self._publish(found, expected))
         except StoreError as error:
             self.redis_failed(error)
-            # Redis may have published it
-            self.accept(replace(found, shared=False), self.shared.clock.steady() + lead)
+            # Redis may have published it, and says so at the next poll
+            self.accept(replace(found, shared=False), activate_at, is_certain=False)
         else:
             if not done:
                 self.shared.stats.fetch_fenced(found.version)

@@ -37,6 +37,10 @@ from apidex.replication.store import RedisStore
 from apidex.replication.supervision import Supervision
 from apidex.replication.upstream import Upstream
 
+_RETRY_AFTER = 0.2
+"""Seconds after which a poll that got no answer is repeated once. A whole poll later, a replica could miss the moment of a
+catalogue that was published meanwhile."""
+
 
 class Refresher:
     """Keeps *activation* as fresh as the upstream allows, and equal to that of the fleet.
@@ -74,6 +78,7 @@ class Refresher:
         self._last_good = LastGood(last_good, clock, offload, self.stats)
         self._guard, self._offload = guard, offload
         self._redis_failures = self._fleet_failures = 0  # turns, and fetches of the fleet, in a row
+        self._may_repeat, self._is_repeated = True, False  # the poll that got no answer
         self._standalone_at = clock.steady() + redis_wait.total_seconds()
         self._first_load_done = asyncio.Event()
         self._restored = asyncio.Event()
@@ -108,6 +113,8 @@ class Refresher:
 
     def _pause(self) -> float:
         seconds = self._schedule.pause(self.activation.latest)
+        if self._may_repeat and not self.stats.redis_reachable:
+            self._may_repeat, self._is_repeated, seconds = False, True, min(seconds, _RETRY_AFTER)
         self.supervision.poll_scheduled(seconds)
         return seconds
 
@@ -154,13 +161,14 @@ class Refresher:
             await self._with_fleet.refresh(state)
         except StoreError as error:
             self._reconciler.redis_failed(error)
-            self._redis_failures += 1
+            self._redis_failures += not self._is_repeated
+            self._is_repeated = False
             # one lost answer does not start standalone mode, nor does a network that is not ready when this replica starts
             is_lost = self._redis_failures > 1 or self.current.is_provisional
             if is_lost and self.clock.steady() >= self._standalone_at:
                 await self._standalone.refresh()
         else:
-            self._redis_failures = 0
+            self._redis_failures, self._may_repeat, self._is_repeated = 0, True, False
 
     async def _fetch(self) -> Snapshot | FetchFailure:
         """Ask the upstream. No result of a poll during the fetch ends it."""

@@ -5,6 +5,9 @@ override, 6 the lease, 7 the probe. For a script with a fence, ARGV begins with 
 catalogue. Moments are in milliseconds of Redis's clock.
 """
 
+from apidex.replication.freshness import LONGEST_LEAD
+from apidex.replication.metadata import milliseconds
+
 _TIME = "local time = redis.call('TIME')"
 
 _NOW = f"""
@@ -62,16 +65,19 @@ if stored_at > now then stored_at = 0 end
 
 # The second fence: another replica may have asked the upstream later, which has confirmed the stored catalogue. The hash is
 # deleted first, so that no other field remains. Two replicas may have fetched the same content while Redis was away: those that
-# have read the first publication wait for its moment, so the second one keeps it.
+# have read the first publication wait for its moment, so the second one keeps it. The third fence: for the same reason, no other
+# content replaces one that waits for its moment (ten minutes ahead at most).
 PUBLISH = f"""
 {_NOW} {_FENCE} {_VALIDATED_AT}
 if stored_at > validated_at then return 0 end
 validated_at = string.format('%.0f', validated_at)
 local activate_at, stored = now + ARGV[10], redis.call('HGET', KEYS[1], 'digest')
+local promised = number(redis.call('HGET', KEYS[1], 'activate_at'))
+if promised > now + {milliseconds(LONGEST_LEAD.total_seconds())} then promised = 0 end
 if stored == ARGV[4] then
-  local promised = number(redis.call('HGET', KEYS[1], 'activate_at'))
   if promised > now then activate_at = math.min(activate_at, promised) end
 elseif stored and redis.call('EXISTS', KEYS[2]) == 1 then
+  if promised > now and activate_at > now then return 0 end
   redis.call('RENAME', KEYS[1], KEYS[3])
   redis.call('RENAME', KEYS[2], KEYS[4])
 end

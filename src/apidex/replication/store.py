@@ -126,6 +126,8 @@ class RedisStore:
             is_hash = kind in (b"hash", b"none")
             state = decode_state(now, fields) if is_hash else StoredState(now, None, malformed=True)
             unwritable = _classify(exceptions.ResponseError(refused.decode())) if refused else None
+            if unwritable and unwritable.reason == "readonly":  # the name may lead to another Redis meanwhile
+                await self._client.connection_pool.disconnect(inuse_connections=False)
             override = decode_override(override or b"", override_left)
             return replace(state, override=override, unwritable=unwritable), length, payload
 
@@ -201,7 +203,7 @@ class RedisStore:
         later = replace(stored, stamp=stored.stamp + 1, digest="1" * 64)
         done = [
             await self.lease(token, minute),
-            await self.publish(stored, b"payload", None, minute),
+            await self.publish(stored, b"payload", None, timedelta(0)),
             await self.publish(later, b"payload", stored.stamp, minute),
             await self.confirm(later.stamp, state.now, NO_VALIDATORS),
             await self.roll_back(minute),
