@@ -112,6 +112,37 @@ def test_rows_outside_the_tables_of_entries_are_ignored():
     assert [issue.name for issue in parsed.report.ignored.first] == ["Ad", "Ad2"]
 
 
+def test_items_of_a_list_may_begin_with_a_picture_or_have_only_pictures():
+    logos = "".join(f"- [![Logo {name}](l.png)](https://{name}.example) about {name}\n" for name in "ab")
+    parsed = parse(f"# Lists\n\n{logos}- [c](https://c.example) - about c\n".encode())
+    assert [(each.name, each.description) for each in parsed.catalogue] == [
+        ("Logo a", "about a"),
+        ("Logo b", "about b"),
+        ("c", "about c"),
+    ]
+    with pytest.raises(CatalogueError, match="format"):
+        parse(b"# A project\n\n- [![Build](b.svg)](https://ci.example) status\n")
+
+
+def test_a_quoted_cell_may_stand_behind_a_space():
+    parsed = parse(
+        b"name, description, auth, link\n"
+        b'Cat Facts, "Facts, daily", none, https://catfact.ninja\n'
+        b'Dog, "one\nmore", apiKey, https://dog.ceo\n'
+    )
+    assert [(each.name, each.description, each.auth, each.link) for each in parsed.catalogue] == [
+        ("Cat Facts", "Facts, daily", "", "https://catfact.ninja"),
+        ("Dog", "one more", "apiKey", "https://dog.ceo"),
+    ]
+
+
+def test_an_api_that_has_a_list_of_its_own_is_no_category():
+    api = {"name": "GitHub", "url": "https://api.github.com", "description": "code"}
+    group = {"name": "Animals", "apis": [{"name": "Cats", "url": "https://cats.example", "description": "cats"}]}
+    parsed = parse(msgspec.json.encode([api | {"resources": [{"title": "Guide", "url": "https://g.example"}]}, group]))
+    assert [(each.name, each.category) for each in parsed.catalogue] == [("GitHub", ""), ("Cats", "Animals")]
+
+
 def test_apis_guru_gives_an_entry_for_each_api():
     document = {
         "a.example": {

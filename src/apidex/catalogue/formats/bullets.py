@@ -44,8 +44,7 @@ def rows(document: str, report: Report) -> Iterator[Row]:
     """A row for each item that begins with a link. Other items go to *report* as ignored."""
     for number, item, is_entry, category in _items(document):
         if is_entry:
-            after = item.text[item.text.index(item.link_text) + len(item.link_text) :]
-            yield Row(number, item.link_text, after.strip(_BETWEEN), link=item.link, category=category)
+            yield Row(number, item.link_text, _around(item)[1].strip(_BETWEEN), link=item.link, category=category)
         else:
             report.ignored.add(number, item.text, "an item without a link to another site at its beginning")
 
@@ -67,5 +66,10 @@ def _items(document: str) -> Iterator[tuple[int, Inline, bool, str]]:
 
 
 def _is_entry(item: Inline) -> bool:
-    before = item.text[: item.text.index(item.link_text)]
-    return is_web_link(item.link) and not any(map(str.isalnum, before))
+    return is_web_link(item.link) and not any(map(str.isalnum, _around(item)[0]))
+
+
+def _around(item: Inline) -> tuple[str, str]:
+    """The text before and after the link. The text of a link that is an image is not in that of the item: all of it is after."""
+    before, link_text, after = item.text.partition(item.link_text)
+    return (before, after) if link_text else ("", item.text)

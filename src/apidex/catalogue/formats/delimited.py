@@ -119,8 +119,9 @@ def _open_quotation(delimiter: str) -> Callable[[str], bool]:
 
 
 def _parsed(record: list[str], delimiter: str) -> list[str]:
+    lines = [f"{line}\n" for line in record]
     try:
-        return [cell.strip() for cell in next(csv.reader([f"{line}\n" for line in record], delimiter=delimiter))]
+        return [cell.strip() for cell in next(csv.reader(lines, delimiter=delimiter, skipinitialspace=True))]
     except csv.Error:  # such as a cell that is too long
         return _cells("\n".join(record), delimiter)
 

@@ -149,7 +149,10 @@ def _in_list(raws: list[msgspec.Raw], category: str) -> Iterator[_Member]:
 
 
 def _group(raw: msgspec.Raw) -> list[_Member] | None:
-    """The members of an object that stands for a category, `{"name": "Animals", "apis": […]}`; None for another value."""
+    """The members of an object that stands for a category, `{"name": "Animals", "apis": […]}`; None for another value.
+
+    An object with a link and a description is an entry, whatever lists it has.
+    """
     if not _HAS_LIST(memoryview(raw)):
         return None
     item = json_rows.members_of(raw)
@@ -159,5 +162,8 @@ def _group(raw: msgspec.Raw) -> list[_Member] | None:
     if inner is None:
         return None
     texts = {key: json_rows.decoded(raw) for key, raw in item.items() if json_rows.first_byte(raw) not in b"[{"}
-    category = text_of(json_rows.fields_of(texts).get("name"))
+    fields = json_rows.fields_of(texts)
+    if fields.keys() >= {"link", "description"}:
+        return None
+    category = text_of(fields.get("name"))
     return [(each, category, "") for each in json_rows.items_of(inner)]
