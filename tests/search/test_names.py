@@ -44,6 +44,13 @@ def test_find_equals_the_oracle(build, names, wanted, start, limit):
     assert index.find(wanted, start, limit) == [each for each in expected if each >= start][:limit]
 
 
+def test_names_whose_folded_form_is_cut_are_found(build):
+    names = ["Cats", "\ufdfa" * 90 + "xyz", "xyz"]
+    index = build(names)
+    for wanted in ("xyz", "\ufdfaxyz", names[1], "Cats"):
+        assert index.find(wanted) == naive(names, wanted), wanted
+
+
 @given(st.lists(anything.filter(bool), min_size=1, max_size=20), st.data())
 def test_any_piece_of_a_name_finds_it(build, names, data):
     name = data.draw(st.sampled_from(names))

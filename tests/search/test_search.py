@@ -395,6 +395,37 @@ def test_an_index_of_segments_equals_one_without(monkeypatch, size):
     assert found.near("wether", 1)["weather"] == expected.near("wether", 1)["weather"]
 
 
+def test_words_near_to_one_that_is_not_ascii_are_the_same_in_an_index_of_segments(monkeypatch):
+    entries = [entry("погода"), entry("日本"), entry("weather")]
+    expected = index_in_batches(entries, len(entries))
+    monkeypatch.setattr(descriptions, "_SEGMENT_BYTES", 0)
+    found = index_in_batches(entries, 1)
+    for text, near in (("порода", "погода"), ("日木", "日本"), ("waether", "weather")):
+        assert near in expected.near(text, 2)
+        assert near in found.near(text, 2)
+
+
+def test_a_name_without_letters_is_found_by_itself_alone(index_of):
+    search = index_of(entry("Cats"), entry("∞"), entry("…"), entry("∞"))
+    for query, positions in (("∞", [1, 3]), (" … ", [2]), ("∞∞", []), ("!", [])):
+        found = search.search(query, {}, scope=Scope.NAME)
+        assert [(hit.position, hit.rank) for hit in found.hits] == [(each, Rank.EXACT) for each in positions]
+        assert found.total == len(positions)
+    assert search.search("∞", {}, scope=Scope.ABOUT).total == 0
+
+
+def test_names_that_look_the_same_are_suggested_once(index_of):
+    search = index_of(entry("Café"), entry("Cafe\u0301"), entry("Cafe"))
+    assert [hit.position for hit in search.suggest("caf", 5)] == [0, 2]
+
+
+def test_entries_without_a_category_add_none(index_of):
+    search = index_of(entry("Cats", category=""), entry("Dogs", category="Animals"))
+    assert search.facets.categories == {"Animals": 1}
+    assert search.facets.in_catalogue_order("category") == ["Animals"]
+    assert search.catalogue.categories == 1
+
+
 @given(catalogues, asked_filters)
 def test_filters_without_a_query_equal_the_oracle(index_of, entries, asked):
     search = index_of(*entries)

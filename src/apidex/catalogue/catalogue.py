@@ -178,7 +178,7 @@ class CatalogueBuilder:
         """Return the catalogue, whose *canonical* bytes are complete. Raises CatalogueError when there was no entry."""
         if len(self._bounds) == 1:
             raise CatalogueError("empty", "it has no entries")
-        return Catalogue(canonical, self._bounds, hashlib.sha256(canonical).hexdigest(), len(self._categories))
+        return Catalogue(canonical, self._bounds, hashlib.sha256(canonical).hexdigest(), len(self._categories - {""}))
 
 
 _BETWEEN = b'},{"API":'

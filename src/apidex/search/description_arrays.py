@@ -55,10 +55,10 @@ class DescriptionArrays(DescriptionIndex):
         """The words of about the same length as *text* whose letters differ by no more than *distance* changes can cause."""
         own, starts = text.encode(), np.asarray(self.term_starts)
         letters = np.bitwise_or.reduce(LETTER_BITS[np.frombuffer(own, np.uint8)])
-        numbers = np.flatnonzero(np.bitwise_count(np.asarray(self.letters) ^ letters) <= 2 * distance)
+        widest = distance if text.isascii() else 4 * distance  # bytes of the letters that are changed
+        numbers = np.flatnonzero(np.bitwise_count(np.asarray(self.letters) ^ letters) <= 2 * widest)
         numbers += len(starts) - 1 - len(self.letters)
         sizes = starts[numbers + 1] - starts[numbers] - 1
-        widest = distance if text.isascii() else 4 * distance
         result: list[int] = numbers[np.abs(sizes.astype(np.int64) - len(own)) <= widest].tolist()
         return result
 

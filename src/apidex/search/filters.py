@@ -219,11 +219,12 @@ class FacetIndex:
         counts, place = Counter[str](), _PLACES["category"]
         for number, count in self.key_counts.items():
             counts[self.keys[number][place]] += count
+        del counts[""]
         return {category: counts[category] for category in sorted(counts, key=_alphabetical)}
 
     def in_catalogue_order(self, name: str) -> list[str]:
         """The values that entries have for the filter *name*, each where it comes first."""
-        return list(dict.fromkeys(key[_PLACES[name]] for key in self.keys))
+        return list(dict.fromkeys(key[_PLACES[name]] for key in self.keys if key[_PLACES[name]]))
 
     def values(self, name: str) -> list[str]:
         """The values that the filter *name* allows."""

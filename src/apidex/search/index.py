@@ -99,8 +99,20 @@ class SearchIndex:
         return [] if scope is Scope.NAME or not query.strip() else self.descriptions.parse(query)
 
     def _matches(self, query: str, terms: Sequence[Term], scope: Scope) -> Matches:
-        matches = self.names.no_matches() if terms and scope is Scope.ABOUT else self.names.matches(query)
+        if scope is Scope.ABOUT and query.strip():
+            matches = self.names.exactly([])
+        elif query.strip() and not fold(query):
+            matches = self.names.exactly(self._called(query))
+        else:
+            matches = self.names.matches(query)
         return matches.followed_by(self.descriptions.find(terms, matches.flags)) if terms else matches
+
+    def _called(self, query: str) -> list[int]:
+        """The positions of the names that are *query*, which has no letters, such as `∞`."""
+        typed = composed(query.strip())
+        return [
+            position for position in self.names.without_letters() if composed(self._name(position)).strip() == typed
+        ]
 
     def finds(self, query: str, scope: Scope) -> bool:
         """Whether *query* finds anything."""

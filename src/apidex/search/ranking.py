@@ -17,7 +17,7 @@ from stringzilla import Str
 from apidex.catalogue.buffers import IntArray
 from apidex.search.descriptions import RelevantEntries
 from apidex.search.filters import Facet, FacetIndex, Filters
-from apidex.search.text import fold, fold_batch, highlighted, query_terms, to_ranges
+from apidex.search.text import composed, fold, fold_batch, highlighted, query_terms, to_ranges
 
 
 class Rank(StrEnum):
@@ -140,9 +140,14 @@ class FoldedNames:
         """Bytes of memory."""
         return 2 * int(self.text.nbytes) + 8 * len(self)
 
-    def no_matches(self) -> Matches:
-        """Return no matches, as `matches` does when no name matches."""
-        return ListedMatches(self, [])
+    def exactly(self, positions: Iterable[int]) -> Matches:
+        """The names at *positions*, as names that are the query."""
+        return ListedMatches(self, [self.sort_key(EXACT, position) for position in positions])
+
+    def without_letters(self) -> list[int]:
+        """The positions of the names whose folded form is empty, such as `∞`."""
+        starts = self.starts
+        return [position for position in range(len(self)) if starts[position + 1] == starts[position] + 1]
 
     def matches(self, query: str) -> Matches:
         """Every name that matches *query*; all for a blank one."""
@@ -312,7 +317,7 @@ class ListedMatches:
         """As `Matches.best`."""
         best: dict[str, int] = {}
         for number in self._ordered(Sort.RELEVANCE):
-            best.setdefault(spelling(number & _POSITION_MASK), number)
+            best.setdefault(composed(spelling(number & _POSITION_MASK)), number)
             if len(best) == limit:
                 break
         return [_with_rank(number) for number in best.values()]

@@ -38,7 +38,7 @@ from apidex.search.ranking import (
     Sort,
 )
 from apidex.search.suffix_array import bits_of, build, item_size, shift_of
-from apidex.search.text import composed, fold, query_terms
+from apidex.search.text import FOLDED_LIMIT, MOST_FOLDED, composed, fold, query_terms
 
 _NARROW = 32
 """Suffixes are sorted if there are this many times more entries. Otherwise a table of all entries is faster."""
@@ -138,9 +138,14 @@ class SortedNames(FoldedNames):
         positions, shift = self.positions, self.shift
         return sorted({positions[suffix >> shift] for suffix in self.suffixes[first:end]})
 
-    def no_matches(self) -> Matches:
-        """As `FoldedNames.no_matches`."""
-        return _FewMatches(self, [])
+    def exactly(self, positions: Iterable[int]) -> Matches:
+        """As `FoldedNames.exactly`."""
+        return _FewMatches(self, [self.sort_key(EXACT, position) for position in positions])
+
+    def without_letters(self) -> list[int]:
+        """As `FoldedNames.without_letters`."""
+        found: list[int] = np.flatnonzero(np.diff(np.asarray(self.starts)) == 1).tolist()
+        return found
 
     def matches(self, query: str) -> Matches:
         """As `FoldedNames.matches`."""
@@ -493,9 +498,17 @@ def _smallest(keys: Numbers, start: int, end: int) -> Numbers:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VerifiedNames(NameIndex):
-    """Searches names in their original spelling: a name that contains a string also contains it when both are folded."""
+    """Searches names in their original spelling: a name that contains a string also contains it when both are folded.
+
+    The folded form of a few names may be *cut*; they are always compared.
+    """
 
     folded: SortedNames
+    cut: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        sizes = np.diff(np.asarray(self.folded.starts))
+        object.__setattr__(self, "cut", np.flatnonzero(sizes > FOLDED_LIMIT - MOST_FOLDED).tolist())
 
     def find(self, name: str, start: int = 0, limit: int | None = None) -> list[int]:
         """As `NameIndex.find`."""
@@ -503,6 +516,8 @@ class VerifiedNames(NameIndex):
         candidates = self.folded.containing(needle, _VERIFIED) if needle else None
         if candidates is None:
             return NameIndex.find(self, name, start, limit)
+        if self.cut:
+            candidates = sorted({*candidates, *self.cut})
         spelled, find, starts = composed(name).encode(), self.text.find, self.starts
         found = (each for each in candidates if each >= start and find(spelled, starts[each], starts[each + 1]) >= 0)
         return list(islice(found, limit))

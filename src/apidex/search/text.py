@@ -16,7 +16,7 @@ _WITHOUT_DECOMPOSITION = dict(zip("łøđðħŧıæœþ", ["l", "o", "d", "d", "
 FOLDED_LIMIT = 1024
 """The longest folded form, in characters: four times the longest name."""
 
-_MOST_FOLDED = 18
+MOST_FOLDED = 18
 """The largest number of characters that one can become (U+FDFA)."""
 
 _MOST_CACHED = 2**13
@@ -85,7 +85,7 @@ def fold(text: str) -> str:
 
 def foldable(name: str) -> str:
     """Return *name*, cut so that its folded form is not longer than FOLDED_LIMIT."""
-    if len(name) * _MOST_FOLDED <= FOLDED_LIMIT or len(fold(name)) <= FOLDED_LIMIT:
+    if len(name) * MOST_FOLDED <= FOLDED_LIMIT or len(fold(name)) <= FOLDED_LIMIT:
         return name
     return name[: bisect_right(list(accumulate(len(fold(each)) for each in name)), FOLDED_LIMIT)]
 
