@@ -91,6 +91,10 @@ def test_on_a_terminal_a_link_has_a_line_of_its_own_and_is_not_folded(upstream_f
     assert lines[-1].startswith("2 found, as of ")
 
 
+def test_a_terminal_of_unknown_width_gets_the_table(upstream_file):
+    assert "Cat Facts" in on_a_terminal("search", "cat", COLUMNS="0", TERM="dumb")
+
+
 @pytest.mark.parametrize(
     ("environ", "colored"),
     [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": "1", "FORCE_COLOR": "1"}, False), ({"TERM": "dumb"}, False)],

@@ -235,6 +235,27 @@ def test_the_rest_of_a_list_that_is_left_meanwhile_does_not_come_after_all(page:
     expect(page.hits).to_have_count(20)
 
 
+def test_the_rest_of_a_list_cannot_be_asked_for_while_another_search_is_under_way(page: Visit):
+    page.box.fill("a")
+    page.has_asked("q=a")
+    more = page.page.locator("#more")
+    expect(more).to_be_enabled()
+    with held_back(page.page, "q=ap"):
+        page.box.fill("ap")
+        expect(more).to_be_disabled()
+    page.has_asked("q=ap")
+    expect(more).to_be_enabled()
+
+
+def test_a_filter_in_an_address_can_be_removed_however_it_is_spelled(page: Visit):
+    page.opens("/?category=animals")
+    box = page.page.get_by_role("checkbox", name=re.compile("^Animals"))
+    expect(box).to_be_checked()
+    box.uncheck()
+    page.has_asked("")
+    expect(page.page.locator("#browse")).to_be_visible()
+
+
 def test_the_rest_of_a_list_is_of_the_same_catalogue_or_the_search_begins_anew(browser):
     pace = ("--poll-seconds", "0.2", "--refresh-seconds", "1")
     with (

@@ -187,7 +187,9 @@ def console() -> "Console":
     from rich.console import Console
 
     color = wants_color(sys.stdout.isatty(), os.environ)
-    return Console(highlight=False, force_terminal=color, color_system="standard" if color else None, no_color=False)
+    made = Console(highlight=False, force_terminal=color, color_system="standard" if color else None, no_color=False)
+    made.width = made.width or 80  # 0, such as that of COLUMNS, stands for unknown
+    return made
 
 
 def print_styled(text: "Text") -> None:

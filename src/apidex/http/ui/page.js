@@ -138,6 +138,8 @@ function searchPath(further = {}) {
 }
 
 const ask = task(async (signal) => {
+  askForMore.stop(); // it is of the answer before
+  $("more").disabled = true;
   $("hits").ariaBusy = "true";
   if (isBlank()) {
     showCategories(await get("v1/categories", signal));
@@ -154,6 +156,7 @@ const askForMore = task(async (signal) => {
   const items = more.hits.map(hitItem);
   $("hits").append(...items);
   showMore(more.total);
+  reached();
   (items[0]?.querySelector("h3 > *") ?? $("found")).focus();
   say(`${number($("hits").children.length)} of ${number(more.total)} shown`);
 }, (trouble) => (trouble.status === 410 ? ask() : showTrouble(trouble)));
@@ -235,7 +238,7 @@ function look(change) {
 
 function toggle(filter, value, on) {
   look(() => {
-    const kept = values(filter).filter((each) => each !== value);
+    const kept = values(filter).filter((each) => each.toLowerCase() !== value.toLowerCase());
     asked.delete(filter);
     for (const each of on ? [...kept, value] : kept) asked.append(filter, each);
   });
@@ -256,7 +259,6 @@ function searchFor(query) {
 // --- showing
 
 function showCategories({ categories, version }) {
-  askForMore.stop();
   answer = null;
   $("categories").replaceChildren(
     ...categories.map(({ name, entries }) => {
@@ -271,7 +273,6 @@ function showCategories({ categories, version }) {
 }
 
 function show(found) {
-  askForMore.stop(); // of the answer before
   answer = found;
   $("count").textContent = found.total ? apis(found.total) : nothing(found.query);
   $("hits").replaceChildren(...found.hits.map(hitItem));
@@ -346,6 +347,7 @@ function instead({ did_you_mean: meant }) {
 function showMore(total) {
   const left = total - $("hits").children.length;
   $("more").hidden = left <= 0;
+  $("more").disabled = false;
   $("more").textContent = `Show ${number(Math.min(left, LIMIT))} more of ${number(total)}`;
 }
 
@@ -531,6 +533,7 @@ function reached() {
   if (!trouble || !mayPass(trouble)) return;
   hideTrouble();
   describe();
+  if ($("answer").hidden && $("browse").hidden) ask(); // what was refused before: its explanation was replaced
 }
 
 function hideTrouble() {
