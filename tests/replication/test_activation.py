@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
+from math import inf
 
 import pytest
 
@@ -72,7 +73,7 @@ async def test_the_starter_catalogue_is_replaced_at_once(clock):
     first = replace(snapshot(0), stamp=activation.current.stamp + 1)
     activation.accept(first, clock.steady() + 6)
     assert activation.current is first
-    assert not activation.is_waiting()
+    assert activation.waiting is None
 
 
 async def test_waiting_and_previous_snapshots_are_found_by_version(shown):
@@ -82,23 +83,24 @@ async def test_waiting_and_previous_snapshots_are_found_by_version(shown):
     assert shown.activation.find_version(shown.first.version) is shown.first
 
 
-async def test_a_moment_is_measured_again_but_not_postponed(shown):
-    for seconds in (6, 6.2, 9):
-        shown.accepts(1, seconds)
-    assert [shown.after(seconds) for seconds in (6.1, 0.2)] == [0, 1]
+async def test_redis_may_give_another_moment_and_confirms_the_one_that_it_gave(shown):
+    for seconds in (6, 9, 8):
+        accepted = shown.accepts(1, seconds)
+    shown.activation.accept(accepted, inf)
+    assert [shown.after(seconds) for seconds in (7.9, 0.2)] == [0, 1]
 
 
-async def test_a_third_catalogue_does_not_postpone_the_second(shown):
+async def test_what_waits_gives_way_to_what_redis_holds(shown):
     shown.accepts(1, 6)
     shown.accepts(2, 8)
-    assert [shown.after(seconds) for seconds in (6, 2)] == [1, 2]
+    assert [shown.after(seconds) for seconds in (7, 1)] == [0, 2]
 
 
 async def test_a_snapshot_older_than_the_current_one_is_not_activated(shown):
     shown.accepts(1, 6)
     shown.accepts(2, 4)
     assert [shown.after(seconds) for seconds in (4, 4)] == [2, 2]
-    assert not shown.activation.is_waiting()
+    assert shown.activation.waiting is None
 
 
 async def test_a_waiting_snapshot_takes_new_labels(shown):
@@ -348,12 +350,30 @@ async def test_a_catalogue_whose_publication_is_lost_is_dropped_for_one_that_oth
     await fleet.change_together("second", {0.2: [1], 3.0: [2]})
 
 
-async def test_a_waiting_catalogue_that_redis_loses_keeps_its_moment(fleet):
+async def test_a_waiting_catalogue_that_redis_loses_has_one_moment_again(fleet):
     await fleet.change("second")
     await fleet.replicas[1].turn()
     fleet.clock.passes(1)
     fleet.redis.flush()
     await fleet.change_together("second", {3.7: [0], 3.9: [1, 2]})
+
+
+async def test_replicas_ask_redis_again_shortly_before_the_moment(fleet):
+    await fleet.change("second")
+    fleet.clock.passes(3)
+    await fleet.turns()
+    assert [replica._pause() for replica in fleet.replicas] == pytest.approx([LEAD - 3 - 0.3] * 3)
+    fleet.clock.passes(2.2)
+    fleet.redis.flush()
+    await fleet.change_together("second", {0.5: [2, 1, 0]})
+
+
+async def test_a_publisher_that_the_fence_rejects_takes_what_was_published_at_once(fleet):
+    fleet.clock.passes(HOUR)
+    one, other = await fleet.fetches("second", 0), await fleet.fetches("second", 1)
+    await fleet.replicas[0]._reconciler.take(one)
+    await fleet.replicas[1]._reconciler.take(other)
+    await fleet.change_together("second", {4.0: [2]})
 
 
 async def test_one_lost_answer_during_a_fetch_does_not_make_its_replica_change_alone(fleet):

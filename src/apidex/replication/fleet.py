@@ -34,9 +34,9 @@ class FleetRefresh:
                     await self._fetch(state)
 
     def _is_due(self, state: StoredState) -> bool:
-        """Whether a refresh is due. It is not while a catalogue waits for its activation: waiting ones must not accumulate."""
+        """Whether a refresh is due. It is not while a catalogue waits for its moment, which another one must not replace."""
         activation = self.reconciler.activation
-        return not activation.is_waiting() and self.schedule.is_due(activation.latest, state)
+        return activation.waiting is None and self.schedule.is_due(activation.latest, state)
 
     async def _fetch(self, state: StoredState) -> None:
         """Ask the upstream, and publish the answer. Raises StoreError when a failure cannot be recorded in Redis."""

@@ -40,6 +40,7 @@ class Reconciler:
         self._keep_stamps_possible(state.now)
         if state.rejected:
             self.activation.discard(state.rejected)
+        is_fenced = False
         while True:
             match self._next_action(state):
                 case action.Keep():
@@ -61,8 +62,11 @@ class Reconciler:
                     await self._confirm(labelled)
                     return await self.shared.read()
                 case action.Publish(stamp, validated_at, expected):
-                    await self._publish(self._labelled(stamp, validated_at), expected)
-                    return await self.shared.read()
+                    done = await self._publish(self._labelled(stamp, validated_at), expected)
+                    state = await self.shared.read()
+                    if done or is_fenced:
+                        return state
+                    is_fenced = True  # by what another replica has published meanwhile: once more, with that
                 case action.Drop(catalogue, unreadable):
                     await self._drop(catalogue, unreadable)
                     state = replace(state, catalogue=None, unreadable=None)
@@ -76,7 +80,7 @@ class Reconciler:
     def _next_action(self, state: StoredState) -> action.Action:
         latest = self.activation.latest
         ours, newest = self.shared.describe(latest), self.shared.newest_stamp
-        waiting = self.activation.waiting(latest.version)
+        waiting = self.activation.waiting
         shown_stamp = self.activation.current.stamp if waiting and not waiting.is_certain else None
         return reconcile(Local(ours, latest.is_provisional, newest, self.guard, self.dropped, shown_stamp), state)
 
@@ -136,15 +140,9 @@ class Reconciler:
         return activate_at is not None
 
     def _lead(self, snapshot: Snapshot) -> timedelta:
-        """Return the time until activation, if *snapshot* is published now: 0 if it is current, or if Redis is embedded.
-
-        If it waits for a moment that Redis has given and lost, others may wait for that, too.
-        """
+        """Return the time until activation, if *snapshot* is published now: 0 if it is current, or if Redis is embedded."""
         if self.shared.store.is_embedded or snapshot.version == self.activation.current.version:
             return timedelta(0)
-        waiting = self.activation.waiting(snapshot.version)
-        if waiting and waiting.is_certain:
-            return timedelta(seconds=max(0.0, waiting.at - self.shared.clock.steady()))
         return self.shared.schedule.policy.lead(snapshot.build_seconds)
 
     async def take(self, found: Snapshot) -> None:
@@ -185,6 +183,14 @@ class Reconciler:
         else:
             if not done:
                 self.shared.stats.fetch_fenced(found.version)
+                await self._reconcile_again()
+
+    async def _reconcile_again(self) -> None:
+        """Reconcile with what another replica has published: at the next poll, its moment may have passed."""
+        try:
+            await self.reconcile()
+        except StoreError as error:
+            self.redis_failed(error)
 
     async def _confirm(self, found: Snapshot) -> bool:
         done = await self.shared.confirm(found)

@@ -42,6 +42,10 @@ _RETRY_AFTER = 0.2
 catalogue that was published meanwhile."""
 
 
+_CONFIRM_BEFORE = 0.3
+"""Seconds before a moment at which a replica polls: Redis may have lost the catalogue, and given another moment."""
+
+
 class Refresher:
     """Keeps *activation* as fresh as the upstream allows, and equal to that of the fleet.
 
@@ -115,6 +119,9 @@ class Refresher:
         seconds = self._schedule.pause(self.activation.latest)
         if self._may_repeat and not self.stats.redis_reachable:
             self._may_repeat, self._is_repeated, seconds = False, True, min(seconds, _RETRY_AFTER)
+        confirm_in = self.activation.next_at - self.clock.steady() - _CONFIRM_BEFORE
+        if confirm_in > 0:
+            seconds = min(seconds, confirm_in)
         self.supervision.poll_scheduled(seconds)
         return seconds
 
