@@ -90,6 +90,12 @@ async def test_redis_may_give_another_moment_and_confirms_the_one_that_it_gave(s
     assert [shown.after(seconds) for seconds in (7.9, 0.2)] == [0, 1]
 
 
+async def test_a_moment_is_not_postponed_for_ever(shown):
+    for seconds in range(6, 100, 6):
+        shown.accepts(1, seconds)
+    assert [shown.after(seconds) for seconds in (23, 1.1)] == [0, 1]
+
+
 async def test_what_waits_gives_way_to_what_redis_holds(shown):
     shown.accepts(1, 6)
     shown.accepts(2, 8)
@@ -392,6 +398,20 @@ async def test_a_catalogue_that_an_operator_rejects_before_its_moment_is_not_sho
     fleet.clock.passes(3)
     await fleet.replicas[0].store.roll_back(timedelta(seconds=LEAD))
     await fleet.change_together("first", {0.5: [2], 1.0: [1], 2.0: [0]})
+
+
+async def test_a_replica_that_starts_while_redis_is_read_only_asks_the_upstream_first(fleet):
+    fleet.clock.passes(HOUR)
+    fleet.redis.goes_down("readonly")
+    fleet.upstream.has("second", *"abcde")
+    for _ in range(2):
+        await fleet.turns()
+        fleet.clock.passes(POLL)
+    assert fleet.names_after() == ["second"] * 3, "each of them alone"
+    fleet.replicas.append(fleet.replica())
+    await fleet.replicas[-1].turn()
+    assert fleet.names_after() == ["second"] * 4
+    assert fleet.replicas[-1]._first_load_done.is_set()
 
 
 async def test_a_poll_without_an_answer_is_repeated_soon_but_once(fleet):

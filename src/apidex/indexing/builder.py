@@ -107,7 +107,7 @@ def _build_in_subprocess(
     if isinstance(data, bytearray):
         data.clear()  # the copy is enough
     descriptors = (source.descriptor, output.descriptor)
-    arguments = [*map(str, descriptors), kind, msgspec.json.encode(argument).decode()]
+    arguments = [*map(str, descriptors), kind, msgspec.json.encode(argument).decode(), str(os.getpid())]
     process = subprocess.Popen(  # noqa: S603 - our own module
         [sys.executable, "-I", "-c", _PROGRAM, *arguments],
         env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | _NO_THREADS,

@@ -1,7 +1,8 @@
-"""Builds a large catalogue in a subprocess, whose arguments are INPUT OUTPUT KIND ARGUMENT.
+"""Builds a large catalogue in a subprocess, whose arguments are INPUT OUTPUT KIND ARGUMENT REPLICA.
 
-INPUT and OUTPUT are descriptors of shared buffers, KIND one of READERS, and ARGUMENT the JSON of its second argument. The worker
-reads INPUT, appends every array of the result to OUTPUT, and prints the place of each array as JSON.
+INPUT and OUTPUT are descriptors of shared buffers, KIND one of READERS, ARGUMENT the JSON of its second argument, and REPLICA the
+process that has started it. The worker reads INPUT, appends every array of the result to OUTPUT, and prints the place of each
+array as JSON.
 
 A list may be made to exhaust the worker. Its memory and its CPU time are limited by the size of the input, so that only the
 worker fails.
@@ -9,6 +10,7 @@ worker fails.
 
 import contextlib
 import errno
+import os
 import resource
 import signal
 import sys
@@ -191,10 +193,10 @@ def _suffixes(written: Mapping[str, Array], output: SharedBuffer) -> dict[str, A
 
 def main() -> None:
     """Build what the command line says. `builder` runs this in an isolated Python."""
+    descriptor, output, kind, argument, replica = sys.argv[1:]
+    _end_with_replica(int(replica))
     import apidex.search.suffix_array  # noqa: F401 - numpy takes memory and cannot be imported with little; that is not the list's
 
-    _end_with_replica()
-    descriptor, output, kind, argument = sys.argv[1:]
     source = SharedBuffer(int(descriptor))
     size = size_of(kind, source.getvalue())
     _limit_resources(size)
@@ -207,12 +209,14 @@ def main() -> None:
     sys.stdout.buffer.write(msgspec.json.encode(result))
 
 
-def _end_with_replica() -> None:
+def _end_with_replica(pid: int) -> None:
     """Have this process killed when the replica ends, which waits for it in a thread: a killed replica cannot end it."""
     import ctypes  # as above
 
     with contextlib.suppress(AttributeError):  # Linux has this call
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != pid:
+        sys.exit("the replica has ended")
 
 
 def _limit_resources(size: int) -> None:

@@ -14,13 +14,20 @@ from typing import NamedTuple
 from apidex.replication.clock import Clock
 from apidex.replication.snapshot import Snapshot, SnapshotHistory
 
+_MEASURED_WITHIN = 1.0
+"""Seconds by which two readings of one moment may differ."""
+
+_MOST_POSTPONED = 3
+"""How many later moments Redis may give. One that restarts again and again would postpone a catalogue for ever."""
+
 
 class Waiting(NamedTuple):
-    """A *snapshot* that is activated at the moment *at*, which *is_certain* if Redis gave it."""
+    """A *snapshot* that is activated at the moment *at*, which *is_certain* if Redis gave it; *postponed* so many times."""
 
     at: float
     snapshot: Snapshot
     is_certain: bool
+    postponed: int = 0
 
 
 class Activation:
@@ -48,13 +55,13 @@ class Activation:
         """Take *snapshot* as the latest; it becomes current at *activate_at* on the steady clock, or now if that has passed.
 
         The moment *is_certain* if Redis gave it. What waited before is dropped, since the fleet does not wait for it. The moment
-        of a version that waits already can be given again, or stay as it is with `inf`.
+        of content that waits already can be given again, be postponed three times, or stay as it is with `inf`.
         """
         before, self.latest, self.waiting = self.waiting, snapshot, None
         if snapshot.version == self.current.version:
             self.current = snapshot
-        elif before and activate_at == inf and before.snapshot.version == snapshot.version:
-            self.waiting = before._replace(snapshot=snapshot)
+        elif before and before.snapshot.has_content_of(snapshot.version):
+            self.waiting = _waiting_again(before, snapshot, activate_at, is_certain)
         else:
             self.waiting = Waiting(activate_at, snapshot, is_certain)
         self.activate_due()
@@ -96,3 +103,13 @@ class Activation:
             self.history.add(before)
         for listener in self.listeners:
             listener(snapshot)
+
+
+def _waiting_again(before: Waiting, snapshot: Snapshot, activate_at: float, is_certain: bool) -> Waiting:
+    """The same content as *before*, when its moment is given again."""
+    if activate_at == inf:
+        return before._replace(snapshot=snapshot)
+    postponed = before.postponed + (activate_at > before.at + _MEASURED_WITHIN)
+    if postponed > _MOST_POSTPONED:
+        return before._replace(snapshot=snapshot)
+    return Waiting(activate_at, snapshot, is_certain, postponed)

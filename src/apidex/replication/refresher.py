@@ -37,6 +37,9 @@ from apidex.replication.store import RedisStore
 from apidex.replication.supervision import Supervision
 from apidex.replication.upstream import Upstream
 
+_ONLY_READ = ("readonly", "oom")
+"""Why Redis may be read, but not written to."""
+
 _RETRY_AFTER = 0.2
 """Seconds after which a poll that got no answer is repeated once. A whole poll later, a replica could miss the moment of a
 catalogue that was published meanwhile."""
@@ -172,7 +175,9 @@ class Refresher:
             self._is_repeated = False
             # one lost answer does not start standalone mode, nor does a network that is not ready when this replica starts
             is_lost = self._redis_failures > 1 or self.current.is_provisional
-            if is_lost and self.clock.steady() >= self._standalone_at:
+            # where Redis can only be read, others work alone, and may have shown a newer catalogue than it holds
+            is_starting = not self._first_load_done.is_set() and error.reason in _ONLY_READ
+            if is_starting or (is_lost and self.clock.steady() >= self._standalone_at):
                 await self._standalone.refresh()
         else:
             self._redis_failures, self._may_repeat, self._is_repeated = 0, True, False
@@ -182,6 +187,7 @@ class Refresher:
         latest, stamp = self.activation.latest, self._shared.new_stamp()
         found = await self._fetcher.fetch(latest, stamp, self._check, poll=self._poll_meanwhile, pause=self._pause)
         self.supervision.heartbeat()  # the last pause ended early
+        self._is_repeated = False
         return found
 
     async def _poll(self) -> StoredState:
@@ -192,8 +198,10 @@ class Refresher:
             self.supervision.poll_ended()
 
     async def _poll_meanwhile(self) -> None:
+        self._is_repeated = False
         try:
             await self._poll()
+            self._may_repeat = True
         except StoreError as error:
             self._reconciler.redis_failed(error)
 

@@ -126,8 +126,8 @@ class RedisStore:
             is_hash = kind in (b"hash", b"none")
             state = decode_state(now, fields) if is_hash else StoredState(now, None, malformed=True)
             unwritable = _classify(exceptions.ResponseError(refused.decode())) if refused else None
-            if unwritable and unwritable.reason == "readonly":  # the name may lead to another Redis meanwhile
-                await self._client.connection_pool.disconnect(inuse_connections=False)
+            if refused and refused.startswith(b"READONLY"):  # its name may lead to another Redis meanwhile
+                await self._disconnect_idle()
             override = decode_override(override or b"", override_left)
             return replace(state, override=override, unwritable=unwritable), length, payload
 
@@ -232,10 +232,13 @@ class RedisStore:
             async with asyncio.timeout(self._timeout.total_seconds() * patience):
                 yield
         except Exception as error:
-            # a connection that waits for its next request may lead to a Redis that is gone; others are in use by other requests
-            with contextlib.suppress(Exception):
-                await self._client.connection_pool.disconnect(inuse_connections=False)
+            await self._disconnect_idle()
             raise _classify(error) from None
+
+    async def _disconnect_idle(self) -> None:
+        """Close the connections that no request uses: they may lead to a Redis that is gone."""
+        with contextlib.suppress(Exception):
+            await self._client.connection_pool.disconnect(inuse_connections=False)
 
 
 _DONE = {0: False, 1: True}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from http.cookiejar import CookieJar
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import unquote_to_bytes, urlsplit
 
 import httpx
@@ -184,6 +184,7 @@ class FileUpstream(Upstream):
         self.source, self._timeout, self._limit = url, timeout, limit
         host = "" if parts.netloc == "localhost" else parts.netloc  # RFC 8089, section 2
         self._path = Path(os.fsdecode(unquote_to_bytes(host + parts.path)))
+        self._reading: asyncio.Future[Any] | None = None
 
     async def check(self) -> None:
         """Raise SettingsError for a file that cannot be opened."""
@@ -199,12 +200,20 @@ class FileUpstream(Upstream):
         return await self._in_time(lambda: self._read(validators))
 
     async def _in_time(self, function: Callable[[], T]) -> T:
-        """The result of *function*, which may wait for a disk. Raises UpstreamError if it takes longer than the time-out."""
+        """The result of *function*, which may wait for a disk. Raises UpstreamError if it takes longer than the time-out.
+
+        While an earlier one waits for the disk, no further thread is started.
+        """
         try:
             async with asyncio.timeout(self._timeout.total_seconds()):
-                return await in_thread(function)
+                if self._reading is not None:
+                    await asyncio.wait([self._reading])
+                self._reading = asyncio.ensure_future(in_thread(function))
+                await asyncio.wait([self._reading])
         except TimeoutError:
             raise UpstreamError("timeout", "the upstream's file was not read in time") from None
+        result: T = self._reading.result()
+        return result
 
     def _read(self, validators: Validators) -> Fetched | NotModified:
         try:
