@@ -120,6 +120,10 @@ def test_items_of_a_list_may_begin_with_a_picture_or_have_only_pictures():
         ("Logo b", "about b"),
         ("c", "about c"),
     ]
+    nameless = parse(
+        f"{logos}- [c](https://c.example)\n- [![](l.png)](https://d.example) d\n- [](https://e.example) e\n".encode()
+    )
+    assert nameless.catalogue.names()[:3] == ["Logo a", "Logo b", "c"]
     with pytest.raises(CatalogueError, match="format"):
         parse(b"# A project\n\n- [![Build](b.svg)](https://ci.example) status\n")
 
@@ -138,7 +142,12 @@ def test_a_quoted_cell_may_stand_behind_a_space():
 
 def test_an_api_that_has_a_list_of_its_own_is_no_category():
     api = {"name": "GitHub", "url": "https://api.github.com", "description": "code"}
-    group = {"name": "Animals", "apis": [{"name": "Cats", "url": "https://cats.example", "description": "cats"}]}
+    group = {
+        "name": "Animals",
+        "url": "https://a.example",
+        "description": "all of them",
+        "apis": [{"name": "Cats", "url": "https://cats.example", "description": "cats"}],
+    }
     parsed = parse(msgspec.json.encode([api | {"resources": [{"title": "Guide", "url": "https://g.example"}]}, group]))
     assert [(each.name, each.category) for each in parsed.catalogue] == [("GitHub", ""), ("Cats", "Animals")]
 

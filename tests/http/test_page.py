@@ -22,6 +22,8 @@ FIREFOX = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
         "application/json;q=0, */*",
         "application/json;q=0.5, text/html",
         "*/*, text/html",
+        "text/html; charset=utf-8,*/*;q=0.1",
+        "text/html;q=0.9;level=1,*/*;q=0.1",
     ],
 )
 async def test_who_likes_html_best_gets_the_page(client, accept):

@@ -22,13 +22,16 @@ def header_value(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes:
 
 
 def weights(preferences: bytes) -> dict[bytes, float]:
-    """The weights in an Accept or Accept-Encoding header (RFC 9110, section 12.4.2); items with other parameters have none."""
-    found = {}
+    """The weights in an Accept or Accept-Encoding header (RFC 9110, section 12.4.2). Other parameters do not matter."""
+    found: dict[bytes, float] = {}
     for item in preferences.lower().split(b","):
-        token, _, parameter = item.partition(b";")
-        match = re.fullmatch(rb"\s*q\s*=\s*([01](?:\.\d{0,3})?)\s*", parameter) if parameter else None
-        if token.strip() and (match or not parameter):
-            found[token.strip()] = float(match[1]) if match else 1.0
+        token, *parameters = map(bytes.strip, item.split(b";"))
+        given = [
+            value.strip() for name, _, value in (each.partition(b"=") for each in parameters) if name.strip() == b"q"
+        ]
+        weight = given[0] if given else b"1"
+        if token and re.fullmatch(rb"[01](?:\.\d{0,3})?", weight):
+            found[token] = max(float(weight), found.get(token, 0.0))
     return found
 
 

@@ -70,6 +70,8 @@ def _is_entry(item: Inline) -> bool:
 
 
 def _around(item: Inline) -> tuple[str, str]:
-    """The text before and after the link. The text of a link that is an image is not in that of the item: all of it is after."""
-    before, link_text, after = item.text.partition(item.link_text)
-    return (before, after) if link_text else ("", item.text)
+    """The text before and after the link. That of a link that is a picture is not in the text of the item: all of it is after."""
+    if not item.link_text or item.link_text not in item.text:
+        return "", item.text
+    before, _, after = item.text.partition(item.link_text)
+    return before, after

@@ -38,6 +38,9 @@ _LIST_KEYS = {
 }
 """Keys, in lower case, that say of a list that it is one. Other keys are the category of their list."""
 
+_LISTS_OF_APIS = {"apis", "api", "entries", "services"}
+"""Those of them that say what its items are. The others are also lists of one API."""
+
 _SAMPLE = 1000
 """Rows that are looked at, across the document, to recognise it."""
 
@@ -151,19 +154,18 @@ def _in_list(raws: list[msgspec.Raw], category: str) -> Iterator[_Member]:
 def _group(raw: msgspec.Raw) -> list[_Member] | None:
     """The members of an object that stands for a category, `{"name": "Animals", "apis": […]}`; None for another value.
 
-    An object with a link and a description is an entry, whatever lists it has.
+    An object with a link and a description is an entry if its list has another name than one of APIs.
     """
     if not _HAS_LIST(memoryview(raw)):
         return None
     item = json_rows.members_of(raw)
-    inner = next(
-        (raw for key, raw in item.items() if key.lower() in _LIST_KEYS and json_rows.first_byte(raw) == b"["), None
-    )
-    if inner is None:
+    lists = {key.lower(): raw for key, raw in item.items() if json_rows.first_byte(raw) == b"["}
+    name = next((key for key in lists if key in _LIST_KEYS), None)
+    if name is None:
         return None
     texts = {key: json_rows.decoded(raw) for key, raw in item.items() if json_rows.first_byte(raw) not in b"[{"}
     fields = json_rows.fields_of(texts)
-    if fields.keys() >= {"link", "description"}:
+    if name not in _LISTS_OF_APIS and fields.keys() >= {"link", "description"}:
         return None
     category = text_of(fields.get("name"))
-    return [(each, category, "") for each in json_rows.items_of(inner)]
+    return [(each, category, "") for each in json_rows.items_of(lists[name])]

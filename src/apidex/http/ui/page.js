@@ -23,6 +23,7 @@ let asked = new URLSearchParams(); // q, sort and the filters, as in the address
 let settled = true; // the next key starts a new step of the history
 let answer = null; // the answer that is shown
 let version = null; // of the catalogue in the foot
+let refused = false; // the search: its explanation stands in place of the answer
 let trouble = null; // the error that is shown
 let writing; // the timer that puts the search into the address
 
@@ -139,7 +140,8 @@ function searchPath(further = {}) {
 
 const ask = task(async (signal) => {
   askForMore.stop(); // it is of the answer before
-  $("more").disabled = true;
+  $("more").ariaDisabled = "true"; // it may have the focus
+  refused = false;
   $("hits").ariaBusy = "true";
   if (isBlank()) {
     showCategories(await get("v1/categories", signal));
@@ -347,7 +349,7 @@ function instead({ did_you_mean: meant }) {
 function showMore(total) {
   const left = total - $("hits").children.length;
   $("more").hidden = left <= 0;
-  $("more").disabled = false;
+  $("more").ariaDisabled = "false";
   $("more").textContent = `Show ${number(Math.min(left, LIMIT))} more of ${number(total)}`;
 }
 
@@ -533,7 +535,7 @@ function reached() {
   if (!trouble || !mayPass(trouble)) return;
   hideTrouble();
   describe();
-  if ($("answer").hidden && $("browse").hidden) ask(); // what was refused before: its explanation was replaced
+  if (refused) ask(); // its explanation was replaced
 }
 
 function hideTrouble() {
@@ -545,7 +547,7 @@ function showTrouble(error) {
   const isNews = error.message !== trouble?.message;
   trouble = error;
   if (mayPass(error)) $("foot").replaceChildren(element("span", { class: "state away" }, "unreachable"));
-  else $("answer").hidden = $("browse").hidden = true;
+  else refused = $("answer").hidden = $("browse").hidden = true;
   if (isNews) $("trouble").replaceChildren(...(mayPass(error) ? [error.message, ` ${waiting()}`] : refusal(error)));
   $("trouble").hidden = false;
 }
@@ -641,7 +643,7 @@ box.addEventListener("input", () => typed(ask.soon));
 box.addEventListener("change", () => (settled = true));
 $("search").addEventListener("submit", enter);
 $("sort").addEventListener("change", () => look(() => set("sort", $("sort").value !== "relevance" && $("sort").value)));
-$("more").addEventListener("click", askForMore);
+$("more").addEventListener("click", () => $("more").ariaDisabled === "true" || askForMore());
 $("copy").addEventListener("click", () => copy(curl(), $("copied")));
 $("copy-link").addEventListener("click", () => copy(entryLink(), $("copied-link")));
 panel.addEventListener("close", panelClosed);
