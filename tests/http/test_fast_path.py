@@ -217,7 +217,8 @@ async def test_a_response_is_from_one_catalogue_though_another_is_activated_mean
     async with running_app(FakeUpstream("Cat Facts"), clock) as app, client_of(app.without_fast_path) as client:
         refresher = app.replica.refresher
         built = from_upstream(publicapis(entry("Cat Pictures", category="Photography")))
-        snapshots = [refresher.current, Snapshot.of(built, refresher.current.stamp + 1, "upstream", clock.steady())]
+        new = Snapshot.of(built, refresher.current.stamp + 1, "upstream", clock.steady() - 10**6)
+        snapshots = [refresher.current, replace(new, shared=not refresher.current.shared)]
         bodies = {}
         for snapshot in snapshots:
             monkeypatch.setattr(Refresher, "current", snapshot)

@@ -138,7 +138,7 @@ async def test_a_name_that_is_too_long_gets_the_limit(client):
 
 
 async def test_an_internal_error_is_a_problem_document_without_details(client, app, monkeypatch):
-    monkeypatch.setattr(type(app.replica.refresher), "state", lambda self: 1 / 0)
+    monkeypatch.setattr(type(app.replica.refresher), "next_refresh_in", lambda self: 1 / 0)
     response = await client.get("/v1/catalogue")
     assert response.status_code == 500
     assert response.headers["content-type"] == "application/problem+json"

@@ -121,12 +121,12 @@ async def catalogue(request: HttpRequest, replica: ReplicaDependency) -> Respons
 
 def _catalogue_view(replica: ReplicaContext, current: Snapshot) -> CatalogueView:
     refresher = replica.refresher
-    report, age = current.report, round(refresher.age(), 3)
+    report, age = current.report, round(current.age(refresher.clock.steady()), 3)
     return CatalogueView(
         version=current.version,
         stamp=current.stamp,
         digest=current.catalogue.digest,
-        state=refresher.state(),
+        state=refresher.policy.state(age, bundled=current.bundled),
         age=age,
         checked_at=iso(refresher.clock.wall() - age),
         max_age=refresher.policy.max_age.total_seconds(),
@@ -142,7 +142,7 @@ def _catalogue_view(replica: ReplicaContext, current: Snapshot) -> CatalogueView
         rejected=_issues_view(report.rejected),
         ignored=_issues_view(report.ignored),
         upstream=_upstream_view(refresher),
-        redis=_redis_view(refresher),
+        redis=_redis_view(refresher, is_shared=current.shared),
         served_by=replica.served_by,
     )
 
@@ -166,12 +166,12 @@ def _upstream_view(refresher: Refresher) -> UpstreamView:
     )
 
 
-def _redis_view(refresher: Refresher) -> RedisView:
+def _redis_view(refresher: Refresher, *, is_shared: bool) -> RedisView:
     stats = refresher.stats
     return RedisView(
         url=refresher.store.url,
         reachable=stats.redis_reachable,
-        shared=refresher.current.shared,
+        shared=is_shared,
         adoptions=dict(+stats.adoptions),
         publications=dict(+stats.publications),
         leases=dict(+stats.leases),
