@@ -414,6 +414,38 @@ async def test_a_replica_that_starts_while_redis_is_read_only_asks_the_upstream_
     assert fleet.replicas[-1]._first_load_done.is_set()
 
 
+async def test_a_replica_that_starts_when_redis_comes_back_waits_for_what_others_show(fleet):
+    fleet.clock.passes(HOUR)
+    fleet.redis.goes_down()
+    fleet.upstream.has("second", *"abcde")
+    for _ in range(2):
+        await fleet.turns()
+        fleet.clock.passes(POLL)
+    assert fleet.names_after() == ["second"] * 3, "each of them alone"
+    fleet.redis.comes_back()
+    newcomer = fleet.replica()
+    await newcomer.turn()
+    assert (newcomer.current.catalogue.names()[0], newcomer._first_load_done.is_set()) == ("first", False)
+    await fleet.turns()
+    for _ in range(3):
+        fleet.clock.passes(LEAD / 2)
+        await newcomer.turn()
+        if newcomer._first_load_done.is_set():
+            break
+    assert newcomer.current.catalogue.names()[0] == "second"
+    assert newcomer._first_load_done.is_set()
+
+
+@pytest.mark.parametrize("fails", [True, False])
+async def test_a_replica_that_starts_on_an_old_catalogue_does_not_wait_for_long(fleet, fails):
+    fleet.clock.passes(2 * HOUR)
+    if fails:
+        fleet.upstream.goes_down("status")
+    newcomer = fleet.replica()
+    await newcomer.turn()
+    assert newcomer._first_load_done.is_set(), "the upstream has failed, or confirmed it"
+
+
 async def test_a_poll_without_an_answer_is_repeated_soon_but_once(fleet):
     replica, asked, pauses = fleet.replicas[0], [len(fleet.upstream.asked)], []
     fleet.clock.passes(HOUR)

@@ -86,6 +86,7 @@ class Refresher:
         self._guard, self._offload = guard, offload
         self._redis_failures = self._fleet_failures = 0  # turns, and fetches of the fleet, in a row
         self._may_repeat, self._is_repeated = True, False  # the poll that got no answer
+        self._turns_outdated = 0
         self._standalone_at = clock.steady() + redis_wait.total_seconds()
         self._first_load_done = asyncio.Event()
         self._restored = asyncio.Event()
@@ -161,8 +162,16 @@ class Refresher:
         self._last_good.save(self.current)
         has_failed = self.stats.failed_in_a_row or self._fleet_failures
         # where Redis does not answer either, other replicas may have what this one has not
-        if not self.current.bundled or (has_failed and not self._redis_failures):
+        is_loaded = not self.current.bundled or (has_failed and not self._redis_failures)
+        if is_loaded and (has_failed or not self._is_outdated()):
             self._first_load_done.set()
+
+    def _is_outdated(self) -> bool:
+        """Whether Redis held an old catalogue, so that others may have worked alone, and show a newer one: they publish it within
+        a poll, and then it waits for its moment."""
+        is_old = self.current.origin == "redis" and self._schedule.is_overdue(self.current)
+        self._turns_outdated = self._turns_outdated + 1 if is_old else 0
+        return self._turns_outdated == 1 or (is_old and self.activation.waiting is not None)
 
     async def _turn(self) -> None:
         try:
