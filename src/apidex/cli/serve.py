@@ -1,11 +1,13 @@
 """`apidex serve`: a replica in the foreground."""
 
+import asyncio
 import gc
 import os
+import signal
 import socket
 from argparse import Namespace
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 from apidex import __version__, event_loop, logs
 from apidex.app import App, create_app
@@ -23,13 +25,16 @@ def run(_options: Namespace, settings: Settings) -> int:
     for name, meant in unknown_variables(os.environ).items():
         log.warning("settings.unknown", variable=name, meant=meant)
     raise_descriptor_limit(settings.max_connections)
-    with lifecycle.listening(settings.host, settings.ports) as listeners:
+    with lifecycle.listening(settings.host, settings.ports) as listeners, suppress(asyncio.CancelledError):
         event_loop.run(lambda: _serve(settings, *listeners))
     _say(settings, "Arrive Derchi", "serve.ended", farewell="Arrive Derchi")
     return 0
 
 
 async def _serve(settings: Settings, listener: socket.socket, admin: socket.socket | None = None) -> None:
+    """Start, and answer until a signal. SIGTERM ends the start, too: process 1 of a container ignores what it does not handle."""
+    if task := asyncio.current_task():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with create_app(settings) as app, AsyncExitStack() as stack:
         gc.freeze()  # frozen objects are not examined by full collections, which would take 30 ms
         addresses = {"address": lifecycle.address_of(listener)}

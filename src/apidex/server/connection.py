@@ -50,6 +50,7 @@ class Connection(asyncio.Protocol):
         "_held_from",
         "_is_at_end",
         "_is_ending",
+        "_is_followed",
         "_is_queued",
         "_is_reading_paused",
         "_is_unreadable",
@@ -86,7 +87,7 @@ class Connection(asyncio.Protocol):
         self._request = RequestParser()
         self._body_left = 0
         self._task: asyncio.Task[None] | None = None
-        self._is_unreadable = self._is_ending = False
+        self._is_unreadable = self._is_ending = self._is_followed = False
         self._pending = 0
 
     # --- the transport's calls
@@ -213,6 +214,7 @@ class Connection(asyncio.Protocol):
             self._begin()
         try:
             start = self._request.feed_head(data, start)
+            self._is_followed = start < len(data)
             if self._request.is_complete:
                 self._on_request()
         except Problem as problem:
@@ -321,6 +323,13 @@ class Connection(asyncio.Protocol):
     def _refuse(self, problem: Problem) -> None:
         """Answer a request that cannot be read, and close: where the next one begins is unknown."""
         self._is_unreadable = True
+        self._respond_with(problem)
+
+    def fail(self) -> None:
+        """Answer a request with a 500, which the application has not answered, and close."""
+        self._respond_with(Problem(500, FAULT))
+
+    def _respond_with(self, problem: Problem) -> None:
         refuse = self._config.options.refuse
         response = problem.response([]) if refuse is None else refuse(problem)
         self._respond(self._without_body_for_head(response), is_last=True)
@@ -366,7 +375,7 @@ class Connection(asyncio.Protocol):
         """Close after the last response; if the client may still be sending, only after it has had time to read the response."""
         self._is_ending = True
         self._state, self._since = _LINGER, self.loop.time()
-        is_more_expected = self._is_unreadable or self._request.is_chunked or self._body_left
+        is_more_expected = self._is_unreadable or self._request.is_chunked or self._body_left or self._is_followed
         if not (is_more_expected or self._held or self._is_reading_paused):
             self.transport.close()
         if self.transport.is_closing():

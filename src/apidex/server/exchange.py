@@ -56,6 +56,9 @@ class Wire(Protocol):
     def finish(self, *, is_last: bool) -> None:
         """Note that the response is complete; *is_last* closes the connection."""
 
+    def fail(self) -> None:
+        """Answer with a 500, and close: nothing was written yet."""
+
     def abort(self) -> None:
         """Close at once, because the response cannot be completed."""
 
@@ -93,12 +96,8 @@ class Exchange:
         if self._is_started and not self._head:
             self._wire.abort()
             return
-        body = b"Internal Server Error"
-        length = b"content-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
         self._is_complete = True
-        body = b"" if self._scope["method"] == "HEAD" else body
-        self._wire.write(b"".join((STATUS_LINES[500], self._common, length)), body)
-        self._wire.finish(is_last=True)
+        self._wire.fail()
 
     async def _receive(self) -> Message:
         if not self._is_received:

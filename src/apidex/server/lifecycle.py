@@ -77,9 +77,13 @@ class Server(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
     def handle_exit(self, sig: int, frame: Any) -> None:  # noqa: ANN401 - the signal module's
-        """Remember which signal came."""
+        """Remember which signal came. The first SIGINT does not end requests in flight, even behind a SIGTERM; a second does."""
+        is_first_interrupt = sig == signal.SIGINT and not self._skip_drain
         self._skip_drain |= sig == signal.SIGINT
-        super().handle_exit(sig, frame)
+        if is_first_interrupt:
+            self.should_exit = True
+        else:
+            super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and report it."""
