@@ -1,6 +1,7 @@
 """`apidex doctor`: whether a replica would run here, and what to do if not."""
 
 import os
+import re
 import tempfile
 import time
 from argparse import Namespace
@@ -158,7 +159,7 @@ def _clock(settings: Settings) -> Finding:
             timeout = settings.upstream_timeout.total_seconds()
             with new_client(httpx.Client, timeout=timeout) as client:
                 response = client.head(settings.upstream)
-        upstream = seconds_of_date(response.headers.get("date", ""))
+        upstream = _clock_of(response)
     except (SettingsError, httpx.HTTPError, httpx.InvalidURL):
         upstream = None
     if upstream is None:
@@ -167,6 +168,12 @@ def _clock(settings: Settings) -> Finding:
     if abs(clock_error) > _CLOCK_TOLERANCE:
         return Finding("warning", f"this machine's is {_amount(clock_error)} the upstream's", _NTP_ADVICE)
     return Finding("ok", f"within {_CLOCK_TOLERANCE:.0f} s of the upstream's")
+
+
+def _clock_of(response: httpx.Response) -> float | None:
+    """The seconds since 1970 by the server's clock: `Date`, and the `Age` of what a cache has kept (RFC 9111, section 4.2.3)."""
+    date, age = seconds_of_date(response.headers.get("date", "")), response.headers.get("age", "")
+    return date if date is None or not re.fullmatch("[0-9]{1,9}", age) else date + int(age)
 
 
 def _amount(seconds: float) -> str:
