@@ -180,17 +180,23 @@ class Kubernetes(Target):
         kubectl("rollout", "status", "deployment/redis", "--timeout=60s")
 
     def redis_paused(self) -> AbstractContextManager[None]:
-        return _stopped(persist(_redis))
+        return _stopped(persist(self._redis))
 
     def redis_partitioned(self) -> AbstractContextManager[None]:
-        return _partitioned(persist(_redis))
+        return _partitioned(persist(self._redis))
+
+    def _redis(self) -> dict[str, Any]:
+        """One that can be reached. Raises UnsupportedError: that on a lost node counts as ready for ten seconds, and is replaced."""
+        if pods := [pod for pod in listed("pods", "redis") if _is_ready(pod) and not self._is_lost(pod)]:
+            return pods[0]
+        raise UnsupportedError("no Redis is ready")
 
     def redis_partitioned_from(self, replica: str) -> AbstractContextManager[None]:
         pod, address = _named("pod", replica), _named("service", "redis")["spec"]["clusterIP"]
         return between(lambda: _act_on(pod, "block", address), lambda: _undo_on(pod, "unblock", address))
 
     def redis_misnamed(self) -> AbstractContextManager[None]:
-        pods = [pod for pod in listed("pods", "apidex") if _is_ready(pod)]
+        pods = [pod for pod in listed("pods", "apidex") if _is_ready(pod) and not self._is_lost(pod)]
         return between(lambda: self._misname(pods), lambda: self._rename(pods))
 
     def _misname(self, pods: list[dict[str, Any]]) -> None:
@@ -269,12 +275,6 @@ def listed(kind: str, name: str = "", namespace: str = NAMESPACE) -> list[dict[s
     found = kubectl("get", kind, "--selector", selector, "--output", "json", namespace=namespace)
     items: list[dict[str, Any]] = json.loads(found)["items"]
     return items
-
-
-def _redis() -> dict[str, Any]:
-    if pods := [pod for pod in listed("pods", "redis") if _is_ready(pod)]:
-        return pods[0]
-    raise UnsupportedError("no Redis is ready")
 
 
 def _tell_redis(command: str) -> None:
