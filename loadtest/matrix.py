@@ -75,7 +75,7 @@ class Matrix(NamedTuple):
     def read(cls, page: str) -> "Matrix":
         """That of a *page* of Markdown; an empty one where it has none."""
         lines = page.partition(f"{HEADING}\n")[2].partition("\n## ")[0].splitlines()
-        bounds = dict(found.groups() for line in lines if (found := _BOUND.fullmatch(line)))
+        bounds = {found[1]: found[2] for line in lines if (found := _BOUND.fullmatch(line))}
         rows = [[text.strip() for text in line.strip("|").split("|")] for line in lines if line.startswith("|")]
         texts = {
             f"{other}+{row[0]}": text for row in rows[2:] for other, text in zip(rows[0][1:], row[1:], strict=False)

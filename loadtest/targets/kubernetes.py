@@ -186,7 +186,7 @@ class Kubernetes(Target):
         return _partitioned(persist(self._redis))
 
     def _redis(self) -> dict[str, Any]:
-        """One that can be reached. Raises UnsupportedError: that on a lost node counts as ready for ten seconds, and is replaced."""
+        """One that can be reached: that on a lost node counts as ready for ten seconds. Raises UnsupportedError."""
         if pods := [pod for pod in listed("pods", "redis") if _is_ready(pod) and not self._is_lost(pod)]:
             return pods[0]
         raise UnsupportedError("no Redis is ready")
