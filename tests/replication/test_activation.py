@@ -328,13 +328,20 @@ async def test_a_publisher_learns_the_moment_of_a_publication_whose_answer_came_
     await fleet.change_together("second", {0.0: [1, 2], 0.2: [0]})
 
 
-async def test_the_same_content_that_two_fetched_has_one_stamp_and_one_moment(fleet):
+@pytest.mark.parametrize(
+    ("name", "polls"),
+    [
+        pytest.param("second", {2.2: [2], 3.7: [1], 4.2: [0]}, id="the same content"),
+        pytest.param("third", {0.2: [1], 3.0: [2]}, id="another content"),
+    ],
+)
+async def test_a_catalogue_whose_publication_is_lost_gives_way_to_one_that_others_wait_for(fleet, name, polls):
     fleet.clock.passes(HOUR)
-    one, other = await fleet.fetches("second", 0), await fleet.fetches("second", 1)
+    one, other = await fleet.fetches("second", 0), await fleet.fetches(name, 1)
     await fleet.replicas[0]._reconciler.take(one)
     with behaving_as(LosesPublications, fleet.replicas[1]):
         await fleet.replicas[1]._reconciler.take(other)
-    await fleet.change_together("second", {2.2: [2], 3.7: [1], 4.2: [0]})
+    await fleet.change_together("second", polls)
 
 
 async def test_another_content_does_not_replace_one_that_waits(fleet):
@@ -345,15 +352,6 @@ async def test_another_content_does_not_replace_one_that_waits(fleet):
     await fleet.replicas[1]._poll()
     await fleet.replicas[1]._reconciler.take(other)
     await fleet.change_together("second", {3.0: [2]})
-
-
-async def test_a_catalogue_whose_publication_is_lost_is_dropped_for_one_that_others_wait_for(fleet):
-    fleet.clock.passes(HOUR)
-    one, other = await fleet.fetches("second", 0), await fleet.fetches("third", 1)
-    await fleet.replicas[0]._reconciler.take(one)
-    with behaving_as(LosesPublications, fleet.replicas[1]):
-        await fleet.replicas[1]._reconciler.take(other)
-    await fleet.change_together("second", {0.2: [1], 3.0: [2]})
 
 
 async def test_a_waiting_catalogue_that_redis_loses_has_one_moment_again(fleet):
