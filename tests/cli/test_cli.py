@@ -399,7 +399,7 @@ def test_catalogue_is_a_tool_for_the_ci_of_a_list(tmp_path, run, monkeypatch):
 def test_counts_are_singular_or_plural(tmp_path, run):
     path = tmp_path / "README.md"
     for rows, size in ((1, "1 entry in 1 category,"), (2, "2 entries in 1 category,")):
-        path.write_text("".join(LIST.splitlines(keepends=True)[: 2 + rows]))
+        path.write_text("### Pets\n" + "".join(LIST.splitlines(keepends=True)[: 2 + rows]))
         _, out, _ = run("catalogue", str(path))
         assert out.splitlines()[1].startswith(size)
     assert [counted(count, "reply") for count in (0, 1, 2)] == ["0 replies", "1 reply", "2 replies"]

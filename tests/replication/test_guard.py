@@ -95,7 +95,7 @@ async def test_half_a_catalogue_does_not_replace_one_that_was_adopted_during_its
     refresher = refresher_of(upstream, clock, FakeRedis(clock))
     upstream.sends(USUAL)
     await refresher.turn()
-    clock.passes(1)
+    clock.passes(10)  # nothing replaces a catalogue before its moment
     await refresher.turn()  # it learns what Redis holds
     whole, moment = refresher.current, clock.steady()
     half = Snapshot.of(from_upstream(answer(99)), whole.stamp + 1, upstream.source, moment)

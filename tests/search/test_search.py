@@ -240,7 +240,10 @@ def naive(entries: list[Entry], query: str, scope: Scope = Scope.NAME) -> list[t
     if not query.strip():
         return [(None, 0, position) for position in range(len(entries))]
     if not fold(query):
-        return []
+        typed, asked = composed(query.strip()), scope != Scope.ABOUT
+        return [
+            (Rank.EXACT, 0, at) for at, each in enumerate(entries) if asked and composed(each.name).strip() == typed
+        ]
     ranked = [(naive_rank(each.name, query), position) for position, each in enumerate(entries)]
     sized = {
         at: (rank, len(fold(entries[at].name).encode()), at) for rank, at in ranked if rank and scope != Scope.ABOUT

@@ -210,6 +210,8 @@ class FoldedNames:
         """Return the hit of *query* on the *name* at *position*, as it is spelled."""
         if rank is None:
             return Hit(position, None, [])
+        if not self.folded(position):  # it is the query
+            return Hit(position, rank, [(0, len(name))])
         needles = query_terms(query) if rank is Rank.WORDS else [fold(query)]
         return Hit(position, rank, self._highlights(position, name, needles))
 
