@@ -164,7 +164,7 @@ def test_the_subprocess_ends_with_a_replica_that_is_killed(tmp_path):
     pid = tmp_path / "pid"
     worker = (
         f"import os, pathlib, time; import apidex.indexing.worker as worker; pid = pathlib.Path({str(pid)!r})",
-        "def build(*_): pid.with_suffix('.new').write_text(str(os.getpid())); os.rename(f'{pid}.new', pid); time.sleep(600)",
+        "def build(*_): pid.write_text(str(os.getpid())); time.sleep(600)",
         "worker.build = build",
         "main()",
     )
@@ -175,7 +175,7 @@ def test_the_subprocess_ends_with_a_replica_that_is_killed(tmp_path):
         f"builder.from_upstream({publicapis('Cat')!r})",
     )
     with subprocess.Popen([sys.executable, "-c", "\n".join(replica)]) as process:
-        wait_until(pid.exists, "the subprocess builds")
+        wait_until(lambda: pid.exists() and pid.read_text(), "the subprocess builds")
         process.kill()
     status = Path(f"/proc/{pid.read_text()}/stat")
     wait_until(lambda: not status.exists() or ") Z " in status.read_text(), "the subprocess has ended")

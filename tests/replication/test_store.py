@@ -97,8 +97,8 @@ async def test_the_same_content_under_another_stamp_keeps_the_moment_unless_it_h
     catalogue = await catalogue_of(store)
     stamp = catalogue.stamp
 
-    async def moment_of(number: int, expected: int | None, minutes: float, digest: str = catalogue.digest) -> float:
-        again = replace(catalogue, stamp=stamp + number, digest=digest)
+    async def moment_of(number: int, expected: int | None, minutes: float) -> float:
+        again = replace(catalogue, stamp=stamp + number)
         moment = await store.publish(again, b"1", expected, timedelta(minutes=minutes))
         assert moment == (await store.read()).activate_at
         return moment

@@ -74,6 +74,11 @@ def test_a_stream_that_is_missing_or_closed_loses_lines(tmp_path, closed):
     assert sink.lost == 1
 
 
+class Unprintable:
+    def __repr__(self) -> str:
+        raise ZeroDivisionError
+
+
 @contextmanager
 def configured(file: Path, monkeypatch) -> Iterator[None]:
     """Log to *file*, which is written at the end."""
@@ -91,20 +96,11 @@ def configured(file: Path, monkeypatch) -> Iterator[None]:
 
 
 def test_an_event_that_cannot_be_rendered_is_a_lost_line(tmp_path, monkeypatch):
-    class Unprintable:
-        def __repr__(self) -> str:
-            raise ZeroDivisionError
-
     with configured(tmp_path / "log", monkeypatch):
         logs.get_logger().info("serve.ending", fact=Unprintable())
         logs.get_logger().info("serve.ending", fact="\udcff")
     assert logs.sink.lost == 1
     assert '"serve.ending"' in (tmp_path / "log").read_text()
-
-
-class Unprintable:
-    def __str__(self) -> str:
-        raise ZeroDivisionError
 
 
 @pytest.mark.parametrize(
@@ -120,9 +116,7 @@ def test_a_library_may_log_whatever_it_likes(tmp_path, monkeypatch, arguments, l
     with configured(tmp_path / "log", monkeypatch):
         logging.getLogger("library").log(level, *arguments)
     assert logs.sink.lost == lost
-    assert ('"detail":"a line"' in (tmp_path / "log").read_text().replace(" ", "").replace("aline", "a line")) == (
-        not lost
-    )
+    assert ('"detail": "a line"' in (tmp_path / "log").read_text()) == (not lost)
 
 
 REDIRECTIONS = {

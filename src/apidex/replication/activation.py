@@ -22,10 +22,9 @@ _MOST_POSTPONED = 3
 
 
 class Waiting(NamedTuple):
-    """A *snapshot* that is activated at the moment *at*, which *is_certain* if Redis gave it; *postponed* so many times."""
+    """The latest snapshot is activated at the moment *at*, which *is_certain* if Redis gave it; *postponed* so many times."""
 
     at: float
-    snapshot: Snapshot
     is_certain: bool
     postponed: int = 0
 
@@ -57,18 +56,19 @@ class Activation:
         The moment *is_certain* if Redis gave it. What waited before is dropped, since the fleet does not wait for it. The moment
         of content that waits already can be given again, be postponed three times, or stay as it is with `inf`.
         """
-        before, self.latest, self.waiting = self.waiting, snapshot, None
+        before = self.waiting if self.latest.has_content_of(snapshot.version) else None
+        self.latest, self.waiting = snapshot, None
         if snapshot.version == self.current.version:
             self.current = snapshot
-        elif before and before.snapshot.has_content_of(snapshot.version):
-            self.waiting = _waiting_again(before, snapshot, activate_at, is_certain)
+        elif before:
+            self.waiting = _waiting_again(before, activate_at, is_certain)
         else:
-            self.waiting = Waiting(activate_at, snapshot, is_certain)
+            self.waiting = Waiting(activate_at, is_certain)
         self.activate_due()
 
     def discard(self, digest: str) -> None:
         """Do not activate the content with this *digest*, if it waits."""
-        if self.waiting and self.waiting.snapshot.catalogue.digest == digest:
+        if self.waiting and self.latest.catalogue.digest == digest:
             self.latest, self.waiting = self.current, None
             self.activate_due()
 
@@ -81,16 +81,14 @@ class Activation:
     def unshare(self) -> None:
         """Record that Redis may hold none of the snapshots."""
         self.current, self.latest = replace(self.current, shared=False), replace(self.latest, shared=False)
-        if self.waiting:
-            self.waiting = self.waiting._replace(snapshot=self.latest)
 
     def activate_due(self) -> None:
         """Make the snapshot that waits current if its moment has come, and start the timer for the next moment."""
         now, waiting = self._clock.steady(), self.waiting
         if waiting and (waiting.at <= now or self.current.is_provisional):
             self.waiting = None
-            if waiting.snapshot.stamp > self.current.stamp:
-                self._activate(waiting.snapshot)
+            if self.latest.stamp > self.current.stamp:
+                self._activate(self.latest)
         if self._timer is not None:
             self._timer.cancel()
         self.next_at = self.waiting.at if self.waiting else inf
@@ -105,11 +103,9 @@ class Activation:
             listener(snapshot)
 
 
-def _waiting_again(before: Waiting, snapshot: Snapshot, activate_at: float, is_certain: bool) -> Waiting:
+def _waiting_again(before: Waiting, activate_at: float, is_certain: bool) -> Waiting:
     """The same content as *before*, when its moment is given again."""
-    if activate_at == inf:
-        return before._replace(snapshot=snapshot)
     postponed = before.postponed + (activate_at > before.at + _MEASURED_WITHIN)
-    if postponed > _MOST_POSTPONED:
-        return before._replace(snapshot=snapshot)
-    return Waiting(activate_at, snapshot, is_certain, postponed)
+    if activate_at == inf or postponed > _MOST_POSTPONED:
+        return before
+    return Waiting(activate_at, is_certain, postponed)

@@ -147,9 +147,8 @@ class Reconciler:
 
     async def take(self, found: Snapshot) -> None:
         """Publish a fetched snapshot, if Redis is usable. Discard it if the latest was validated later, or its size is wrong."""
-        if (
-            not self.shared.stats.redis_reachable
-        ):  # one lost answer during the fetch does not mean that Redis is not usable
+        # one lost answer during the fetch does not mean that Redis is not usable
+        if not self.shared.stats.redis_reachable:
             with contextlib.suppress(StoreError):
                 await self.poll()
         latest = self.activation.latest

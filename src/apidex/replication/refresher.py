@@ -44,7 +44,6 @@ _RETRY_AFTER = 0.2
 """Seconds after which a poll that got no answer is repeated once. A whole poll later, a replica could miss the moment of a
 catalogue that was published meanwhile."""
 
-
 _CONFIRM_BEFORE = 0.3
 """Seconds before a moment at which a replica polls: Redis may have lost the catalogue, and given another moment."""
 

@@ -117,7 +117,7 @@ class SearchIndex:
     def finds(self, query: str, scope: Scope) -> bool:
         """Whether *query* finds anything."""
         if query.strip() and not fold(query):
-            return scope is not Scope.ABOUT and len(self._called(query)) > 0
+            return len(self._matches(query, [], scope)) > 0
         terms = self._terms(query, scope)
         in_names = not terms or scope is not Scope.ABOUT
         return (in_names and self.names.finds(query)) or self.descriptions.finds(terms)
