@@ -147,7 +147,7 @@ async def main(fault: str, settings: Settings) -> None:
     logs.configure("json", "info", settings.served_by)
     if fault == "early":
         accept = Activation.accept
-        Activation.accept = lambda self, snapshot, activate_at=0.0: accept(self, snapshot)
+        Activation.accept = lambda self, snapshot, *_moment, **_options: accept(self, snapshot)
     if fault == "forgetful":
         Activation.find_version = lambda self, version: self.current if self.current.has_content_of(version) else None
     if fault == "blended":
