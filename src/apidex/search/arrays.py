@@ -29,6 +29,15 @@ def take_in_chunks(table: Numbers, numbers: Numbers) -> Numbers:
     return result
 
 
+def set_items(table: Numbers, numbers: Numbers, value: int) -> None:
+    """Set the items of *table* that have these *numbers*.
+
+    As an index, numpy converts numbers of 32 bits one by one, which takes longer than the rest.
+    """
+    for some in chunks(len(numbers)):
+        table[numbers[some].astype(np.intp)] = value
+
+
 def counts_of(numbers: Numbers, kinds: int) -> NDArray[np.int64]:
     """How often each number below *kinds* is among *numbers*."""
     counts = np.zeros(kinds, np.int64)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from apidex.catalogue.buffers import ByteBuffer, IntArray
-from apidex.search.arrays import Numbers, places_of
+from apidex.search.arrays import Numbers, places_of, set_items
 from apidex.search.descriptions import (
     SCORE_BITS,
     DescriptionIndex,
@@ -163,9 +163,9 @@ def _added(
     if not len(positions):
         return others, scores
     is_other = np.zeros(entries, np.bool_)
-    is_other[others] = True
+    set_items(is_other, others, True)
     common = np.flatnonzero(is_other.take(positions))
     sums[common] += scores.take(np.searchsorted(others, positions.take(common)))
-    is_other[positions] = False
+    set_items(is_other, positions, False)
     is_new = is_other.take(others)
     return np.concatenate([positions, others.compress(is_new)]), np.concatenate([sums, scores.compress(is_new)])

@@ -110,8 +110,9 @@ class FacetColumns(FacetIndex):
         rejects, rejections = self._rejections(filters)
         found = {}
         for name, column in self._columns.items():
-            is_counted = rejections == rejects.get(name, 0)  # no other filter rejects it
-            sums = np.bincount(column.numbers[is_counted], counts[is_counted], len(column.values)).astype(np.int64)
+            # those that no other filter rejects
+            of_keys = np.where(rejections == rejects.get(name, 0), counts, 0) if filters else counts
+            sums = np.bincount(column.numbers, of_keys, len(column.values)).astype(np.int64)
             if "" in column.places:  # keys without a value
                 sums[column.places[""]] = 0
             requested = filters.get(name, frozenset())

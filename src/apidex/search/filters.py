@@ -9,7 +9,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from heapq import nsmallest
 from itertools import chain, compress
 from operator import attrgetter
@@ -306,5 +306,6 @@ def most_frequent(counts: Mapping[str, int], always: Iterable[str]) -> list[Face
     ]
 
 
+@lru_cache(1024)
 def _alphabetical(value: str) -> tuple[str, str]:
     return fold(value), value

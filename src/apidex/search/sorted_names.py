@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apidex.catalogue.buffers import ByteBuffer, IntArray
-from apidex.search.arrays import Numbers, chunks, take_in_chunks
+from apidex.search.arrays import Numbers, chunks, places_of, set_items, take_in_chunks
 from apidex.search.descriptions import RelevantEntries
 from apidex.search.facet_columns import FacetColumns
 from apidex.search.filters import Facet, FacetIndex, Filters
@@ -208,11 +208,11 @@ class SortedNames(FoldedNames):
         ranks, words = np.full(len(self), _NO_MATCH, np.uint8), [_NONE.astype(suffixes.dtype)]
         for chunk in chunks(len(suffixes)):
             some = suffixes[chunk]
-            ranks[some >> self.shift] = INSIDE
+            set_items(ranks, some >> self.shift, INSIDE)
             words.append(some.compress(some & 1 == 1))
         begin_words = np.concatenate(words)
-        ranks[begin_words >> self.shift] = WORD
-        ranks[begin_words.compress(begin_words & self._lower_bits == _BEGINS_NAME) >> self.shift] = PREFIX
+        set_items(ranks, begin_words >> self.shift, WORD)
+        set_items(ranks, begin_words.compress(begin_words & self._lower_bits == _BEGINS_NAME) >> self.shift, PREFIX)
         return ranks
 
     @property
@@ -245,7 +245,7 @@ class SortedNames(FoldedNames):
     def table(self, numbers: Numbers) -> NDArray[np.bool_]:
         """For the number or position of each entry whether it is one of *numbers*."""
         table = np.zeros(len(self), np.bool_)
-        table[numbers] = True
+        set_items(table, numbers, True)
         return table
 
     def by_name(self, positions: Sequence[int], offset: int, end: int | None) -> Sequence[int]:
@@ -382,9 +382,9 @@ class _RankTable:
     @cached_property
     def _by_position(self) -> NDArray[np.bool_]:
         """For each position whether the entry there matches."""
-        flags, positions = np.empty(len(self.ranks), np.bool_), np.asarray(self.names.positions)
-        for some in chunks(len(flags)):
-            flags[positions[some]] = self._is_match[some]
+        most_match = 2 * len(self) > len(self.ranks)
+        flags = np.full(len(self.ranks), most_match)
+        set_items(flags, self.names.positions_of(places_of(self._is_match != most_match)), not most_match)
         return flags
 
     def key_counts(self, columns: FacetColumns) -> Numbers:
