@@ -55,3 +55,10 @@ def test_it_pins_actions_and_runs_a_command_of_the_checkout():
         else:
             assert step["run"] == ".ci/run without-lab"
     assert "== without-lab" in (ROOT / ".ci/run").read_text()
+
+
+def test_every_test_of_a_deployment_is_run_by_an_environment_of_tox():
+    text = (ROOT / "tox.ini").read_text()
+    assert [
+        file.name for file in (ROOT / "tests/deploy").glob("test_*.py") if f"tests/deploy/{file.name}" not in text
+    ] == []
