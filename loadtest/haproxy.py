@@ -21,16 +21,15 @@ _PATIENCE = 60.0
 def haproxy(
     folder: Path,
     *ports: int,
-    server_timeout: int = 3,
     core: int | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Iterator[int]:
     """HAProxy before the replicas on *ports*, on one *core* if that is given; its port.
 
-    It waits for a response for *server_timeout* seconds, and logs into *folder*. Raises UnsupportedError where there is none.
+    It gets *environ*, and logs into *folder*. Raises UnsupportedError where there is none.
     """
     port, health = free_port(), free_port()
-    file = configured(folder, ports, port, health, server_timeout)
+    file = configured(folder, ports, port, health)
     name, environ = f"apidex-haproxy-{port}", environ or {}
     command = _docker(name, file, core, environ) if _has_docker() else installed(file, core)
     with (
@@ -47,10 +46,10 @@ def haproxy(
             process.wait(_PATIENCE)
 
 
-def configured(folder: Path, ports: Sequence[int], port: int, health: int, server_timeout: int = 3) -> Path:
+def configured(folder: Path, ports: Sequence[int], port: int, health: int) -> Path:
     """A configuration in *folder* for HAProxy on *port*, with its probes on *health*, before the replicas on *ports*."""
     file = folder / "haproxy.cfg"
-    file.write_text(_configuration(ports, port, health, server_timeout))
+    file.write_text(_configuration(ports, port, health))
     file.chmod(0o644)
     return file
 
@@ -85,7 +84,7 @@ def _binary() -> str:
     return binary
 
 
-def _configuration(ports: Sequence[int], port: int, health: int, server_timeout: int) -> str:
+def _configuration(ports: Sequence[int], port: int, health: int) -> str:
     """The configuration, with addresses of this machine and without DNS."""
     text = re.sub(r"^resolvers dns\n(?:[ \t]+.*\n)+", "", _CONFIGURATION.read_text(), flags=re.MULTILINE)
     servers = "\n".join(f"    server replica{number} 127.0.0.1:{number}" for number in ports)
@@ -93,7 +92,6 @@ def _configuration(ports: Sequence[int], port: int, health: int, server_timeout:
     for usual, here in (
         ("resolvers dns resolve-prefer ipv4 init-addr none", ""),
         ("check port 8001", "check"),
-        ("timeout server 3s", f"timeout server {server_timeout}s"),
         ("bind :8000", f"bind 127.0.0.1:{port}"),
         ("bind :8001", f"bind 127.0.0.1:{health}"),
         ("abns@unready", f"abns@unready{port}"),

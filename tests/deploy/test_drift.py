@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pytest
 
+from apidex.indexing import worker
 from conftest import ROOT
 from deploy.rendering import K8S, compose, kustomize, overlay
 
@@ -161,6 +162,22 @@ def test_redis_is_published_nowhere(services, objects):
     assert compose()["networks"]["cache"]["internal"] is True
     assert services["redis"]["networks"].keys() == {"cache"}
     assert objects["Service", "redis"]["spec"].get("type", "ClusterIP") == "ClusterIP"
+
+
+def test_clients_leave_haproxy_connections_for_probes_and_memory_for_them_all(objects):
+    text = (K8S / "components/edge/haproxy.cfg").read_text()
+    most, of_clients = map(int, re.findall(r"^ +maxconn (\d+)$", text, re.MULTILINE))
+    assert 2 * of_clients < most, "each request may count once more, in `unready`"
+    (container,) = containers(objects["Deployment", "edge"])
+    of_one = 110_000  # bytes of a client that does not read, with those in the kernel
+    assert of_clients * of_one + 16 * 2**20 <= quantity(container["resources"]["limits"]["memory"])
+
+
+def test_a_list_of_the_largest_size_is_refused_before_the_container_has_no_memory(objects):
+    """The kernel ends all processes of a container together (cgroup v2, memory.oom.group)."""
+    limit = worker.memory_limit(int(objects["ConfigMap", "apidex"]["data"]["APIDEX_UPSTREAM_LIMIT_BYTES"]))
+    (container,) = containers(objects["Deployment", "apidex"])
+    assert limit + 100 * 2**20 <= quantity(container["resources"]["limits"]["memory"])
 
 
 def test_the_grace_period_is_longer_than_the_drain_and_the_drain_than_keeping_alive(objects):

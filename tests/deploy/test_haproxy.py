@@ -77,10 +77,10 @@ def hang(handler: BaseHTTPRequestHandler) -> None:
 
 
 @contextmanager
-def haproxy(folder: Path, *ports: int, slow: int = 3, **environ: str) -> Iterator[str]:
-    """HAProxy 3.0 before replicas on *ports* of this machine; its URL. Answers are waited for *slow* seconds."""
+def haproxy(folder: Path, *ports: int, **environ: str) -> Iterator[str]:
+    """HAProxy 3.0 before replicas on *ports* of this machine, with *environ*; its URL."""
     needs("docker")
-    with front.haproxy(folder, *ports, server_timeout=slow, environ=environ) as port:
+    with front.haproxy(folder, *ports, environ=environ) as port:
         yield f"http://127.0.0.1:{port}"
 
 
@@ -103,7 +103,10 @@ def seen(replicas: list[PlayedReplica]) -> int:
     [pytest.param(respond(503), "GET", 503, id="shed"), pytest.param(close, "POST", 502, id="unsafe")],
 )
 def test_what_may_have_been_seen_is_not_sent_again(tmp_path, behaviour, method, status):
-    with played(behaviour, behaviour) as replicas, haproxy(tmp_path, *(one.port for one in replicas), slow=1) as url:
+    with (
+        played(behaviour, behaviour) as replicas,
+        haproxy(tmp_path, *(one.port for one in replicas), APIDEX_RESPONSE_TIMEOUT="1s") as url,
+    ):
         assert httpx.request(method, f"{url}/Cat", timeout=HANG).status_code == status
         time.sleep(0.5)
         assert seen(replicas) == 1
@@ -118,8 +121,11 @@ def test_what_one_replica_did_not_answer_another_does(tmp_path):
 
 @pytest.mark.parametrize(("behaviour", "status"), [(close, 502), (hang, 504)], ids=["closed", "hanging"])
 def test_a_request_that_is_never_answered_is_tried_ten_times(tmp_path, behaviour, status):
-    with played(behaviour, behaviour) as replicas, haproxy(tmp_path, *(one.port for one in replicas), slow=1) as url:
-        assert httpx.get(f"{url}/Cat", timeout=HANG).status_code == status
+    with (
+        played(behaviour, behaviour) as replicas,
+        haproxy(tmp_path, *(one.port for one in replicas), APIDEX_RESPONSE_TIMEOUT="1s") as url,
+    ):
+        assert refused(httpx.get(f"{url}/Cat", timeout=HANG)) == status
         assert seen(replicas) == 10
 
 
@@ -142,6 +148,17 @@ def test_where_none_is_there_a_request_is_held_until_one_is(tmp_path):
     assert status == 200
 
 
+def refused(response: httpx.Response) -> int:
+    """The status of an error of HAProxy itself, which has the form of a replica's."""
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.headers["access-control-allow-origin"] == "*"
+    if response.request.method != "HEAD":
+        problem = response.json()
+        assert problem.keys() == {"title", "status", "detail"}
+        assert problem["status"] == response.status_code
+    return response.status_code
+
+
 def test_upgrades_and_large_bodies_are_not_forwarded(tmp_path):
     with played(respond(200)) as replicas, haproxy(tmp_path, replicas[0].port) as url:
         upgrade = {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "http2-settings": "AAMA"}
@@ -150,9 +167,9 @@ def test_upgrades_and_large_bodies_are_not_forwarded(tmp_path):
         assert "http2-settings" not in replicas[0].heads[0]
         for method in ("GET", "HEAD", "POST"):
             assert httpx.request(method, f"{url}/Cat", content=b"x" * 65536, timeout=HANG).status_code == 200
-            assert httpx.request(method, f"{url}/Cat", content=b"x" * 65537, timeout=HANG).status_code == 413
+            assert refused(httpx.request(method, f"{url}/Cat", content=b"x" * 65537, timeout=HANG)) == 413
             chunks = iter([b"x"])
-            assert httpx.request(method, f"{url}/Cat", content=chunks, timeout=HANG).status_code == 411
+            assert refused(httpx.request(method, f"{url}/Cat", content=chunks, timeout=HANG)) == 411
         assert seen(replicas) == 4
 
 
@@ -160,6 +177,7 @@ def test_a_client_may_be_limited(tmp_path):
     with played(respond(200)) as replicas, haproxy(tmp_path, replicas[0].port, APIDEX_CLIENT_RATE="5") as url:
         responses = [httpx.get(f"{url}/Cat", timeout=HANG) for _ in range(7)]
     assert [response.status_code for response in responses] == [200] * 5 + [429] * 2
+    assert refused(responses[-1]) == 429
     assert responses[-1].headers["retry-after"] == "10"
 
 

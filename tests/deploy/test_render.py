@@ -91,6 +91,19 @@ def test_every_pod_is_as_hard_as_it_can_be(objects):
             assert container["resources"].keys() == {"requests", "limits"}, name
 
 
+@pytest.mark.parametrize("name", ["apidex", "edge"])
+def test_in_production_pods_are_spread_over_zones(name):
+    spec = kustomize(K8S / "overlays/production")["Deployment", name]["spec"]["template"]["spec"]
+    zones, nodes = spec["topologySpreadConstraints"]
+    assert [zones["topologyKey"], nodes["topologyKey"]] == ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
+    assert zones | {"topologyKey": nodes["topologyKey"]} == nodes
+
+
+def test_in_production_a_rollout_is_slower_than_a_dns_that_caches():
+    """NodeLocal DNSCache, which the policies allow, answers for 30 seconds with addresses of before."""
+    assert kustomize(K8S / "overlays/production")["Deployment", "apidex"]["spec"]["minReadySeconds"] >= 30
+
+
 def test_the_default_is_the_local_overlay():
     assert kustomize(K8S) == kustomize(K8S / "overlays/local")
 
@@ -107,6 +120,15 @@ def test_the_overlays_in_the_documentation_are_whole(text, tmp_path):
     objects = kustomize(overlay(tmp_path, K8S / "overlays/production", components, **written))
     image = objects["Deployment", "apidex"]["spec"]["template"]["spec"]["containers"][0]["image"]
     assert image.startswith("registry.example.org/")
+
+
+def test_with_the_documented_label_prometheus_of_the_chart_selects_the_objects(tmp_path):
+    (text,) = re.findall(
+        r"```yaml\n([^`]*/metadata/labels/release.*?)```", (ROOT / "docs/deploy.md").read_text(), re.DOTALL
+    )
+    objects = kustomize(overlay(tmp_path, K8S / "overlays/production", ["monitoring"], **yaml.safe_load(text)))
+    for kind in ("ServiceMonitor", "PrometheusRule"):
+        assert objects[kind, "apidex"]["metadata"]["labels"]["release"] == "kube-prometheus-stack"
 
 
 def test_with_the_documented_ingress_the_certificate_is_for_the_host_of_the_rule(tmp_path):
