@@ -2,12 +2,10 @@
 
 from itertools import chain
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apidex.catalogue.entry import Entry
 from apidex.errors import QueryError
 from apidex.search.publicapis import CORS, NO, YES, PublicApisQuery, normalize_query
 from fakes import entry
@@ -71,17 +69,6 @@ def test_what_is_found_has_all_that_was_asked_for(entries, asked):
     assert found(entries, asked) == [position for position, entry in enumerate(entries) if has(entry, asked)]
 
 
-@given(entries, asked, st.sampled_from(PublicApisQuery.__slots__))
-def test_a_parameter_that_is_empty_asks_for_nothing(entries, asked, name):
-    without = {key: value for key, value in asked.items() if key != name}
-    assert found(entries, without | {name: ""}) == found(entries, without)
-
-
-def test_no_is_not_unknown():
-    entries = [entry("a", cors="no"), entry("b", cors="unknown"), entry("c", cors="yes")]
-    assert found(entries, {"cors": "No"}) == [0]
-
-
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -105,21 +92,3 @@ def test_what_makes_no_sense_is_refused(name, value):
 )
 def test_a_query_is_read_as_it_was(query, read):
     assert normalize_query(query) == read
-
-
-@pytest.mark.parametrize(
-    ("asked", "count"),
-    [
-        ({}, 1695),
-        ({"title": "cat"}, 18),
-        ({"auth": "null"}, 796),
-        ({"auth": "oauth"}, 150),
-        ({"https": "False"}, 92),
-        ({"cors": "no"}, 151),
-        ({"category": "animals", "auth": "apikey", "https": "true"}, 5),
-        ({"category": "science"}, 39),
-    ],
-)
-def test_the_real_catalogue(real_entries, asked, count):
-    entries = msgspec.convert(real_entries, list[Entry])
-    assert len(found(entries, asked)) == count

@@ -19,7 +19,6 @@ from loadtest.bench.synthetic_catalogue import entries as synthetic_entries
 from apidex.catalogue import formats
 from apidex.catalogue.catalogue import Catalogue
 from apidex.catalogue.entry import Entry
-from apidex.errors import QueryError
 from apidex.search import description_arrays, descriptions, facet_columns, sorted_names
 from apidex.search.descriptions import DescriptionIndex, DescriptionIndexBuilder, Term
 from apidex.search.facet_columns import FacetColumns
@@ -469,20 +468,6 @@ def test_a_correction_finds_something(real):
         if len(folded) > 7 and name.isalnum() and not real.finds(typed, Scope.ALL):
             assert (meant := real.correct(typed)), name
             assert real.search(meant, {}).total, name
-
-
-def test_an_unknown_filter_value_is_an_error_that_lists_the_allowed_ones(index_of):
-    search = index_of(entry("A", category="Cats"), entry("B", category="Dogs", auth="OAuth"))
-    with pytest.raises(QueryError, match="category: 'Birds' is not allowed; allowed are Cats, Dogs"):
-        search.facets.parse({"category": ["cats", "Birds"]})
-    with pytest.raises(QueryError, match="allowed are none, OAuth"):
-        search.facets.parse({"auth": ["apiKey"]})
-
-
-def test_a_selected_value_without_hits_is_listed(index_of):
-    search = index_of(entry("A", category="Cats"), entry("B", category="Dogs"))
-    facets = search.search("a", search.facets.parse({"category": ["dogs"]})).facets["category"]
-    assert [(facet.value, facet.count) for facet in facets] == [("Cats", 1), ("Dogs", 0)]
 
 
 def test_of_equal_names_the_one_as_typed_comes_first(index_of):
