@@ -45,7 +45,7 @@ class Fleet:
             await replica.turn()
 
     async def lives(self, seconds: float, step: float = 60) -> None:
-        for _ in range(int(seconds / step)):
+        for _ in range(round(seconds / step)):
             self.clock.passes(step)
             await self.turns()
 

@@ -57,10 +57,21 @@ async def shown(clock) -> Shown:
     return Shown(clock)
 
 
-async def test_a_snapshot_waits_for_its_moment(shown):
-    shown.accepts(1, 6)
-    assert [shown.after(seconds) for seconds in (0, 5.9, 0.2, 10)] == [0, 0, 1, 1]
+@pytest.mark.parametrize(
+    ("accepted", "waits", "current"),
+    [
+        pytest.param([(1, 6)], [0, 5.9, 0.2, 10], [0, 0, 1, 1], id="it waits for its moment"),
+        pytest.param([(1, 6 * poll) for poll in range(1, 17)], [23, 1.1], [0, 1], id="it is not postponed for ever"),
+        pytest.param([(1, 6), (2, 8)], [7, 1], [0, 2], id="it gives way to what Redis holds"),
+        pytest.param([(1, 6), (2, 4)], [4, 4], [2, 2], id="it is older than the current one"),
+    ],
+)
+async def test_one_snapshot_is_activated_when_it_is_due(shown, accepted, waits, current):
+    for stamp, seconds in accepted:
+        shown.accepts(stamp, seconds)
+    assert [shown.after(seconds) for seconds in waits] == current
     assert len(shown.stamps) == 1
+    assert shown.activation.waiting is None
 
 
 async def test_a_late_snapshot_is_current_at_once(shown):
@@ -88,25 +99,6 @@ async def test_redis_may_give_another_moment_and_confirms_the_one_that_it_gave(s
         accepted = shown.accepts(1, seconds)
     shown.activation.accept(accepted, inf)
     assert [shown.after(seconds) for seconds in (7.9, 0.2)] == [0, 1]
-
-
-async def test_a_moment_is_not_postponed_for_ever(shown):
-    for seconds in range(6, 100, 6):
-        shown.accepts(1, seconds)
-    assert [shown.after(seconds) for seconds in (23, 1.1)] == [0, 1]
-
-
-async def test_what_waits_gives_way_to_what_redis_holds(shown):
-    shown.accepts(1, 6)
-    shown.accepts(2, 8)
-    assert [shown.after(seconds) for seconds in (7, 1)] == [0, 2]
-
-
-async def test_a_snapshot_older_than_the_current_one_is_not_activated(shown):
-    shown.accepts(1, 6)
-    shown.accepts(2, 4)
-    assert [shown.after(seconds) for seconds in (4, 4)] == [2, 2]
-    assert shown.activation.waiting is None
 
 
 async def test_a_waiting_snapshot_takes_new_labels(shown):
@@ -235,24 +227,6 @@ async def test_a_replica_that_starts_without_the_previous_catalogue_changes_at_o
     assert fleet.names_after(LEAD) == ["second"] * 4
 
 
-@pytest.mark.parametrize("was_published", [True, False])
-async def test_a_publisher_without_an_answer_of_redis_waits_as_the_others_do(fleet, was_published):
-    class LosesAnswers(FakeStore):
-        async def publish(self, *arguments):
-            if was_published:
-                await super().publish(*arguments)
-            raise StoreError("timeout", "lost")
-
-    publisher = fleet.replicas[0]
-    publisher.store.__class__ = LosesAnswers
-    await fleet.change("second")
-    publisher.store.__class__ = FakeStore
-    assert fleet.names_after() == ["first"] * 3
-    fleet.clock.passes(POLL)
-    await fleet.turns()
-    assert fleet.names_after(LEAD) == ["second"] * 3
-
-
 async def test_a_current_catalogue_is_published_without_a_lead(fleet):
     fleet.redis.flush()
     await fleet.turns()
@@ -302,6 +276,19 @@ class LosesPublications(FakeStore):
         raise StoreError("timeout", "lost on the way to Redis")
 
 
+class LosesAnswers(FakeStore):
+    async def publish(self, *arguments):
+        await super().publish(*arguments)
+        raise StoreError("timeout", "lost on the way back")
+
+
+class AnswersLate(FakeStore):
+    async def publish(self, *arguments):
+        await super().publish(*arguments)
+        self.redis.clock.passes(POLL)
+        raise StoreError("timeout", "late")
+
+
 @contextmanager
 def behaving_as(kind: type[FakeStore], replica):
     replica.store.__class__ = kind
@@ -309,23 +296,21 @@ def behaving_as(kind: type[FakeStore], replica):
     replica.store.__class__ = FakeStore
 
 
-async def test_a_publication_that_redis_did_not_get_is_repeated_soon_with_a_moment_for_all(fleet):
-    with behaving_as(LosesPublications, fleet.replicas[0]):
+@pytest.mark.parametrize(
+    ("store", "polls"),
+    [
+        pytest.param(LosesPublications, {0.2: [0], 4.8: [1, 2]}, id="lost, and repeated soon"),
+        pytest.param(LosesPublications, {POLL: [0, 1, 2]}, id="lost, and repeated late"),
+        pytest.param(LosesAnswers, {POLL: [0, 1, 2]}, id="its answer is lost"),
+        pytest.param(AnswersLate, {0.0: [1, 2], 0.2: [0]}, id="its answer is late"),
+    ],
+)
+async def test_a_publication_without_an_answer_of_redis_has_one_moment_for_all(fleet, store, polls):
+    with behaving_as(store, fleet.replicas[0]):
         await fleet.change("second")
+    assert fleet.names_after() == ["first"] * 3
     assert fleet.replicas[0]._pause() <= 0.2
-    await fleet.change_together("second", {0.2: [0], 4.8: [1, 2]})
-
-
-async def test_a_publisher_learns_the_moment_of_a_publication_whose_answer_came_too_late(fleet):
-    class AnswersLate(FakeStore):
-        async def publish(self, *arguments):
-            await super().publish(*arguments)
-            fleet.clock.passes(POLL)
-            raise StoreError("timeout", "late")
-
-    with behaving_as(AnswersLate, fleet.replicas[0]):
-        await fleet.change("second")
-    await fleet.change_together("second", {0.0: [1, 2], 0.2: [0]})
+    await fleet.change_together("second", polls)
 
 
 @pytest.mark.parametrize(

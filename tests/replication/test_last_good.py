@@ -244,17 +244,22 @@ async def test_a_replica_that_restarts_without_redis_does_not_go_back_to_an_olde
     assert again.current.version == newer.current.version == refresher.current.version
 
 
+def on_a_disk_that_waits_for(event: asyncio.Event, upstream, clock, copy):
+    """A replica whose copy is not read or written before the *event*."""
+
+    async def offload(function, *arguments):
+        if getattr(function, "__self__", None) is copy:
+            await event.wait()
+        return function(*arguments)
+
+    return refresher_of(upstream, clock, FakeRedis(clock), last_good=copy, offload=offload)
+
+
 async def test_a_start_waits_for_the_copy_however_long_reading_takes(upstream, clock, copy):
     await lived(upstream, clock, FakeRedis(clock), copy)
     upstream.goes_down()
     may_read = asyncio.Event()
-
-    async def slow(function, *arguments):
-        if getattr(function, "__self__", None) is copy:
-            await may_read.wait()
-        return function(*arguments)
-
-    refresher = refresher_of(upstream, clock, FakeRedis(clock), last_good=copy, offload=slow)
+    refresher = on_a_disk_that_waits_for(may_read, upstream, clock, copy)
     running = asyncio.create_task(refresher.run())
     start = asyncio.create_task(refresher.wait_for_first_load(timedelta(0)))
     await asyncio.sleep(0.05)
@@ -267,13 +272,7 @@ async def test_a_start_waits_for_the_copy_however_long_reading_takes(upstream, c
 
 async def test_a_disk_that_hangs_delays_neither_the_start_nor_a_turn(upstream, clock, copy, monkeypatch):
     monkeypatch.setattr(last_good, "_READ_TIMEOUT", 0.01)
-
-    async def hang(function, *arguments):
-        if getattr(function, "__self__", None) is copy:
-            await asyncio.Event().wait()
-        return function(*arguments)
-
-    refresher = refresher_of(upstream, clock, FakeRedis(clock), last_good=copy, offload=hang)
+    refresher = on_a_disk_that_waits_for(asyncio.Event(), upstream, clock, copy)
     await refresher.restore()
     assert refresher.stats.copy_errors["read"] == 1
     for _ in range(3):

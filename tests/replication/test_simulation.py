@@ -6,8 +6,7 @@ A failing seed is printed; `pytest tests/replication/test_simulation.py --seed N
 import asyncio
 import selectors
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from random import Random
@@ -470,20 +469,12 @@ def budget(world: World, calm: float) -> None:
     )
 
 
-@contextmanager
-def logging_to(log: Callable[..., object]) -> Iterator[None]:
-    before = structlog.get_config()
-    structlog.configure(processors=[log], cache_logger_on_first_use=False)
-    yield
-    structlog.configure(**before)
-
-
 def simulate(seed: int) -> None:
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         world = World(seed, runner.get_loop())
+        structlog.configure(processors=[world.log])
         try:
-            with logging_to(world.log):
-                runner.run(live(world))
+            runner.run(live(world))
         except BaseException as error:
             error.add_note(f"--seed {seed}\n" + "\n".join(world.story))
             raise

@@ -19,8 +19,8 @@ from apidex.catalogue import codec, formats
 from apidex.replication.freshness import State
 from apidex.replication.metadata import FIELDS, StoredCatalogue, encode_catalogue
 from apidex.replication.store import RedisStore
-from fakes import FakeClock, FakeUpstream, publicapis
-from refreshers import HOUR, refresher_of
+from fakes import FakeClock, publicapis
+from refreshers import HOUR, Fleet
 
 POLL = 5
 LEAD = 10 * 60
@@ -35,24 +35,8 @@ PAYLOADS = {
     "huge": bytes(10**6 + 1),
 }
 
-NEARLY_NUMBERS = [
-    "0",
-    "1",
-    "-1",
-    "+1",
-    " 1",
-    "1 ",
-    "01",
-    "0000000000000007",
-    "0x10",
-    "1e3",
-    "1.5",
-    "nan",
-    "inf",
-    "١٢٣",
-    "9" * 15,
-]
-NEARLY_NUMBERS += ["9" * 16, "9" * 17, "9" * 400, "", "\x1b[2J"]
+NEARLY_NUMBERS = ["0", "1", "-1", "+1", "01", "0000000000000007", "0x10", "1e3", "1.5", "nan", "inf", "١٢٣", "\x1b[2J"]
+NEARLY_NUMBERS += ["", " 1", "1 ", *("9" * digits for digits in (15, 16, 17, 400))]
 MILLISECONDS_AHEAD = [-(10**12), -HOUR * 1000, -1, 0, 1_000, LEAD * 1000, HOUR * 1000, 82_000_000, 90_000_000, 10**12]
 
 numbers = st.sampled_from([each.encode() for each in NEARLY_NUMBERS]) | st.binary(max_size=20)
@@ -72,14 +56,16 @@ leases = st.none() | st.tuples(texts, st.sampled_from([None, 1, HOUR, 366 * 86_4
 overrides = st.none() | st.tuples(texts | st.just(b"accept"), st.sampled_from([None, 1, HOUR, 366 * 86_400]))
 
 
-class Fleet:
+class FleetOnRedis(Fleet):
     """Two replicas that have agreed on what the upstream has."""
 
     def __init__(self) -> None:
-        self.clock, self.upstream, server = FakeClock(), FakeUpstream("Old", *"abcde"), FakeServer()
+        super().__init__(0)
+        server = FakeServer()
+        self.upstream.has("Old", *"abcde")
         self.client = FakeAsyncRedis(server=server)
         self.stores = [self.store_on(FakeAsyncRedis(server=server)) for _ in range(3)]
-        self.replicas = [refresher_of(self.upstream, self.clock, None, seed=n, store=self.stores[n]) for n in range(2)]
+        self.replicas = [self.replica(number, store=self.stores[number]) for number in range(2)]
         self.keys = self.stores[0].keys
 
     def store_on(self, client) -> RedisStore:
@@ -87,12 +73,6 @@ class Fleet:
         store = RedisStore(client, "redis://fake", prefix="apidex", timeout=minute, max_bytes=10**6)
         assert not store.is_embedded
         return store
-
-    async def lives(self, seconds: float, step: float = POLL) -> None:
-        for _ in range(round(seconds / step)):
-            self.clock.passes(step)
-            for replica in self.replicas:
-                await replica.turn()
 
     async def is_vandalised(self, fields, payload, lease, override) -> None:
         """Anybody writes anything."""
@@ -187,9 +167,9 @@ def test_whatever_stands_in_redis_a_fleet_is_fresh_again_within_an_interval(
     name = "New" if upstream_changes else "Old"
 
     async def live() -> None:
-        fleet = Fleet()
+        fleet = FleetOnRedis()
         with clock_of_redis(fleet.clock):
-            await fleet.lives(4 * POLL)
+            await fleet.lives(4 * POLL, POLL)
             fleet.check_is_true("Old")
             asked = len(fleet.upstream.asked)
             await fleet.is_vandalised(fields, payload, lease, override)
@@ -198,11 +178,11 @@ def test_whatever_stands_in_redis_a_fleet_is_fresh_again_within_an_interval(
             state = await fleet.stores[2].read()
             wait = max(HOUR, state.retry_at - state.now)
             await fleet.lives(wait + 60, step=60 if wait == HOUR else 1_200)
-            await fleet.lives(6 * POLL)
+            await fleet.lives(6 * POLL, POLL)
             fleet.check_is_true(name)
             assert len(fleet.upstream.asked) - asked <= 4
             await fleet.client.flushall()
-            await fleet.lives(2 * POLL)
+            await fleet.lives(2 * POLL, POLL)
             fleet.check_is_true(name)
             await fleet.check_is_well_formed()
             await fleet.ends()

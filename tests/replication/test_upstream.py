@@ -3,6 +3,7 @@
 import gzip
 import os
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -258,6 +259,12 @@ async def test_a_304_to_validators_that_were_not_sent_is_an_error():
             await fetch(wire.url, Validators("a"))
 
 
+async def fetch_from(behave: Callable, url: str = "https://upstream.example/a", hosts: tuple[str, ...] = ()):
+    """Fetch from an upstream that answers what *behave* returns, without a socket."""
+    async with httpx.AsyncClient(transport=httpx.MockTransport(behave), follow_redirects=True) as client:
+        return await HttpUpstream(lambda: client, url, timedelta(seconds=5), LIMIT, hosts).fetch(NO_VALIDATORS)
+
+
 @pytest.mark.parametrize("target", ["http://upstream.example/b", "ftp://upstream.example/b", "file:///etc/passwd"])
 async def test_a_redirect_that_is_not_allowed_is_refused_before_anything_is_sent(target):
     asked = []
@@ -267,10 +274,8 @@ async def test_a_redirect_that_is_not_allowed_is_refused_before_anything_is_sent
         path, targets = request.url.path, {"/a": "https://upstream.example/hop", "/hop": target}
         return httpx.Response(302, headers={"location": targets[path]})
 
-    async with httpx.AsyncClient(transport=httpx.MockTransport(hop), follow_redirects=True) as client:
-        upstream = HttpUpstream(lambda: client, "https://upstream.example/a", timedelta(seconds=5), LIMIT)
-        with pytest.raises(UpstreamError, match=r"redirected (from https to http|to ftp:|to file:)") as error:
-            await upstream.fetch(NO_VALIDATORS)
+    with pytest.raises(UpstreamError, match=r"redirected (from https to http|to ftp:|to file:)") as error:
+        await fetch_from(hop)
     assert error.value.reason == "redirect"
     assert asked == ["https://upstream.example/a", "https://upstream.example/hop"]
 
@@ -295,13 +300,11 @@ async def test_a_redirect_leads_only_to_hosts_that_are_allowed(target, hosts, al
             return httpx.Response(302, headers={"location": target})
         return httpx.Response(200, stream=httpx.ByteStream(b"x"))
 
-    async with httpx.AsyncClient(transport=httpx.MockTransport(hop)) as client:
-        upstream = HttpUpstream(lambda: client, "https://upstream.example/a", timedelta(seconds=5), LIMIT, hosts)
-        if allowed:
-            assert (await upstream.fetch(NO_VALIDATORS)).body == b"x"
-            return
-        with pytest.raises(UpstreamError, match="APIDEX_UPSTREAM_REDIRECT_HOSTS") as error:
-            await upstream.fetch(NO_VALIDATORS)
+    if allowed:
+        assert (await fetch_from(hop, hosts=hosts)).body == b"x"
+        return
+    with pytest.raises(UpstreamError, match="APIDEX_UPSTREAM_REDIRECT_HOSTS") as error:
+        await fetch_from(hop, hosts=hosts)
     assert error.value.public == "the upstream redirected to a host that is not allowed"
 
 
@@ -311,9 +314,7 @@ async def test_a_redirect_from_http_to_https_is_followed():
             return httpx.Response(200, stream=httpx.ByteStream(b"x"))
         return httpx.Response(301, headers={"location": "https://a/"})
 
-    async with httpx.AsyncClient(transport=httpx.MockTransport(hop)) as client:
-        upstream = HttpUpstream(lambda: client, "http://a/", timedelta(seconds=5), LIMIT)
-        assert (await upstream.fetch(NO_VALIDATORS)).body == b"x"
+    assert (await fetch_from(hop, "http://a/")).body == b"x"
 
 
 UNUSABLE = {
@@ -343,10 +344,8 @@ async def test_whatever_a_library_raises_is_a_failed_fetch():
     def breaks(request):
         raise KeyError("unforeseen")
 
-    async with httpx.AsyncClient(transport=httpx.MockTransport(breaks)) as client:
-        upstream = HttpUpstream(lambda: client, "https://upstream.example/", timedelta(seconds=5), LIMIT)
-        with pytest.raises(UpstreamError, match="unforeseen"):
-            await upstream.fetch(NO_VALIDATORS)
+    with pytest.raises(UpstreamError, match="unforeseen"):
+        await fetch_from(breaks)
 
 
 async def test_a_file_url_may_name_this_machine(tmp_path):

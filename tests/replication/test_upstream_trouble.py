@@ -10,14 +10,11 @@ import pytest
 import structlog
 
 import fakes
-from apidex.app import create_app
 from apidex.replication.upstream import open_upstream
-from apidex.settings import Settings
-from conftest import client_of, refreshed
-from fakes import FakeRedis, FakeStore, answers, bomb, publicapis, wire_server
+from conftest import client_of, refreshed, running_app
+from fakes import FakeRedis, answers, bomb, publicapis, wire_server
 
 GOOD = publicapis("Cat Facts", "Cats", "Dogs", "Birds", "Fish")
-SETTINGS = {"served_by": "replica-1", "poll": timedelta(hours=1), "startup_timeout": timedelta(minutes=1)}
 
 TROUBLE = {
     "not JSON": (answers(b"{oops"), "format"),
@@ -50,11 +47,7 @@ async def replica(clock, behaves):
             upstream._timeout = timedelta(seconds=0.05) if behaves is fakes.hangs else timedelta(minutes=1)
 
         becomes(behaves)
-        store = FakeStore(FakeRedis(clock))
-        async with (
-            create_app(Settings(**SETTINGS), upstream=upstream, clock=clock, store=store) as app,
-            client_of(app.asgi) as client,
-        ):
+        async with running_app(upstream, clock, FakeRedis(clock)) as app, client_of(app.asgi) as client:
             yield app, client, becomes
 
 
