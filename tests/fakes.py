@@ -3,7 +3,7 @@
 import asyncio
 import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -297,6 +297,19 @@ async def wire_server() -> AsyncIterator[WireServer]:
     finally:
         server.close()
         await wire._end()
+
+
+@asynccontextmanager
+async def redis_that_answers(answer: Callable[[bytes], Awaitable[bytes]]) -> AsyncIterator[str]:
+    """The URL of a Redis that accepts every client, and gives this *answer* to what it reads."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with closing(writer):
+            while words := await reader.read(65_536):
+                writer.write(b"+OK\r\n" * (words.count(b"CLIENT") + words.count(b"AUTH")) + await answer(words))
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 def answers(body: bytes, status: str = "200 OK", **headers: str) -> Handler:

@@ -22,6 +22,7 @@ class RedisServer:
         self._command = [binary, "--port", plain, "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
         self._command += ["--appendonly", "no", *(word.replace("PORT", str(self.port)) for word in arguments)]
         self._socket_path = socket_path
+        self.login: dict[str, str] = {}
         self.starts()
 
     def __enter__(self) -> Self:
@@ -52,5 +53,5 @@ class RedisServer:
 
     def tell(self, *words: str) -> object:
         """Send one command over a connection of its own; return the answer."""
-        with redis.Redis(port=self.port, socket_timeout=HANG) as client:
+        with redis.Redis(port=self.port, socket_timeout=HANG, **self.login) as client:
             return client.execute_command(*words)

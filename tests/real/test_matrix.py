@@ -5,7 +5,6 @@ one that is started in it. No verdict rests on seconds: replicas are given polls
 """
 
 import asyncio
-import contextlib
 import hashlib
 import math
 import time
@@ -16,13 +15,12 @@ from datetime import timedelta
 
 import httpx
 import pytest
-import redis
 
 import fakes
 from apidex.app import App, create_app
 from apidex.settings import Settings
 from conftest import client_of
-from fakes import Handler, WireServer, answers, publicapis, wire_server
+from fakes import Handler, WireServer, answers, publicapis, redis_that_answers, wire_server
 from processes import HANG
 from proxy import Proxy
 from redis_server import RedisServer
@@ -59,11 +57,8 @@ UPSTREAMS: dict[str, tuple[Handler, str | None]] = {
 """How it behaves, and why a fetch fails."""
 
 
-async def of_a_cluster(reader, writer) -> None:
-    with contextlib.closing(writer):
-        while words := await reader.read(65_536):
-            writer.write(b"+OK\r\n" * (words.count(b"CLIENT") + words.count(b"AUTH")))
-            writer.write(b"-MOVED 3999 127.0.0.1:1\r\n" * words.count(b"EVAL"))
+async def of_a_cluster(words: bytes) -> bytes:
+    return b"-MOVED 3999 127.0.0.1:1\r\n" * words.count(b"EVAL")
 
 
 class TroubledRedis:
@@ -73,14 +68,12 @@ class TroubledRedis:
         self.timeout = timeout
         self.server, self.proxy = server, Proxy(server.port)
         self.url = f"redis://:right@127.0.0.1:{self.proxy.port}/0"
-        self.login = {"password": "right"}
+        self.server.login = {"password": "right"}
         self.tell("ACL SETUSER tester on >tester ~* &* +@all")
-        self.login = {"username": "tester", "password": "tester"}
+        self.server.login = {"username": "tester", "password": "tester"}
 
-    def tell(self, *commands: str) -> None:
-        with redis.Redis(port=self.server.port, socket_timeout=HANG, **self.login) as client:
-            for command in commands:
-                client.execute_command(*command.split())
+    def tell(self, command: str) -> None:
+        self.server.tell(*command.split())
 
     def drops_clients(self) -> None:
         mode = self.proxy.mode
@@ -126,25 +119,18 @@ class Flaps:
         server.proxy.becomes("pass")
 
 
+def by_commands(begins: str, ends: str, reason: str, **more) -> Trouble:
+    """A trouble that two commands begin and end."""
+    return Trouble(lambda it: it.tell(begins), lambda it: it.tell(ends), reason, **more)
+
+
 FLAPS = Flaps()
 TROUBLES = {
     "refuses": Trouble(lambda it: it.proxy.becomes("refuse"), lambda it: it.proxy.becomes("pass"), "connect"),
     "hangs": Trouble(lambda it: it.server.pauses(), lambda it: it.server.goes_on(), "timeout"),
-    "read-only": Trouble(
-        lambda it: it.tell("REPLICAOF 127.0.0.1 1"),
-        lambda it: it.tell("REPLICAOF NO ONE"),
-        "readonly",
-        is_readable=True,
-    ),
-    "full": Trouble(
-        lambda it: it.tell("CONFIG SET maxmemory 1"),
-        lambda it: it.tell("CONFIG SET maxmemory 0"),
-        "oom",
-        is_readable=True,
-    ),
-    "no scripts": Trouble(
-        lambda it: it.tell("ACL SETUSER default -@scripting"), lambda it: it.tell("ACL SETUSER default +@all"), "auth"
-    ),
+    "read-only": by_commands("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", "readonly", is_readable=True),
+    "full": by_commands("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", "oom", is_readable=True),
+    "no scripts": by_commands("ACL SETUSER default -@scripting", "ACL SETUSER default +@all", "auth"),
     "wrong password": Trouble(lambda it: it.has_password("other"), lambda it: it.has_password("right"), "auth"),
     "MOVED": Trouble(lambda it: it.leads_to(it.cluster_port), lambda it: it.leads_to(it.server.port), "cluster"),
     "empty": Trouble(lambda it: it.tell("FLUSHALL"), lambda it: None, None, is_readable=True),
@@ -356,10 +342,9 @@ async def recovers(cell: Cell, row: str, upstream: str) -> str:
 async def test_in_every_cell_reports_are_true_requests_are_bounded_and_the_fleet_recovers(row, tmp_path):
     trouble = TROUBLES[row]
     with RedisServer(tmp_path, "--requirepass", "right") as server:
-        cluster = await asyncio.start_server(of_a_cluster, "127.0.0.1", 0)
         troubled = TroubledRedis(server, timeout=1 if row == "hangs" else 10)
-        troubled.cluster_port = cluster.sockets[0].getsockname()[1]
-        async with cluster, fleets(troubled, row) as cells:
+        async with redis_that_answers(of_a_cluster) as cluster, fleets(troubled, row) as cells:
+            troubled.cluster_port = int(cluster.rpartition(":")[2])
             trouble.begins(troubled)
             told = await asyncio.gather(*(has_trouble(cell, trouble, name) for name, cell in cells.items()))
             trouble.ends(troubled)

@@ -1,7 +1,6 @@
 """The contract of RedisStore, which the fake of other tests, the embedded Redis and a real one keep alike."""
 
 import asyncio
-import contextlib
 import functools
 import tracemalloc
 import uuid
@@ -17,7 +16,7 @@ from apidex.replication.metadata import ACCEPT, StoredCatalogue
 from apidex.replication.redis_client import RedisAddress
 from apidex.replication.store import open_store
 from apidex.replication.validators import Validators
-from fakes import FakeRedis, FakeStore
+from fakes import FakeRedis, FakeStore, redis_that_answers
 
 KINDS = ["fake", "embedded", pytest.param("real", marks=pytest.mark.real)]
 LONG = timedelta(hours=1)
@@ -346,22 +345,19 @@ async def test_an_answer_that_came_too_late_is_not_taken_for_the_next(redis_serv
 async def test_a_payload_may_take_longer_and_is_not_cut_off_by_the_failure_of_another_request():
     received, failed = asyncio.Event(), asyncio.Event()
 
-    async def answers(reader, writer):
-        with contextlib.closing(writer):
-            while words := await reader.read(65_536):
-                writer.write(b"+OK\r\n" * words.count(b"CLIENT"))
-                if b"the payload" in words:
-                    received.set()
-                    await failed.wait()
-                    writer.write(b":1000\r\n")
+    async def answer(words: bytes) -> bytes:
+        if b"the payload" not in words:
+            return b""
+        received.set()
+        await failed.wait()
+        return b":1000\r\n"
 
-    server = await asyncio.start_server(answers, "127.0.0.1", 0)
-    url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    second, catalogue = (
-        timedelta(seconds=1),
-        StoredCatalogue(1, "ab" * 32, 7, True, 0, "https://a.example/", Validators()),
-    )
-    async with server, open_store(RedisAddress(url), prefix="slow", timeout=second, max_bytes=100) as store:
+    catalogue = StoredCatalogue(1, "ab" * 32, 7, True, 0, "https://a.example/", Validators())
+    second = timedelta(seconds=1)
+    async with (
+        redis_that_answers(answer) as url,
+        open_store(RedisAddress(url), prefix="slow", timeout=second, max_bytes=100) as store,
+    ):
         publication = asyncio.create_task(store.publish(catalogue, b"the payload", None, NOW))
         await received.wait()
         with pytest.raises(StoreError, match="Redis did not answer in time"):
@@ -534,14 +530,10 @@ ANSWERS = {
 async def test_whatever_is_answered_is_an_error_in_plain_words(answer):
     reason, text = ANSWERS[answer]
 
-    async def answers(reader, writer):
-        with contextlib.closing(writer):
-            while words := await reader.read(65_536):
-                writer.write(b"+OK\r\n" * words.count(b"CLIENT") + (answer + b"\r\n") * words.count(b"EVAL"))
+    async def answers(words: bytes) -> bytes:
+        return (answer + b"\r\n") * words.count(b"EVAL")
 
-    server = await asyncio.start_server(answers, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with server, open_store(RedisAddress(f"redis://127.0.0.1:{port}"), prefix="answers", **PLAIN) as store:
+    async with redis_that_answers(answers) as url, open_store(RedisAddress(url), prefix="answers", **PLAIN) as store:
         for method in (store.read, functools.partial(store.lease, "token", LONG)):
             with pytest.raises(StoreError) as error:
                 await method()
