@@ -111,7 +111,7 @@ class FakeClient:
     """One client of a server *options* with a connection of its own."""
 
     def __init__(self, config, state, loop: VirtualLoop, window: float = float("inf")) -> None:
-        self.loop, self.transport, self._stats = loop, FakeTransport(window), config.stats
+        self.config, self.state, self.loop, self.transport = config, state, loop, FakeTransport(window)
         self.connection = Connection(config, state, {}, loop)
         self.transport.protocol = self.connection
         self.connection.connection_made(self.transport)
@@ -137,7 +137,7 @@ class FakeClient:
                 continue
             before = (len(self.transport.taken), len(self._unread))
             await asyncio.sleep(0)
-            if self._stats.in_flight == 0 and before == (len(self.transport.taken), len(self._unread)):
+            if self.config.stats.in_flight == 0 and before == (len(self.transport.taken), len(self._unread)):
                 return
 
     async def waits(self, seconds: float) -> None:

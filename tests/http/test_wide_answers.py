@@ -118,8 +118,7 @@ PATHS = ["/Wide", "/v1/entries?format=csv", "/publicapis/entries"]
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_a_client_that_does_not_read_costs_bounded_memory_and_gets_all_of_it_later(wide_app, path):
-    config, state = server_of(wide_app)
-    client = FakeClient(config, state, VirtualLoop(), window=0)
+    client = FakeClient(*server_of(wide_app), VirtualLoop(), window=0)
     await client.sends(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
     assert len(client.transport.unsent) < 200_000
     client.transport.takes(float("inf"))
@@ -130,8 +129,7 @@ async def test_a_client_that_does_not_read_costs_bounded_memory_and_gets_all_of_
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_a_slow_client_does_not_keep_an_old_catalogue_for_hours(wide_app, clock, path):
-    config, state = server_of(wide_app)
-    client = FakeClient(config, state, VirtualLoop(), window=0)
+    client = FakeClient(*server_of(wide_app), VirtualLoop(), window=0)
     await client.sends(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
     wide_app.replica.refresher.activation.history = SnapshotHistory(limit=0)
     wide_app.replica.refresher.upstream.has(*BEFORE)

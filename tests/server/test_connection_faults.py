@@ -18,17 +18,15 @@ HOT = b"GET /Cat HTTP/1.1\r\nHost: a\r\n\r\n"
 
 async def test_a_client_that_is_gone_before_its_request_is_read_leaves_nothing_in_flight(app, monkeypatch):
     monkeypatch.setattr(FakeTransport, "get_extra_info", lambda *_: None)
-    config, state = server_of(app)
-    client = FakeClient(config, state, VirtualLoop())
+    client = FakeClient(*server_of(app), VirtualLoop())
     await client.sends(ROUTED)
     assert client.statuses() == [200]
-    assert config.stats.in_flight == 0
+    assert client.config.stats.in_flight == 0
 
 
 async def test_shedding_a_head_sends_no_body(app, monkeypatch):
-    config, state = server_of(app)
-    monkeypatch.setattr(config, "is_overloaded", lambda _: True)
-    client = FakeClient(config, state, VirtualLoop())
+    client = FakeClient(*server_of(app), VirtualLoop())
+    monkeypatch.setattr(client.config, "is_overloaded", lambda _: True)
     await client.sends(b"HEAD /v1/categories HTTP/1.1\r\nHost: a\r\n\r\n")
     assert client.transport.taken.endswith(b"\r\n\r\n")
     assert client.statuses() == [503]
@@ -63,9 +61,8 @@ async def test_a_request_that_would_wait_too_long_for_the_thread_is_shed(app, de
     [(b"/-/metrics", True), (b"/-/livez?a=b", True), (b"/-/docs", False), (b"/-/openapi.json", False)],
 )
 async def test_probes_and_metrics_are_not_shed_and_documents_are(app, monkeypatch, path, is_answered):
-    config, state = server_of(app)
-    monkeypatch.setattr(config, "is_overloaded", lambda _: True)
-    client = FakeClient(config, state, VirtualLoop())
+    client = FakeClient(*server_of(app), VirtualLoop())
+    monkeypatch.setattr(client.config, "is_overloaded", lambda _: True)
     await client.sends(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % path)
     assert client.statuses() == [200 if is_answered else 503]
 
@@ -112,12 +109,11 @@ async def test_a_client_that_has_just_connected_has_one_request_when_a_replica_e
 
 async def test_a_fault_of_ours_is_logged_and_is_not_the_clients(app, monkeypatch):
     monkeypatch.setattr("apidex.server.connection.scope_of", lambda *_: 1 / 0)
-    config, state = server_of(app)
-    client = FakeClient(config, state, VirtualLoop())
+    client = FakeClient(*server_of(app), VirtualLoop())
     with capture_logs() as logs:
         await client.sends(ROUTED)
     assert client.statuses() == [500]
-    assert config.stats.in_flight == 0
+    assert client.config.stats.in_flight == 0
     assert [entry["event"] for entry in logs] == ["request.broken"]
 
 
@@ -214,21 +210,19 @@ async def test_a_byte_more_does_not_make_a_head_younger(app):
 
 
 async def test_answers_too_small_to_pause_are_counted_within_a_second(app):
-    config, state = server_of(app)
-    client = FakeClient(config, state, VirtualLoop(), window=0)
+    client = FakeClient(*server_of(app), VirtualLoop(), window=0)
     await client.sends(HOT * 3)
     await client.waits(1)
-    assert config.slow_clients._held >= len(client.transport.unsent) > 0
+    assert client.config.slow_clients._held >= len(client.transport.unsent) > 0
     client.transport.takes(float("inf"))
     await client.waits(1)
-    assert config.slow_clients._held == 0
+    assert client.config.slow_clients._held == 0
 
 
 async def test_what_is_held_behind_a_request_is_counted_until_it_is_parsed(app):
-    config, state = server_of(app)
-    client = FakeClient(config, state, VirtualLoop())
+    client = FakeClient(*server_of(app), VirtualLoop())
     client.connection.data_received(ROUTED + HOT * 500)
-    assert config.slow_clients._held >= len(HOT) * 500
+    assert client.config.slow_clients._held >= len(HOT) * 500
     await client.settles()
     assert client.statuses() == [200] * 501
-    assert config.slow_clients._held == 0
+    assert client.config.slow_clients._held == 0

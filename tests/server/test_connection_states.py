@@ -61,8 +61,8 @@ def conversations(draw):
 @settings(max_examples=300)
 async def test_every_request_is_answered_in_order_and_every_connection_ends(app, conversation, half_close, window):
     pieces, expected = conversation
-    config, state = server_of(app, keep_alive=10, request_timeout=10, send_timeout=30)
-    client = FakeClient(config, state, VirtualLoop(), window=window)
+    server = server_of(app, keep_alive=10, request_timeout=10, send_timeout=30)
+    client = FakeClient(*server, VirtualLoop(), window=window)
     for piece, pause, read in pieces:
         await client.waits(pause)
         await client.sends(piece)
@@ -95,8 +95,7 @@ async def test_every_request_is_answered_in_order_and_every_connection_ends(app,
          "a body that does not come", "idle after empty lines behind an exchange"],
 )  # fmt: skip
 async def test_each_state_has_its_timer(app, sent, seconds, said):
-    config, state = server_of(app, keep_alive=5, request_timeout=10)
-    client = FakeClient(config, state, VirtualLoop())
+    client = FakeClient(*server_of(app, keep_alive=5, request_timeout=10), VirtualLoop())
     await client.sends(sent)
     for _ in range(seconds - 1):
         await client.waits(1)
@@ -109,8 +108,7 @@ async def test_each_state_has_its_timer(app, sent, seconds, said):
 
 async def test_a_client_that_takes_nothing_is_closed_and_one_that_is_slow_is_not(wide_app):
     for read, is_closed in ((0, True), (1, True), (5_000, False)):
-        config, state = server_of(wide_app, send_timeout=10)
-        client = FakeClient(config, state, VirtualLoop(), window=1000)
+        client = FakeClient(*server_of(wide_app, send_timeout=10), VirtualLoop(), window=1000)
         await client.sends(b"GET /v1/entries HTTP/1.1\r\nHost: a\r\n\r\n" * 3)
         for _ in range(25):
             client.transport.takes(read)
@@ -118,12 +116,11 @@ async def test_a_client_that_takes_nothing_is_closed_and_one_that_is_slow_is_not
         assert client.transport.is_closed is is_closed, read
         for _ in range(5):  # until the answer has noticed
             await asyncio.sleep(0)
-        assert len(state.tasks) == 0 or not is_closed
+        assert len(client.state.tasks) == 0 or not is_closed
 
 
 async def test_what_a_client_does_not_read_is_not_made(wide_app):
-    config, state = server_of(wide_app)
-    client = FakeClient(config, state, VirtualLoop(), window=0)
+    client = FakeClient(*server_of(wide_app), VirtualLoop(), window=0)
     await client.sends(b"GET /v1/entries HTTP/1.1\r\nHost: a\r\n\r\n" * 50)
     one = len(client.transport.unsent)
     await client.sends(b"GET /Cat HTTP/1.1\r\nHost: a\r\n\r\n" * 20_000)
