@@ -6,8 +6,9 @@ import gzip
 import weakref
 from dataclasses import replace
 from itertools import cycle
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
+import httpx
 import msgspec
 import pytest
 import zstandard
@@ -21,6 +22,7 @@ from apidex.replication.snapshot import Snapshot, SnapshotHistory
 from apidex.search import names
 from conftest import client_of, refreshed, running_app
 from fakes import FakeClock, FakeUpstream, entry, publicapis
+from processes import replica
 
 NAMES = [
     "Cat Facts",
@@ -80,6 +82,16 @@ def test_the_fast_path_litestar_and_a_naive_scan_agree(method, path, headers):
         assert found == [candidate for candidate in NAMES if unquote(path[1:]) in candidate]
     elif method == "HEAD":
         assert raw == b""
+
+
+def test_a_process_with_the_real_catalogue_and_a_naive_scan_agree(data, real_entries):
+    names = {entry["API"] for entry in real_entries}
+    assert len(names) == 1675
+    url = (data / "README.md").as_uri()
+    with replica("--upstream", url) as process, httpx.Client(base_url=process.url) as client:
+        for text in [*names, *{*"".join(names)}, "Cat", "cat", "Poké", "health", "metrics", "docs", "#", "not a name"]:
+            path = quote(text, safe="").replace(".", "%2E")  # clients take a plain . or .. for a folder
+            assert client.get(f"/{path}").json() == [entry for entry in real_entries if text in entry["API"]], text
 
 
 def decoded(response) -> bytes:

@@ -76,6 +76,17 @@ async def test_refusing_a_head_sends_no_body_and_is_counted(app, rest):
     assert app.replica.metrics.route("none").by_status[400] == 1
 
 
+@pytest.mark.parametrize(
+    "head", [b"GARBAGE\r\n\r\n", b"GET /a b HTTP/1.1\r\n\r\n", b"\0\1\r\n\r\n", "GET /é HTTP/1.1\r\n\r\n".encode()]
+)
+async def test_a_malformed_request_gets_a_problem_document(app, head):
+    client = FakeClient(*server_of(app), VirtualLoop())
+    await client.sends(head)
+    assert client.statuses() == [400]
+    assert b"content-type: application/problem+json\r\n" in client.transport.taken
+    assert b"percent-encoded" in client.transport.taken
+
+
 async def test_a_replica_that_ends_answers_what_it_has_read(app):
     client = FakeClient(*server_of(app), VirtualLoop())
     client.connection.data_received(HOT * 100)  # more than are answered in one turn
