@@ -14,6 +14,7 @@ import httpx
 import msgspec
 
 from apidex.search.filters import FILTERS
+from apidex.search.publicapis import PublicApisQuery
 from conftest import ROOT
 from fakes import entry, file_of
 from processes import replica
@@ -64,6 +65,22 @@ async def test_the_committed_document_is_the_one_that_is_served(client):
     served = (await client.get("/-/openapi.json")).json()
     committed = msgspec.json.decode((ROOT / "docs/openapi.json").read_bytes())
     assert served == committed, "rewrite it: python -m apidex.http.routes > docs/openapi.json"
+
+
+async def test_every_parameter_and_response_is_described(client):
+    paths = (await client.get("/-/openapi.json")).json()["paths"]
+    for path, item in paths.items():
+        for parameter in item["get"].get("parameters", ()):
+            assert parameter["description"], (path, parameter["name"])
+        for status, answer in item["get"]["responses"].items():
+            assert answer["description"], (path, status)
+    of_search = ["q", *FILTERS, "in", "sort", "limit", "offset", "version"]
+    for path, names in (
+        ("/v1/search", of_search),
+        ("/publicapis/entries", [*PublicApisQuery.__slots__]),
+        ("/publicapis/random", [*PublicApisQuery.__slots__]),
+    ):
+        assert [each["name"] for each in paths[path]["get"]["parameters"] if each["in"] == "query"] == names
 
 
 def test_schemathesis_finds_nothing(tmp_path):

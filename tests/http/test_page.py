@@ -85,8 +85,3 @@ def test_the_policy_names_the_one_script_and_the_one_style_that_are_in_it():
 def test_the_page_loads_nothing_and_runs_nothing_by_its_attributes():
     markup = re.sub(r"<(script|style)[^>]*>.*?</\1>", "", render_page().document.decode(), flags=re.DOTALL)
     assert re.findall(r"\s(?:src|on\w+|style|action|href)=[\"'](?!data:|[?#]|\./|-/docs|v1/)", markup) == []
-
-
-async def test_the_document_says_that_the_answer_may_be_html(client):
-    document = (await client.get("/-/openapi.json")).json()
-    assert set(document["paths"]["/"]["get"]["responses"]["200"]["content"]) == {"application/json", "text/html"}

@@ -7,7 +7,6 @@ import urllib.request
 import pytest
 
 from apidex.catalogue.entry import NAME_LIMIT
-from apidex.search.publicapis import PublicApisQuery
 from conftest import client_of, refreshed, running_app
 from fakes import entry
 from processes import replica
@@ -183,11 +182,3 @@ def test_a_client_of_the_old_service_needs_only_a_new_base_url(data, real_entrie
         assert random["count"] == 1
         assert set(random["entries"][0]) == {"API", "Description", "Auth", "HTTPS", "Cors", "Link", "Category"}
         assert set(client.get("/random")["entries"][0]) == set(real_entries[0])
-
-
-async def test_the_parameters_are_those_that_the_document_lists(client):
-    document = (await client.get("/-/openapi.json")).json()
-    for path in ("/entries", "/random"):
-        parameters = document["paths"][f"{BASE}{path}"]["get"]["parameters"]
-        named = [each["name"] for each in parameters if each["in"] == "query"]
-        assert named == list(PublicApisQuery.__slots__)
