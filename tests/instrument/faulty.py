@@ -116,47 +116,32 @@ class Unasked(Faulty):
         return await self.app(scope, receive, send_head)
 
 
-class Forgetful(Faulty):
-    """Has a version no more as soon as another one is current."""
+class Abrupt(uvicorn.Server):
+    """Plain uvicorn, on a machine that is busy for a moment when SIGTERM comes: it ends as that does."""
 
-
-class Blended(Faulty):
-    """Gives a page of the current version, whichever was asked for."""
-
-
-class Early(Faulty):
-    """Answers from another catalogue as soon as it has it, and does not wait for the moment at which all do."""
-
-
-class Abrupt(Faulty):
-    """Is plain uvicorn, on a machine that is busy for a moment when SIGTERM comes: it ends as that does."""
-
-
-class Busy(uvicorn.Server):
     def handle_exit(self, *signal) -> None:
         time.sleep(0.3)
         super().handle_exit(*signal)
 
 
-FAULTS = {
-    fault.__name__.lower(): fault for fault in (Stale, Young, Late, Wrong, Unasked, Forgetful, Blended, Early, Abrupt)
-}
+FAULTS = {fault.__name__.lower(): fault for fault in (Stale, Young, Late, Wrong, Unasked)}
+"""Faults of answers; those of the rest of a replica are in `main`."""
 
 
 async def main(fault: str, settings: Settings) -> None:
     logs.configure("json", "info", settings.served_by)
-    if fault == "early":
+    if fault == "early":  # it does not wait for the moment at which all answer from another catalogue
         accept = Activation.accept
         Activation.accept = lambda self, snapshot, *_moment, **_options: accept(self, snapshot)
-    if fault == "forgetful":
+    if fault == "forgetful":  # it has no version but the current one
         Activation.find_version = lambda self, version: self.current if self.current.has_content_of(version) else None
-    if fault == "blended":
+    if fault == "blended":  # it gives a page of the current version, whichever was asked for
         Activation.find_version = lambda self, version: self.current
     with lifecycle.listen(settings.host, settings.port) as listener:
         async with create_app(settings) as app:
-            faulty = FAULTS[fault](app.asgi)
+            faulty = FAULTS.get(fault, Faulty)(app.asgi)
             if fault == "abrupt":
-                await Busy(uvicorn.Config(faulty, lifespan="off", log_config=None)).serve([listener])
+                await Abrupt(uvicorn.Config(faulty, lifespan="off", log_config=None)).serve([listener])
                 return
 
             def ends() -> None:

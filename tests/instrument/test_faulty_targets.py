@@ -173,3 +173,20 @@ def test_an_interrupt_undoes_what_is_broken_and_leaves_nothing_running(tmp_path)
     assert "Redis hangs" in (folder / "report.html").read_text()
     assert not list(folder.glob("rows*.csv"))
     assert left_running(tmp_path) == []
+
+
+def test_a_pair_of_faults_is_played_once_and_the_table_leads_to_its_run(tmp_path):
+    name = "redis-down+kill"
+    command = [sys.executable, "-m", "loadtest", "run", "pairs", "--only", "kill+redis-down", "--seconds", "18"]
+    first, again = (
+        subprocess.run([*command, "--output", str(tmp_path)], capture_output=True, text=True, cwd=ROOT, timeout=300)
+        for _ in range(2)
+    )
+    print(first.stdout)
+    folder = tmp_path / "pairs-processes"
+    assert first.returncode == again.returncode == 0, first.stderr + again.stderr
+    assert again.stdout.startswith(
+        f"{name}: done before. Passed. Broken: 1 × redis-down and kill, 1 × kill and redis-down."
+    )
+    assert f"<a href='{name}/report.html'>" in (folder / "index.html").read_text()
+    assert (folder / name / "report.html").exists()
