@@ -18,24 +18,14 @@ def a(name: str, link: str = "", **other):
 @pytest.mark.parametrize(
     ("before", "after", "added", "removed", "changed"),
     [
-        ([a("A"), a("B")], [a("B"), a("A")], [], [], []),
-        ([a("A")], [a("A"), a("B")], ["B"], [], []),
-        ([a("A"), a("B")], [a("A")], [], ["B"], []),
-        ([a("A")], [a("A", auth="OAuth")], [], [], [("A", "A")]),
-        ([a("A", link="https://x/")], [a("B", link="https://x/")], [], [], [("A", "B")]),
-        ([a("A"), a("A")], [a("A")], [], ["A"], []),
-        ([a("A", auth="1"), a("A", auth="2")], [a("A", auth="3")], [], ["A"], [("A", "A")]),
-        ([entry("A", link="")], [entry("B", link="")], ["B"], ["A"], []),
-    ],
-    ids=[
-        "order",
-        "added",
-        "removed",
-        "changed",
-        "renamed",
-        "one of two",
-        "one of two changed",
-        "an empty link identifies nothing",
+        pytest.param([a("A"), a("B")], [a("B"), a("A")], [], [], [], id="order"),
+        pytest.param([a("A")], [a("A"), a("B")], ["B"], [], [], id="added"),
+        pytest.param([a("A"), a("B")], [a("A")], [], ["B"], [], id="removed"),
+        pytest.param([a("A")], [a("A", auth="OAuth")], [], [], [("A", "A")], id="changed"),
+        pytest.param([a("A", link="https://x/")], [a("B", link="https://x/")], [], [], [("A", "B")], id="renamed"),
+        pytest.param([a("A"), a("A")], [a("A")], [], ["A"], [], id="one of two"),
+        pytest.param([a("A", auth="1"), a("A", auth="2")], [a("A", auth="3")], [], ["A"], [("A", "A")], id="one"),
+        pytest.param([entry("A", link="")], [entry("B", link="")], ["B"], ["A"], [], id="empty links differ"),
     ],
 )
 def test_an_entry_is_the_same_by_its_name_or_its_link(before, after, added, removed, changed):

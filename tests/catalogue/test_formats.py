@@ -112,87 +112,13 @@ def test_rows_outside_the_tables_of_entries_are_ignored():
     assert [issue.name for issue in parsed.report.ignored.first] == ["Ad", "Ad2"]
 
 
-def test_items_of_a_list_may_begin_with_a_picture_or_have_only_pictures():
-    logos = "".join(f"- [![Logo {name}](l.png)](https://{name}.example) about {name}\n" for name in "ab")
-    parsed = parse(f"# Lists\n\n{logos}- [c](https://c.example) - about c\n".encode())
-    assert [(each.name, each.description) for each in parsed.catalogue] == [
-        ("Logo a", "about a"),
-        ("Logo b", "about b"),
-        ("c", "about c"),
-    ]
-    nameless = parse(
-        f"{logos}- [c](https://c.example)\n- [![](l.png)](https://d.example) d\n- [](https://e.example) e\n".encode()
-    )
-    assert nameless.catalogue.names()[:3] == ["Logo a", "Logo b", "c"]
-    with pytest.raises(CatalogueError, match="format"):
-        parse(b"# A project\n\n- [![Build](b.svg)](https://ci.example) status\n")
-
-
-def test_a_quoted_cell_may_stand_behind_a_space():
-    parsed = parse(
-        b"name, description, auth, link\n"
-        b'Cat Facts, "Facts, daily", none, https://catfact.ninja\n'
-        b'Dog, "one\nmore", apiKey, https://dog.ceo\n'
-    )
-    assert [(each.name, each.description, each.auth, each.link) for each in parsed.catalogue] == [
-        ("Cat Facts", "Facts, daily", "", "https://catfact.ninja"),
-        ("Dog", "one more", "apiKey", "https://dog.ceo"),
-    ]
-
-
-def test_an_api_that_has_a_list_of_its_own_is_no_category():
-    api = {"name": "GitHub", "url": "https://api.github.com", "description": "code"}
-    group = {
-        "name": "Animals",
-        "url": "https://a.example",
-        "description": "all of them",
-        "apis": [{"name": "Cats", "url": "https://cats.example", "description": "cats"}],
-    }
-    parsed = parse(msgspec.json.encode([api | {"resources": [{"title": "Guide", "url": "https://g.example"}]}, group]))
-    assert [(each.name, each.category) for each in parsed.catalogue] == [("GitHub", ""), ("Cats", "Animals")]
-
-
-def test_apis_guru_gives_an_entry_for_each_api():
-    document = {
-        "a.example": {
-            "preferred": "2",
-            "versions": {
-                "1": {"info": {"title": "Old"}},
-                "2": {
-                    "info": {
-                        "title": "A",
-                        "description": "First.\n\nSecond.",
-                        "x-apisguru-categories": ["media", "x"],
-                        "x-providerName": "A Ltd",
-                    },
-                    "externalDocs": {"url": "https://a.example/docs"},
-                    "swaggerUrl": "https://api.example/a.json",
-                },
-            },
-        },
-        "b.example:c": {"versions": {"1": {"info": {"contact": {"url": "http://b.example"}}}}},
-        "broken": {"versions": {"1": {}}},
-    }
-    parsed = parse(msgspec.json.encode(document))
-    first, second = parsed.catalogue
-    assert (first.name, first.description, first.category) == ("A", "First.", "media")
-    assert (first.link, first.auth, first.https, first.cors) == ("https://a.example/docs", "unknown", True, "unknown")
-    assert [each.provider for each in parsed.catalogue] == ["A Ltd", "b.example"]
-    assert (second.name, second.link, second.https, second.category) == (
-        "b.example:c",
-        "http://b.example",
-        False,
-        "uncategorized",
-    )
-    assert [issue.name for issue in parsed.report.rejected.first] == ["broken"]
-
-
 @pytest.mark.parametrize(
     ("body", "reason", "text"),
     [
         (b"", "format", "it is empty"),
         (b"<!DOCTYPE html><title>502</title>", "format", "an HTML page"),
         (b"hello", "format", "other text"),
+        (b"# A project\n\n- [![Build](b.svg)](https://ci.example) status\n", "format", "other text"),
         (b"\xff\xfe\x00", "format", "not UTF-8"),
         (b'{"entries": [', "format", "malformed JSON"),
         (b"[" * 200_000, "format", "JSON"),

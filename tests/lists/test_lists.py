@@ -163,13 +163,10 @@ def test_a_refusal_names_what_was_seen_and_what_is_missing(body, text):
     assert text in str(refusal.value)
 
 
-@pytest.mark.parametrize(
-    "name", ["이름", "名称", "Nombre", "Nome", "名前", "Bezeichnung", "Titre", "api_name", "**API**"]
-)
-def test_heads_of_many_languages_are_names(name):
-    assert [
-        each["API"] for each in entries_of(table(f"| Link | {name} |", "|---|---|", "| https://oak.example | Oak |"))
-    ] == ["Oak"]
+@pytest.mark.parametrize("head", ["Nome", "Titre", "api_name", "**API**"])
+def test_heads_of_more_spellings_than_the_lists_have_are_names(head):
+    [entry] = entries_of(table(f"| Link | {head} |", "|---|---|", "| https://oak.example | Oak |"))
+    assert entry["API"] == "Oak"
 
 
 def test_no_name_stands_for_two_fields():
@@ -187,11 +184,10 @@ def version(title: str, description: str) -> dict:
 
 
 def test_one_odd_api_of_apis_guru_costs_only_itself():
-    parsed = parse(
-        guru(oak=version("Oak", "x"), elm={"added": "2020"}, ash=7, fir=version("Fir", "y"), yew=version("Yew", "z"))
-    )
+    well = {name: version(name, "x") for name in ("Oak", "Fir", "Yew")}
+    parsed = parse(guru(elm={"added": "2020"}, ash=7, **well, pine={"versions": {"1": {}}}))
     assert parsed.catalogue.names() == ["Oak", "Fir", "Yew"]
-    assert [issue.name for issue in parsed.report.rejected.first] == ["elm", "ash"]
+    assert [issue.name for issue in parsed.report.rejected.first] == ["elm", "ash", "pine"]
 
 
 @pytest.mark.parametrize("length", [5_000, 50_000])

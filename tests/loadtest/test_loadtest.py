@@ -27,6 +27,7 @@ from loadtest.shapes import SHAPES
 from loadtest.stalls import StallLog, delay
 from loadtest.system import UnsupportedError
 from loadtest.targets import compose, kubernetes
+from msgspec.structs import replace
 
 from apidex.catalogue.catalogue import Catalogue
 from conftest import ROOT
@@ -113,7 +114,7 @@ def test_a_run_without_a_fault_passes():
 def test_what_only_the_whole_run_shows_is_a_failure(bad, facts, failure):
     facts = {"upstream_log": None} | facts
     digest = "1-aaaaaaaaaaaa" if facts["upstream_log"] else "1-a"
-    good = [msgspec.structs.replace(request, version=digest, age=-1) for request in spread_out]
+    good = [replace(request, version=digest, age=-1) for request in spread_out]
     odd = request_at(5.0, **({"version": digest} | bad | ({"version": digest} if failure == "false age" else {})))
     assert failure in verdict_on([*good, odd], **facts).failures
 
@@ -126,6 +127,11 @@ def test_being_behind_is_not_a_failure_while_redis_is_away(fault, scenario):
     assert "behind" not in verdict_on([*spread_out, newer], **away).failures
 
 
+def without_b(since: float, until: float) -> list:
+    """`spread_out`, in which the replica b answers nothing meanwhile."""
+    return [each for each in spread_out if each.replica == "a" or not since < each.done < until]
+
+
 KILLED = [FaultRecord(Kill("a"), 5.0, 5.1, 2)]
 IN_FLIGHT = request_at(5.2, status=0, failure=RequestFailure.RESET, replica="")
 
@@ -135,10 +141,10 @@ IN_FLIGHT = request_at(5.2, status=0, failure=RequestFailure.RESET, replica="")
     [
         ([IN_FLIGHT], False, set()),
         ([IN_FLIGHT], True, {"failed requests"}),
-        ([msgspec.structs.replace(IN_FLIGHT, sent=8.0, done=8.01)], False, {OTHERWISE}),
+        ([replace(IN_FLIGHT, sent=8.0, done=8.01)], False, {OTHERWISE}),
         ([request_at(5.2, failure=RequestFailure.WRONG_BODY)], False, {OTHERWISE}),
         (
-            [msgspec.structs.replace(IN_FLIGHT, sent=5.2 + number / 100) for number in range(60)],
+            [replace(IN_FLIGHT, sent=5.2 + number / 100) for number in range(60)],
             False,
             {"requests lost with what broke"},
         ),
@@ -231,7 +237,7 @@ def test_an_added_replica_must_get_a_share_of_the_kept_alive_connections():
 
 
 def test_a_run_in_which_no_bytes_were_compared_fails():
-    refused = [msgspec.structs.replace(each, status=0, failure=RequestFailure.REFUSED) for each in spread_out]
+    refused = [replace(each, status=0, failure=RequestFailure.REFUSED) for each in spread_out]
     assert "answers whose bytes were not compared" in failed_checks(verdict_on(refused))
 
 
@@ -247,20 +253,15 @@ def test_a_lost_node_excuses_what_was_lost_on_the_way_and_nothing_else(by_reques
     ("scenario", "faults", "after"),
     [
         ("crash", [FaultRecord(Kill("b"), 4.0, 4.1, 2)], [3.0]),
+        # as many as there are to be from then on
         ("scale", [FaultRecord(Scale(1), 4.0, 4.1, 1), FaultRecord(Scale(2), 6.0, 6.1, 2)], [0.0, 1.0]),
+        # until the next fault
         ("crash", [FaultRecord(Kill("a"), 1.0, 1.1, 2), FaultRecord(Kill("b"), 5.7, 5.8, 2)], [None, 1.3]),
         ("crash", [FaultRecord(Kill("b"), 6.3, 6.4, 2)], [0.0]),
     ],
-    ids=[
-        "until all replicas answer again",
-        "as many as there are to be from then on",
-        "until the next fault",
-        "less than a second",
-    ],
 )
 def test_the_time_until_all_replicas_answer_again(scenario, faults, after):
-    quiet = [request for request in spread_out if request.replica == "a" or not 4.0 < request.done < 7.0]
-    verdict = verdict_on(quiet, scenario=scenario, faults=faults)
+    verdict = verdict_on(without_b(4.0, 7.0), scenario=scenario, faults=faults)
     assert [cost.full_strength_after for cost in verdict.faults] == after
 
 
@@ -275,8 +276,7 @@ def test_half_a_second_without_an_answer_of_a_replica_is_chance():
 def test_a_fault_costs_latency_until_all_replicas_answer_again():
     faults = [FaultRecord(Kill("b"), 4.0, 4.1, 2), FaultRecord(Kill("b"), 8.0, 8.1, 2)]
     slow = [request_at(5.0, 0.5, version="1-a"), request_at(9.9, 0.2, version="1-a")]
-    quiet = [request for request in spread_out if request.replica == "a" or not 4.0 < request.done < 7.0]
-    costs = verdict_on([*quiet, *slow], scenario="crash", faults=faults).faults
+    costs = verdict_on([*without_b(4.0, 7.0), *slow], scenario="crash", faults=faults).faults
     assert [(cost.p99_before, cost.p99_in, cost.p99_after) for cost in costs] == [
         (10.0, 500.0, 10.0),
         (10.0, 10.0, 200.0),
@@ -286,7 +286,7 @@ def test_a_fault_costs_latency_until_all_replicas_answer_again():
 def written(folder, requests, scenario, **other):
     """A run's folder, as `loadtest run` leaves it."""
     folder.mkdir()
-    history = msgspec.structs.replace(HISTORY, **{"facts": msgspec.structs.replace(FACTS, scenario=scenario)} | other)
+    history = replace(HISTORY, **{"facts": replace(FACTS, scenario=scenario)} | other)
     (folder / "history.json").write_bytes(msgspec.json.encode(history))
     write(folder / "requests.csv", sorted(requests, key=lambda request: request.done))
     report(folder)
@@ -308,7 +308,7 @@ def test_a_report_begins_with_failed_checks_and_folds_passed_ones(tmp_path):
 
 def test_the_time_until_all_replicas_answer_again_is_one_figure_in_the_sentence_the_check_and_the_report(tmp_path):
     kill = {"scenario": "crash", "faults": [FaultRecord(Kill("b"), 4.0, 4.01, 2)], "ended": 1}
-    requests = [each for each in spread_out if each.replica == "a" or not 4.0 < each.done < 7.3]
+    requests = without_b(4.0, 7.3)
     folder, verdict = written(tmp_path / "run", requests, **kill), verdict_on(requests, **kill)
     (check,) = (each for each in verdict.checks if each.name.startswith("seconds until"))
     assert verdict.summary.endswith("All replicas answered again after 3.3 s.")
@@ -322,7 +322,7 @@ def test_the_time_until_all_replicas_answer_again_is_one_figure_in_the_sentence_
 def test_a_run_says_on_the_terminal_and_in_the_report_that_it_lasted_longer(
     tmp_path, capsys, planned, requests, longer
 ):
-    facts = msgspec.structs.replace(FACTS, planned_seconds=planned, min_requests=requests)
+    facts = replace(FACTS, planned_seconds=planned, min_requests=requests)
     folder = written(tmp_path / "run", spread_out, "steady", facts=facts)
     main(["report", str(folder)])
     for said in (capsys.readouterr().out, (folder / "report.html").read_text()):
@@ -348,7 +348,7 @@ def test_two_runs_are_compared(tmp_path, capsys):
 
 
 def test_a_spread_that_chance_does_not_explain_fails():
-    uneven = [msgspec.structs.replace(each, replica="ab"[number % 5 == 0]) for number, each in enumerate(spread_out)]
+    uneven = [replace(each, replica="ab"[number % 5 == 0]) for number, each in enumerate(spread_out)]
     assert "spread of new connections" in failed_checks(verdict_on(uneven))
 
 
@@ -371,35 +371,23 @@ def test_a_run_whose_generator_was_busy_is_void():
 def reset_at(number: int, **other) -> list:
     """`spread_out`, of which one request failed after half a second."""
     facts = {"failure": RequestFailure.RESET, "done": spread_out[number].sent + 0.5} | other
-    failed = msgspec.structs.replace(spread_out[number], **facts)
+    failed = replace(spread_out[number], **facts)
     return [*spread_out[:number], failed, *spread_out[number + 1 :]]
 
 
 @pytest.mark.parametrize(
     ("requests", "stalls", "outcome"),
     [
-        (spread_out, [], "passed"),
-        (spread_out, [(3.0, 3.4)], "passed"),
-        (spread_out, [(3.0, 4.2)], "void"),
-        ([msgspec.structs.replace(each, lag=0.2) for each in spread_out], [], "void"),
-        (reset_at(100), [], "failed"),
-        (reset_at(100), [(6.0, 6.3)], "failed"),
-        (reset_at(100), [(2.1, 2.4)], "void"),
-        (reset_at(100, lag=0.3), [], "void"),
-        (reset_at(100, lag=0.3, failure=RequestFailure.WRONG_BODY), [], "failed"),
-        ([each for each in reset_at(100, lag=0.3) if each.replica == "a"], [], "failed"),
-    ],
-    ids=[
-        "no stall",
-        "4 % delayed",
-        "12 % delayed",
-        "sent late",
-        "reset",
-        "reset elsewhere",
-        "in a stall",
-        "sent late, reset",
-        "a wrong body",
-        "another check",
+        pytest.param(spread_out, [], "passed", id="no stall"),
+        pytest.param(spread_out, [(3.0, 3.4)], "passed", id="4 % delayed"),
+        pytest.param(spread_out, [(3.0, 4.2)], "void", id="12 % delayed"),
+        pytest.param([replace(each, lag=0.2) for each in spread_out], [], "void", id="sent late"),
+        pytest.param(reset_at(100), [], "failed", id="reset"),
+        pytest.param(reset_at(100), [(6.0, 6.3)], "failed", id="reset elsewhere"),
+        pytest.param(reset_at(100), [(2.1, 2.4)], "void", id="in a stall"),
+        pytest.param(reset_at(100, lag=0.3), [], "void", id="sent late, reset"),
+        pytest.param(reset_at(100, lag=0.3, failure=RequestFailure.WRONG_BODY), [], "failed", id="a wrong body"),
+        pytest.param([each for each in reset_at(100, lag=0.3) if each.replica == "a"], [], "failed", id="no spread"),
     ],
 )
 def test_a_run_is_void_where_the_generator_or_its_balancer_delayed_many_requests_or_those_that_failed(
@@ -548,9 +536,9 @@ def test_no_load_is_sent_to_another_machine_unless_it_is_meant(tmp_path):
 @pytest.mark.parametrize(("slow", "passes"), [(0, True), (4, True), (60, False)])
 def test_p99_may_be_twice_what_it_was_as_surely_as_so_many_requests_can_tell(slow, passes):
     """Of 250 requests during the fault, *slow* take ten times as long as the slowest before it."""
-    requests = [msgspec.structs.replace(each, done=each.sent + 0.01) for each in spread_out]
+    requests = [replace(each, done=each.sent + 0.01) for each in spread_out]
     for place in range(300, 300 + slow):
-        requests[place] = msgspec.structs.replace(requests[place], done=requests[place].sent + 0.1)
+        requests[place] = replace(requests[place], done=requests[place].sent + 0.1)
     away = {"faults": [FaultRecord(RedisDown(), 5.0, 10.0, 2)], "scenario": "redis-down"}
     assert verdict_on(requests, **away).passed is passes
 

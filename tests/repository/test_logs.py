@@ -11,7 +11,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-import structlog
 from loadtest.system import free_port
 
 from apidex import logs
@@ -82,17 +81,11 @@ class Unprintable:
 @contextmanager
 def configured(file: Path, monkeypatch) -> Iterator[None]:
     """Log to *file*, which is written at the end."""
-    before, handlers = structlog.get_config(), logging.root.handlers[:]
     monkeypatch.setattr(logs, "sink", logs.LineSink())
     with file.open("w") as stream:
         logs.configure("json", "info", "replica-1", stream)
-        try:
-            yield
-        finally:
-            structlog.configure(**before)
-            structlog.contextvars.clear_contextvars()
-            logging.root.handlers[:] = handlers
-    logs.sink.flush()
+        yield
+        logs.sink.flush()
 
 
 def test_an_event_that_cannot_be_rendered_is_a_lost_line(tmp_path, monkeypatch):

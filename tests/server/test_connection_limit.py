@@ -33,18 +33,11 @@ NEWEST = Connection(True, NOW)
 @pytest.mark.parametrize(
     ("others", "closed"),
     [
-        ([BUSY], None),
-        ([BUSY, PROMPT, IDLE], IDLE),
-        ([BUSY, PROMPT, IDLE, IDLE_LONG, SLOW], IDLE_LONG),
-        ([BUSY, PROMPT, IDLE, IDLE_LONG, SLOW, SLOWER], SLOWER),
-        ([BUSY, PROMPT], NEWEST),
-    ],
-    ids=[
-        "room",
-        "an idle one",
-        "idle longest",
-        "a request that arrives slowly",
-        "nothing but prompt requests and answers",
+        pytest.param([BUSY], None, id="room"),
+        pytest.param([BUSY, PROMPT, IDLE], IDLE, id="an idle one"),
+        pytest.param([BUSY, PROMPT, IDLE, IDLE_LONG, SLOW], IDLE_LONG, id="idle longest"),
+        pytest.param([BUSY, PROMPT, IDLE, IDLE_LONG, SLOW, SLOWER], SLOWER, id="a request that arrives slowly"),
+        pytest.param([BUSY, PROMPT], NEWEST, id="nothing but prompt requests and answers"),
     ],
 )
 def test_who_has_waited_longest_for_its_client_makes_room(others, closed):
