@@ -3,9 +3,9 @@
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import httpx
@@ -14,56 +14,11 @@ from loadtest.system import free_port
 
 from deploy.rendering import needs
 from loadtest import haproxy as front
+from played_replica import PlayedReplica, played, respond
 from processes import HANG, replica
 from victims import expected_bodies, wrong_answers
 
 pytestmark = pytest.mark.real
-
-Behaviour = Callable[[BaseHTTPRequestHandler], None]
-
-
-class PlayedReplica:
-    """Answers probes, and does with requests what it is told to."""
-
-    def __init__(self, behaviour: Behaviour, port: int = 0) -> None:
-        self.heads: list[str] = []
-        played = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                if self.path == "/-/readyz":
-                    respond(200)(self)
-                else:
-                    self.rfile.read(int(self.headers["content-length"] or 0))
-                    played.heads.append(f"{self.requestline}\n{self.headers}".lower())
-                    behaviour(self)
-
-            do_HEAD = do_POST = do_GET  # noqa: N815 - the library's names
-
-            def log_message(self, *_: object) -> None:
-                """Nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self._server.daemon_threads = True
-        self.port = self._server.server_port
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def ends(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
-def respond(status: int) -> Behaviour:
-    def behaviour(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(status)
-        handler.send_header("Content-Length", "2")
-        handler.end_headers()
-        if handler.command != "HEAD":
-            handler.wfile.write(b"[]")
-
-    return behaviour
 
 
 def close(handler: BaseHTTPRequestHandler) -> None:
@@ -82,16 +37,6 @@ def haproxy(folder: Path, *ports: int, **environ: str) -> Iterator[str]:
     needs("docker")
     with front.haproxy(folder, *ports, environ=environ) as port:
         yield f"http://127.0.0.1:{port}"
-
-
-@contextmanager
-def played(*behaviours: Behaviour) -> Iterator[list[PlayedReplica]]:
-    replicas = [PlayedReplica(behaviour) for behaviour in behaviours]
-    try:
-        yield replicas
-    finally:
-        for one in replicas:
-            one.ends()
 
 
 def seen(replicas: list[PlayedReplica]) -> int:

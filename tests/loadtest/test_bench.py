@@ -4,11 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from shutil import which
-from threading import Thread
 
 import pytest
 from loadtest.bench.honest_clients import PAGE_PATIENCE, ask
@@ -21,6 +17,7 @@ from msgspec.structs import replace
 from apidex.catalogue import formats
 from apidex.catalogue.catalogue import Catalogue
 from conftest import ROOT
+from played_replica import played, respond
 from processes import need
 
 
@@ -165,36 +162,19 @@ def test_each_part_measures(part, said):
     assert said in done.stdout
 
 
-@contextmanager
-def slow_server(seconds: float, status: int) -> Iterator[int]:
-    """The port of a server that answers every request with this *status* after so many *seconds*."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            time.sleep(seconds)
-            self.send_response(status)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        Thread(target=server.serve_forever).start()
-        yield server.server_port
-        server.shutdown()
-
-
 @pytest.mark.parametrize(
     ("seconds", "status", "failed", "least"),
     [(0.0, 200, set(), 0.0), (0.3, 200, set(), 0.3), (0.0, 503, {"503"}, 0.5), (4.0, 200, {"TimeoutError"}, 0.5)],
 )
 def test_who_types_waits_for_answers_and_a_key_without_one_counts(seconds, status, failed, least):
     """Latencies of seconds are at least as long as they must be; how much longer depends on the machine."""
-    with slow_server(seconds, status) as port:
-        typed = ask(port, 0.6, [["/a", "/b"]], interval=0.02, kind="typist")
+
+    def respond_late(handler) -> None:
+        time.sleep(seconds)
+        respond(status)(handler)
+
+    with played(respond_late) as (server,):
+        typed = ask(server.port, 0.6, [["/a", "/b"]], interval=0.02, kind="typist")
     assert set(typed.failed) == failed
     assert typed.sent <= 32 if seconds == 0 else typed.sent <= 4
     assert typed.longest >= 1000 * least
