@@ -13,8 +13,8 @@ async def scraped(client) -> dict[tuple, float]:
     return {(sample.name, *sample.labels.values()): sample.value for sample in samples}
 
 
-async def test_requests_are_counted_by_route_and_status(client):
-    for path in ("/Cat", "/Dog", "/Cat", "/" + "x" * 300, "/v1/catalogue", "/a/b/c", "/-/nothing"):
+async def test_requests_are_counted_by_route_and_status_and_not_by_what_was_searched(client):
+    for path in ("/Cat", "/Secret%20wish", "/Cat", "/" + "x" * 300, "/v1/catalogue", "/a/b/c", "/-/nothing"):
         await client.get(path)
     await client.post("/Cat")
     tag = (await client.get("/Cat")).headers["etag"]
@@ -32,10 +32,6 @@ async def test_requests_are_counted_by_route_and_status(client):
     assert metrics["apidex_request_seconds_count", "/{name}"] == 6
     assert metrics["apidex_response_cache_lookups_total", "hit"] == 2
     assert metrics["apidex_response_cache_lookups_total", "miss"] == 3
-
-
-async def test_no_metric_contains_a_name_that_was_searched(client):
-    await client.get("/Secret%20wish")
     assert "Secret" not in (await client.get("/-/metrics")).text
 
 

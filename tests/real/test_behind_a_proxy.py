@@ -37,8 +37,6 @@ SERVER = """
 def replicas(data) -> Iterator[list[Process]]:
     upstream = ("--upstream", (data / "entries.json").as_uri())
     with replica(*upstream) as one, replica(*upstream) as other:
-        for process in (one, other):
-            process.until(lambda catalogue: catalogue["state"] == "fresh")
         yield [one, other]
 
 

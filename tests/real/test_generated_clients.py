@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
-from fakes import entry, publicapis
+from fakes import entry, file_of
 from processes import need, replica
 
 pytestmark = pytest.mark.real
@@ -74,9 +74,7 @@ ENTRIES = [entry("Cat Facts"), entry("Cats", auth="apiKey"), entry("..", cors="n
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
-    file = tmp_path_factory.mktemp("catalogue") / "entries.json"
-    file.write_bytes(publicapis(*ENTRIES))
-    with replica("--upstream", file.as_uri()) as process:
+    with replica("--upstream", file_of(tmp_path_factory.mktemp("catalogue"), *ENTRIES)) as process:
         yield process
 
 
