@@ -349,15 +349,6 @@ def rows_of(response) -> list[str]:
     return [each["API"] for each in response.json()]
 
 
-async def test_csv_holds_everything_whatever_characters_there_are(client):
-    response = await client.get("/v1/entries?format=csv")
-    rows = list(csv.DictReader(io.StringIO(response.text, newline="")))
-    read = [row | {"HTTPS": row["HTTPS"] == "true"} for row in rows]
-    current = (await client.get("/v1/entries")).json()
-    assert read == [each | {"Provider": ""} for each in current]
-    assert rows[2]["HTTPS"] == "false"
-
-
 async def test_entries_are_filtered_like_a_search(client):
     response = await client.get("/v1/entries?category=weather&auth=none&auth=OAuth")
     assert rows_of(response) == ["weather-api"]

@@ -17,11 +17,12 @@ from wire import FakeClient, VirtualLoop, server_of
 
 ENTRIES = [
     entry(
-        f'Wide "{number}", é',
+        f'Wide "{number}", <é>',
         description="x" * (number % 300),
+        https=number % 3 > 0,
         cors=("yes", "no")[number % 2],
         link=f"https://{number}.example/",
-        provider=f"p{number % 3}",
+        provider="p" * (number % 4),
     )
     for number in range(3000)
 ]

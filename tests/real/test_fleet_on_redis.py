@@ -86,7 +86,6 @@ class Searchers:
     """Clients that search all replicas without a pause, and keep every answer that is none and every moment's latency."""
 
     def __init__(self, replicas: list[Process]) -> None:
-        self._replicas = replicas
         self.failures: list[str] = []
         self.latencies: list[tuple[float, float]] = []
         self.went_back: list[str] = []

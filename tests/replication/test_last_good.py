@@ -150,18 +150,14 @@ def test_a_full_disk_leaves_the_previous_copy_and_no_temporary_file(copy):
     assert copy.read()[0] == LABELS
 
 
-def test_writers_at_the_same_time_leave_a_valid_copy_and_what_a_killed_one_left_is_removed(copy):
+async def test_writers_at_the_same_time_leave_a_valid_copy_and_what_a_killed_one_left_is_removed(copy):
     copy.write(PARSED, LABELS)
     for name, age in (("killed", 2 * HOUR), ("writing", 0)):
         path = copy.path.with_name(f"{copy.path.name}-{name}.tmp")
         path.touch()
         os.utime(path, (time.time() - age,) * 2)
     catalogues = [parse(publicapis(*"ABCDEFGH"[: number + 1])) for number in range(8)]
-
-    async def write_all() -> None:
-        await asyncio.gather(*(asyncio.to_thread(copy.write, parsed, LABELS) for parsed in catalogues * 5))
-
-    asyncio.run(write_all())
+    await asyncio.gather(*(asyncio.to_thread(copy.write, parsed, LABELS) for parsed in catalogues * 5))
     assert copy.read()[1].parsed.catalogue.digest in {parsed.catalogue.digest for parsed in catalogues}
     assert sorted(path.name.rpartition("-")[2] for path in copy.path.parent.glob("*.tmp")) == ["writing.tmp"]
 

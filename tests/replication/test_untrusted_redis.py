@@ -3,7 +3,6 @@
 Two replicas share one fakeredis, with the scripts of a real one, on a clock that the test moves.
 """
 
-import asyncio
 import time
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
@@ -161,30 +160,26 @@ def with_what_was_found(test):
 @with_what_was_found
 @given(hashes, st.sampled_from(["kept", "a list", *PAYLOADS]), leases, overrides, st.booleans())
 @settings(max_examples=40)
-def test_whatever_stands_in_redis_a_fleet_is_fresh_again_within_an_interval(
+async def test_whatever_stands_in_redis_a_fleet_is_fresh_again_within_an_interval(
     fields, payload, lease, override, upstream_changes
 ):
     name = "New" if upstream_changes else "Old"
-
-    async def live() -> None:
-        fleet = FleetOnRedis()
-        with clock_of_redis(fleet.clock):
-            await fleet.lives(4 * POLL, POLL)
-            fleet.check_is_true("Old")
-            asked = len(fleet.upstream.asked)
-            await fleet.is_vandalised(fields, payload, lease, override)
-            fleet.upstream.has(name, *"abcde")
-            # the exception: a back-off that a replica could have written, after a Retry-After
-            state = await fleet.stores[2].read()
-            wait = max(HOUR, state.retry_at - state.now)
-            await fleet.lives(wait + 60, step=60 if wait == HOUR else 1_200)
-            await fleet.lives(6 * POLL, POLL)
-            fleet.check_is_true(name)
-            assert len(fleet.upstream.asked) - asked <= 4
-            await fleet.client.flushall()
-            await fleet.lives(2 * POLL, POLL)
-            fleet.check_is_true(name)
-            await fleet.check_is_well_formed()
-            await fleet.ends()
-
-    asyncio.run(live())
+    fleet = FleetOnRedis()
+    with clock_of_redis(fleet.clock):
+        await fleet.lives(4 * POLL, POLL)
+        fleet.check_is_true("Old")
+        asked = len(fleet.upstream.asked)
+        await fleet.is_vandalised(fields, payload, lease, override)
+        fleet.upstream.has(name, *"abcde")
+        # the exception: a back-off that a replica could have written, after a Retry-After
+        state = await fleet.stores[2].read()
+        wait = max(HOUR, state.retry_at - state.now)
+        await fleet.lives(wait + 60, step=60 if wait == HOUR else 1_200)
+        await fleet.lives(6 * POLL, POLL)
+        fleet.check_is_true(name)
+        assert len(fleet.upstream.asked) - asked <= 4
+        await fleet.client.flushall()
+        await fleet.lives(2 * POLL, POLL)
+        fleet.check_is_true(name)
+        await fleet.check_is_well_formed()
+        await fleet.ends()

@@ -3,7 +3,7 @@
 import asyncio
 import resource
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 
 import pytest
@@ -55,30 +55,28 @@ async def serving(upstream=None) -> AsyncIterator[Server]:
             await until(lambda: not state.connections)
 
 
-@pytest.fixture(params=[uvloop.new_event_loop, asyncio.new_event_loop], ids=["uvloop", "asyncio"])
-def play(request):
-    """Run a coroutine function on one of the loops."""
+def on_each_loop(test: Callable[[], Coroutine]) -> Callable:
+    """Run a coroutine function as a test on each of the loops."""
 
-    def run(main) -> None:
-        with asyncio.Runner(loop_factory=request.param) as runner:
-            runner.run(main())
+    @pytest.mark.parametrize("loop_factory", [uvloop.new_event_loop, asyncio.new_event_loop], ids=["uvloop", "asyncio"])
+    def run(loop_factory) -> None:
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(test())
 
     return run
 
 
-def test_each_case_is_answered_as_it_says(play):
-    async def main() -> None:
-        async with serving() as server:
-            wrong = []
-            for path in FILES:
-                for case in cases(path):
-                    *expected, _ = case.expected.split()
-                    if (said := await server.answers(case.sent)) != [int(status) for status in expected]:
-                        wrong.append(f"{path.name}:{case.line}: {said}")
-            assert wrong == []
-            assert (server.config.stats.in_flight, server.config.slow_clients._held) == (0, 0)
-
-    play(main)
+@on_each_loop
+async def test_each_case_is_answered_as_it_says():
+    async with serving() as server:
+        wrong = []
+        for path in FILES:
+            for case in cases(path):
+                *expected, _ = case.expected.split()
+                if (said := await server.answers(case.sent)) != [int(status) for status in expected]:
+                    wrong.append(f"{path.name}:{case.line}: {said}")
+        assert wrong == []
+        assert (server.config.stats.in_flight, server.config.slow_clients._held) == (0, 0)
 
 
 async def unread(server: Server, sent: bytes) -> tuple[socket.socket, Connection]:
@@ -100,41 +98,37 @@ async def everything(client: socket.socket) -> bytes:
     return bytes(data)
 
 
-def test_answers_to_a_client_that_does_not_read_are_few_until_it_does(play):
-    async def main() -> None:
-        async with serving(FakeUpstream(*(f"Cat {number} {'x' * 60}" for number in range(30)))) as server:
-            client, connection = await unread(server, HOT * 500)
-            made = connection._output._written
-            bound = 2 * socket_buffers.SEND_BUFFER + 3 * 2**16  # and what asyncio holds before it pauses
-            assert made <= bound, "without a bound, the kernel takes all of it"
-            assert server.config.slow_clients._held <= bound + 2 * 2**16
-            client.shutdown(socket.SHUT_WR)
-            data = await everything(client)
-            assert [status for status, _ in responses(data)] == [200] * 500
-            assert len(data) > 2 * made
-            client.close()
-
-    play(main)
+@on_each_loop
+async def test_answers_to_a_client_that_does_not_read_are_few_until_it_does():
+    async with serving(FakeUpstream(*(f"Cat {number} {'x' * 60}" for number in range(30)))) as server:
+        client, connection = await unread(server, HOT * 500)
+        made = connection._output._written
+        bound = 2 * socket_buffers.SEND_BUFFER + 3 * 2**16  # and what asyncio holds before it pauses
+        assert made <= bound, "without a bound, the kernel takes all of it"
+        assert server.config.slow_clients._held <= bound + 2 * 2**16
+        client.shutdown(socket.SHUT_WR)
+        data = await everything(client)
+        assert [status for status, _ in responses(data)] == [200] * 500
+        assert len(data) > 2 * made
+        client.close()
 
 
-def test_a_client_that_does_not_read_is_closed_and_the_kernel_keeps_nothing_for_it(play):
-    async def main() -> None:
-        async with serving(FakeUpstream(*(f"Wide {number} {'x' * 100}" for number in range(1900)))) as server:
-            client, connection = await unread(server, b"GET /v1/entries HTTP/1.1\r\nHost: a\r\n\r\n")
-            now, (soft, hard) = asyncio.get_running_loop().time(), resource.getrlimit(resource.RLIMIT_NOFILE)
-            connection.close_if_overdue(now)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))  # no descriptor is free
-            try:
-                connection.close_if_overdue(now + 60)
-            finally:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-            await until(lambda: not server.connections)
-            assert server.config.stats.closed["send"] == 1
-            with pytest.raises(ConnectionResetError):
-                await everything(client)
-            client.close()
-
-    play(main)
+@on_each_loop
+async def test_a_client_that_does_not_read_is_closed_and_the_kernel_keeps_nothing_for_it():
+    async with serving(FakeUpstream(*(f"Wide {number} {'x' * 100}" for number in range(1900)))) as server:
+        client, connection = await unread(server, b"GET /v1/entries HTTP/1.1\r\nHost: a\r\n\r\n")
+        now, (soft, hard) = asyncio.get_running_loop().time(), resource.getrlimit(resource.RLIMIT_NOFILE)
+        connection.close_if_overdue(now)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))  # no descriptor is free
+        try:
+            connection.close_if_overdue(now + 60)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        await until(lambda: not server.connections)
+        assert server.config.stats.closed["send"] == 1
+        with pytest.raises(ConnectionResetError):
+            await everything(client)
+        client.close()
 
 
 def test_the_kernel_takes_little_for_a_client_that_does_not_read():

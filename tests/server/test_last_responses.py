@@ -6,31 +6,17 @@ import signal
 import socket
 import subprocess
 import sys
-from datetime import timedelta
+from dataclasses import replace
 
 import pytest
-from uvicorn.server import ServerState
 
 from apidex.server import lifecycle
-from apidex.server.config import ServerConfig
 from apidex.server.connection import Connection
-from apidex.server.options import ConnectionLimits, ServerOptions
 from processes import HANG, wait_until
+from wire import server_of
 
 BODY = b"x" * 100_000
 """More than a client with a small receive buffer takes before it reads."""
-
-LONG = timedelta(minutes=10)
-LIMITS = ConnectionLimits(
-    drain=LONG,
-    keep_alive=LONG,
-    max_age=timedelta(0),
-    request_timeout=LONG,
-    send_timeout=LONG,
-    queue_delay_target=timedelta(0),
-    max_in_flight=100,
-    max_connections=100,
-)
 
 
 def respond_sync(_path, _headers, _is_overloaded):
@@ -40,10 +26,6 @@ def respond_sync(_path, _headers, _is_overloaded):
 async def respond(_scope, _receive, send) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(BODY))]})
     await send({"type": "http.response.body", "body": BODY})
-
-
-def options() -> ServerOptions:
-    return ServerOptions(respond, LIMITS, respond_sync=respond_sync)
 
 
 def sends_on(address: tuple[str, int], path: str) -> bytes:
@@ -63,8 +45,9 @@ def sends_on(address: tuple[str, int], path: str) -> bytes:
 
 
 @pytest.mark.parametrize("path", ["/a", "/a?q"], ids=["fast path", "ASGI"])
-async def test_the_last_response_is_read_whole_by_a_client_that_sends_on(path):
-    config, state = ServerConfig(options(), Connection), ServerState()
+async def test_the_last_response_is_read_whole_by_a_client_that_sends_on(app, path):
+    played = replace(app, server_options=replace(app.server_options, asgi=respond, respond_sync=respond_sync))
+    config, state = server_of(played, keep_alive=600, request_timeout=600, send_timeout=600)
     listener = lifecycle.listen("127.0.0.1", 0)
     server = await asyncio.get_running_loop().create_server(lambda: Connection(config, state, {}), sock=listener)
     async with server:
@@ -72,8 +55,8 @@ async def test_the_last_response_is_read_whole_by_a_client_that_sends_on(path):
     assert read.partition(b"\r\n\r\n")[2] == BODY
 
 
-def test_only_a_second_interrupt_ends_requests_in_flight():
-    server = lifecycle.Server(options(), on_listening=lambda: None, on_draining=lambda: None)
+async def test_only_a_second_interrupt_ends_requests_in_flight(app):
+    server = lifecycle.Server(app.server_options, on_listening=lambda: None, on_draining=lambda: None)
     forced = []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGINT):
         server.handle_exit(number, None)
