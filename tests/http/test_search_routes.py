@@ -399,17 +399,3 @@ async def test_two_versions_are_compared_once_for_all_urls(client, upstream, app
     assert len(answers[0]["removed"]) == 1
     assert answers == answers[:1] * 3
     assert len(compared) == 1
-
-
-async def test_changes_since_a_version(client, upstream, app):
-    since = (await client.get("/v1/search")).json()["version"]
-    changed = entry("GitHub", category="Development", auth="apiKey", cors="no")
-    upstream.has(*ENTRIES[:4], changed, entry("Newcomer", link="https://new.example/"))
-    await refreshed(app)
-    answer = (await client.get(f"/v1/changes?since={since}")).json()
-    assert (answer["since"], answer["version"] > since) == (since, True)
-    assert [each["API"] for each in answer["added"]] == ["Newcomer"]
-    assert [each["API"] for each in answer["removed"]] == ["<b>Bold</b>"]
-    assert [(each["before"]["Auth"], each["after"]["Auth"]) for each in answer["changed"]] == [("OAuth", "apiKey")]
-    nothing = (await client.get(f"/v1/changes?since={answer['version']}")).json()
-    assert (nothing["added"], nothing["removed"], nothing["changed"]) == ([], [], [])

@@ -16,6 +16,7 @@ from apidex.replication.activation import Activation
 from apidex.replication.clock import SystemClock
 from apidex.replication.freshness import FreshnessPolicy
 from apidex.replication.metadata import StoredState
+from apidex.replication.refresher import Refresher
 from apidex.replication.snapshot import Snapshot
 from fakes import FakeStore, FakeUpstream, publicapis
 from processes import until
@@ -166,6 +167,21 @@ class ChangingFleet(Fleet):
             self.clock.passes(0.1)
         assert set(self.names_after()) == {name}
 
+    async def change_alone(self, name: str) -> None:
+        """After an interval without Redis, each replica answers from what the upstream has."""
+        self.clock.passes(HOUR)
+        self.upstream.has(name, *"abcde")
+        for _ in range(2):
+            await self.turns()
+            self.clock.passes(POLL)
+        assert self.names_after() == [name] * 3
+
+    async def joins(self) -> Refresher:
+        """A replica is started, and takes its first turn."""
+        self.replicas.append(self.replica())
+        await self.replicas[-1].turn()
+        return self.replicas[-1]
+
     async def fetches(self, name: str, number: int) -> Snapshot:
         """A replica has fetched another catalogue, and not taken it yet."""
         self.upstream.has(name, *"abcde")
@@ -202,8 +218,7 @@ async def test_a_replica_that_polls_too_late_changes_when_it_is_ready(fleet):
 async def test_a_replica_that_starts_before_the_moment_answers_as_the_others_do(fleet):
     await fleet.change("second")
     await fleet.turns()
-    fleet.replicas.append(fleet.replica())
-    await fleet.replicas[-1].turn()
+    await fleet.joins()
     assert fleet.names_after() == ["first"] * 4
     assert fleet.names_after(LEAD) == ["second"] * 4
     assert len({replica.current.version for replica in fleet.replicas}) == 1
@@ -265,8 +280,7 @@ async def test_content_that_another_replica_published_during_a_fetch_keeps_its_s
     await late._reconciler.take(found)
     await fleet.turns()
     assert (late.activation.latest.version, fleet.redis.activate_at) == published
-    fleet.replicas.append(fleet.replica())
-    await fleet.replicas[-1].turn()
+    await fleet.joins()
     assert fleet.names_after() == ["first"] * 4
     assert fleet.names_after(LEAD) == ["second"] * 4
 
@@ -384,27 +398,16 @@ async def test_a_catalogue_that_an_operator_rejects_before_its_moment_is_not_sho
 
 
 async def test_a_replica_that_starts_while_redis_is_read_only_asks_the_upstream_first(fleet):
-    fleet.clock.passes(HOUR)
     fleet.redis.goes_down("readonly")
-    fleet.upstream.has("second", *"abcde")
-    for _ in range(2):
-        await fleet.turns()
-        fleet.clock.passes(POLL)
-    assert fleet.names_after() == ["second"] * 3, "each of them alone"
-    fleet.replicas.append(fleet.replica())
-    await fleet.replicas[-1].turn()
+    await fleet.change_alone("second")
+    newcomer = await fleet.joins()
     assert fleet.names_after() == ["second"] * 4
-    assert fleet.replicas[-1]._first_load_done.is_set()
+    assert newcomer._first_load_done.is_set()
 
 
 async def test_a_replica_that_starts_when_redis_comes_back_waits_for_what_others_show(fleet):
-    fleet.clock.passes(HOUR)
     fleet.redis.goes_down()
-    fleet.upstream.has("second", *"abcde")
-    for _ in range(2):
-        await fleet.turns()
-        fleet.clock.passes(POLL)
-    assert fleet.names_after() == ["second"] * 3, "each of them alone"
+    await fleet.change_alone("second")
     fleet.redis.comes_back()
     newcomer = fleet.replica()
     await newcomer.turn()
@@ -424,9 +427,7 @@ async def test_a_replica_that_starts_on_an_old_catalogue_does_not_wait_for_long(
     fleet.clock.passes(2 * HOUR)
     if fails:
         fleet.upstream.goes_down("status")
-    newcomer = fleet.replica()
-    await newcomer.turn()
-    assert newcomer._first_load_done.is_set(), "the upstream has failed, or confirmed it"
+    assert (await fleet.joins())._first_load_done.is_set(), "the upstream has failed, or confirmed it"
 
 
 async def test_a_poll_without_an_answer_is_repeated_soon_but_once(fleet):
