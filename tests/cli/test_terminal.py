@@ -24,7 +24,7 @@ from apidex.replication.last_good import CopyLabels, open_copy
 from apidex.replication.validators import NO_VALIDATORS
 from apidex.terminal import wants_color
 from conftest import ROOT
-from fakes import entry, publicapis
+from fakes import entry, file_of, publicapis
 from processes import HANG, apidex, replica
 
 LONG = f"https://long.example/{'a' * 200}"
@@ -46,10 +46,8 @@ def upstream_file(tmp_path, monkeypatch) -> Path:
     """A list that commands read."""
     for name in ("NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
-    path = tmp_path / "entries.json"
-    path.write_bytes(publicapis(*ENTRIES))
-    monkeypatch.setenv("APIDEX_UPSTREAM", path.as_uri())
-    return path
+    monkeypatch.setenv("APIDEX_UPSTREAM", file_of(tmp_path, *ENTRIES))
+    return tmp_path / "entries.json"
 
 
 @pytest.fixture
@@ -328,12 +326,11 @@ def test_commands_options_and_values_are_completed(upstream_file, monkeypatch, t
 
 @pytest.mark.parametrize("line", ["apidex search --upstream {} --category su", "apidex search --category SU"])
 def test_values_of_an_upstream_that_is_a_file_are_completed(tmp_path, monkeypatch, line):
-    upstream = tmp_path / "entries.json"
-    upstream.write_bytes(publicapis(entry("cat facts", category="Surfing")))
-    monkeypatch.setenv("APIDEX_UPSTREAM", upstream.as_uri())
-    assert completed(line.format(upstream.as_uri()), tmp_path) == ["Surfing"]
-    upstream.write_text("garbage")
-    assert "Surfing" not in completed(line.format(upstream.as_uri()), tmp_path)
+    upstream = file_of(tmp_path, entry("cat facts", category="Surfing"))
+    monkeypatch.setenv("APIDEX_UPSTREAM", upstream)
+    assert completed(line.format(upstream), tmp_path) == ["Surfing"]
+    (tmp_path / "entries.json").write_text("garbage")
+    assert "Surfing" not in completed(line.format(upstream), tmp_path)
 
 
 def test_bash_completes(upstream_file, tmp_path):

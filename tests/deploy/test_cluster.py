@@ -108,9 +108,7 @@ def target(tmp_path_factory, request) -> Iterator[Kubernetes]:
         if not is_this_machine(host):
             pytest.skip(f"the Service's address is {host}: load is sent to this machine only")
         assert seconds < 60
-        wait_for(
-            60, "a fetch from the upstream", lambda: bool(target.upstream_log().given)
-        )  # which has just been moved
+        wait_for(60, "a fetch from the upstream", lambda: bool(target.upstream_log().given))  # it has just been moved
         yield target
 
 
@@ -238,9 +236,7 @@ def test_a_search_comes_through_the_ingress(target, scheme, variable, components
             search = partial(client.get, "/Cat", headers={"host": host}, extensions={"sni_hostname": host})
 
             def answers() -> bool:
-                with suppress(
-                    httpx.TransportError
-                ):  # the controller has a certificate of its own until it knows the Secret
+                with suppress(httpx.TransportError):  # until it knows the Secret, it has a certificate of its own
                     return search().status_code == 200
                 return False
 

@@ -37,11 +37,9 @@ NAMES = [
 ]
 NAMES += [f"Filler {number} with a longer name" for number in range(40)]
 
-name = st.sampled_from(NAMES).flatmap(
-    lambda whole: st.tuples(st.integers(0, len(whole) - 1), st.integers(1, 12)).map(
-        lambda cut: whole[cut[0] : cut[0] + cut[1]]
-    )
-) | st.text(min_size=1, max_size=300)
+cuts = st.tuples(st.integers(0, 255), st.integers(1, 12))
+pieces = st.builds(lambda whole, cut: whole[cut[0] % len(whole) :][: cut[1]], st.sampled_from(NAMES), cuts)
+name = pieces | st.text(min_size=1, max_size=300)
 raw_byte = st.integers(1, 255).map(lambda byte: f"%{byte:02X}")
 path = name.map(lambda text: "/" + "".join(f"%{b:02x}" for b in text.encode("utf-8", "replace"))) | st.lists(
     raw_byte, min_size=1, max_size=5

@@ -278,9 +278,7 @@ async def test_replicas_of_which_one_has_refreshed_give_every_entry_once_or_say_
         clients = [client_one, client_two][:: 1 if goes_first == 0 else -1]
         first = await clients[0].get("/v1/search?limit=4")
         second = await clients[1].get(linked(first, "next"))
-        if (
-            goes_first == 0
-        ):  # the version that only the first has: the other one says so, and goes on when it has looked
+        if goes_first == 0:  # the other one does not have this version until it has looked
             assert second.status_code == 410
             await two.replica.refresher.turn()
             second = await clients[1].get(linked(first, "next"))

@@ -16,7 +16,10 @@ from typing import Self
 
 import httpx
 import pytest
-from loadtest.system import free_port
+from loadtest.bench import activation
+from loadtest.checks.monotonic import SKEW
+from loadtest.ordering import VersionOrder
+from loadtest.system import UnsupportedError, free_port
 
 from processes import HANG, Process, replica, wait_until
 from proxy import Proxy
@@ -168,6 +171,19 @@ def assert_mostly(what: str, took: list[float], seconds: float) -> None:
     """The median of some rounds is less than *seconds*: a machine that is busy in some of them says nothing of the fleet."""
     print(f"{what} after {statistics.median(took):.2f} s mostly, {max(took):.2f} s at most")
     assert statistics.median(took) < seconds, what
+
+
+def test_four_replicas_change_at_one_moment():
+    """Seldom later than that: a machine may be so busy that a replica polls a second too late."""
+    try:
+        rows = activation.record(20)
+    except UnsupportedError as error:
+        pytest.skip(str(error))
+    skews = VersionOrder.of(rows).skews(rows)
+    print(f"{len(skews)} changes, {statistics.median(skews) * 1000:.2f} ms mostly, {max(skews) * 1000:.2f} ms at most")
+    assert len(skews) >= 20
+    assert statistics.median(skews) < SKEW
+    assert sum(skew > SKEW for skew in skews) <= 4
 
 
 @pytest.mark.parametrize("what", ["killed", "paused"])
