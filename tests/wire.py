@@ -82,9 +82,6 @@ class FakeTransport(asyncio.Transport):
     def write_eof(self) -> None:
         self.is_eof_sent = True
 
-    def can_write_eof(self) -> bool:
-        return True
-
     def pause_reading(self) -> None:
         self.is_reading = False
 

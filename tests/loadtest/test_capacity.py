@@ -33,15 +33,12 @@ def point(entries: int, replicas: int = 1, cores: int = 1) -> CapacityPoint:
 
 SIZES = (1_000, 3_000, 10_000, 30_000, 100_000)
 POINTS = [*map(point, SIZES), point(10_000, 2), point(10_000, 4)]
-
-
-def fits_of(points) -> dict:
-    return {name: fit(name, points) for name in MODELS}
+FITS = {name: fit(name, POINTS) for name in MODELS}
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_fit_finds_the_costs_that_the_points_were_made_from(name):
-    fitted = fit(name, POINTS)
+    fitted = FITS[name]
     assert fitted.error < 1e-6
     for other in (point(50_000), point(1_000_000), point(10_000, 8), point(10_000, 8, cores=8)):
         assert fitted.at(other) == pytest.approx(getattr(other, name))
@@ -72,13 +69,13 @@ def test_the_error_of_two_points_is_not_known():
 @pytest.mark.parametrize(("rate", "replicas"), [(1, 2), (24_900, 2), (25_100, 3), (990_000, 41)])
 def test_one_replica_more_than_the_load_needs_at_half_of_what_each_can_answer(rate, replicas):
     """20 µs and no entries to speak of: 50,000 a second at most, 25,000 as planned."""
-    found = plan(fits_of(POINTS), rate, 1)
+    found = plan(FITS, rate, 1)
     assert found.replicas == replicas
     assert found.connections == pytest.approx(replicas)
 
 
 def test_a_replica_gets_memory_for_the_adoption_of_a_catalogue_and_redis_for_two_catalogues():
-    found = plan(fits_of(POINTS), 1_000, 100_000)
+    found = plan(FITS, 1_000, 100_000)
     peak = (120 + 3 * 100) * 1.25 * 1e6 / 2**20
     assert peak <= found.memory_limit < peak + 32
     assert found.redis == pytest.approx(2 * 9)
@@ -86,14 +83,14 @@ def test_a_replica_gets_memory_for_the_adoption_of_a_catalogue_and_redis_for_two
 
 
 def said(check=None, entries: int = 20_000) -> str:
-    return " ".join(sentences(fits_of(POINTS), POINTS, 1_000, entries, check))
+    return " ".join(sentences(FITS, POINTS, 1_000, entries, check))
 
 
 def test_whether_a_prediction_was_checked_and_how_far_it_was_off_is_said():
     assert "has not been checked" in said()
     slower = msgspec.structs.replace(point(10_000, 8), activation=2 * point(10_000, 8).activation)
     assert "8 replicas has been checked, on 1 core: it differs from what was measured by 50% at most" in said(slower)
-    assert " 50% |" in model_table(fits_of(POINTS), slower)
+    assert " 50% |" in model_table(FITS, slower)
 
 
 def test_a_catalogue_larger_than_what_was_measured_is_said():
@@ -107,7 +104,7 @@ def test_a_size_above_the_others_is_measured_too(entries, added):
 
 
 def test_the_drawing_has_a_part_for_each_figure_and_one_for_the_answer():
-    root = ElementTree.fromstring(drawing(fits_of(POINTS), POINTS, 1_000, 20_000))
+    root = ElementTree.fromstring(drawing(FITS, POINTS, 1_000, 20_000))
     drawn = " ".join("".join(text.itertext()) for text in root.iter("{http://www.w3.org/2000/svg}text"))
     assert all(model.title in drawn for model in MODELS.values())
     assert "replicas for 20,000 entries" in drawn

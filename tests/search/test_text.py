@@ -5,16 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apidex.search.text import fold, fold_batch, highlighted, to_ranges, words
+from strategies import texts
 
-anything = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=30)
 
-
-@given(anything)
+@given(texts)
 def test_folding_twice_changes_nothing(text):
     assert fold(fold(text)) == fold(text)
 
 
-@given(anything)
+@given(texts)
 def test_the_words_of_a_text_are_the_text_without_what_folding_drops(text):
     assert "".join(map(fold, words(text))) == fold(text)
 
@@ -78,7 +77,7 @@ def test_a_folded_name_is_not_many_times_as_long(name, length):
     assert (len(flags), sizes) == (len(lines), [len(lines) - 2, 2])
 
 
-mixed = st.lists(st.one_of(anything, st.text("ABCabc012 -_.'’éß", max_size=9)), max_size=9)
+mixed = st.lists(st.one_of(texts, st.text("ABCabc012 -_.'’éß", max_size=9)), max_size=9)
 
 
 @given(mixed)
