@@ -2,59 +2,33 @@
 
 import msgspec
 
-from loadtest.faults.clients import HostileClients
-from loadtest.faults.redis import (
-    RedisDown,
-    RedisFlush,
-    RedisFull,
-    RedisHang,
-    RedisMisnamed,
-    RedisPartition,
-    RedisPartitionFromOne,
-    RedisReadOnly,
-)
-from loadtest.faults.replicas import (
-    DeletePod,
-    DiskFull,
-    DrainNode,
-    Kill,
-    KillAll,
-    KillEdge,
-    LoseNode,
-    OutOfMemory,
-    Pause,
-    Rollout,
-    Scale,
-    ScaleAndBack,
-    Starve,
-)
-from loadtest.faults.upstream import BadUpstream, UpstreamPartition
+from loadtest.faults import clients, redis, replicas, upstream
 
 AnyFault = (
-    Rollout
-    | Scale
-    | ScaleAndBack
-    | DeletePod
-    | Kill
-    | KillAll
-    | Pause
-    | Starve
-    | OutOfMemory
-    | DiskFull
-    | KillEdge
-    | DrainNode
-    | LoseNode
-    | RedisDown
-    | RedisHang
-    | RedisFlush
-    | RedisReadOnly
-    | RedisFull
-    | RedisPartition
-    | RedisPartitionFromOne
-    | RedisMisnamed
-    | BadUpstream
-    | HostileClients
-    | UpstreamPartition
+    replicas.Rollout
+    | replicas.Scale
+    | replicas.ScaleAndBack
+    | replicas.DeletePod
+    | replicas.Kill
+    | replicas.KillAll
+    | replicas.Pause
+    | replicas.Starve
+    | replicas.OutOfMemory
+    | replicas.DiskFull
+    | replicas.KillEdge
+    | replicas.DrainNode
+    | replicas.LoseNode
+    | redis.RedisDown
+    | redis.RedisHang
+    | redis.RedisFlush
+    | redis.RedisReadOnly
+    | redis.RedisFull
+    | redis.RedisPartition
+    | redis.RedisPartitionFromOne
+    | redis.RedisMisnamed
+    | upstream.BadUpstream
+    | clients.HostileClients
+    | upstream.UpstreamPartition
 )
 
 

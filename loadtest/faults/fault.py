@@ -13,7 +13,7 @@ type_name = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 class Fault(msgspec.Struct, frozen=True, tag=lambda name: type_name.sub("-", name).lower()):
-    """Something to break: *verb* is the method of `Target` that does it, the fields are its arguments.
+    """Something to break: *verb* is the method of `Target` that does it, and says what that is; the fields are its arguments.
 
     *sentence* says what is broken, with the fields in it.
     """

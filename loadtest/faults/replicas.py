@@ -9,14 +9,10 @@ from loadtest.targets.target import Target
 
 
 class Rollout(Fault, frozen=True):
-    """New replicas for old ones."""
-
     verb, sentence, at_once = Target.roll_out, "all replicas are replaced", True
 
 
 class Scale(Fault, frozen=True):
-    """More replicas, or fewer."""
-
     replicas: int
     verb, sentence, at_once = Target.scale, "scaled to {replicas} replicas", True
 
@@ -34,72 +30,52 @@ class ScaleAndBack(Fault, frozen=True):
 
 
 class DeletePod(Fault, frozen=True):
-    """A replica ends for good, and another one starts."""
-
     replica: str
     verb, sentence, at_once = Target.delete, "{replica} is deleted", True
 
 
 class Kill(Fault, frozen=True):
-    """SIGKILL to the process of a replica."""
-
     replica: str
     verb, sentence, kills = Target.kill, "kill -9 of {replica}", True
     at_once, loses = True, "replica"
 
 
 class KillAll(Fault, frozen=True):
-    """SIGKILL to the processes of all replicas at once."""
-
     verb, sentence, kills = Target.kill_all, "kill -9 of all replicas", True
     at_once, loses = True, "replica"
 
 
 class Pause(Fault, frozen=True):
-    """SIGSTOP to the process of a replica."""
-
     replica: str
     verb, sentence = Target.paused, "{replica} is paused"
     pauses, loses = True, "replica"
 
 
 class Starve(Fault, frozen=True):
-    """The process of a replica runs a tenth of the time, as under a limit of its CPU."""
-
     replica: str
     verb, sentence = Target.starved, "{replica} is starved of CPU"
     pauses = True
 
 
 class OutOfMemory(Fault, frozen=True):
-    """A replica gets no more memory."""
-
     replica: str
     verb, sentence = Target.out_of_memory, "{replica} is out of memory"
     pauses, loses = True, "replica"
 
 
 class DiskFull(Fault, frozen=True):
-    """The disk on which a replica keeps its last good copy is full."""
-
     replica: str
     verb, sentence = Target.disk_full, "the disk of {replica} is full"
 
 
 class KillEdge(Fault, frozen=True):
-    """SIGKILL to the balancer that retries, or to one of several."""
-
     verb, sentence, at_once, loses = Target.kill_edge, "kill -9 of an edge", True, "edge"
 
 
 class DrainNode(Fault, frozen=True):
-    """The pods of a node move, Redis perhaps among them."""
-
     verb, sentence, interrupts_redis = Target.node_drained, "a node is drained", True
 
 
 class LoseNode(Fault, frozen=True):
-    """A node has no network, Redis perhaps on it."""
-
     verb, sentence, interrupts_redis = Target.node_lost, "a node has no network", True
     loses = "node"

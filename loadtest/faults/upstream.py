@@ -21,6 +21,4 @@ class BadUpstream(Fault, frozen=True):
 
 
 class UpstreamPartition(Fault, frozen=True):
-    """Every packet that the upstream sends is dropped."""
-
     verb, sentence, interrupts_upstream = Target.upstream_partitioned, "the upstream is partitioned", True

@@ -133,7 +133,7 @@ class Target(ABC):
         raise self._unsupported(f"be scaled to {replicas} replicas")
 
     def paused(self, replica: str) -> AbstractContextManager[None]:
-        """Its process is stopped, and keeps its connections."""
+        """Its process is stopped by SIGSTOP, and keeps its connections."""
         raise self._unsupported(f"pause {replica}")
 
     def redis_stopped(self) -> AbstractContextManager[None]:
@@ -161,11 +161,11 @@ class Target(ABC):
         raise self._unsupported("kill all replicas at once")
 
     def node_drained(self) -> AbstractContextManager[None]:
-        """A node is drained, and takes no pods."""
+        """A node is drained, and takes no pods: they move, Redis perhaps among them."""
         raise self._unsupported("drain a node")
 
     def node_lost(self) -> AbstractContextManager[None]:
-        """A node has no network."""
+        """A node has no network, Redis perhaps on it."""
         raise self._unsupported("disconnect a node")
 
     def redis_partitioned(self) -> AbstractContextManager[None]:
@@ -177,23 +177,23 @@ class Target(ABC):
         raise self._unsupported("partition the upstream")
 
     def redis_partitioned_from(self, replica: str) -> AbstractContextManager[None]:
-        """The packets of this replica to Redis are dropped."""
+        """The packets of this replica to Redis are dropped; the others can reach it."""
         raise self._unsupported(f"partition Redis from {replica}")
 
     def redis_misnamed(self) -> AbstractContextManager[None]:
-        """The name of Redis leads to an address without a Redis."""
+        """The name of Redis leads to an address without a Redis, and open connections to it are closed."""
         raise self._unsupported("have the name of Redis lead elsewhere")
 
     def redis_read_only(self) -> AbstractContextManager[None]:
-        """Redis refuses writes."""
+        """Redis refuses every write, as a copy does."""
         raise self._unsupported("have Redis refuse writes")
 
     def redis_full(self) -> AbstractContextManager[None]:
-        """Redis has no memory left."""
+        """Redis has no memory left, and refuses to store anything."""
         raise self._unsupported("fill Redis")
 
     def starved(self, replica: str) -> AbstractContextManager[None]:
-        """Its process runs a tenth of the time."""
+        """Its process runs a tenth of the time, as under a limit of its CPU."""
         raise self._unsupported(f"starve {replica} of CPU")
 
     def out_of_memory(self, replica: str) -> AbstractContextManager[None]:
