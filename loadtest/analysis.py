@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from math import ceil
+from operator import attrgetter
 
 import msgspec
 
@@ -183,7 +184,7 @@ def _share(replica: str, count: int, total: int) -> Share:
 def _costs(history: RunHistory, requests: Sequence[RequestRecord]) -> Iterator[FaultCost]:
     answers = sorted((each.done, each.replica) for each in requests if each.replica and not each.failure)
     failed = sorted(request.done for request in requests if request.failure)
-    by_due = sorted(requests, key=_due)
+    by_due = sorted(requests, key=attrgetter("due"))
     rounds = history.rounds
     ends = [*(each[0].began for each in rounds[1:]), history.facts.seconds]
     recovered = 0.0
@@ -198,13 +199,10 @@ def _costs(history: RunHistory, requests: Sequence[RequestRecord]) -> Iterator[F
         recovered = over
 
 
-def _due(request: RequestRecord) -> float:
-    return request.due
-
-
 def _p99(by_due: Sequence[RequestRecord], begin: float, end: float) -> float | None:
     """The p99 of the requests that were due from *begin* to *end*, in milliseconds."""
-    some = by_due[bisect_left(by_due, begin, key=_due) : bisect_left(by_due, end, key=_due)]
+    first, last = (bisect_left(by_due, moment, key=attrgetter("due")) for moment in (begin, end))
+    some = by_due[first:last]
     return latencies(some)["p99"] if some else None
 
 

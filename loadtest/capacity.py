@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from math import ceil, inf
+from operator import attrgetter
 from pathlib import Path
 from statistics import fmean, median
 from tempfile import TemporaryDirectory
@@ -72,21 +73,17 @@ class Model(NamedTuple):
     unit: int = 1000
 
 
-def _entries(point: CapacityPoint) -> float:
-    return point.entries
-
-
 def _entries_on_a_core(point: CapacityPoint) -> float:
     """Replicas that share a core prepare a catalogue one after the other."""
     return point.entries * max(1.0, point.replicas / point.cores)
 
 
 MODELS = {
-    "cpu": Model("CPU of a search, µs", "entries", _entries),
-    "memory": Model("memory of a replica, MB", "entries", _entries),
-    "peak": Model("at most while adopting, MB", "entries", _entries),
-    "redis": Model("in Redis, MB", "entries", _entries),
-    "connections": Model("connections of Redis", "replicas", lambda point: point.replicas, 1),
+    "cpu": Model("CPU of a search, µs", "entries", attrgetter("entries")),
+    "memory": Model("memory of a replica, MB", "entries", attrgetter("entries")),
+    "peak": Model("at most while adopting, MB", "entries", attrgetter("entries")),
+    "redis": Model("in Redis, MB", "entries", attrgetter("entries")),
+    "connections": Model("connections of Redis", "replicas", attrgetter("replicas"), 1),
     "activation": Model("all replicas changed after, s", "entries", _entries_on_a_core),
 }
 

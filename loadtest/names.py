@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from itertools import accumulate
 
 _MISSES = ("no API has this", "Zzyzx 9", "%", "Cat Facts  ", "é/ü")
 _MISS_SHARE, _WHOLE_SHARE = 0.05, 0.5
@@ -13,10 +14,7 @@ class Names:
     def __init__(self, names: Sequence[str]) -> None:
         distinct = sorted(set(names)) or ["Cat"]
         self._names = random.Random(7).sample(distinct, k=len(distinct))  # the same favourites in every process
-        total, self._weights = 0.0, []
-        for rank in range(1, len(self._names) + 1):
-            total += 1 / rank
-            self._weights.append(total)
+        self._weights = list(accumulate(1 / rank for rank in range(1, len(self._names) + 1)))
 
     def one(self) -> str:
         """A name, a word of one, or a miss."""

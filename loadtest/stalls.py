@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from operator import itemgetter
 
 BEAT = 0.05
 """Seconds between two beats of a loop."""
@@ -42,14 +43,6 @@ def delay(new: float, earlier: float, behind: float) -> float:
 
 def longest(stalls: Sequence[Stall], since: float, until: float) -> float:
     """Seconds of the longest of *stalls*, which are in order, that overlaps the time from *since* to *until*; 0 if none does."""
-    first = bisect_left(stalls, since, key=_end)
-    last = bisect_left(stalls, until, key=_begin)
+    first = bisect_left(stalls, since, key=itemgetter(1))
+    last = bisect_left(stalls, until, key=itemgetter(0))
     return max((end - begin for begin, end in stalls[first:last]), default=0.0)
-
-
-def _begin(stall: Stall) -> float:
-    return stall[0]
-
-
-def _end(stall: Stall) -> float:
-    return stall[1]
