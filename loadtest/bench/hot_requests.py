@@ -29,6 +29,7 @@ from apidex.http.fast_path import FastPath
 from apidex.http.metrics import Metrics
 from apidex.http.response_cache import ResponseCache
 from apidex.replication.activation import Activation
+from apidex.replication.clock import Clock
 from apidex.replication.freshness import FreshnessPolicy
 from apidex.replication.refresher import Refresher
 from apidex.server.config import ServerConfig
@@ -38,7 +39,7 @@ from apidex.server.options import ConnectionLimits, ServerOptions
 COUNT = 1000
 
 
-class _FrozenClock:
+class _FrozenClock(Clock):
     """A clock that stands still."""
 
     def steady(self) -> float:

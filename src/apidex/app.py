@@ -21,7 +21,7 @@ from apidex.http.middleware import ResponseMiddleware
 from apidex.http.probes import Probes
 from apidex.http.response_cache import ResponseCache
 from apidex.indexing.builder import from_starter, from_upstream
-from apidex.replication.clock import Clock, SystemClock
+from apidex.replication.clock import Clock
 from apidex.replication.freshness import FreshnessPolicy
 from apidex.replication.guard import Guard
 from apidex.replication.last_good import open_copy
@@ -83,7 +83,7 @@ async def create_app(
             )
         if store is None:
             store = await stack.enter_async_context(store_of(settings))
-        refresher = _refresher(settings, store, upstream, clock or SystemClock(), random)
+        refresher = _refresher(settings, store, upstream, clock or Clock(), random)
         responses: ResponseCache[Any, Any] = ResponseCache(settings.response_cache)
         metrics = Metrics(refresher, responses)
         replica = ReplicaContext(refresher, metrics, settings.served_by, responses)

@@ -13,7 +13,7 @@ from apidex.app import starter_snapshot
 from apidex.errors import StoreError
 from apidex.indexing.builder import from_upstream
 from apidex.replication.activation import Activation
-from apidex.replication.clock import SystemClock
+from apidex.replication.clock import Clock
 from apidex.replication.freshness import FreshnessPolicy
 from apidex.replication.metadata import StoredState
 from apidex.replication.refresher import Refresher
@@ -111,7 +111,7 @@ async def test_a_waiting_snapshot_takes_new_labels(shown):
 
 
 async def test_a_timer_activates_without_a_request():
-    shown = Shown(SystemClock())
+    shown = Shown(Clock())
     shown.accepts(1, 0.05)
     await until(lambda: shown.stamps)
 

@@ -9,7 +9,7 @@ import structlog
 
 from apidex.catalogue import codec, formats
 from apidex.errors import StoreError
-from apidex.replication.clock import SystemClock
+from apidex.replication.clock import Clock
 from apidex.replication.freshness import State
 from apidex.replication.redis_client import RedisAddress
 from apidex.replication.store import open_store
@@ -363,7 +363,7 @@ async def test_replicas_that_hold_different_shares_for_enough_do_not_fight(fleet
 async def test_a_malformed_metadata_hash_is_replaced_once_without_asking_the_upstream(damage):
     upstream, minute = FakeUpstream(), timedelta(minutes=1)
     async with open_store(RedisAddress(), prefix=uuid.uuid4().hex, timeout=minute, max_bytes=10**6) as store:
-        refresher = refresher_of(upstream, SystemClock(), None, store=store)
+        refresher = refresher_of(upstream, Clock(), None, store=store)
         await refresher.turn()
         before = refresher.current.version
         await damage(store._client, store.keys.head)

@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 
 from apidex.errors import StoreError
-from apidex.replication.clock import SystemClock
+from apidex.replication.clock import Clock
 from apidex.replication.metadata import ACCEPT, StoredCatalogue
 from apidex.replication.redis_client import RedisAddress
 from apidex.replication.store import open_store
@@ -30,7 +30,7 @@ PLAIN = {"timeout": timedelta(minutes=1), "max_bytes": 10_000}
 @asynccontextmanager
 async def store_of(kind: str, request):
     if kind == "fake":
-        yield FakeStore(FakeRedis(SystemClock()))
+        yield FakeStore(FakeRedis(Clock()))
         return
     url = request.getfixturevalue("redis_server").url if kind == "real" else ""
     async with open_store(RedisAddress(url), prefix=uuid.uuid4().hex, **PLAIN) as store:

@@ -39,15 +39,12 @@ class CatalogueSink(Protocol):
 
     def write(self, data: bytes, /) -> int:
         """Append *data*."""
-        ...
 
     def getvalue(self) -> ByteBuffer:
         """Return all bytes written."""
-        ...
 
     def on_batch(self, entries: list[Entry], /) -> None:
         """Receive some entries that were checked. Every entry is in one batch, in order."""
-        ...
 
 
 class MemorySink(io.BytesIO):

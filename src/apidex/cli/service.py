@@ -19,7 +19,6 @@ class _Problem(msgspec.Struct):
     detail: str = "the service answered that the request is invalid"
     parameter: str = ""
     allowed: list[str] = []
-    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,9 @@ In this process, the last good copy on disk is used while it is fresh, or if the
 
 import time
 from argparse import Namespace
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Protocol
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -71,29 +69,6 @@ class CategoryList(msgspec.Struct):
     categories: list[CategoryCount]
 
 
-class Source(Protocol):
-    """A searchable catalogue. Each method returns the service's JSON and its value. Raises ApidexError."""
-
-    as_of: str
-    """When its catalogue was validated, for people; empty if unknown."""
-
-    def search(self, request: SearchRequest) -> tuple[bytes, SearchPage]:
-        """A page of hits."""
-
-    def exact(self, text: str) -> tuple[bytes, list[Entry]]:
-        """Every entry whose name contains *text*, as it is typed."""
-
-    def categories(self) -> tuple[bytes, CategoryList]:
-        """Every category."""
-
-
-def open_source(options: Namespace, settings: Settings) -> Source:
-    """Return the service at `--url` of the *options*, or the upstream's catalogue. Raises ApidexError."""
-    if options.url is not None:
-        return _ServiceSource(Service(options.url, options.timeout))
-    return _LocalSource(load(with_timeout(options, settings), options.offline, options.refresh))
-
-
 def with_timeout(options: Namespace, settings: Settings) -> Settings:
     """*settings* with the `--timeout` of a command for the upstream."""
     return replace(settings, upstream_timeout=timedelta(seconds=options.timeout))
@@ -106,7 +81,9 @@ def upstream_of(place: str) -> str:
     return url
 
 
-class _ServiceSource(Source):
+class _ServiceSource:
+    """The catalogue of a service, of which it is not known when it was validated."""
+
     def __init__(self, service: Service) -> None:
         self._service, self.as_of = service, ""
 
@@ -126,7 +103,9 @@ class _ServiceSource(Source):
         return body, self._service.decode(body, CategoryList, "a list of categories")
 
 
-class _LocalSource(Source):
+class _LocalSource:
+    """A catalogue in this process."""
+
     def __init__(self, loaded: Loaded) -> None:
         self._built, self.as_of = loaded.built, loaded.as_of
         self._catalogue = loaded.built.parsed.catalogue
@@ -140,10 +119,22 @@ class _LocalSource(Source):
         return body, msgspec.json.decode(body, type=list[Entry])
 
     def categories(self) -> tuple[bytes, CategoryList]:
-        counts: Sequence[tuple[str, int]] = [*self._built.search.facets.categories.items()]
-        found = CategoryList([CategoryCount(name, entries) for name, entries in counts])
-        summary = {"version": self._catalogue.digest[:12], "count": len(counts), "categories": found.categories}
+        found = CategoryList([CategoryCount(*each) for each in self._built.search.facets.categories.items()])
+        version = self._catalogue.digest[:12]
+        summary = {"version": version, "count": len(found.categories), "categories": found.categories}
         return msgspec.json.encode(summary), found
+
+
+Source = _ServiceSource | _LocalSource
+"""A searchable catalogue. Each method returns the service's JSON and its value, or raises ApidexError. *as_of* is when it was
+validated, for people; empty if unknown."""
+
+
+def open_source(options: Namespace, settings: Settings) -> Source:
+    """Return the service at `--url` of the *options*, or the upstream's catalogue. Raises ApidexError."""
+    if options.url is not None:
+        return _ServiceSource(Service(options.url, options.timeout))
+    return _LocalSource(load(with_timeout(options, settings), options.offline, options.refresh))
 
 
 def load(settings: Settings, offline: bool = False, refresh: bool = False) -> Loaded:

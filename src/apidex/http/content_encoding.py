@@ -31,11 +31,9 @@ class Compressor(Protocol):
 
     def compress(self, chunk: bytes, /) -> bytes:
         """Encode some more of the body."""
-        ...
 
     def flush(self) -> bytes:
         """Encode its end."""
-        ...
 
 
 class _Identity:

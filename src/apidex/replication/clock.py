@@ -2,28 +2,17 @@
 
 import time
 from datetime import UTC, datetime
-from typing import Protocol
 
 
-class Clock(Protocol):
-    """What ages and stamps are measured with; tests pass one that they move themselves."""
+class Clock:
+    """What ages and stamps are measured with: this machine's clocks. Tests pass one that they move themselves."""
 
     def steady(self) -> float:
         """Seconds from an arbitrary moment. Never goes back, even if the wall clock is set."""
-
-    def wall(self) -> float:
-        """Seconds since 1970, as this machine believes."""
-
-
-class SystemClock:
-    """This machine's clocks."""
-
-    def steady(self) -> float:
-        """As `Clock.steady`."""
         return time.monotonic()
 
     def wall(self) -> float:
-        """As `Clock.wall`."""
+        """Seconds since 1970, as this machine believes."""
         return time.time()
 
 

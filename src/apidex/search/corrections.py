@@ -34,11 +34,9 @@ class Vocabulary(Protocol):
 
     def near(self, text: str, distance: int) -> Mapping[str, int]:
         """The words within *distance* changes of *text*, and perhaps others, each with the number of its entries."""
-        ...
 
     def spelling(self, text: str) -> str:
         """How the folded word *text* is spelled, in lower case."""
-        ...
 
 
 def correct(query: str, vocabulary: Vocabulary, finds: Finds) -> str | None:

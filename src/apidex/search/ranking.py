@@ -64,27 +64,21 @@ class Matches(Protocol):
 
     def flags(self) -> Sequence[int] | None:
         """For each position, whether its entry matches; None if few match."""
-        ...
 
     def followed_by(self, found: RelevantEntries) -> "Matches":
         """These matches, followed by the entries *found* that are not among them, with the rank `about`."""
-        ...
 
     def facets(self, index: FacetIndex, filters: Filters) -> dict[str, list[Facet]]:
         """The facets: each counts the matches that all other *filters* accept."""
-        ...
 
     def accepted(self, index: FacetIndex, filters: Filters) -> "Matches":
         """The matches that *filters* accept."""
-        ...
 
     def page(self, sort: Sort, offset: int, limit: int | None) -> list[tuple[int, Rank | None]]:
         """Position and rank of at most *limit* matches in the order of *sort*, from *offset* on. A blank query has no rank."""
-        ...
 
     def best(self, limit: int, spelling: Callable[[int], str]) -> list[tuple[int, Rank | None]]:
         """As a `page` by relevance, with only the first match of each name; *spelling* returns the name at a position."""
-        ...
 
 
 RANKS = list(Rank)

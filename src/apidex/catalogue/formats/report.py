@@ -67,18 +67,15 @@ class Format(Protocol):
 
     def recognises(self, document: object, /) -> bool:
         """Whether *document* has this format."""
-        ...
 
     def rows(self, document: Any, report: Report, /) -> Iterator[Row | Entry]:  # noqa: ANN401 - what `recognises` accepts
         """The rows of a recognised document, or entries where nothing is to be normalised but the spelling of the authentication.
 
         Rows outside the tables of entries go to the report as ignored.
         """
-        ...
 
     def auths(self, document: Any, /) -> Iterable[object]:  # noqa: ANN401 - what `recognises` accepts
         """What the rows say of authentication, in any order, as they say it."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
