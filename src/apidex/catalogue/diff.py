@@ -27,7 +27,7 @@ class Change(msgspec.Struct, frozen=True):
     after: Entry
 
 
-class Changes(NamedTuple):
+class Changes(msgspec.Struct, frozen=True):
     """Entries that were added, removed and changed. An entry that only moved is none of these."""
 
     added: list[Entry]

@@ -7,22 +7,14 @@ from urllib.parse import urlencode
 import msgspec
 
 from apidex.catalogue.catalogue import Catalogue
-from apidex.catalogue.diff import Change, Changes, changes
-from apidex.catalogue.entry import Entry, to_dict
+from apidex.catalogue.diff import Changes, changes
+from apidex.catalogue.entry import to_dict
 from apidex.cli.output import Listing, say, show
 from apidex.cli.search import COLUMNS, format_of
 from apidex.cli.service import Service
 from apidex.cli.source import fetch, read, saved_catalogue, upstream_of, with_timeout
 from apidex.errors import SettingsError
 from apidex.settings import Settings
-
-
-class _ChangesBody(msgspec.Struct):
-    """The members of `/v1/changes` that are read."""
-
-    added: list[Entry]
-    removed: list[Entry]
-    changed: list[Change]
 
 
 def run(options: Namespace, settings: Settings) -> int:
@@ -34,19 +26,20 @@ def run(options: Namespace, settings: Settings) -> int:
         if options.since is None:
             raise SettingsError("--since: missing; allowed is a version, as the header Catalogue-Version names it")
         body = service.get(f"v1/changes?{urlencode({'since': options.since})}")
-        found = service.decode(body, _ChangesBody, "a list of changes")
-        differences = Changes(found.added, found.removed, found.changed)
+        differences = service.decode(body, Changes, "a list of changes")
     elif options.since is not None:
         raise SettingsError("--since: not allowed without --url; allowed without it is a FILE-OR-URL")
     else:
         settings = with_timeout(options, settings)
         before, after = _before(options.place, settings), read(settings, fetch(settings).body).catalogue
         differences = changes(before, after)
-        body = msgspec.json.encode({"since": before.digest, "version": after.digest, **differences._asdict()})
-    show(_listing(differences, body), format_of(options))
-    if not any(differences):
+        found = msgspec.structs.asdict(differences)
+        body = msgspec.json.encode({"since": before.digest, "version": after.digest, **found})
+    listing = _listing(differences, body)
+    show(listing, format_of(options))
+    if not listing.items:
         say("There is no change.")
-    return 0 if any(differences) else 1
+    return 0 if listing.items else 1
 
 
 def _before(place: str | None, settings: Settings) -> Catalogue:

@@ -13,6 +13,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from textwrap import indent
 from typing import Any
@@ -46,13 +47,15 @@ class Command:
 
     description: str
     examples: str
-    add_arguments: Callable[[ArgumentParser], object] | None = None
+    add_arguments: Sequence[Callable[[ArgumentParser], object]] = ()
 
 
-def _add_search_arguments(parser: ArgumentParser) -> None:
+def _add_words(parser: ArgumentParser) -> None:
     about = "a name, or what the API is for; case, accents, spaces and punctuation do not matter"
     completion.offer_names(parser.add_argument("words", metavar="WORD", nargs="*", help=about))
-    _add_filters(parser)
+
+
+def _add_search(parser: ArgumentParser) -> None:
     about = "search names (name), descriptions (about), or names first and then descriptions (all) [default: all]"
     scope = parser.add_argument("--in", dest="scope", type=one_of(*_SCOPES), metavar="WHERE", default="all", help=about)
     completion.offer(scope, _SCOPES)
@@ -66,45 +69,20 @@ def _add_search_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--offset", type=offset, default=0, metavar="N", help=about)
     about = "find every name that contains exactly these words, as GET /{name} does"
     parser.add_argument("--exact", action="store_true", help=about)
-    _add_source(parser)
-    _add_format(parser)
 
 
-def _add_name_arguments(parser: ArgumentParser) -> None:
-    words = parser.add_argument(
-        "words", metavar="NAME", nargs="+", help="the whole name; case and spaces do not matter"
-    )
-    completion.offer_names(words)
-    _add_filters(parser)
-    _add_source(parser)
+def _add_name(parser: ArgumentParser) -> None:
+    about = "the whole name; case and spaces do not matter"
+    completion.offer_names(parser.add_argument("words", metavar="NAME", nargs="+", help=about))
 
 
-def _add_get_arguments(parser: ArgumentParser) -> None:
-    _add_name_arguments(parser)
-    _add_format(parser)
-
-
-def _add_random_arguments(parser: ArgumentParser) -> None:
-    _add_filters(parser)
-    _add_source(parser)
-    _add_format(parser)
-
-
-def _add_categories_arguments(parser: ArgumentParser) -> None:
-    _add_source(parser)
-    _add_format(parser, [name for name in FORMATS if name != "links"])
-
-
-def _add_changes_arguments(parser: ArgumentParser) -> None:
+def _add_earlier(parser: ArgumentParser) -> None:
     about = "an earlier list; without it, the copy on disk"
     parser.add_argument("place", metavar="FILE-OR-URL", nargs="?", help=about)
     parser.add_argument("--since", metavar="VERSION", help="with --url: the Catalogue-Version to compare with")
-    _add_service(parser)
-    _add_timeout(parser)
-    _add_format(parser)
 
 
-def _add_catalogue_arguments(parser: ArgumentParser) -> None:
+def _add_list(parser: ArgumentParser) -> None:
     about = (
         "the list to read, - for standard input; without it, the upstream's. Or an override for all replicas that share a Redis: "
         "accept (the next catalogue, without checks) or rollback (to the previous catalogue)"
@@ -113,13 +91,17 @@ def _add_catalogue_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the whole report as JSON")
 
 
-def _add_completion_arguments(parser: ArgumentParser) -> None:
+def _add_shell(parser: ArgumentParser) -> None:
     shell = parser.add_argument("shell", type=one_of(*completion.SHELLS), metavar="SHELL", help="bash, zsh or fish")
     completion.offer(shell, completion.SHELLS)
 
 
-def _add_service(parser: Any) -> None:  # noqa: ANN401 - a parser, or a group of one
-    parser.add_argument("--url", help="ask the service at this URL, such as http://127.0.0.1:8000")
+_SERVICE = "ask the service at this URL, such as http://127.0.0.1:8000"
+_SERVICE_OR_HERE = "ask the service at this URL; without it, the upstream's catalogue is searched here"
+
+
+def _add_service(parser: Any, about: str = _SERVICE) -> None:  # noqa: ANN401 - a parser, or a group of one
+    parser.add_argument("--url", help=about)
 
 
 def _add_timeout(parser: ArgumentParser) -> None:
@@ -174,34 +156,42 @@ COMMANDS = {
         "Find APIs by name or by what they do: in the upstream's catalogue, or with --url in that of a service.",
         "apidex search open weather\napidex search cat --category Animals --no-auth --cors yes\n"
         "apidex search Cat --exact --json\napidex search cat --url http://127.0.0.1:8000",
-        _add_search_arguments,
+        (_add_words, _add_filters, _add_search, _add_source, _add_format),
     ),
     "get": Command(
-        "Show an API by its whole name.", "apidex get Cat Facts\napidex get pokeapi --json", _add_get_arguments
+        "Show an API by its whole name.",
+        "apidex get Cat Facts\napidex get pokeapi --json",
+        (_add_name, _add_filters, _add_source, _add_format),
     ),
-    "open": Command("Open an API's link in a browser, and print it.", "apidex open 'Cat Facts'", _add_name_arguments),
+    "open": Command(
+        "Open an API's link in a browser, and print it.",
+        "apidex open 'Cat Facts'",
+        (_add_name, _add_filters, _add_source),
+    ),
     "categories": Command(
         "List every category, and how many APIs it has.",
         "apidex categories\napidex categories --format names",
-        _add_categories_arguments,
+        (_add_source, partial(_add_format, names=[name for name in FORMATS if name != "links"])),
     ),
-    "random": Command("Show a random API.", "apidex random --no-auth\napidex random --json", _add_random_arguments),
+    "random": Command(
+        "Show a random API.",
+        "apidex random --no-auth\napidex random --json",
+        (_add_filters, _add_source, _add_format),
+    ),
     "changes": Command(
         "Show what the upstream's catalogue added, removed and changed since an earlier one.",
         "apidex changes\napidex changes old/README.md\napidex changes --url http://127.0.0.1:8000 --since VERSION",
-        _add_changes_arguments,
+        (_add_earlier, _add_service, _add_timeout, _add_format),
     ),
     "catalogue": Command(
         "Check a list: show what was repaired, rejected or ignored, and what is suspicious; status 1 if rows were rejected.",
         "apidex catalogue\napidex catalogue README.md\napidex catalogue https://example.org/apis.json --json | jq .rejected",
-        _add_catalogue_arguments,
+        (_add_list,),
     ),
     "mcp": Command(
         "Offer search, get and categories to an AI application, by the Model Context Protocol over stdio.",
         "apidex mcp\napidex mcp --url http://127.0.0.1:8000",
-        lambda parser: parser.add_argument(
-            "--url", help="ask the service at this URL; without it, the upstream's catalogue is searched here"
-        ),
+        (partial(_add_service, about=_SERVICE_OR_HERE),),
     ),
     "doctor": Command(
         "Check settings, port, upstream, disk, Redis and clock; status 1 for a warning (a replica can run), 2 for an error.",
@@ -210,7 +200,7 @@ COMMANDS = {
     "completion": Command(
         "Print the script that completes commands, options, categories and names in a shell.",
         'eval "$(apidex completion bash)"\napidex completion fish > ~/.config/fish/completions/apidex.fish',
-        _add_completion_arguments,
+        (_add_shell,),
     ),
 }
 
@@ -323,8 +313,8 @@ def _parser() -> ArgumentParser:
     for name, command in COMMANDS.items():
         about = command.description
         subparser = commands.add_parser(name, help=about, description=about, **_epilog(command.examples))
-        if command.add_arguments:
-            command.add_arguments(subparser)
+        for add in command.add_arguments:
+            add(subparser)
         for setting in SETTINGS:
             if setting.is_option and name in setting.commands:
                 option = subparser.add_argument(
