@@ -1,10 +1,10 @@
-"""Scenarios in which replicas are replaced, or end."""
+"""Scenarios in which replicas are replaced, or end, and in which their nodes do."""
 
-from loadtest.checks.failures import none_failed_but_lost
+from loadtest.checks.failures import none_failed_after_node_was_left, none_failed_but_lost
 from loadtest.checks.monotonic import reads_are_monotonic
 from loadtest.checks.recovery import killed_replicas_answer_again
 from loadtest.checks.spread import added_replica_has_its_share
-from loadtest.faults.replicas import DeletePod, Kill, KillAll, Pause, Rollout, Scale
+from loadtest.faults.replicas import DeletePod, DrainNode, Kill, KillAll, LoseNode, Pause, Rollout, Scale
 from loadtest.nemesis import ScenarioRun
 from loadtest.scenarios.scenario import Scenario, repeatedly
 
@@ -36,6 +36,23 @@ def _crash_all(run: ScenarioRun) -> None:
     run.inject(KillAll())
     run.wait(run.recovery)
     run.target.settle(run.replicas)
+
+
+def _drain_node(run: ScenarioRun) -> None:
+    run.wait(run.recovery)
+    while run.continues():
+        with run.injected(DrainNode()):
+            run.target.settle(run.replicas)
+            run.wait(run.recovery)
+        run.inject(Rollout())  # what had to move does not come back by itself
+        run.wait(run.recovery)
+
+
+def _lose_node(run: ScenarioRun) -> None:
+    run.wait(run.recovery)
+    run.inject(LoseNode(), max(35.0, run.seconds / 2))
+    run.target.settle(run.replicas)
+    run.wait(run.recovery)
 
 
 SCENARIOS = (
@@ -86,5 +103,15 @@ SCENARIOS = (
         repeatedly(lambda run: Pause(run.victim()), seconds=5),
         faults=(Pause,),
         failures=none_failed_but_lost,
+    ),
+    Scenario(
+        "drain-node", "A node is drained, and the replicas are spread again.", _drain_node, faults=(DrainNode, Rollout)
+    ),
+    Scenario(
+        "lose-node",
+        "A node has no network for half a minute.",
+        _lose_node,
+        faults=(LoseNode,),
+        failures=none_failed_after_node_was_left,
     ),
 )

@@ -58,8 +58,8 @@ def repeatedly(
     return script
 
 
-def middle_third(fault: AnyFault, at_least: float = 0.0) -> Script:
-    """Inject *fault* in the middle third of the run, for *at_least* so many seconds."""
+def middle_third(name: str, about: str, fault: AnyFault, *, checks: tuple[Check, ...], at_least: float = 0) -> Scenario:
+    """The scenario with *fault* in the middle third of the run, for *at_least* so many seconds."""
 
     def script(run: ScenarioRun) -> None:
         third = run.seconds / 3
@@ -67,4 +67,4 @@ def middle_third(fault: AnyFault, at_least: float = 0.0) -> Script:
         run.inject(fault, max(at_least, third))
         run.wait(third)
 
-    return script
+    return Scenario(name, about, script, (type(fault),), checks=checks)

@@ -5,32 +5,30 @@ from functools import partial
 from loadtest.checks.catalogue import upstream_failure_was_reported
 from loadtest.checks.run import no_restarts
 from loadtest.faults.upstream import BadUpstream, UpstreamPartition
-from loadtest.scenarios.scenario import Scenario, middle_third
+from loadtest.scenarios.scenario import middle_third
 
-_scenario = partial(Scenario, faults=(BadUpstream,), checks=(no_restarts, upstream_failure_was_reported))
+_away = partial(middle_third, checks=(no_restarts, upstream_failure_was_reported))
 _TIMEOUT = 40.0
 """Seconds: longer than a replica waits for the upstream."""
 
 SCENARIOS = (
-    _scenario(
-        "upstream-down",
-        "The upstream closes every connection unanswered.",
-        middle_third(BadUpstream("disconnect"), at_least=20),
-    ),
-    _scenario(
+    _away("upstream-down", "The upstream closes every connection unanswered.", BadUpstream("disconnect"), at_least=20),
+    _away(
         "upstream-invalid",
         "The upstream gives what no replica may accept, a different kind each time.",
-        middle_third(BadUpstream("invalid"), at_least=20),
+        BadUpstream("invalid"),
+        at_least=20,
     ),
-    _scenario(
+    _away(
         "upstream-slow",
         "The upstream sends a byte a second, for longer than a replica waits for it.",
-        middle_third(BadUpstream("slow"), at_least=_TIMEOUT),
+        BadUpstream("slow"),
+        at_least=_TIMEOUT,
     ),
-    _scenario(
+    _away(
         "upstream-cut",
         "Every packet that the upstream sends is dropped, for longer than a replica waits for it.",
-        middle_third(UpstreamPartition(), at_least=_TIMEOUT),
-        faults=(UpstreamPartition,),
+        UpstreamPartition(),
+        at_least=_TIMEOUT,
     ),
 )
