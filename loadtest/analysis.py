@@ -137,12 +137,17 @@ def _intervals(history: RunHistory, affects: Callable[[Fault], bool]) -> list[tu
     return [(each.began, each.ended + after) for each in history.faults if affects(each.fault)]
 
 
+def slowest_recovery(costs: Sequence[FaultCost]) -> float | None:
+    """`full_strength_after` of the worst of *costs*."""
+    after = [cost.full_strength_after for cost in costs]
+    return None if None in after else max((seconds or 0.0 for seconds in after), default=0.0)
+
+
 def recovery(costs: Sequence[FaultCost]) -> str:
     """When all replicas answered again, after the worst of *costs*: the words for a sentence and for tables."""
-    after = [cost.full_strength_after for cost in costs]
-    if None in after:
+    slowest = slowest_recovery(costs)
+    if slowest is None:
         return "not before the next fault or the end"
-    slowest = max((seconds or 0.0 for seconds in after), default=0.0)
     return f"after {slowest:.1f} s" if slowest else "within a second"
 
 

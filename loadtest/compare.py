@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from loadtest.analysis import QUANTILES
+from loadtest.analysis import QUANTILES, slowest_recovery
 from loadtest.bench.table import table
 from loadtest.checks import CheckResult
 from loadtest.system import UnsupportedError
@@ -65,8 +65,8 @@ def _outcome(run: Verdict) -> str:
 
 def _slowest(run: Verdict) -> float:
     """Infinite if a replica was missing until the next fault."""
-    after = [each.full_strength_after for each in run.faults]
-    return float("inf") if None in after else max((seconds or 0.0 for seconds in after), default=0.0)
+    slowest = slowest_recovery(run.faults)
+    return float("inf") if slowest is None else slowest
 
 
 def _numbers(name: str, first: float, second: float) -> _Row:

@@ -1,4 +1,4 @@
-"""HAProxy as compose and `edge` configure it, before replicas on ports of this machine."""
+"""HAProxy as compose and `edge` configure it, before replicas on ports of this machine; and what its log says of retries."""
 
 import os
 import re
@@ -8,13 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from loadtest.system import UnsupportedError, free_port, listens, output_of, wait_for
+from loadtest.system import free_port, listens, output_of, tool, wait_for
 
 IMAGE = "haproxy:3.0"
 """The image of compose and `edge`. Without Docker, an installed HAProxy is used."""
 
 _CONFIGURATION = Path(__file__).parents[1] / "deploy/k8s/components/edge/haproxy.cfg"
 _PATIENCE = 60.0
+
+# httplog: actconn/feconn/beconn/srv_conn/retries srv_queue/backend_queue; a + where another server was asked
+_COUNTS = re.compile(r" \d+/\d+/\d+/\d+/\+?(\d+) \d+/\d+ ")
 
 
 @contextmanager
@@ -56,13 +59,18 @@ def configured(folder: Path, ports: Sequence[int], port: int, health: int) -> Pa
 
 def installed(file: Path, core: int | None = None) -> list[str]:
     """The command for an installed HAProxy. Raises UnsupportedError where there is none."""
-    return [*([] if core is None else ["taskset", "--cpu-list", str(core)]), _binary(), "-db", "-f", str(file)]
+    return [*([] if core is None else ["taskset", "--cpu-list", str(core)]), tool("haproxy"), "-db", "-f", str(file)]
 
 
 def version() -> str:
     """Which HAProxy it is. Raises UnsupportedError where there is none."""
-    command = ["docker", "run", "--rm", IMAGE, "haproxy"] if _has_docker() else [_binary()]
+    command = ["docker", "run", "--rm", IMAGE, "haproxy"] if _has_docker() else [tool("haproxy")]
     return output_of(*command, "-v").partition("-")[0].replace(" version", "")
+
+
+def retries(log: str) -> int:
+    """How many times a request was sent again. HAProxy logs each request that it retried, and few others."""
+    return sum(map(int, _COUNTS.findall(log)))
 
 
 def _has_docker() -> bool:
@@ -75,13 +83,6 @@ def _docker(name: str, file: Path, core: int | None, environ: Mapping[str, str])
     options += [] if core is None else [f"--cpuset-cpus={core}"]
     mount = f"{file}:/usr/local/etc/haproxy/haproxy.cfg:ro"
     return ["docker", "run", "--rm", "--name", name, "--network", "host", *options, "--volume", mount, IMAGE]
-
-
-def _binary() -> str:
-    binary = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
-    if binary is None:
-        raise UnsupportedError("Docker does not run, and haproxy is not installed (Debian: apt-get install haproxy)")
-    return binary
 
 
 def _configuration(ports: Sequence[int], port: int, health: int) -> str:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from apidex.terminal import counted
+from loadtest.analysis import slowest_recovery
 from loadtest.report import STYLE
 from loadtest.run import INTERRUPTED
 from loadtest.scenarios.pairs import MEMBERS, PAIRS
@@ -42,14 +43,13 @@ class Cell(NamedTuple):
     @classmethod
     def of(cls, verdict: Verdict) -> "Cell":
         """That of one run."""
-        after = [cost.full_strength_after for cost in verdict.faults]
         allowed = next((check.bound for check in verdict.checks if check.name == "requests lost with what broke"), "0")
         return cls(
-            "void" if verdict.void else "good" if verdict.passed else "bad",
+            verdict.outcome,
             verdict.failed,
             allowed,
             max((cost.p99_in or 0.0 for cost in verdict.faults), default=0.0),
-            None if None in after else max((each or 0.0 for each in after), default=0.0),
+            slowest_recovery(verdict.faults),
         )
 
     @classmethod

@@ -37,14 +37,13 @@ footer{margin-top:2rem;font-size:.85rem;opacity:.75}
 
 def page(verdict: Verdict, run: Analysis) -> str:
     """The report on *verdict*, which *run* came to."""
-    outcome = "void" if verdict.void else "good" if verdict.passed else "bad"
     title = f"{escape(run.facts.scenario)} on {escape(run.facts.target)}"
     held = [check for check in verdict.checks if check.passed]
     return (
         "<!doctype html><html lang=en><meta charset=utf-8>"
         "<meta name=viewport content='width=device-width,initial-scale=1'>"
         f"<title>{title}: {escape(verdict.summary.partition('.')[0])}</title>"
-        f"<style>{STYLE}</style><main><h1>{title}</h1><p class='verdict {outcome}'>{escape(verdict.summary)}</p>"
+        f"<style>{STYLE}</style><main><h1>{title}</h1><p class='verdict {verdict.outcome}'>{escape(verdict.summary)}</p>"
         f"{_checks('What did not hold', verdict.failed_checks)}{_faults(verdict.faults)}"
         f"{_figure('Requests a second, by replica', rates, run)}{_failures(run)}"
         f"{_folded(counted(len(held), 'check') + ' that held', _checks('', held))}"

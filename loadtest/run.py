@@ -17,7 +17,7 @@ import msgspec
 
 from apidex.replication.redis_client import EMBEDDED
 from loadtest.analysis import Analysis
-from loadtest.edge_log import retries
+from loadtest.haproxy import retries
 from loadtest.history import RunFacts, RunHistory
 from loadtest.load_generator import Load, Locust, running_locust
 from loadtest.nemesis import ScenarioRun

@@ -38,6 +38,11 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     generator: GeneratorLoad
 
     @property
+    def outcome(self) -> str:
+        """As reports colour it."""
+        return "void" if self.void else "good" if self.passed else "bad"
+
+    @property
     def failed_checks(self) -> list[CheckResult]:
         """What did not hold."""
         return [check for check in self.checks if not check.passed]

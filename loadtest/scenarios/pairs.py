@@ -101,9 +101,9 @@ def named(text: str) -> str:
     raise ValueError(text)
 
 
-def chosen(commit: str, names: Iterable[str], number: int = 6) -> list[str]:
-    """So many of *names*, by the hash of a *commit*: another commit gets others, the same one always the same."""
-    return sorted(names, key=lambda name: sha256(f"{commit} {name}".encode()).digest())[:number]
+def chosen(commit: str, names: Iterable[str]) -> list[str]:
+    """Six of *names*, by the hash of a *commit*: another commit gets others, the same one always the same."""
+    return sorted(names, key=lambda name: sha256(f"{commit} {name}".encode()).digest())[:6]
 
 
 def _script(one: _Member, other: _Member) -> Script:

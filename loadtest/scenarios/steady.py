@@ -1,7 +1,7 @@
 """A run without a fault."""
 
+from loadtest.checks.bodies import pages_were_complete
 from loadtest.checks.monotonic import reads_are_monotonic
-from loadtest.checks.pages import pages_were_complete
 from loadtest.checks.spread import fair_spread
 from loadtest.scenarios.scenario import Scenario
 

@@ -78,14 +78,14 @@ class Daemon:
         if self._process.poll() is None:
             self._process.send_signal(number)
 
-    def end(self, number: int = signal.SIGTERM, patience: float = 45.0) -> None:
-        """Have it end; by force if it does not within *patience* seconds."""
+    def end(self, number: int = signal.SIGTERM) -> None:
+        """Have it end; by force if it does not within 45 seconds."""
         with self._lock:
             self._wanted = False
             self.send(signal.SIGCONT)
             self.send(number)
         try:
-            self._process.wait(patience)
+            self._process.wait(45)
         except subprocess.TimeoutExpired:
             self._process.kill()
         self._watch.join()

@@ -222,9 +222,9 @@ class Target(ABC):
         if max(self.restarts().values(), default=0) >= MANY_RESTARTS:
             self.roll_out()
 
-    def settle(self, replicas: int, seconds: float = 120.0) -> None:
+    def settle(self, replicas: int) -> None:
         """Wait until this many are ready. Raises WaitTimeoutError."""
-        wait_for(seconds, f"{replicas} ready replicas", lambda: len(self.replicas()) == replicas)
+        wait_for(120, f"{replicas} ready replicas", lambda: len(self.replicas()) == replicas)
 
     def upstream_log(self) -> UpstreamLog:
         """What the testbed's upstream has given. Raises UnsupportedError where there is no testbed."""

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loadtest.__main__ import main
 from loadtest.demo import LiveFailure, LiveView, Tally
-from loadtest.edge_log import retries
 from loadtest.faults import FaultRecord
 from loadtest.faults.redis import RedisDown
 from loadtest.faults.replicas import DrainNode, Kill, KillAll, LoseNode, Scale
 from loadtest.faults.upstream import BadUpstream
+from loadtest.haproxy import retries
 from loadtest.load_generator import GeneratorUsage
 from loadtest.observer import Observation
 from loadtest.oracle import Oracle
