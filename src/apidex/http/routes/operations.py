@@ -1,6 +1,7 @@
 """Operations: probes and metrics."""
 
 import re
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -17,12 +18,12 @@ from apidex.http.routes.problems import problem_spec
 _ODD_VERSION = re.compile(r"version\s*=(?!\s*[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}\s*(?:[;,]|\Z))", re.ASCII)
 """A version of a format that is not three numbers: prometheus_client cannot compare it, and repeats it in Content-Type."""
 
+_get = partial(get, tags=["operations"], operation_class=described(conditional=False, sheds=False))
 
-@get(
+
+@_get(
     LIVEZ,
     summary="Whether the event loop and the refresh task go on",
-    tags=["operations"],
-    operation_class=described(conditional=False, sheds=False),
     responses=problem_spec(HTTPStatus.SERVICE_UNAVAILABLE, "The refresh task has stopped"),
 )
 async def livez(replica: ReplicaDependency) -> Response[StatusView]:
@@ -32,11 +33,9 @@ async def livez(replica: ReplicaDependency) -> Response[StatusView]:
     return Response(ALIVE, headers={"cache-control": "no-store"})
 
 
-@get(
+@_get(
     READYZ,
     summary="Whether this replica wants requests: it holds a catalogue, is not behind the others, and is not about to end",
-    tags=["operations"],
-    operation_class=described(conditional=False, sheds=False),
     responses=problem_spec(
         HTTPStatus.SERVICE_UNAVAILABLE, "It is about to end, or was held up and has not polled since"
     ),
@@ -48,13 +47,7 @@ async def readyz(replica: ReplicaDependency) -> Response[StatusView]:
     return Response(READY, headers={"cache-control": "no-store"})
 
 
-@get(
-    METRICS,
-    media_type=MediaType.TEXT,
-    summary="Metrics for Prometheus",
-    operation_class=described(conditional=False, sheds=False),
-    tags=["operations"],
-)
+@_get(METRICS, media_type=MediaType.TEXT, summary="Metrics for Prometheus")
 async def metrics(request: Request[Any, Any, Any], replica: ReplicaDependency) -> Response[bytes]:
     """Answer in the format that the scraper asks for."""
     accept = request.headers.get("accept", "")

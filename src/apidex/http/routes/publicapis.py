@@ -6,6 +6,7 @@ and no match for `random` is a 404. The old service had neither pages nor limits
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from http import HTTPStatus
 from random import Random
 from typing import Annotated
@@ -89,14 +90,13 @@ _ENTRIES = {200: ResponseSpec(EntriesView, description="The entries", generate_e
 _CATEGORIES = {200: ResponseSpec(NamesView, description="The categories", generate_examples=False)}
 _NOT_ALLOWED = problem_spec(HTTPStatus.BAD_REQUEST, "An unknown parameter, or a value that is not allowed")
 
+_get = partial(get, tags=["publicapis"], before_request=_strict_query, operation_class=described())
 
-@get(
+
+@_get(
     "/publicapis/entries",
     summary="Every entry that matches all parameters; without parameters, all",
     description="As `GET /entries` of api.publicapis.org. An empty parameter is as good as none.",
-    tags=["publicapis"],
-    before_request=_strict_query,
-    operation_class=described(),
     responses={**_ENTRIES, **CONDITIONAL, **_NOT_ALLOWED},
 )
 async def entries(request: HttpRequest, replica: ReplicaDependency, requested: RequestedQuery) -> Response[bytes]:
@@ -112,12 +112,10 @@ async def entries(request: HttpRequest, replica: ReplicaDependency, requested: R
     return await catalogue_response(request, replica, current, content)
 
 
-@get(
+@_get(
     "/publicapis/random",
     summary="One random entry of those that match all parameters",
     description="As `GET /random` of api.publicapis.org; each request gets another.",
-    tags=["publicapis"],
-    before_request=_strict_query,
     operation_class=described(conditional=False),
     responses={**_ENTRIES, **_NOT_ALLOWED, **problem_spec(HTTPStatus.NOT_FOUND, "No entry matches all parameters")},
 )
@@ -132,13 +130,10 @@ async def random(replica: ReplicaDependency, requested: RequestedQuery) -> Respo
     return Response(body, media_type=JSON.decode(), headers=headers | {"cache-control": "no-store"})
 
 
-@get(
+@_get(
     "/publicapis/categories",
     summary="The names of all categories",
     description="As `GET /categories` of api.publicapis.org.",
-    tags=["publicapis"],
-    before_request=_strict_query,
-    operation_class=described(),
     responses={**_CATEGORIES, **CONDITIONAL, **_NOT_ALLOWED},
 )
 async def categories(request: HttpRequest, replica: ReplicaDependency) -> Response[bytes]:

@@ -4,6 +4,7 @@ Each answer names the version of the catalogue that it is from.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from itertools import compress
 from typing import Annotated, Any, Literal
@@ -163,8 +164,10 @@ def _answers(
 
 # --- handlers
 
+_get = partial(get, before_request=strict_query, operation_class=described())
 
-@get(
+
+@_get(
     "/v1/search",
     summary="Search as people type",
     description=(
@@ -174,7 +177,6 @@ def _answers(
         "Where it would pass 3 KiB, it leaves out the last page, then the first, the previous and the next; `offset` leads there."
     ),
     tags=["search"],
-    before_request=strict_query,
     operation_class=described(links=True),
     responses=_answers(SearchView, "A page of hits") | _GONE,
 )
@@ -202,12 +204,10 @@ async def search(
     return await versioned_response(request, replica, snapshot, lambda: replica.compute(snapshot, found))
 
 
-@get(
+@_get(
     "/v1/suggest",
     summary="Names that fit what was typed so far",
     tags=["search"],
-    before_request=strict_query,
-    operation_class=described(),
     responses=_answers(SuggestionsView, "Distinct names, best first"),
 )
 async def suggest(
@@ -227,12 +227,10 @@ async def suggest(
     return await versioned_response(request, replica, snapshot, lambda: replica.compute(snapshot, found))
 
 
-@get(
+@_get(
     "/v1/categories",
     summary="Every category, and how many entries it has",
     tags=["catalogue"],
-    before_request=strict_query,
-    operation_class=described(),
     responses=_answers(CategoriesView, "In alphabetical order"),
 )
 async def categories(request: HttpRequest, replica: ReplicaDependency) -> Response[bytes]:
@@ -246,7 +244,7 @@ async def categories(request: HttpRequest, replica: ReplicaDependency) -> Respon
     return await versioned_response(request, replica, snapshot, lambda: replica.compute(snapshot, listed))
 
 
-@get(
+@_get(
     "/v1/entries",
     summary="Every entry, or all that filters let through",
     description=(
@@ -254,8 +252,6 @@ async def categories(request: HttpRequest, replica: ReplicaDependency) -> Respon
         "`/Cat`, for every name. `format=csv`, `format=ndjson` or the header `Accept` give the formats of the next two paths."
     ),
     tags=["catalogue"],
-    before_request=strict_query,
-    operation_class=described(),
     responses=_answers(list[Entry], "The entries"),
 )
 async def entries(
@@ -272,13 +268,11 @@ async def entries(
     return await _entries_response(request, replica, filters, name, format, _MEDIA_TYPES[format], f"-{format}")
 
 
-@get(
+@_get(
     "/v1/entries.csv",
     summary="The entries of `/v1/entries` as CSV",
     description="With a line of headings. What a spreadsheet would read as a formula begins with an apostrophe.",
     tags=["catalogue"],
-    before_request=strict_query,
-    operation_class=described(),
     responses=_answers(str, "A line of headings, and a row for each entry", media_type=_CSV),
 )
 async def entries_as_csv(
@@ -288,12 +282,11 @@ async def entries_as_csv(
     return await _entries_response(request, replica, filters, name, "csv", _CSV)
 
 
-@get(
+@_get(
     "/v1/entries.ndjson",
     summary="The entries of `/v1/entries` as NDJSON",
     description="One entry a line. It is `text/plain` for clients whose `Accept` prefers that, because many read no NDJSON.",
     tags=["catalogue"],
-    before_request=strict_query,
     operation_class=described(_TEXT),
     responses=_answers(str, "A line for each entry", media_type=_NDJSON),
 )
@@ -306,13 +299,11 @@ async def entries_as_ndjson(
     return await _entries_response(request, replica, filters, name, "ndjson", media_type, variant)
 
 
-@get(
+@_get(
     "/v1/changes",
     summary="What has changed since a version of the catalogue",
     description="A replica holds the last few versions. What has the same name, or else the same link, is the same entry.",
     tags=["catalogue"],
-    before_request=strict_query,
-    operation_class=described(),
     responses=_answers(ChangesView, "What was added, removed and changed") | _GONE,
 )
 async def changed(request: HttpRequest, replica: ReplicaDependency, since: Annotated[str, _SINCE]) -> Response[bytes]:
