@@ -1,7 +1,7 @@
 """Response headers that the fast path and Litestar's handlers have in common, and how headers are read and written."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from apidex.http.asgi import Headers
 from apidex.replication.freshness import FreshnessPolicy
@@ -33,6 +33,24 @@ def weights(preferences: bytes) -> dict[bytes, float]:
         if token and re.fullmatch(rb"[01](?:\.\d{0,3})?", weight):
             found[token] = max(float(weight), found.get(token, 0.0))
     return found
+
+
+def preferred(headers: Iterable[tuple[bytes, bytes]], media_types: Sequence[str]) -> str:
+    """The one of *media_types* that Accept prefers (RFC 9110, section 12.5.1); the first if it is malformed or accepts none."""
+    value = header_value(headers, b"accept")
+    ranges = weights(value) if len(value) <= PREFERENCES_LIMIT else {}
+    order = list(ranges)
+
+    def preference(media_type: str) -> tuple[float, int, int]:
+        """The weight of the most specific range that has *media_type*; of equal weights, the more specific, then the first."""
+        for less_specific, each in enumerate((media_type, f"{media_type.partition('/')[0]}/*", "*/*")):
+            if weight := ranges.get(each.encode(), 0.0):
+                return weight, -less_specific, -order.index(each.encode())
+            if each.encode() in ranges:  # not acceptable, whatever a wider range says
+                break
+        return 0.0, 0, 0
+
+    return max(media_types, key=preference)
 
 
 def encode_headers(headers: Headers) -> bytes:

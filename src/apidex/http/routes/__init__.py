@@ -4,7 +4,6 @@ names, search, catalogue, page       GET /{name} without the fast path; searchin
 operations, document                 probes and metrics; the OpenAPI document and its page
 publicapis                           the API of api.publicapis.org
 parameters, conditional, problems    query parameters; responses that a client can revalidate; errors as problem documents
-accept                               the media type that a request prefers
 """
 
 from collections.abc import Sequence

@@ -19,7 +19,7 @@ from litestar.openapi import ResponseSpec
 from litestar.openapi.spec import OpenAPIFormat
 
 from apidex import __version__
-from apidex.http.routes.accept import preferred
+from apidex.http.headers import preferred
 from apidex.http.routes.conditional import (
     CONDITIONAL,
     HttpRequest,

@@ -22,8 +22,8 @@ from apidex.catalogue.entry import NAME_LIMIT, Entry
 from apidex.catalogue.spreadsheet import to_csv
 from apidex.http.asgi import Headers
 from apidex.http.context import ReplicaContext
+from apidex.http.headers import preferred
 from apidex.http.problem_details import Problem
-from apidex.http.routes.accept import preferred
 from apidex.http.routes.conditional import CONDITIONAL, Content, HttpRequest, ReplicaDependency, versioned_response
 from apidex.http.routes.described import described
 from apidex.http.routes.parameters import NO_CONTROLS, RequestedFilters, strict_query, whole_number
