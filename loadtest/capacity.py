@@ -12,7 +12,6 @@ from math import ceil, inf
 from operator import attrgetter
 from pathlib import Path
 from statistics import fmean, median
-from tempfile import TemporaryDirectory
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -182,7 +181,9 @@ def measured(entries: int, replicas: int, start: Fleet = processes, cores: int =
         replica.publish(url, catalogues[0])
         for server in servers:
             replica.seconds_until_adopted(server.port, catalogues[0].digest, time.perf_counter())
-        cpu = _cpu(servers, replica.rare_paths(entries))
+        paths = replica.rare_paths(entries)
+        # one replica after the other, as if each had a core of its own
+        cpu = fmean(drive(server, paths, {}, _DRIVEN).cpu for server in servers)
         memory = max(memory_mb(server.pid) for server in servers)
         adoptions = [_adoption(url, redis, servers, catalogues[number % 2]) for number in range(1, _ADOPTIONS + 1)]
         return CapacityPoint(
@@ -192,20 +193,10 @@ def measured(entries: int, replicas: int, start: Fleet = processes, cores: int =
             memory,
             max(peak for _, peak in adoptions),
             sum(redis.memory_usage(key, samples=0) or 0 for key in redis.scan_iter()) / 1e6,
-            _connections(redis) - 1,  # this one
+            redis.info("clients")["connected_clients"] - 1,  # this one
             median(seconds for seconds, _ in adoptions),
             cores,
         )
-
-
-def _connections(redis: "Redis") -> int:
-    return int(redis.info("clients")["connected_clients"])
-
-
-def _cpu(servers: Sequence[ServerProcess], paths: Sequence[str]) -> float:
-    """Microseconds of CPU of a request, on average over the replicas: one after the other, as if each had a core of its own."""
-    with TemporaryDirectory() as folder:
-        return fmean(drive(server, paths, {}, _DRIVEN, Path(folder)).cpu for server in servers)
 
 
 def _adoption(

@@ -25,25 +25,15 @@ _LIST = _ROOT / "tests/testdata/public-apis/list.tar.xz"
 _PAGE, _PLOT, _SEARCH_PLOT = (_ROOT / "docs" / name for name in ("speed.md", "scaling.svg", "search.svg"))
 
 
-def _scaling(options: argparse.Namespace) -> str:
-    figures = scaling.measure((1000, 10_000) if options.short else scaling.SIZES)
-    if options.write:
-        scaling.plot(figures, _PLOT)
-    return scaling.shown(figures)
-
-
-def _search(options: argparse.Namespace) -> str:
-    measured = search_engines.measure((3_000,) if options.short else scaling.SIZES)
-    if options.write:
-        search_engines.plot(measured, _SEARCH_PLOT)
-    return search_engines.shown(measured)
-
-
 PARTS: dict[str, Callable[[argparse.Namespace], str]] = {
     "contenders": lambda options: compare.measure(options.upstream.resolve(), short=options.short),
     "start": lambda options: start.measure(options.upstream.resolve().as_uri(), runs=1 if options.short else 5),
-    "search": _search,
-    "scaling": _scaling,
+    "search": lambda options: search_engines.measure(
+        (3_000,) if options.short else scaling.SIZES, _SEARCH_PLOT if options.write else None
+    ),
+    "scaling": lambda options: scaling.measure(
+        (1000, 10_000) if options.short else scaling.SIZES, _PLOT if options.write else None
+    ),
     "overload": lambda options: overload.measure(short=options.short),
     "goodput": lambda options: goodput.measure(short=options.short),
     "fleet": lambda options: fleet.measure(10_000 if options.short else 1_000_000),

@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 
 from loadtest.bench.contenders import APIDEX, LEAN, NAIVE_UPSTREAM, REPLAY, SMALL_CACHE, contenders, headers_of
 from loadtest.bench.process import wait_until_idle
@@ -34,7 +33,7 @@ def measure(upstream: Path, *, short: bool) -> str:
     *short* is one round of the workloads that have aims.
     """
     measured: dict[tuple[str, str], list[Measurement]] = defaultdict(list)
-    with contenders(upstream) as (every, servers), TemporaryDirectory() as folder:
+    with contenders(upstream) as (every, servers):
         titles = [workload.title for workload in every if workload.title in AIMS or not short]
         for _ in range(1 if short else 3):
             for workload in (each for each in every if each.title in titles):
@@ -42,7 +41,7 @@ def measure(upstream: Path, *, short: bool) -> str:
                     if name == _left_out(workload):
                         continue
                     headers = headers_of(workload, server.port)
-                    figures = drive(server, workload.paths, headers, _SECONDS.get(name, 1), Path(folder))
+                    figures = drive(server, workload.paths, headers, _SECONDS.get(name, 1))
                     wait_until_idle(server.pid)  # whose last requests do not concern the next one
                     measured[workload.title, APIDEX if name == SMALL_CACHE else name].append(figures)
 

@@ -67,7 +67,7 @@ def measure(*, short: bool) -> str:
             ("/v1/search", [f"/v1/search?q={path[1:]}" for path in reversed(names)]),
         ):
             server = ServerProcess(replicas[0].pid, port)
-            capacity = drive(server, paths, {}, max(2, seconds // 2), Path(name), may_fail=True).rate
+            capacity = drive(server, paths, {}, max(2, seconds // 2), may_fail=True).rate
             capacities.append(f"{title}: {capacity:,.0f} requests a second.")
             rows += [(title, times, *_figures(front, paths, capacity, times, seconds)) for times in (0.5, 1, 2, 3)]
     text = f"{REPLICAS} replicas on one core, {count:,} entries, {haproxy.version()}. Capacity: {' '.join(capacities)}"

@@ -10,8 +10,6 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import cast
 
 import uvloop
@@ -157,9 +155,9 @@ async def send(port: int, paths: Sequence[str], rate: float, seconds: float) -> 
 def measure(*, short: bool) -> str:
     """The table. Raises UnsupportedError."""
     count, seconds = (1000, 1) if short else (100_000, 8)
-    with TemporaryDirectory() as folder, replica.replicas(replica.prepared(count)) as (server,):
+    with replica.replicas(replica.prepared(count)) as (server,):
         paths = replica.rare_paths(count)
-        capacity = drive(server, paths, {}, max(2, seconds // 2), Path(folder), may_fail=True)
+        capacity = drive(server, paths, {}, max(2, seconds // 2), may_fail=True)
         memory = memory_mb(server.pid)
         rows = []
         for times in (0.5, 1, 2, 3):

@@ -4,9 +4,9 @@ The catalogues are those of `synthetic_catalogue`. They are put into Redis as a 
 """
 
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from apidex.indexing import builder
 from loadtest.bench import replica
@@ -50,24 +50,17 @@ Figures = tuple[float, ...]
 """A value for each of _COLUMNS."""
 
 
-def measure(sizes: tuple[int, ...]) -> list[Figures]:
-    """Measure each size, the smallest first. Raises UnsupportedError."""
-    return [_measured(count) for count in sizes]
-
-
-def shown(figures: list[Figures]) -> str:
-    """The table."""
+def measure(sizes: Sequence[int], plot: Path | None) -> str:
+    """The table of all sizes, the smallest first; the curves are drawn into *plot*. Raises UnsupportedError."""
+    figures = [_measured(count) for count in sizes]
+    if plot:
+        columns = dict(zip(_COLUMNS, zip(*figures, strict=True), strict=True))
+        draw(plot, columns["entries"], _CURVES, {"Apidex": [columns[title] for title in _CURVES]})
     return formatted(_COLUMNS, figures)
 
 
-def plot(figures: list[Figures], file: Path) -> None:
-    """Draw the curves."""
-    columns = dict(zip(_COLUMNS, zip(*figures, strict=True), strict=True))
-    draw(file, columns["entries"], _CURVES, {"Apidex": [columns[title] for title in _CURVES]})
-
-
 def _measured(count: int) -> Figures:
-    with TemporaryDirectory() as folder, ExitStack() as stack:
+    with ExitStack() as stack:
         url = stack.enter_context(replica.redis_server())
         first, second = replica.prepared(count), replica.prepared(count, changed=True)
         json, paths, build = first.size / 1e6, replica.rare_paths(count), _build_seconds(first)
@@ -75,7 +68,7 @@ def _measured(count: int) -> Figures:
         began = time.perf_counter()
         server = stack.enter_context(replica.replica(url))
         start = replica.seconds_until_adopted(server.port, first.digest, began)
-        search = drive(server, paths, {}, 2, Path(folder))
+        search = drive(server, paths, {}, 2)
         memory = memory_mb(server.pid)
         before = probe(server.port, paths[:20], _SECONDS)
         busy, meanwhile, peak = _adopt_under_requests(server, paths[:20], url, second)

@@ -154,7 +154,7 @@ Figures = dict[str, list[Cell]]
 """A value for each engine and column."""
 
 
-class Measured(NamedTuple):
+class _Measured(NamedTuple):
     """The measurements of *size* names, with the titles and formats of the columns."""
 
     size: int
@@ -162,20 +162,18 @@ class Measured(NamedTuple):
     figures: Figures
 
 
-def measure(sizes: Sequence[int]) -> list[Measured]:
-    """Measure each number of names, the smallest first."""
-    return [_measured(size) for size in sizes]
-
-
-def shown(measured: Sequence[Measured]) -> str:
-    """A table for each number of names."""
+def measure(sizes: Sequence[int], plot: Path | None) -> str:
+    """A table for each number of names, the smallest first; the curves are drawn into *plot*."""
+    measured = [_measured(size) for size in sizes]
+    if plot:
+        _draw(measured, plot)
     return "\n".join(
         formatted({f"{each.size:,} names": "", **each.columns}, [[name, *row] for name, row in each.figures.items()])
         for each in measured
     )
 
 
-def plot(measured: Sequence[Measured], file: Path) -> None:
+def _draw(measured: Sequence[_Measured], file: Path) -> None:
     """Draw a part for each column with numbers, and a curve for each engine."""
     drawn = [place for place, title in enumerate(measured[0].columns) if title not in _NOT_DRAWN]
     titles = [list(measured[-1].columns)[place] for place in drawn]
@@ -186,12 +184,12 @@ def plot(measured: Sequence[Measured], file: Path) -> None:
     draw(file, counts, titles, curves)
 
 
-def _measured(count: int) -> Measured:
+def _measured(count: int) -> _Measured:
     catalogue = Catalogue.of(entries(count))
     questions = _questions([fold(name) for name in catalogue.names()])
     hits = [f"{title} ({truth:,}), ms CPU" for title, (_, truth) in questions.items()]
     columns = {"build, s CPU": ",.2f", "memory, MB": ",.1f", "exact": "", **dict.fromkeys([*hits, _SLIPS], ",.3f")}
-    return Measured(
+    return _Measured(
         count, columns, {title: _row(engine, catalogue, questions.values()) for title, engine in _ENGINES.items()}
     )
 

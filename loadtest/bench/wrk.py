@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import NamedTuple
 
 import msgspec
@@ -37,29 +38,24 @@ class RequestsFailedError(Exception):
 
 
 def drive(
-    server: ServerProcess,
-    paths: Sequence[str],
-    headers: Mapping[str, str],
-    seconds: int,
-    folder: Path,
-    *,
-    may_fail: bool = False,
+    server: ServerProcess, paths: Sequence[str], headers: Mapping[str, str], seconds: int, *, may_fail: bool = False
 ) -> Measurement:
     """Request *paths* in turn. Raises RequestsFailedError for any error, UnsupportedError without wrk.
 
     With *may_fail*, failed requests do not count into the rate.
     """
-    file = folder / "paths.txt"
-    file.write_text("\n".join(paths) + "\n")
     command = [tool("wrk"), "--threads", "1", "--connections", str(CONNECTIONS), "--duration", f"{seconds}s"]
     command += [word for name, value in headers.items() for word in ("--header", f"{name}: {value}")]
     url = f"http://127.0.0.1:{server.inside or server.port}"
-    command += ["--timeout", "60s", "--script", str(_SCRIPT), url, "--", str(file)]
+    command += ["--timeout", "60s", "--script", str(_SCRIPT), url, "--"]
     if server.inside:
         command = [tool("nsenter", "util-linux"), f"--net=/proc/{server.pid}/ns/net", *command]
-    before = cpu_seconds(server.pid)
-    done = subprocess.run(pinned(CLIENT_CORE, command), check=True, capture_output=True, text=True)  # noqa: S603
-    spent = cpu_seconds(server.pid) - before
+    with NamedTemporaryFile("w") as file:
+        file.writelines(f"{path}\n" for path in paths)
+        file.flush()
+        before = cpu_seconds(server.pid)
+        done = subprocess.run([*pinned(CLIENT_CORE, command), file.name], check=True, capture_output=True, text=True)  # noqa: S603
+        spent = cpu_seconds(server.pid) - before
     output = msgspec.json.decode(done.stdout.splitlines()[-1], type=_Output)
     if (output.errors and not may_fail) or not output.requests:
         raise RequestsFailedError(f"{output.errors} of {output.requests} requests for {paths[0]} … failed")
