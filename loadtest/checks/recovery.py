@@ -20,22 +20,19 @@ def killed_replicas_answer_again(run: Analysis) -> Iterator[CheckResult]:
     ]
     seconds = [_first_answer(run, record, victim) for record, victim in killed]
     slowest = max(seconds, default=0.0)
+    again = f"the slowest of them took {slowest:.1f} s to answer"
+    if isinf(slowest):
+        again = "one of them never answered again"
     yield CheckResult(
         "seconds until a killed replica answers again",
         slowest <= _RESTART,
         "never" if isinf(slowest) else round(slowest, 1),
         f"at most {_RESTART:g}",
-        f"{counted(len(killed), 'replica')} killed; {_again(slowest)}.",
+        f"{counted(len(killed), 'replica')} killed; {again}.",
     )
     ended, most = run.history.ended, len(killed)
     sentence = f"Killed: {counted(most, 'replica')}; ended: {ended}."
     yield CheckResult("replicas that ended", ended <= most, ended, f"at most {most}, those that were killed", sentence)
-
-
-def _again(slowest: float) -> str:
-    return (
-        "one of them never answered again" if isinf(slowest) else f"the slowest of them took {slowest:.1f} s to answer"
-    )
 
 
 def _victims(run: Analysis, record: FaultRecord) -> set[str]:

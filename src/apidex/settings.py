@@ -192,10 +192,6 @@ def _is_redis_url(text: str) -> object:
     return not parts.fragment and (is_socket or (is_server and not parts.query))
 
 
-def _directory(text: str) -> Path | None:
-    return None if text == "none" else Path(text)
-
-
 def _user_cache() -> Path | None:
     """The user's cache directory, by the platform's convention; None if there is none."""
     from platformdirs import user_cache_path  # not imported if the setting is given
@@ -309,7 +305,7 @@ class Settings:
     )
     state_dir: Path | None = _field(
         _user_cache,
-        _directory,
+        lambda text: None if text == "none" else Path(text),
         *_STATE_DIR,
         "Directory for the last good copy of the catalogue, served after a restart until Redis or the upstream answers.",
         commands=_SEARCHING,

@@ -80,9 +80,8 @@ async def open_upstream(url: str, timeout: timedelta, limit: int, redirect_hosts
         "cookies": _NoCookies(),
         "headers": {"user-agent": "apidex", "accept-encoding": "gzip"},
     }
-    upstream = HttpUpstream(
-        lambda: new_client(httpx.AsyncClient, **options), url, timeout, limit, _names(redirect_hosts)
-    )
+    hosts = [host.strip().lower() for host in redirect_hosts.split(",")]
+    upstream = HttpUpstream(lambda: new_client(httpx.AsyncClient, **options), url, timeout, limit, hosts)
     try:
         yield upstream
     finally:
@@ -156,7 +155,8 @@ class HttpUpstream(Upstream):
         if response.status_code == httpx.codes.NOT_MODIFIED and validators != NO_VALIDATORS:
             return NotModified(validators)
         if response.status_code != httpx.codes.OK:
-            raise UpstreamError("status", _status_text(response), _retry_after(response))
+            text = f"the upstream answered {response.status_code} {response.reason_phrase}".rstrip()
+            raise UpstreamError("status", text, _retry_after(response))
         given = Validators(response.headers.get("etag", ""), response.headers.get("last-modified", ""))
         return Fetched(await self._body(response), given.sendable())
 
@@ -253,10 +253,6 @@ def _after_redirect(failure: UpstreamError, asked: httpx.Request) -> UpstreamErr
     return UpstreamError("redirect", text, failure.retry_after, public)
 
 
-def _names(hosts: str) -> list[str]:
-    return [host.strip().lower() for host in hosts.split(",")]
-
-
 def _conditions(validators: Validators) -> dict[str, str]:
     given = {"if-none-match": validators.etag, "if-modified-since": validators.last_modified}
     return {name: value for name, value in given.items() if value}
@@ -268,10 +264,6 @@ def _too_large(limit: int) -> UpstreamError:
 
 def _reason(error: Exception) -> str:
     return str(error).strip() or type(error).__name__
-
-
-def _status_text(response: httpx.Response) -> str:
-    return f"the upstream answered {response.status_code} {response.reason_phrase}".rstrip()
 
 
 def _retry_after(response: httpx.Response) -> float | None:
