@@ -1,7 +1,5 @@
 """The wiring: settings in, a running application out. What is opened here is closed by the same stack, in turn."""
 
-import asyncio
-import contextlib
 import functools
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -13,6 +11,7 @@ from typing import Any, cast
 import anyio
 
 from apidex.catalogue import starter
+from apidex.event_loop import running
 from apidex.http.asgi import ASGIApp
 from apidex.http.context import ReplicaContext
 from apidex.http.fast_path import FastPath
@@ -88,7 +87,7 @@ async def create_app(
         metrics = Metrics(refresher, responses)
         replica = ReplicaContext(refresher, metrics, settings.served_by, responses)
         stack.callback(replica.thread.close)
-        await stack.enter_async_context(_running(refresher))
+        await stack.enter_async_context(running(refresher.run(), "refresh"))
         await refresher.wait_for_first_load(settings.startup_timeout)
         anyio.get_cancelled_exc_class()  # takes 10 ms for imports that the first request would need
         has_admin_port = settings.admin_port is not None
@@ -185,14 +184,3 @@ def starter_snapshot(clock: Clock) -> Snapshot:
     built, as_of = from_starter()
     validated_at = clock.steady() - max(0.0, clock.wall() - as_of)
     return Snapshot.of(built, int(as_of * 1000), starter.SOURCE, validated_at, origin="starter")
-
-
-@asynccontextmanager
-async def _running(refresher: Refresher) -> AsyncIterator[None]:
-    task = asyncio.create_task(refresher.run(), name="refresh")
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task

@@ -1,12 +1,12 @@
 """From the upstream to a checked Snapshot, or to the reason for a failure. Knows nothing of Redis and the fleet."""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 from apidex.errors import CatalogueError, UpstreamError
+from apidex.event_loop import running
 from apidex.indexing.builder import IndexedCatalogue
 from apidex.replication.clock import Clock
 from apidex.replication.snapshot import Snapshot
@@ -73,15 +73,10 @@ class Fetcher:
         Polls continue during the fetch, so that a slow upstream does not delay the adoption of other catalogues. *poll* is called
         after each *pause*. *check* raises CatalogueError for an answer that is held back.
         """
-        fetching = asyncio.create_task(self._fetch(current, stamp, check))
-        try:
+        async with running(self._fetch(current, stamp, check)) as fetching:
             while not (await asyncio.wait({fetching}, timeout=pause()))[0]:
                 await poll()
             return fetching.result()
-        finally:
-            fetching.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await fetching
 
     async def _fetch(self, current: Snapshot, stamp: int, check: Check) -> Snapshot | FetchFailure:
         proof, self._proof = self._proof, None  # the condition may have caused a failure, so the next request has none

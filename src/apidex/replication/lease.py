@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from apidex.errors import StoreError
-from apidex.event_loop import is_cancelled
+from apidex.event_loop import is_cancelled, running
 from apidex.replication.status import RefreshStats
 from apidex.replication.store import RedisStore
 
@@ -20,13 +20,10 @@ async def lease(store: RedisStore, token: str, ttl: timedelta, stats: RefreshSta
         yield False
         return
     stats.lease_tried("taken")
-    renewing = asyncio.create_task(_renew(store, token, ttl, stats))
     try:
-        yield True
+        async with running(_renew(store, token, ttl, stats)):
+            yield True
     finally:
-        renewing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await renewing
         with contextlib.suppress(StoreError):
             await store.release(token)
 
