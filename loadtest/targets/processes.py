@@ -21,7 +21,7 @@ from socket import create_connection
 
 from loadtest import haproxy
 from loadtest.balancer import Balancer
-from loadtest.redis_line import RedisLine
+from loadtest.proxy import RedisLine
 from loadtest.stalls import Stall
 from loadtest.system import (
     UnsupportedError,

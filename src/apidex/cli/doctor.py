@@ -14,7 +14,7 @@ from rich.text import Text
 
 from apidex import event_loop
 from apidex.app import store_of
-from apidex.cli.output import print_line, print_styled, progress
+from apidex.cli.output import console, print_line, progress
 from apidex.cli.source import fetch, read
 from apidex.errors import ApidexError, SettingsError, StateError, StoreError
 from apidex.http_client import new_client, seconds_of_date
@@ -54,7 +54,7 @@ def run(options: Namespace, settings: Settings) -> int:
     for name, finding in _findings(settings, options.setting_errors):
         verdict = (f"{finding.verdict:8}", _COLORS[finding.verdict])
         text = finding.text if name == "settings" else as_given(finding.text, vars(options))
-        print_styled(Text.assemble(verdict, f"{name:9} {printable(text)}"))
+        console().print(Text.assemble(verdict, f"{name:9} {printable(text)}"), soft_wrap=True)
         if finding.advice:
             print_line(f"{'':18}{finding.advice}")
         status = max(status, _STATUS[finding.verdict])

@@ -18,7 +18,6 @@ from apidex.terminal import printable, wants_color
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.text import Text
 
 Range = tuple[int, int]
 
@@ -190,11 +189,6 @@ def console() -> "Console":
     made = Console(highlight=False, force_terminal=color, color_system="standard" if color else None, no_color=False)
     made.width = made.width or 80  # 0, such as that of COLUMNS, stands for unknown
     return made
-
-
-def print_styled(text: "Text") -> None:
-    """Print *text*, which is already escaped, without wrapping."""
-    console().print(text, soft_wrap=True)
 
 
 @contextmanager

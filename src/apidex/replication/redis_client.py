@@ -47,7 +47,9 @@ class RedisAddress:
 def open_client(address: RedisAddress, timeout: timedelta, stack: AsyncExitStack) -> "Redis":
     """Return a client that *stack* closes. Raises SettingsError for a URL or certificates that cannot be used."""
     if not address.url:
-        client = _embedded()
+        from fakeredis import FakeAsyncRedis  # a replica with a Redis server does not need it
+
+        client: Redis = FakeAsyncRedis()
     else:
         try:
             tls = _tls_options(address) if address.url.startswith("rediss") else {}
@@ -95,13 +97,6 @@ def _connect_by_sentinel(address: RedisAddress, options: dict[str, Any], stack: 
     stack.push_async_callback(sentinel.aclose)
     login_options: dict[str, Any] = {"username": user or None, "password": address.password or password or None}
     client: Redis = sentinel.master_for(name, db=int(database or 0), **login_options)
-    return client
-
-
-def _embedded() -> "Redis":
-    from fakeredis import FakeAsyncRedis  # a replica with a Redis server does not need it
-
-    client: Redis = FakeAsyncRedis()
     return client
 
 

@@ -132,11 +132,6 @@ class Repair(msgspec.Struct, frozen=True):
     after: str
     reason: str
 
-    @classmethod
-    def of(cls, column: str, before: object, after: object, reason: str) -> "Repair":
-        """Return the repair, with values cut to the limit of a report."""
-        return cls(column, _shown(before), _shown(after), reason)
-
 
 def _shown(value: object) -> str:
     text = repr(value) if value is None or isinstance(value, bool | int) else text_of(value)
@@ -163,8 +158,8 @@ class Row:
     error: str = ""
 
     def repair(self, column: str, before: object, after: object, reason: str) -> None:
-        """Record a repair."""
-        self.repairs.append(Repair.of(column, before, after, reason))
+        """Record a repair, with values cut to the limit of a report."""
+        self.repairs.append(Repair(column, _shown(before), _shown(after), reason))
 
     def to_entry(self, spellings: Spellings) -> Entry:
         """Return the row's entry, repaired. Raises EntryError with the reason if it has none."""
