@@ -61,7 +61,7 @@ class UserProcess:
     def __init__(self, host: str, clock: RunClock | WorkerClock, rows: Writer | RowSender | None) -> None:
         self.clock, self.rows, self.order = clock, rows, VersionOrder()
         self.verifier = BodyVerifier(host, self.note)
-        self.names = Names(self.verifier.first().names)
+        self.names = Names(self.verifier.fetch().names)
         self.stalls = StallLog(time.monotonic())
         self.beating = gevent.spawn(self._beat)
 

@@ -1,8 +1,8 @@
 """What is observed during a run: what the replicas say of their catalogue, and the rows of the users as they come."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
@@ -37,11 +37,9 @@ class Observer:
         self._host, self._epoch = host, epoch
         self.observations: list[Observation] = []
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self) -> AbstractContextManager[None]:
         """Asks while the block runs."""
-        with every(_OBSERVE_EVERY, self._ask):
-            yield
+        return every(_OBSERVE_EVERY, self._ask)
 
     def _ask(self) -> None:
         asked = time.monotonic() - self._epoch
@@ -81,20 +79,15 @@ class Progress:
         """Report an event."""
         self._tell(f"{time.monotonic() - self._epoch:6.1f} s  {what}")
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self) -> AbstractContextManager[None]:
         """Reports while the block runs."""
-        with every(_TELL_EVERY, self._tell_more):
-            yield
+        return every(_TELL_EVERY, self._tell_more)
 
-    def _tell_overtime(self) -> None:
+    def _tell_more(self) -> None:
         overtime = self._overtime(time.monotonic() - self._epoch)
         if overtime and not self._overtime_told:
             self.event(overtime)
             self._overtime_told = True
-
-    def _tell_more(self) -> None:
-        self._tell_overtime()
         self.look()
         recent, self._told = self.requests[self._told :], len(self.requests)
         if not recent:

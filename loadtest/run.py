@@ -5,8 +5,8 @@ At the end Locust is stopped and every fault undone, even on an interrupt, which
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -205,16 +205,14 @@ def _poll(host: str) -> float:
         raise UnsupportedError(f"no replica of Apidex reports its poll interval at {host}: {error!r}") from None
 
 
-@contextmanager
-def _watched(locust: Locust, scenario_run: ScenarioRun) -> Iterator[None]:
+def _watched(locust: Locust, scenario_run: ScenarioRun) -> AbstractContextManager[None]:
     """Have the scenario fail if Locust ends before it does."""
 
     def watch() -> None:
         if not locust.lives():
             scenario_run.fail(UnsupportedError(f"Locust ended before the run did: {locust.complaint()}"))
 
-    with every(0.5, watch):
-        yield
+    return every(0.5, watch)
 
 
 def _final_versions(target: Target, scenario_run: ScenarioRun, poll: float) -> set[str]:

@@ -31,9 +31,18 @@ class BodyVerifier:
         self._known: OrderedDict[str, Oracle] = OrderedDict()
         self._waiting: dict[str, list[tuple[RequestRecord, Judge]]] = defaultdict(list)
 
-    def first(self) -> Oracle:
-        """The oracle of the current catalogue. Raises requests.RequestException."""
-        return self._fetched()
+    def fetch(self) -> Oracle:
+        """The oracle of whichever catalogue answers, kept by the digest of its bytes, not by what the service calls it.
+
+        Raises requests.RequestException.
+        """
+        answer = requests.get(f"{self._host}/v1/entries", headers={"connection": "close"}, timeout=_TIMEOUT)
+        answer.raise_for_status()
+        oracle = Oracle(answer.content)
+        self._known[oracle.digest] = oracle
+        while len(self._known) > _HELD:
+            self._known.popitem(last=False)
+        return oracle
 
     def check(self, request: RequestRecord, version: str, judge: Judge) -> RequestRecord | None:
         """Have *judge* compare an answer with its *version*; None where that must wait until the version is fetched."""
@@ -54,7 +63,7 @@ class BodyVerifier:
         with gevent.Timeout(_PATIENCE, exception=False):
             while digest not in self._known:
                 try:
-                    self._fetched()
+                    self.fetch()
                 except requests.RequestException:
                     gevent.sleep(_AGAIN)
                 else:
@@ -65,13 +74,3 @@ class BodyVerifier:
         oracle = self._known.get(digest)
         for request, judge in self._waiting.pop(digest, ()):
             self._done(judge(oracle, request) if oracle else msgspec.structs.replace(request, checked=False))
-
-    def _fetched(self) -> Oracle:
-        """The oracle of whichever catalogue answers, kept by the digest of its bytes, not by what the service calls it."""
-        answer = requests.get(f"{self._host}/v1/entries", headers={"connection": "close"}, timeout=_TIMEOUT)
-        answer.raise_for_status()
-        oracle = Oracle(answer.content)
-        self._known[oracle.digest] = oracle
-        while len(self._known) > _HELD:
-            self._known.popitem(last=False)
-        return oracle

@@ -1,7 +1,6 @@
 """Faults of clients."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from urllib.parse import urlsplit
 
 from loadtest.faults.fault import Fault
@@ -15,9 +14,7 @@ class HostileClients(Fault, frozen=True):
     behaviour: str
     verb, sentence = Target.replicas, "hostile clients: {behaviour}"  # every target with replicas can be attacked
 
-    @contextmanager
-    def inject(self, target: Target) -> Iterator[None]:
+    def inject(self, target: Target) -> AbstractContextManager[object]:
         """Attack the address that all clients use."""
         url = urlsplit(target.host)
-        with attacking(self.behaviour, url.hostname or "", url.port or 80):
-            yield
+        return attacking(self.behaviour, url.hostname or "", url.port or 80)

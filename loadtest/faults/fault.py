@@ -32,7 +32,7 @@ class Fault(msgspec.Struct, frozen=True, tag=lambda name: type_name.sub("-", nam
     loses: ClassVar[Literal["", "replica", "edge", "node"]] = ""
     """What takes the requests with it that are on the way to it. None are lost with a replica where a balancer retries."""
 
-    def inject(self, target: Target) -> AbstractContextManager[None] | None:
+    def inject(self, target: Target) -> AbstractContextManager[object] | None:
         """Break it: at once, or while the block of the context manager runs."""
         verb: Callable[..., AbstractContextManager[None] | None] = getattr(target, self.verb.__name__)
         return verb(*msgspec.structs.astuple(self))
