@@ -11,27 +11,22 @@ from pathlib import Path
 import msgspec
 import uvicorn
 
-from apidex.http.asgi import ASGIApp, Receive, Scope, Send
+from apidex.http.asgi import Receive, Scope, Send
 
 Responses = dict[bytes, tuple[int, list[tuple[bytes, bytes]], bytes]]
 
 
-def application(responses: Responses) -> ASGIApp:
-    """Replay *responses*."""
+def main() -> None:
+    """Serve on one port until ended."""
+    responses = msgspec.msgpack.decode(Path(sys.argv[2]).read_bytes(), type=Responses)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001
         status, headers, body = responses[scope["raw_path"]]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    return app
-
-
-def main() -> None:
-    """Serve on one port until ended."""
-    responses = msgspec.msgpack.decode(Path(sys.argv[2]).read_bytes(), type=Responses)
     uvicorn.run(
-        application(responses),
+        app,
         port=int(sys.argv[1]),
         http="httptools",
         loop="uvloop",

@@ -39,12 +39,6 @@ READERS: dict[str, Callable[[memoryview, Any, CatalogueSink], Parsed]] = {
 }
 """How each kind of data is read. The second argument is the format's name, or the largest size in bytes."""
 
-_ERRORS: dict[str, Callable[[Any, str], CatalogueError | CodecError]] = {
-    "upstream": CatalogueError,
-    "payload": CodecError,
-}
-"""What each reader raises."""
-
 _MOST_DECLARED = 2**40
 """The largest size that is believed: a payload may declare any number."""
 
@@ -93,8 +87,8 @@ class BuildError(msgspec.Struct, frozen=True, tag=True):
     text: str
 
     def error(self, kind: str) -> CatalogueError | CodecError:
-        """The error to raise."""
-        return _ERRORS[kind](self.reason, self.text)
+        """The error that the reader of *kind* raises."""
+        return (CodecError if kind == "payload" else CatalogueError)(self.reason, self.text)
 
 
 def size_of(kind: str, data: ByteBuffer) -> int:
