@@ -41,6 +41,7 @@ def test_serve_greets_answers_and_says_goodbye(file):
         assert process.ends() == 0
         assert process.events("serve.ended")[0]["farewell"] == "Arrive Derchi"
         assert not [line for line in process.lines if "redis." in line], "its Redis is embedded"
+        assert process.events("request.ended") == [], "there is no log of requests without its setting"
 
 
 def test_serve_prints_text_on_a_terminal(file):

@@ -70,6 +70,7 @@ BODIES = {
     "/publicapis/entries": as_entries_view(ENTRIES),
     "/publicapis/entries?cors=no": as_entries_view(NO),
     "/publicapis/entries?title=7": as_entries_view(WITH_7),
+    "/publicapis/entries?title=zebra": b'{"count":0,"entries":[]}',
     "/Wide": msgspec.json.encode(ENTRIES),
     "/7": msgspec.json.encode(WITH_7),
 }
