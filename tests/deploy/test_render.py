@@ -247,3 +247,14 @@ def test_compose_and_the_cluster_send_the_same_load(tmp_path):
 def test_the_testbed_with_the_load_is_whole():
     objects = kustomize(ROOT / "loadtest/load")
     assert {("Job", "load-master"), ("Deployment", "load-worker"), ("Pod", "upstream")} <= objects.keys()
+
+
+def test_an_image_that_is_built_here_is_pulled_from_nowhere():
+    objects = kustomize(ROOT / "loadtest/load")
+    pods = [item["spec"]["template"]["spec"] for key, item in objects.items() if key[0] in ("Deployment", "Job")]
+    pods += [item["spec"] for (kind, _), item in objects.items() if kind == "Pod"]
+    built = [each for pod in pods for each in pod["containers"] if each["image"].startswith("apidex")]
+    assert len(built) >= 4
+    assert {each["imagePullPolicy"] for each in built} == {"Never"}
+    built = [service for service in compose()["services"].values() if "build" in service]
+    assert {service.get("pull_policy") for service in built} == {"never"}
