@@ -240,6 +240,8 @@ def _run_pairs(options: argparse.Namespace, target: Target) -> int:
     names = [name for name in options.only or PAIRS if able.issuperset(name.split("+"))]
     if left := [name for name in options.only if name not in names]:
         raise UnsupportedError(f"{', '.join(left)} cannot be run on {target.name} as it was opened")
+    if not names:
+        raise UnsupportedError(f"no pair of faults can be played on {target.name} as it was opened")
     names = chosen(options.commit, names) if options.commit else names
     if options.results and not options.only:
         passed = matrix.Matrix.read(options.results.read_text()).passed

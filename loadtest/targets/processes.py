@@ -153,7 +153,8 @@ class Processes(Target):
     def __init__(
         self, folder: Path, balancer: Balancer, command: Sequence[str], *, edge: bool = False, breakable: bool = False
     ) -> None:
-        self._folder, self._balancer, self._command, self._is_breakable = folder, balancer, command, breakable
+        self._folder = folder.resolve()  # a replica's disk is in it, and its setting takes no relative path
+        self._balancer, self._command, self._is_breakable = balancer, command, breakable
         self.by_request = edge
         self._replicas: dict[str, _Process] = {}
         self._upstream_port, self._redis_port = free_port(), free_port()

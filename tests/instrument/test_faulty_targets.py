@@ -178,12 +178,13 @@ def test_an_interrupt_undoes_what_is_broken_and_leaves_nothing_running(tmp_path)
 def test_a_pair_of_faults_is_played_once_and_the_table_leads_to_its_run(tmp_path):
     name = "redis-down+kill"
     command = [sys.executable, "-m", "loadtest", "run", "pairs", "--only", "kill+redis-down", "--seconds", "18"]
+    elsewhere = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": f"{ROOT}/src:{ROOT}"}}  # as with the usual --output
     first, again = (
-        subprocess.run([*command, "--output", str(tmp_path)], capture_output=True, text=True, cwd=ROOT, timeout=300)
+        subprocess.run([*command, "--output", "report"], capture_output=True, text=True, timeout=300, **elsewhere)
         for _ in range(2)
     )
     print(first.stdout)
-    folder = tmp_path / "pairs-processes"
+    folder = tmp_path / "report/pairs-processes"
     assert first.returncode == again.returncode == 0, first.stderr + again.stderr
     assert again.stdout.startswith(
         f"{name}: done before. Passed. Broken: 1 × redis-down and kill, 1 × kill and redis-down."

@@ -458,6 +458,10 @@ def loadtest(*arguments: str, **environ: str) -> subprocess.CompletedProcess:
         ),
         (["run", "steady", "--workers", "2", "--processes", "2"], "--workers and --processes exclude each other"),
         (["run", "pairs", "--only", "kill+lose-node"], "kill+lose-node cannot be run on processes, only on kubernetes"),
+        (
+            ["run", "pairs", "--target", "service", "--host", "http://127.0.0.1:1"],
+            "no pair of faults can be played on service as it was opened",
+        ),
         (["run", "pairs", "--only", "kill"], "--only: 'kill' is not allowed; allowed are two of upstream-down, "),
         (["run", "drain-node"], "drain-node cannot be run on processes, only on kubernetes"),
         (["run", "crash", "--rate", "0"], "--rate: '0' is not allowed; allowed is a number from 0.001 to 1000000000"),
