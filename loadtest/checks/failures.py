@@ -97,6 +97,15 @@ def none_failed_after_node_was_left(run: Analysis) -> Iterator[CheckResult]:
     yield CheckResult(
         "requests that failed otherwise", not other, len(other), "0", f"{len(other)} failed before, or not on the way."
     )
+    lost = len(run.failed) - len(other)
+    most = sum(_Loss.of(run, record).most for record in run.history.faults)
+    yield CheckResult(
+        "requests lost with the node",
+        lost <= most,
+        lost,
+        f"at most {most}: what reaches it in {_LEFT:g} s",
+        f"{_failed(run)}.",
+    )
     last = max((request.sent - cut for request in run.failed), default=0.0)
     yield CheckResult(
         "seconds until the lost node is left",

@@ -25,6 +25,8 @@ class Fault(msgspec.Struct, frozen=True, tag=lambda name: type_name.sub("-", nam
     interrupts_upstream: ClassVar[bool] = False
     kills: ClassVar[bool] = False
     """The process of a replica ends, and is restarted."""
+    replaces: ClassVar[bool] = False
+    """Replicas end for good, and others take their place."""
     pauses: ClassVar[bool] = False
     """The process of a replica does not run for some time."""
     at_once: ClassVar[bool] = False

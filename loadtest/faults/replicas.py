@@ -10,11 +10,13 @@ from loadtest.targets.target import Target
 
 class Rollout(Fault, frozen=True):
     verb, sentence, at_once = Target.roll_out, "all replicas are replaced", True
+    replaces = True
 
 
 class Scale(Fault, frozen=True):
     replicas: int
     verb, sentence, at_once = Target.scale, "scaled to {replicas} replicas", True
+    replaces = True
 
 
 class ScaleAndBack(Fault, frozen=True):
@@ -22,7 +24,7 @@ class ScaleAndBack(Fault, frozen=True):
 
     replicas: int
     before: int
-    verb, sentence = Target.scale, "scaled from {before} to {replicas} replicas and back"
+    verb, sentence, replaces = Target.scale, "scaled from {before} to {replicas} replicas and back", True
 
     def inject(self, target: Target) -> AbstractContextManager[None]:
         """As `Fault.inject`; at the end there are as many as *before*."""
@@ -32,6 +34,7 @@ class ScaleAndBack(Fault, frozen=True):
 class DeletePod(Fault, frozen=True):
     replica: str
     verb, sentence, at_once = Target.delete, "{replica} is deleted", True
+    replaces = True
 
 
 class Kill(Fault, frozen=True):
@@ -74,6 +77,7 @@ class KillEdge(Fault, frozen=True):
 
 class DrainNode(Fault, frozen=True):
     verb, sentence, interrupts_redis = Target.node_drained, "a node is drained", True
+    replaces = True
 
 
 class LoseNode(Fault, frozen=True):

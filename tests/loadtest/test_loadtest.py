@@ -13,7 +13,7 @@ from loadtest.__main__ import main
 from loadtest.demo import LiveFailure, LiveView, Tally
 from loadtest.faults import FaultRecord
 from loadtest.faults.redis import RedisDown
-from loadtest.faults.replicas import DrainNode, Kill, KillAll, LoseNode, Scale
+from loadtest.faults.replicas import DrainNode, Kill, KillAll, LoseNode, Rollout, Scale
 from loadtest.faults.upstream import BadUpstream
 from loadtest.haproxy import retries
 from loadtest.load_generator import GeneratorUsage
@@ -247,6 +247,29 @@ def test_a_lost_node_excuses_what_was_lost_on_the_way_and_nothing_else(by_reques
     for failure in (RequestFailure.LATE, RequestFailure.WRONG_BODY, RequestFailure.BAD_STATUS):
         verdict = verdict_on([*spread_out, request_at(5.0, failure=failure)], **lost)
         assert verdict.passed is (failure is RequestFailure.LATE)
+
+
+@pytest.mark.parametrize(("until", "named"), [(5.0, set()), (9.9, {"requests lost with the node"})])
+def test_a_lost_node_takes_no_more_than_reaches_it(until, named):
+    refused = {"status": 0, "replica": "", "version": "", "failure": RequestFailure.REFUSED}
+    requests = [replace(each, **refused) if 1.0 <= each.sent < until else each for each in spread_out]
+    lost = {"faults": [FaultRecord(LoseNode(), 1.0, 9.0, 2)], "scenario": "lose-node"}
+    assert failed_checks(verdict_on(requests, **lost)) == named
+
+
+@pytest.mark.parametrize(
+    ("replaced", "ended", "named"),
+    [
+        ([FaultRecord(Rollout(), 6.0, 8.0, 2)], 2, set()),
+        ([FaultRecord(Rollout(), 6.0, 8.0, 2)], 1, {"faults"}),
+        ([], 2, {"faults"}),
+    ],
+    ids=["both were replaced", "one has not ended", "none was replaced"],
+)
+def test_a_replica_that_was_replaced_has_ended_once_however_often_it_was_killed(replaced, ended, named):
+    kills = [FaultRecord(Kill("ab"[number % 2]), 2.0 + number, 2.1 + number, 2) for number in range(3)]
+    verdict = verdict_on(spread_out, "everything", by_request=True, faults=[*kills, *replaced], ended=ended)
+    assert failed_checks(verdict) == named
 
 
 @pytest.mark.parametrize(
