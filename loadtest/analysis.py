@@ -109,6 +109,7 @@ class _Judge:
     def __init__(self, history: RunHistory) -> None:
         self._log = history.upstream_log
         self._order = VersionOrder.of(history.requests)
+        self._skew = 2 * history.generator.skew  # one worker's clock may be late, and another's early
         self._upstream = UpstreamHistory(history.upstream_log or (), history.sooner)
         two_polls = 2 * history.facts.poll
         self._behind_after = two_polls + _BIN
@@ -122,7 +123,7 @@ class _Judge:
             return request.failed(RequestFailure.BAD_CATALOGUE, f"{request.version} is not from the upstream")
         if self._upstream.is_too_young(request.version, request.age, request.sent, request.done):
             return request.failed(RequestFailure.FALSE_AGE, f"Age: {request.age} from {request.replica}")
-        if self._order.went_back(request):
+        if self._order.went_back(request, self._skew):
             return request.failed(
                 RequestFailure.WENT_BACK, f"{request.replica} had shown a newer one than {request.version}"
             )

@@ -68,9 +68,9 @@ class VersionOrder:
         newest = self._of_replica[request.replica].before(request.sent)
         return request.failed(RequestFailure.WENT_BACK, f"{request.replica} had shown {newest}")
 
-    def went_back(self, request: RequestRecord) -> bool:
-        """Whether the replica had shown a newer version before this was asked."""
-        return 0 <= request.stamp < self._of_replica[request.replica].before(request.sent)
+    def went_back(self, request: RequestRecord, skew: float = 0.0) -> bool:
+        """Whether the replica had shown a newer version before this was asked, by clocks that differ by *skew* at most."""
+        return 0 <= request.stamp < self._of_replica[request.replica].before(request.sent - skew)
 
     def is_behind(self, request: RequestRecord, allowed: float) -> bool:
         """Whether a newer version had been shown by any replica, *allowed* seconds and more before this was asked."""

@@ -45,9 +45,13 @@ HISTORY = RunHistory(
 
 def verdict_on(requests, scenario: str = "steady", by_request: bool = False, **other):
     facts = msgspec.structs.replace(FACTS, scenario=scenario, by_request=by_request)
+    return verdict_of(requests, facts=facts, **other)
+
+
+def verdict_of(requests, **other):
     in_order = sorted(requests, key=lambda request: request.done)
-    history = msgspec.structs.replace(HISTORY, facts=facts, requests=in_order, **other)
-    return judge(Analysis.of(history), scenario_of(scenario))
+    history = msgspec.structs.replace(HISTORY, requests=in_order, **other)
+    return judge(Analysis.of(history), scenario_of(history.facts.scenario))
 
 
 spread_out = [

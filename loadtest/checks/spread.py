@@ -6,7 +6,9 @@ from apidex.terminal import counted
 from loadtest.analysis import Analysis, Share, shares
 from loadtest.checks.check import CheckResult
 
-_MIN_SHARE = 0.1
+_MIN_SHARE, _MIN_PART = 0.1, 0.4
+"""The least share of a replica, of all requests; where there are more than four, the least part of a fair share."""
+
 _SOON_BY_REQUEST, _SOON = 2.0, 10.0
 """Seconds after which an added replica has its share, where a balancer chooses by request, and where by connection."""
 
@@ -29,9 +31,9 @@ def fair_spread(run: Analysis) -> Iterator[CheckResult]:
     least, most = (kept[-1].share, kept[0].share) if len(kept) == replicas else (0.0, 1.0)
     yield CheckResult(
         "spread of kept-alive connections",
-        least >= 0.1 and most <= 4 * least,
+        least >= _least_share(replicas) and most <= 4 * least,
         round(most / least, 2) if least else "a replica got none",
-        "each at least 10 %, the most at most 4 times the least",
+        f"each at least {100 * _least_share(replicas):.2g} %, the most at most 4 times the least",
         f"Kept-alive connections: {_shown(kept)}.",
     )
 
@@ -56,11 +58,15 @@ def added_replica_has_its_share(run: Analysis) -> Iterator[CheckResult]:
     )
     yield CheckResult(
         "least share of a replica, with the one that was added",
-        least >= _MIN_SHARE,
+        least >= _least_share(run.facts.replicas),
         round(least, 3),
-        f"at least {_MIN_SHARE:g}",
+        f"at least {_least_share(run.facts.replicas):.2g}",
         f"Kept-alive connections: {_shown(kept)}.",
     )
+
+
+def _least_share(replicas: int) -> float:
+    return min(_MIN_SHARE, _MIN_PART / replicas)
 
 
 def _p_value(counts: Sequence[int], replicas: int) -> float:

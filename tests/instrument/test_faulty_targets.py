@@ -178,10 +178,7 @@ def test_an_interrupt_undoes_what_is_broken_and_leaves_nothing_running(tmp_path)
 def test_a_pair_of_faults_is_played_once_and_the_table_leads_to_its_run(tmp_path):
     name = "redis-down+kill"
     command = [sys.executable, "-m", "loadtest", "run", "pairs", "--only", "kill+redis-down", "--seconds", "18"]
-    elsewhere = {
-        "cwd": tmp_path,
-        "env": os.environ | {"PYTHONPATH": f"{ROOT}/src:{ROOT}"},
-    }  # as with the usual --output
+    elsewhere = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": f"{ROOT}/src:{ROOT}"}}
     first, again = (
         subprocess.run([*command, "--output", "report"], capture_output=True, text=True, timeout=300, **elsewhere)
         for _ in range(2)

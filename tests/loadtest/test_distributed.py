@@ -5,7 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from loadtest.distributed import PINGS, RowCollector, RowSender, RunClock, WorkerClock, WorkerReport, reports
+from loadtest.load_generator import GeneratorUsage
 from loadtest.record import RequestFailure, RequestRecord, read
+
+from histories import request_at, spread_out, verdict_on
 
 delays = st.lists(st.tuples(st.floats(0.0001, 0.2), st.floats(0.0001, 0.2)), min_size=PINGS, max_size=40)
 
@@ -54,6 +57,15 @@ def test_a_clock_that_drifts_says_so():
     wrong = abs(machines.clock.time() - machines.run)
     assert wrong > 0.09
     assert machines.clock.skew == pytest.approx(wrong, rel=0.1)
+
+
+@pytest.mark.parametrize(("skew", "later", "went_back"), [(0.0, 0.01, True), (0.015, 0.01, False), (0.015, 0.04, True)])
+def test_an_order_that_the_clocks_of_workers_do_not_tell_is_no_failure(skew, later, went_back):
+    newer, older = request_at(4.98, 0.005, version="2-b"), request_at(4.985 + later, 0.005, version="1-a")
+    others = [each for each in spread_out if not 4.97 < each.sent < 5.1]
+    others = [msgspec.structs.replace(each, version="2-b") if each.sent > 5 else each for each in others]
+    verdict = verdict_on([*others, newer, older], generator=GeneratorUsage(1.0, 0.0, 10.0, 2, skew))
+    assert (RequestFailure.WENT_BACK in verdict.failures) is went_back
 
 
 def test_rows_arrive_as_they_were_with_what_the_workers_tell_of_themselves(tmp_path):

@@ -32,7 +32,7 @@ from msgspec.structs import replace
 from apidex.catalogue.catalogue import Catalogue
 from conftest import ROOT
 from fakes import entry
-from histories import FACTS, HISTORY, request_at, spread_out, verdict_on
+from histories import FACTS, HISTORY, request_at, spread_out, verdict_of, verdict_on
 from upstream_server import raw_server
 
 
@@ -234,6 +234,35 @@ def test_an_added_replica_must_get_a_share_of_the_kept_alive_connections():
     late = [*few, request_at(6.0, replica="b")]
     assert failed_checks(verdict_on(few, **added)) == {"replicas that answer, with the one that was added"}
     assert failed_checks(verdict_on(late, **added)) == {"least share of a replica, with the one that was added"}
+
+
+def evenly(replicas: int) -> list:
+    return [
+        request_at(
+            number / 50, replica=f"replica-{number % replicas}", kept_alive=number // replicas % 2 == 0, version="1-a"
+        )
+        for number in range(500)
+    ]
+
+
+@pytest.mark.parametrize(("replicas", "least"), [(4, "10 %"), (12, "3.3 %")])
+def test_the_least_share_of_a_replica_follows_how_many_there_are(replicas, least):
+    facts = replace(FACTS, replicas=replicas)
+    verdict = verdict_of(evenly(replicas), facts=facts)
+    assert failed_checks(verdict) == set()
+    (bound,) = [check.bound for check in verdict.checks if check.name == "spread of kept-alive connections"]
+    assert bound.startswith(f"each at least {least}, ")
+    starved = [each for each in evenly(replicas) if each.replica != "replica-0" or each.sent < 9 / replicas]
+    assert "spread of kept-alive connections" in failed_checks(verdict_of(starved, facts=facts))
+
+
+@pytest.mark.parametrize(("replicas", "least"), [(4, "at least 0.1"), (10, "at least 0.04")])
+def test_an_added_replica_gets_the_least_share_of_those_before(replicas, least):
+    added = [FaultRecord(Scale(replicas + 1), 0.0, 0.0, replicas + 1)]
+    facts = replace(FACTS, replicas=replicas, scenario="add-replica", by_request=True)
+    verdict = verdict_of(evenly(replicas + 1), facts=facts, faults=added)
+    assert failed_checks(verdict) == set()
+    assert least in [check.bound for check in verdict.checks]
 
 
 def test_a_run_in_which_no_bytes_were_compared_fails():
