@@ -5,7 +5,7 @@ processes. The line can be cut, and it can lead elsewhere.
 import asyncio
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Self
 
@@ -102,8 +102,11 @@ class RedisLine(Proxy):
 
     def partitioned(self) -> AbstractContextManager[None]:
         """Nothing passes while the block runs. As with TCP, what was sent meanwhile arrives afterwards."""
-        act = self._loop.call_soon_threadsafe
-        return between(lambda: act(self._passing.clear), lambda: act(self._passing.set))
+        return between(lambda: self._act(self._passing.clear), lambda: self._act(self._passing.set))
+
+    def _act(self, what: Callable[[], object]) -> None:
+        with suppress(RuntimeError):  # the loop has ended with its replica
+            self._loop.call_soon_threadsafe(what)
 
     def redirected(self, port: int) -> AbstractContextManager[None]:
         """The line leads to *port* while the block runs. Connections end at both changes, as when a server moves."""
@@ -113,4 +116,4 @@ class RedisLine(Proxy):
     def _lead_to(self, port: int) -> None:
         self._leads_to = port
         for client in list(self._clients):
-            self._loop.call_soon_threadsafe(client.transport.abort)
+            self._act(client.transport.abort)

@@ -1,6 +1,7 @@
 """Commands, ports and waiting on this machine, and the two ways in which a run cannot go on."""
 
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -33,12 +34,33 @@ def wait_for(seconds: float, what: str, holds: Callable[[], bool], pause: float 
 
 @contextmanager
 def between(begin: Callable[[], object], end: Callable[[], object]) -> Iterator[None]:
-    """Call *begin*, and *end* after the block in any case."""
+    """Call *begin*, and *end* after the block in any case, to its own end: an interrupt waits for it."""
     try:
         begin()
         yield
     finally:
-        end()
+        with uninterrupted():
+            end()
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """An interrupt waits until the block has ended, so that what it undoes in several steps is undone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python interrupts only the main thread
+        return
+    came: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    deferred = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in deferred:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in deferred.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def tool(name: str, package: str = "") -> str:
@@ -68,7 +90,8 @@ def running_until_end_of_input(*command: str) -> Iterator[None]:
         try:
             yield
         finally:
-            process.communicate(timeout=60)
+            with uninterrupted():
+                process.communicate(timeout=60)
 
 
 @contextmanager
@@ -85,8 +108,9 @@ def every(seconds: float, act: Callable[[], object]) -> Iterator[None]:
     try:
         yield
     finally:
-        over.set()
-        thread.join()
+        with uninterrupted():
+            over.set()
+            thread.join()
 
 
 def free_port() -> int:

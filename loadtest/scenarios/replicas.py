@@ -7,6 +7,7 @@ from loadtest.checks.spread import added_replica_has_its_share
 from loadtest.faults.replicas import DeletePod, DrainNode, Kill, KillAll, LoseNode, Pause, Rollout, Scale
 from loadtest.nemesis import ScenarioRun
 from loadtest.scenarios.scenario import Scenario, repeatedly
+from loadtest.system import uninterrupted
 
 
 def _scale(run: ScenarioRun) -> None:
@@ -18,7 +19,8 @@ def _scale(run: ScenarioRun) -> None:
                 run.inject(Scale(replicas))
                 run.wait(run.recovery)
     finally:
-        run.target.scale(before)
+        with uninterrupted():
+            run.target.scale(before)
 
 
 def _add_replica(run: ScenarioRun) -> None:
@@ -28,7 +30,8 @@ def _add_replica(run: ScenarioRun) -> None:
         run.inject(Scale(before + 1))
         run.wait(max(30.0, run.seconds / 2))
     finally:
-        run.inject(Scale(before))
+        with uninterrupted():
+            run.inject(Scale(before))
 
 
 def _crash_all(run: ScenarioRun) -> None:

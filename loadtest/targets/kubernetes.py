@@ -3,7 +3,8 @@
 import json
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from loadtest.system import (
     output_of,
     persist,
     running_until_end_of_input,
+    uninterrupted,
     wait_for,
 )
 from loadtest.targets.target import (
@@ -255,9 +257,10 @@ class Kubernetes(Target):
 
     def close(self) -> None:
         """Delete the node agents."""
-        for found in listed("pods", namespace=ASIDE):
-            if found["metadata"]["name"].startswith("node-agent-"):
-                kubectl("delete", "pod", found["metadata"]["name"], "--now", namespace=ASIDE)
+        with uninterrupted():
+            for found in listed("pods", namespace=ASIDE):
+                if found["metadata"]["name"].startswith("node-agent-"):
+                    kubectl("delete", "pod", found["metadata"]["name"], "--now", namespace=ASIDE)
 
 
 def kubectl(*arguments: str, namespace: str = NAMESPACE, stdin: str = "") -> str:
@@ -398,19 +401,18 @@ def provisioned(edge: bool = False, **how: str) -> Iterator[Kubernetes]:
                 kubectl(*_UPSTREAM_READY, namespace=ASIDE)
         yield target
     finally:
-        output_of("kubectl", "delete", "namespace", NAMESPACE, ASIDE, "--ignore-not-found", "--timeout=120s")
+        with uninterrupted():
+            output_of("kubectl", "delete", "namespace", NAMESPACE, ASIDE, "--ignore-not-found", "--timeout=120s")
 
 
 @contextmanager
 def cordoned(*nodes: str) -> Iterator[None]:
     """Let no pod be placed on *nodes* while the block runs."""
-    for node in nodes:
-        output_of("kubectl", "cordon", node)
-    try:
-        yield
-    finally:
+    with ExitStack() as stack:
         for node in nodes:
-            output_of("kubectl", "uncordon", node)
+            cordon, uncordon = (partial(output_of, "kubectl", verb, node) for verb in ("cordon", "uncordon"))
+            stack.enter_context(between(cordon, uncordon))
+        yield
 
 
 def _refuse_others() -> None:

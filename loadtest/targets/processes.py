@@ -32,6 +32,7 @@ from loadtest.system import (
     is_ready,
     listens,
     output_of,
+    uninterrupted,
     wait_for,
 )
 from loadtest.targets.target import Replica, Target, TargetOptions
@@ -191,10 +192,11 @@ class Processes(Target):
 
     def close(self) -> None:
         """End everything, at once."""
-        for daemon in self._daemons:
-            daemon.end(signal.SIGKILL)
-        for replica in self._replicas.values():
-            replica.stack.close()
+        with uninterrupted():
+            for daemon in self._daemons:
+                daemon.end(signal.SIGKILL)
+            for replica in self._replicas.values():
+                replica.stack.close()
 
     def repeated(self) -> int | None:
         return None if self.by_request else self._balancer.repeated()
@@ -400,8 +402,9 @@ def _mounted(disk: Path) -> Iterator[Path]:
     try:
         yield disk
     finally:
-        if disk.is_mount():
-            output_of("umount", "--lazy", str(disk))
+        with uninterrupted():
+            if disk.is_mount():
+                output_of("umount", "--lazy", str(disk))
 
 
 def _fill(ballast: Path) -> None:

@@ -1,8 +1,9 @@
 """Every pair of faults: which there are, how two faults overlap, what they may cost, and the table. No load here."""
 
+import signal
 import threading
 import time
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from random import Random
 
 import msgspec
@@ -11,6 +12,7 @@ from loadtest.faults import FaultRecord
 from loadtest.faults.redis import RedisDown
 from loadtest.faults.replicas import Kill, KillEdge, LoseNode, Pause
 from loadtest.nemesis import ScenarioRun
+from loadtest.proxy import RedisLine
 from loadtest.record import RequestFailure
 from loadtest.scenarios.pairs import MEMBERS, PAIRS, chosen, named, pair
 from loadtest.system import UnsupportedError, between
@@ -137,6 +139,25 @@ def test_a_fault_that_cannot_be_injected_ends_the_round_and_undoes_the_other():
         run.overlap(*plans)
     assert target.done == ["stop", "start"]
     run.wait(0.0)  # the scenario itself may go on
+
+
+def test_an_interrupt_waits_until_what_is_broken_is_undone():
+    done = []
+
+    def undo():
+        signal.raise_signal(signal.SIGINT)
+        done.append("undone")
+
+    with pytest.raises(KeyboardInterrupt), between(lambda: None, undo):
+        pass
+    assert done == ["undone"]
+
+
+def test_a_line_to_redis_that_ended_with_its_replica_need_not_be_mended():
+    with RedisLine(1).running() as line, ExitStack() as broken:
+        broken.enter_context(line.partitioned())
+        mend = broken.pop_all()
+    mend.close()
 
 
 LOST = [request_at(5.2, status=0, failure=DIED, replica="")]

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 from contextlib import contextmanager, nullcontext
 
 import pytest
@@ -133,3 +134,17 @@ def test_a_fault_is_begun_and_ended(target, fault, begins, ends):
         assert commands[begun:] == []
     else:
         assert (ends if isinstance(ends, str) else ends[place]) in commands[-1]
+
+
+def test_every_node_takes_pods_again_though_an_interrupt_comes_meanwhile(monkeypatch):
+    commands = []
+
+    def output_of(_, *words):
+        if words == ("uncordon", "b"):
+            signal.raise_signal(signal.SIGINT)
+        commands.append(" ".join(words))
+
+    monkeypatch.setattr(kubernetes, "output_of", output_of)
+    with pytest.raises(KeyboardInterrupt), kubernetes.cordoned("a", "b"):
+        pass
+    assert commands == ["cordon a", "cordon b", "uncordon b", "uncordon a"]
