@@ -108,12 +108,10 @@ class RedisLine(Proxy):
         with suppress(RuntimeError):  # the loop has ended with its replica
             self._loop.call_soon_threadsafe(what)
 
-    def redirected(self, port: int) -> AbstractContextManager[None]:
-        """The line leads to *port* while the block runs. Connections end at both changes, as when a server moves."""
-        before = self._leads_to
-        return between(lambda: self._lead_to(port), lambda: self._lead_to(before))
-
-    def _lead_to(self, port: int) -> None:
+    def lead_to(self, port: int) -> None:
+        """The line leads to *port* from now on. Connections that led elsewhere end, as when a server moves."""
+        if port == self._leads_to:
+            return
         self._leads_to = port
         for client in list(self._clients):
             self._act(client.transport.abort)

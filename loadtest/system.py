@@ -1,5 +1,6 @@
 """Commands, ports and waiting on this machine, and the two ways in which a run cannot go on."""
 
+import select
 import shutil
 import signal
 import socket
@@ -13,6 +14,9 @@ from typing import TypeVar
 import httpx
 
 T = TypeVar("T")
+
+_BEGINS = 60.0
+"""Seconds in which a program begins."""
 
 
 class UnsupportedError(Exception):
@@ -85,9 +89,16 @@ def persist(act: Callable[[], T], seconds: float = 60.0) -> T:
 
 @contextmanager
 def running_until_end_of_input(*command: str) -> Iterator[None]:
-    """Run *command*, a program that ends with its standard input, while the block runs."""
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True) as process:  # noqa: S603
+    """Run *command*, a program that writes a line once it has begun and ends with its standard input, while the block runs.
+
+    Raises UnsupportedError where it does not begin; its complaint is on the terminal.
+    """
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, start_new_session=True) as process:  # noqa: S603
         try:
+            said = process.stdout
+            if not (said and select.select([said], [], [], _BEGINS)[0] and said.readline()):
+                raise UnsupportedError(f"{' '.join(command[:6])} … did not begin")
             yield
         finally:
             with uninterrupted():

@@ -64,13 +64,14 @@ class Daemon:
 
     def __init__(self, command: Sequence[str], environ: Mapping[str, str], log: Path) -> None:
         self._command, self._environ, self._log = command, environ, log
-        self.restarts, self._lock = 0, threading.Lock()
+        self.restarts, self._lock, self._is_paused = 0, threading.Lock(), False
         self.start()
 
     def start(self) -> None:
         """Start it, at first or after `end`."""
-        self._wanted = True
-        self._begin()
+        with self._lock:
+            self._wanted = True
+            self._begin()
         self._watch = threading.Thread(target=self._keep, daemon=True)
         self._watch.start()
 
@@ -92,8 +93,13 @@ class Daemon:
         self._watch.join()
 
     def paused(self) -> AbstractContextManager[None]:
-        """It is stopped by SIGSTOP while the block runs."""
-        return between(lambda: self.send(signal.SIGSTOP), lambda: self.send(signal.SIGCONT))
+        """It is stopped by SIGSTOP while the block runs, also if it is started meanwhile."""
+        return between(lambda: self._pause(True), lambda: self._pause(False))
+
+    def _pause(self, is_paused: bool) -> None:
+        with self._lock:
+            self._is_paused = is_paused
+            self.send(signal.SIGSTOP if is_paused else signal.SIGCONT)
 
     @contextmanager
     def starved(self) -> Iterator[None]:
@@ -122,6 +128,8 @@ class Daemon:
             self._process = subprocess.Popen(  # noqa: S603 - commands of ours
                 self._command, env=self._environ, stdout=log, stderr=log, start_new_session=True
             )
+        if self._is_paused:  # another fault ended it
+            self.send(signal.SIGSTOP)
 
     def _keep(self) -> None:
         while True:
@@ -159,6 +167,7 @@ class Processes(Target):
         self.by_request = edge
         self._replicas: dict[str, _Process] = {}
         self._upstream_port, self._redis_port = free_port(), free_port()
+        self._lines_lead_to = self._redis_port
         self._numbers = iter(range(1, 10_000))
         self._daemons: list[Daemon] = []
         self._slots = [free_port() for _ in range(_SLOTS)] if edge else []
@@ -289,8 +298,14 @@ class Processes(Target):
         return _all(line.partitioned() for line in self._lines(replica))
 
     def redis_misnamed(self) -> AbstractContextManager[None]:
-        """As `Target.redis_misnamed`: a server of HTTP answers there."""
-        return _all(line.redirected(self._upstream_port) for line in self._lines())
+        """As `Target.redis_misnamed`: a server of HTTP answers there, for replicas too that are added meanwhile."""
+        lead = self._lead_lines
+        return between(lambda: lead(self._upstream_port), lambda: lead(self._redis_port))
+
+    def _lead_lines(self, port: int) -> None:
+        self._lines_lead_to = port  # first: a line that is not one of `_lines` yet will read it
+        for line in self._lines():
+            line.lead_to(port)
 
     def _lines(self, replica: str = "") -> list[RedisLine]:
         """Those of all replicas, or of one. Raises UnsupportedError where there are none."""
@@ -323,11 +338,13 @@ class Processes(Target):
         port = next(slot for slot in self._slots if slot not in taken) if self._slots else free_port()
         own, redis, disk = {"APIDEX_SERVED_BY": name}, None, None
         if self._is_breakable:
-            redis = stack.enter_context(RedisLine(self._redis_port).running())
+            redis = stack.enter_context(RedisLine(self._lines_lead_to).running())
             disk = stack.enter_context(_mounted(self._folder / f"{name}-disk"))
             own |= {"APIDEX_REDIS_URL": f"redis://127.0.0.1:{redis.port}/0", "APIDEX_STATE_DIR": str(disk)}
         daemon = self._daemon(name, (*self._command, "--port", str(port)), **own)
         self._replicas[name] = _Process(daemon, port, stack, redis, disk)
+        if redis:
+            redis.lead_to(self._lines_lead_to)  # which may have changed before the line was one of `_lines`
         self._balancer.ports = [*self._balancer.ports, port]
 
     def _remove(self, name: str) -> None:

@@ -63,7 +63,8 @@ def send(found: list[int], number: int) -> None:
 
 
 def starve(container: str) -> None:
-    """Stop the container's processes nine tenths of the time, until standard input ends."""
+    """Stop the container's processes nine tenths of the time, until standard input ends. Says when it begins."""
+    print("begun", flush=True)
     try:
         while not select.select([sys.stdin], [], [], 0)[0]:
             there = processes(container)

@@ -1,9 +1,13 @@
 """What the faults of pairs do to compose and to a cluster: the commands that begin and end them. Nothing is run here."""
 
 import json
+import os
 import re
 import signal
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from loadtest.faults.redis import (
@@ -17,8 +21,11 @@ from loadtest.faults.redis import (
 )
 from loadtest.faults.replicas import Kill, KillEdge, OutOfMemory, Pause, Starve
 from loadtest.faults.upstream import BadUpstream
-from loadtest.targets import compose, kubernetes
+from loadtest.system import UnsupportedError, running_until_end_of_input
+from loadtest.targets import compose, kubernetes, processes
 from loadtest.targets.target import Target
+
+from processes import wait_until
 
 
 def pod(name: str) -> dict:
@@ -148,3 +155,61 @@ def test_every_node_takes_pods_again_though_an_interrupt_comes_meanwhile(monkeyp
     with pytest.raises(KeyboardInterrupt), kubernetes.cordoned("a", "b"):
         pass
     assert commands == ["cordon a", "cordon b", "uncordon b", "uncordon a"]
+
+
+def test_a_process_that_is_paused_is_so_after_it_was_started_again(tmp_path):
+    def state() -> str:
+        return Path(f"/proc/{daemon._process.pid}/stat").read_text().rpartition(") ")[2][0]
+
+    daemon = processes.Daemon(("sleep", "600"), os.environ, tmp_path / "log")
+    try:
+        with daemon.paused():
+            daemon.end(signal.SIGKILL)
+            daemon.start()
+            wait_until(lambda: state() == "T", "a process that is stopped")
+        wait_until(lambda: state() != "T", "a process that goes on")
+    finally:
+        daemon.end(signal.SIGKILL)
+
+
+@pytest.fixture
+def lines(monkeypatch, tmp_path) -> Iterator[tuple[processes.Processes, dict[str, dict[str, str]]]]:
+    """A target of processes in a folder with a relative path, none of which are started, and the settings of each."""
+    settings = {}
+
+    def daemon(_, environ, log):
+        settings[log.stem] = environ
+        return SimpleNamespace(end=lambda *_: None, restarts=0)
+
+    def mount(*command):
+        raise UnsupportedError("no disk is mounted here")
+
+    monkeypatch.setattr(processes, "Daemon", daemon)
+    monkeypatch.setattr(processes, "output_of", mount)
+    monkeypatch.chdir(tmp_path)
+    balancer = SimpleNamespace(ports=[], is_ready=lambda _: True)
+    with closing(processes.Processes(Path(), balancer, (), breakable=True)) as made:
+        yield made, settings
+
+
+def test_the_disk_of_a_replica_has_an_absolute_path(lines):
+    made, settings = lines
+    made.scale(1)
+    assert Path(settings["replica-1"]["APIDEX_STATE_DIR"]).is_absolute()
+
+
+def test_the_name_of_redis_leads_elsewhere_for_replicas_that_are_added_meanwhile(lines):
+    made, _ = lines
+    made.scale(1)
+    with made.redis_misnamed():
+        made.scale(2)
+        meanwhile = [line.backend() for line in made._lines()]
+    assert meanwhile == [made._upstream_port] * 2
+    assert [line.backend() for line in made._lines()] == [made._redis_port] * 2
+
+
+def test_a_program_that_does_not_begin_breaks_nothing():
+    with running_until_end_of_input("sh", "-c", "echo begun; cat"):
+        pass
+    with pytest.raises(UnsupportedError, match="did not begin"), running_until_end_of_input("false"):
+        pass
