@@ -5,7 +5,7 @@ At the end Locust is stopped and every fault undone, even on an interrupt, which
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from loadtest.history import RunFacts, RunHistory
 from loadtest.load_generator import Load, Locust, running_locust
 from loadtest.nemesis import ScenarioRun
 from loadtest.observer import Observer, Progress
-from loadtest.record import read, write
+from loadtest.record import RequestRecord, read, write
 from loadtest.scenarios import scenario_of
 from loadtest.scenarios.scenario import Scenario
 from loadtest.system import UnsupportedError, WaitTimeoutError, every, is_this_machine, output_of, wait_for
@@ -30,6 +30,8 @@ from loadtest.targets.target import Target
 from loadtest.verdict import Verdict, judge
 
 _MISSING = "none, since a replica did not answer"
+
+_FILES = ("history.json", "requests.csv", "verdict.json", "report.html")
 
 INTERRUPTED = "it was interrupted"
 """Why a run stopped early."""
@@ -73,8 +75,11 @@ def run(
         planned_seconds=seconds or scenario.seconds,
         commit=_commit(),
     )
+    for name in _FILES:  # those of an earlier run, for which this one must not be taken
+        (folder / name).unlink(missing_ok=True)
     history = _record(scenario, target, folder, facts, load or Load(), tell)
-    (folder / "history.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(history, requests=[])))
+    _write_rows(folder, history.requests)  # first: what has a history can be judged
+    _put(folder / "history.json", msgspec.json.encode(msgspec.structs.replace(history, requests=[])))
     verdict = _conclude(history, scenario, folder)
     _delete_rows(folder)
     return verdict
@@ -108,10 +113,23 @@ def _conclude(history: RunHistory, scenario: Scenario, folder: Path) -> Verdict:
 
     analysis = Analysis.of(history)
     verdict = judge(analysis, scenario)
-    write(folder / "requests.csv", analysis.requests)
-    (folder / "verdict.json").write_bytes(msgspec.json.format(msgspec.json.encode(verdict), indent=2))
-    (folder / "report.html").write_text(page(verdict, analysis))
+    _write_rows(folder, analysis.requests)
+    _put(folder / "verdict.json", msgspec.json.format(msgspec.json.encode(verdict), indent=2))
+    _put(folder / "report.html", page(verdict, analysis).encode())
     return verdict
+
+
+def _write_rows(folder: Path, requests: Sequence[RequestRecord]) -> None:
+    new = folder / "requests.new"
+    write(new, requests)
+    new.replace(folder / "requests.csv")
+
+
+def _put(file: Path, content: bytes) -> None:
+    """Write *content* as a whole: an interrupt leaves what there was before."""
+    new = file.with_suffix(".new")
+    new.write_bytes(content)
+    new.replace(file)
 
 
 def _record(
@@ -133,8 +151,7 @@ def _record(
         restarts, usage = target.restarts(), locust.usage()
         repeated, retried = _repeats(target)
         with observer.running(), progress.running(), _watched(locust, scenario_run):
-            stopped_early = _play(scenario, scenario_run)
-            versions = set() if stopped_early == INTERRUPTED else _final_versions(target, scenario_run, facts.poll)
+            stopped_early, versions = _play(scenario, scenario_run, facts.poll)
             ended = _ended(restarts, target.restarts())
         last, usage = scenario_run.now(), locust.usage().since(usage)
     # not before Locust has ended: its last requests may get a catalogue that the upstream gave just now
@@ -175,15 +192,17 @@ def _delete_rows(folder: Path) -> None:
         rows.unlink()
 
 
-def _play(scenario: Scenario, scenario_run: ScenarioRun) -> str:
-    """Run the script; return why it stopped early, if it did."""
+def _play(scenario: Scenario, scenario_run: ScenarioRun, poll: float) -> tuple[str, set[str]]:
+    """Run the script; return why it stopped early, if it did, and the versions at its end, unless it was interrupted."""
+    stopped_early = ""
     try:
-        scenario.script(scenario_run)
-    except WaitTimeoutError as error:
-        return str(error)
+        try:
+            scenario.script(scenario_run)
+        except WaitTimeoutError as error:
+            stopped_early = str(error)
+        return stopped_early, _final_versions(scenario_run, poll)
     except KeyboardInterrupt:
-        return INTERRUPTED
-    return ""
+        return INTERRUPTED, set()
 
 
 def _ended(before: dict[str, int], after: dict[str, int]) -> int:
@@ -215,11 +234,11 @@ def _watched(locust: Locust, scenario_run: ScenarioRun) -> AbstractContextManage
     return every(0.5, watch)
 
 
-def _final_versions(target: Target, scenario_run: ScenarioRun, poll: float) -> set[str]:
+def _final_versions(scenario_run: ScenarioRun, poll: float) -> set[str]:
     """The versions that the replicas answer with, once they agree, and at the latest two polls and ten seconds later."""
     until = scenario_run.now() + 2 * poll + 10
     while True:
-        versions = _versions(target.host, scenario_run.replicas)
+        versions = _versions(scenario_run.target.host, scenario_run.replicas)
         if len(versions) == 1 or scenario_run.now() > until:
             return versions
         scenario_run.wait(0.25)

@@ -43,6 +43,8 @@ def added_replica_has_its_share(run: Analysis) -> Iterator[CheckResult]:
 
     By request at once; otherwise as connections are replaced.
     """
+    if not run.history.faults:
+        return  # interrupted before; `faults_were_injected` fails
     added, *removed = run.history.faults
     since = added.ended + (_SOON_BY_REQUEST if run.facts.by_request else _SOON)
     until = removed[0].began if removed else run.facts.seconds

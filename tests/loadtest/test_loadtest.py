@@ -1,5 +1,6 @@
 """What the load tests conclude: rows, order, ages, shares, costs, and which runs are refused. No load here."""
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from loadtest.observer import Observation
 from loadtest.oracle import Oracle
 from loadtest.ordering import UpstreamHistory, VersionOrder
 from loadtest.record import RequestFailure, Tail, Writer, read, write
-from loadtest.run import report, run
+from loadtest.run import INTERRUPTED, _play, report, run
 from loadtest.scenarios import SCENARIOS, SUITE
 from loadtest.shapes import SHAPES
 from loadtest.stalls import StallLog, delay
@@ -397,6 +398,49 @@ def test_two_runs_are_compared(tmp_path, capsys):
     (folders[1] / "verdict.json").write_text("{}")
     assert main(["compare", *map(str, folders)]) == 2
     assert "is not a verdict of version" in capsys.readouterr().err
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def test_an_interrupt_while_rows_are_written_leaves_a_run_that_can_be_judged(tmp_path, monkeypatch):
+    folder = written(tmp_path / "run", spread_out, "steady")
+    monkeypatch.setattr("loadtest.run.write", lambda path, _: interrupt(path.write_text("half of a")))
+    with pytest.raises(KeyboardInterrupt):
+        report(folder)
+    monkeypatch.undo()
+    assert report(folder).requests == len(spread_out)
+
+
+def test_an_interrupt_of_judging_leaves_nothing_of_an_earlier_run(tmp_path, monkeypatch):
+    folder = written(tmp_path / "run", spread_out, "steady")
+    known = {"prepare": lambda: None, "replicas": list, "upstream_log": lambda: SimpleNamespace(given=[])}
+    target = SimpleNamespace(name="processes", host="http://127.0.0.1:1", by_request=False, **known)
+    recorded = {
+        "_poll": lambda _: 1.0,
+        "_is_settled": lambda *_: True,
+        "_record": lambda *_: replace(HISTORY, requests=spread_out[:100]),
+        "judge": interrupt,
+    }
+    for name, act in recorded.items():
+        monkeypatch.setattr(f"loadtest.run.{name}", act)
+    with pytest.raises(KeyboardInterrupt):
+        run(SCENARIOS["steady"], target, folder)
+    monkeypatch.undo()
+    assert {each.name for each in folder.iterdir()} == {"history.json", "requests.csv"}
+    assert report(folder).requests == 100
+
+
+def test_an_interrupt_while_versions_are_compared_is_one_of_the_run(monkeypatch):
+    monkeypatch.setattr("loadtest.run._versions", interrupt)
+    scenario = dataclasses.replace(SCENARIOS["steady"], script=lambda _: None)
+    run_so_far = SimpleNamespace(target=SimpleNamespace(host=""), replicas=2, now=lambda: 0.0)
+    assert _play(scenario, run_so_far, 1.0) == (INTERRUPTED, set())
+
+
+def test_an_interrupt_before_a_replica_is_added_has_a_verdict():
+    assert failed_checks(verdict_on(spread_out, "add-replica", stopped_early=INTERRUPTED)) == {"faults", "scenario"}
 
 
 def test_a_spread_that_chance_does_not_explain_fails():
