@@ -1,6 +1,7 @@
 """`python -m loadtest`: run a scenario against a target, inject faults on schedule, and reach a verdict."""
 
 import argparse
+import errno
 import io
 import os
 import shlex
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import urlsplit
 
 from apidex.cli.arguments import Parser, one_of, real_number, whole_number
 from apidex.terminal import counted
@@ -173,8 +175,7 @@ def _demo(options: argparse.Namespace) -> int:
 
     print(NEEDS.format_map(vars(options)))
     tool("redis-server")
-    scenario, logs, folder = SCENARIOS["demo"], _logs(options.output), options.output / "demo-processes"
-    folder.mkdir(exist_ok=True)
+    scenario, logs, folder = SCENARIOS["demo"], _logs(options.output), _folder(options.output / "demo-processes")
     with LivePage(options.port, options.seconds).running() as page:
         print(f"{page.url} shows what happens.")
         if not options.no_browser:
@@ -191,12 +192,18 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _logs(output: Path) -> Path:
     """The folder for logs in *output*. Raises UnsupportedError where it cannot be made."""
-    logs = output / "logs"
+    return _folder(output / "logs")
+
+
+def _folder(path: Path) -> Path:
+    """The folder at *path*, which is made. Raises UnsupportedError where it cannot be, or cannot be written to."""
     try:
-        logs.mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
-        raise UnsupportedError(f"the reports cannot be written to {output}: {error.strerror}") from None
-    return logs
+        raise UnsupportedError(f"the reports cannot be written to {path}: {error.strerror}") from None
+    return path
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -220,7 +227,7 @@ def _run_one(scenario: Scenario, options: argparse.Namespace, target: Target, fo
     from loadtest.run import INTERRUPTED, run
 
     print(f"{scenario.name} on {target.name}, {target.host}: {scenario.about}", flush=True)
-    folder.mkdir(exist_ok=True)
+    _folder(folder)
     load = Load(options.users, options.rate, options.processes, options.shape, workers=options.workers)
     limits = {"seconds": options.seconds, "requests": requests, "allow_remote": options.i_mean_it}
     verdict = run(scenario, target, folder, load=load, seed=options.seed, **limits)
@@ -234,30 +241,29 @@ def _run_pairs(options: argparse.Namespace, target: Target) -> int:
     """The worst outcome of the pairs. One that cannot be run does not keep the others from it."""
     from loadtest import matrix
 
-    folder = options.output / f"{SUITE}-{target.name}{'-edge' * options.edge}"
-    folder.mkdir(exist_ok=True)
+    folder = _folder(options.output / f"{SUITE}-{target.name}{'-edge' * options.edge}")
     able = {name for name, member in MEMBERS.items() if target.can(member.fault.verb)}
     names = [name for name in options.only or PAIRS if able.issuperset(name.split("+"))]
     if left := [name for name in options.only if name not in names]:
         raise UnsupportedError(f"{', '.join(left)} cannot be run on {target.name} as it was opened")
     if not names:
         raise UnsupportedError(f"no pair of faults can be played on {target.name} as it was opened")
-    names = chosen(options.commit, names) if options.commit else names
+    remaining = names = chosen(options.commit, names) if options.commit else names
     if options.results and not options.only:
         passed = matrix.Matrix.read(options.results.read_text()).passed
         print(f"{counted(len(passed.intersection(names)), 'pair')} passed in {options.results}: not played again.")
-        names = [name for name in names if name not in passed]
+        remaining = [name for name in names if name not in passed]
     try:
-        outcomes = [_play(name, names, options, target, folder) for name in names]
+        outcomes = [_play(name, names, options, target, folder) for name in remaining]
     finally:  # not before: a file that differs from the commit would be noted with each run
-        if options.results and (folder / "matrix.md").exists():
-            matrix.put_into(options.results, (folder / "matrix.md").read_text())
+        if options.results:
+            matrix.put_into(options.results, matrix.Matrix.left_in(folder, remaining, _command()))
     print(folder / "index.html")
     return max(outcomes, default=0)
 
 
 def _play(name: str, names: Sequence[str], options: argparse.Namespace, target: Target, folder: Path) -> int:
-    """The outcome of one pair of *names*, which is played unless it was before."""
+    """The outcome of one pair of *names*, which are those of the table. It is played unless it was before."""
     from loadtest import matrix
 
     verdict = matrix.read_verdict(folder / name)
@@ -272,7 +278,11 @@ def _play(name: str, names: Sequence[str], options: argparse.Namespace, target: 
         print(f"{name}: not run, {error}")
         return 2
     finally:
-        matrix.write(folder, names, " ".join(["python -m loadtest", *sys.argv[1:]]))
+        matrix.write(folder, names, _command())
+
+
+def _command() -> str:
+    return " ".join(["python -m loadtest", *sys.argv[1:]])
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -338,13 +348,31 @@ def _check(options: argparse.Namespace) -> None:
         raise UnsupportedError(f"--host is for kubernetes and service, --node for kubernetes, not for {options.target}")
     if options.workers and options.processes > 1:
         raise UnsupportedError("--workers and --processes exclude each other; allowed is one of them")
-    if options.results and not options.results.is_file():
-        raise UnsupportedError(f"{options.results} is not a file; --results takes a page of Markdown")
+    if options.results and not _is_text(options.results):
+        raise UnsupportedError(f"{options.results} is not a file of text; --results takes a page of Markdown")
+    if not _is_url(options.host):
+        raise UnsupportedError(f"--host: {options.host!r} is not a URL; allowed is http://NAME, with a port or without")
     if options.edge and options.target == "compose":
         raise UnsupportedError("--edge is for kubernetes and processes: compose has HAProxy in front anyway")
     host = TARGETS[options.target].control_host()
     if not options.i_mean_it and not is_this_machine(host):
         raise UnsupportedError(f"{host} is not this machine; --i-mean-it allows load and faults there")
+
+
+def _is_text(file: Path) -> bool:
+    try:
+        file.read_text()
+    except (OSError, UnicodeDecodeError):
+        return False
+    return True
+
+
+def _is_url(text: str) -> bool:
+    try:
+        urlsplit(text).port  # noqa: B018 - which is looked at only when asked for
+    except ValueError:
+        return False
+    return True
 
 
 if __name__ == "__main__":

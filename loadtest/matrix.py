@@ -83,6 +83,14 @@ class Matrix(NamedTuple):
         cells = {name: cell for name, text in texts.items() if (cell := Cell.read(text, bounds.get(name, "0")))}
         return cls([line.removeprefix("- ") for line in lines if " played, " in line], cells)
 
+    @classmethod
+    def left_in(cls, folder: Path, names: Sequence[str], command: str) -> "Matrix":
+        """What the runs of *names* have left in *folder*, unless interrupted."""
+        found = {name: verdict for name in names if (verdict := read_verdict(folder / name))}
+        verdicts = {name: verdict for name, verdict in found.items() if verdict.stopped_early != INTERRUPTED}
+        cells = {name: Cell.of(verdict) for name, verdict in verdicts.items()}
+        return cls([_summary(verdicts, names, command)], cells)
+
     def updated(self, newer: "Matrix") -> "Matrix":
         """This one with the cells of a *newer* run. A run of which no cell is left is not named."""
         left = self.runs if self.cells.keys() - newer.cells.keys() else []
@@ -108,20 +116,19 @@ def is_done(verdict: Verdict | None) -> bool:
 
 def write(folder: Path, names: Sequence[str], command: str) -> None:
     """Write `index.html` and `matrix.md` into *folder*, from what the runs of *names* have left there, unless interrupted."""
-    found = {name: verdict for name in names if (verdict := read_verdict(folder / name))}
-    verdicts = {name: verdict for name, verdict in found.items() if verdict.stopped_early != INTERRUPTED}
-    cells = {name: Cell.of(verdict) for name, verdict in verdicts.items()}
-    summary = _summary(verdicts, names, command)
-    (folder / "index.html").write_text(_page(summary, cells))
-    (folder / "matrix.md").write_text(_markdown(Matrix([summary], cells)))
+    table = Matrix.left_in(folder, names, command)
+    (folder / "index.html").write_text(_page(table.runs[0], table.cells))
+    (folder / "matrix.md").write_text(_markdown(table))
 
 
-def put_into(results: Path, matrix: str) -> None:
-    """Put the cells of the section *matrix* into that of *results*, which is added at the end where there is none."""
+def put_into(results: Path, newer: Matrix) -> None:
+    """Put the cells of *newer*, if it has any, into the section of *results*, which is added at the end where there is none."""
+    if not newer.cells:
+        return
     page = results.read_text()
     before, _, rest = page.partition(f"{HEADING}\n")
     _, heading, after = rest.partition("\n## ")
-    section = _markdown(Matrix.read(page).updated(Matrix.read(matrix)))
+    section = _markdown(Matrix.read(page).updated(newer))
     results.write_text(f"{before.rstrip()}\n\n{section.rstrip()}\n" + (f"{heading}{after}" if heading else ""))
 
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from loadtest.__main__ import main
+from loadtest.__main__ import _folder, main
 from loadtest.demo import LiveFailure, LiveView, Tally
 from loadtest.faults import FaultRecord
 from loadtest.faults.redis import RedisDown
@@ -559,6 +559,11 @@ def loadtest(*arguments: str, **environ: str) -> subprocess.CompletedProcess:
             "no pair of faults can be played on service as it was opened",
         ),
         (["run", "pairs", "--only", "kill"], "--only: 'kill' is not allowed; allowed are two of upstream-down, "),
+        (["run", "pairs", "--results", sys.executable], "is not a file of text; --results takes a page of Markdown"),
+        (
+            ["run", "steady", "--target", "service", "--host", "http://[::1"],
+            "--host: 'http://[::1' is not a URL; allowed",
+        ),
         (["run", "drain-node"], "drain-node cannot be run on processes, only on kubernetes"),
         (["run", "crash", "--rate", "0"], "--rate: '0' is not allowed; allowed is a number from 0.001 to 1000000000"),
         (["capacity", "--pods"], "--pods is for --check"),
@@ -573,6 +578,12 @@ def test_a_run_that_is_impossible_is_refused_in_a_sentence(tmp_path, arguments, 
     assert said in done.stderr
     assert done.stderr.startswith("loadtest: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path):
+    (tmp_path / "steady-processes").write_text("")
+    with pytest.raises(UnsupportedError, match="cannot be written to"):
+        _folder(tmp_path / "steady-processes")
 
 
 def test_every_scenario_is_listed():

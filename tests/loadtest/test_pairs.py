@@ -5,9 +5,11 @@ import threading
 import time
 from contextlib import ExitStack, nullcontext
 from random import Random
+from types import SimpleNamespace
 
 import msgspec
 import pytest
+from loadtest.__main__ import _parser, _run_pairs
 from loadtest.faults import FaultRecord
 from loadtest.faults.redis import RedisDown
 from loadtest.faults.replicas import Kill, KillEdge, LoseNode, Pause
@@ -17,7 +19,7 @@ from loadtest.record import RequestFailure
 from loadtest.scenarios.pairs import MEMBERS, PAIRS, chosen, named, pair
 from loadtest.system import UnsupportedError, between
 from loadtest.targets import TARGETS
-from loadtest.targets.target import Replica
+from loadtest.targets.target import Replica, Target
 
 from histories import request_at, spread_out, verdict_on
 from loadtest import matrix
@@ -153,11 +155,11 @@ def test_an_interrupt_waits_until_what_is_broken_is_undone():
     assert done == ["undone"]
 
 
-def test_a_line_to_redis_that_ended_with_its_replica_need_not_be_mended():
+def test_a_line_to_redis_that_ended_with_its_replica_need_not_be_restored():
     with RedisLine(1).running() as line, ExitStack() as broken:
         broken.enter_context(line.partitioned())
-        mend = broken.pop_all()
-    mend.close()
+        restore = broken.pop_all()
+    restore.close()
 
 
 LOST = [request_at(5.2, status=0, failure=DIED, replica="")]
@@ -232,9 +234,9 @@ def test_the_table_has_a_cell_for_each_run_that_leads_to_it_and_is_put_into_the_
     assert "<a href='redis-down+kill/report.html'>1 · 10 ms · 0.0 s</a>" in page
     results = tmp_path / "results.md"
     results.write_text("# Results\n\n## Others\n\nold\n")
-    matrix.put_into(results, text)
+    matrix.put_into(results, matrix.Matrix.read(text))
     once = results.read_text()
-    matrix.put_into(results, text)
+    matrix.put_into(results, matrix.Matrix.read(text))
     assert results.read_text() == once == f"# Results\n\n## Others\n\nold\n\n{text.rstrip()}\n"
 
 
@@ -249,7 +251,7 @@ def test_a_table_in_the_results_is_completed_by_another_run(tmp_path):
     left_behind(second, "kill+kill")
     left_behind(second, "kill+pause", [*spread_out, *LATER])
     matrix.write(second, ["kill+kill", "kill+pause"], "second")
-    matrix.put_into(results, (second / "matrix.md").read_text())
+    matrix.put_into(results, matrix.Matrix.read((second / "matrix.md").read_text()))
     text = results.read_text()
     assert "3 pairs, 2 passed:\n\n- 2 of 2 pairs played, 1 passed; 1 of 1001" in text
     assert "second\n- 2 of 2 pairs played, 1 passed; 2 of 1002" in text
@@ -258,6 +260,30 @@ def test_a_table_in_the_results_is_completed_by_another_run(tmp_path):
     assert "- redis-down+kill: 1 request failed, at most" in text
     assert text.endswith("\n\n## Others\n\nold\n")
     assert matrix.Matrix.read(text).passed == {"redis-down+kill", "kill+kill"}
+
+
+def test_pairs_that_passed_in_the_results_stay_there_and_in_the_table_of_a_resumed_run(tmp_path):
+    results, folder, elsewhere = (tmp_path / name for name in ("results.md", "pairs-processes", "elsewhere"))
+    for each in (folder, elsewhere):
+        each.mkdir()
+    left_behind(elsewhere, "kill+kill")
+    results.write_text("# Results\n")
+    matrix.put_into(results, matrix.Matrix.left_in(elsewhere, ["kill+kill"], "elsewhere"))
+    left_behind(folder, "kill+kill", [*spread_out, *LATER])
+    left_behind(folder, "redis-down+kill")
+    options = _parser().parse_args(["run", "pairs", "--results", str(results), "--output", str(tmp_path)])
+
+    def renew():
+        raise UnsupportedError("nothing is played")
+
+    able = {Target.kill, Target.redis_stopped}
+    assert _run_pairs(options, SimpleNamespace(name="processes", can=able.__contains__, renew=renew)) == 2
+    assert matrix.Matrix.read(results.read_text()).passed == {"kill+kill", "redis-down+kill"}
+    assert "<a href='kill+kill/report.html'>" in (folder / "index.html").read_text()
+    once = results.read_text()
+    able.remove(Target.redis_stopped)
+    assert _run_pairs(options, SimpleNamespace(name="processes", can=able.__contains__)) == 0
+    assert results.read_text() == once
 
 
 def test_the_table_names_every_commit_that_was_played(tmp_path):
