@@ -2,12 +2,14 @@
 
 import argparse
 import errno
+import fcntl
 import io
 import os
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
@@ -176,7 +178,7 @@ def _demo(options: argparse.Namespace) -> int:
     print(NEEDS.format_map(vars(options)))
     tool("redis-server")
     scenario, logs, folder = SCENARIOS["demo"], _logs(options.output), _folder(options.output / "demo-processes")
-    with LivePage(options.port, options.seconds).running() as page:
+    with _alone(logs), LivePage(options.port, options.seconds).running() as page:
         print(f"{page.url} shows what happens.")
         if not options.no_browser:
             show(page.url)
@@ -193,6 +195,17 @@ def _demo(options: argparse.Namespace) -> int:
 def _logs(output: Path) -> Path:
     """The folder for logs in *output*. Raises UnsupportedError where it cannot be made."""
     return _folder(output / "logs")
+
+
+@contextmanager
+def _alone(logs: Path) -> Iterator[None]:
+    """No other run writes there while the block runs. Raises UnsupportedError where one does."""
+    with (logs / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UnsupportedError(f"another run writes to {logs.parent}; --output names another folder") from None
+        yield
 
 
 def _folder(path: Path) -> Path:
@@ -213,7 +226,7 @@ def _run(options: argparse.Namespace) -> int:
     given = {name: getattr(options, name) for name in ("up", "edge", "host", "project", "node", "node_down", "node_up")}
     given["breakable"] = SUITE in options.scenarios
     outcomes = []
-    with TARGETS[options.target].opened(TargetOptions(logs, **given)) as target:
+    with _alone(logs), TARGETS[options.target].opened(TargetOptions(logs, **given)) as target:
         for name in options.scenarios:
             if name == SUITE:
                 outcomes.append(_run_pairs(options, target))

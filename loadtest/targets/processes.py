@@ -411,7 +411,9 @@ def _all(several: Iterable[AbstractContextManager[None]]) -> Iterator[None]:
 @contextmanager
 def _mounted(disk: Path) -> Iterator[Path]:
     """A small disk in memory, or a plain folder where this user may not mount one."""
-    shutil.rmtree(disk, ignore_errors=True)  # of an earlier run
+    if disk.is_mount():  # of an earlier run, which was killed
+        output_of("umount", "--lazy", str(disk))
+    shutil.rmtree(disk, ignore_errors=True)
     disk.mkdir()
     options = ("-t", "tmpfs", "-o", f"size={_DISK_BYTES}", "tmpfs", str(disk))
     with suppress(UnsupportedError):

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from loadtest.__main__ import _folder, main
+from loadtest.__main__ import _alone, _folder, main
 from loadtest.demo import LiveFailure, LiveView, Tally
 from loadtest.faults import FaultRecord
 from loadtest.faults.redis import RedisDown
@@ -584,6 +584,16 @@ def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path):
     (tmp_path / "steady-processes").write_text("")
     with pytest.raises(UnsupportedError, match="cannot be written to"):
         _folder(tmp_path / "steady-processes")
+
+
+def test_a_second_run_into_one_folder_is_refused(tmp_path):
+    (tmp_path / "logs").mkdir()
+    with _alone(tmp_path / "logs"):
+        done = loadtest("run", "steady", "--output", str(tmp_path), PATH=str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr == f"loadtest: another run writes to {tmp_path}; --output names another folder\n"
+    with _alone(tmp_path / "logs"):
+        pass
 
 
 def test_every_scenario_is_listed():
