@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from apidex.cli.arguments import Parser, one_of, real_number, whole_number
 from apidex.terminal import counted
-from loadtest.load_generator import Load
+from loadtest.load_generator import FIRST_WITHIN, Load
 from loadtest.scenarios import SCENARIOS, SUITE
 from loadtest.scenarios.pairs import MEMBERS, PAIRS, REQUESTS, chosen, named, pair
 from loadtest.scenarios.scenario import Scenario
@@ -141,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
         "--workers",
         type=whole_number(0, 1000),
         default=0,
-        help="wait for so many workers of Locust, on other machines too, which send all",
+        help=f"wait {FIRST_WITHIN:g} s for so many workers of Locust, on other machines too, which send all",
     )
     add("--seed", type=whole_number(0, 2**32), default=0, help="of the scenario's random choices (%(default)s)")
     add("--output", type=Path, default=Path("report"), help="the folder for the reports (%(default)s)")

@@ -12,10 +12,14 @@ from pathlib import Path
 
 import msgspec
 
+from apidex.terminal import counted
 from loadtest.distributed import WorkerReport, reports
 
 _LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 _LOG, _ROWS = "locust.log", "rows"
+
+FIRST_WITHIN = 30.0
+"""Seconds in which the workers come, and the first request is sent."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,12 @@ class Load:
     shape: str = "steady"
     timeout: float = 5.0
     workers: int = 0
+
+    @property
+    def first(self) -> str:
+        """What a run waits for before all else."""
+        workers = f", which waits for {counted(self.workers, 'worker')}" if self.workers else ""
+        return f"the first request{workers}"
 
 
 class GeneratorUsage(msgspec.Struct, frozen=True):

@@ -19,7 +19,7 @@ from apidex.replication.redis_client import EMBEDDED
 from loadtest.analysis import Analysis
 from loadtest.haproxy import retries
 from loadtest.history import RunFacts, RunHistory
-from loadtest.load_generator import Load, Locust, running_locust
+from loadtest.load_generator import FIRST_WITHIN, Load, Locust, running_locust
 from loadtest.nemesis import ScenarioRun
 from loadtest.observer import Observer, Progress
 from loadtest.record import RequestRecord, read, write
@@ -139,7 +139,7 @@ def _record(
     epoch = time.monotonic()
     progress, observer = Progress(folder, epoch, tell, facts.overtime), Observer(target.host, epoch)
     with running_locust(target.host, folder, epoch, load, facts.seconds) as locust:
-        wait_for(30, "the first request", lambda: bool(progress.look()) or not locust.lives())
+        wait_for(FIRST_WITHIN, load.first, lambda: bool(progress.look()) or not locust.lives())
         scenario_run = ScenarioRun(
             target,
             facts.seconds,

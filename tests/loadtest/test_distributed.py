@@ -4,8 +4,9 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from loadtest.__main__ import main
 from loadtest.distributed import PINGS, RowCollector, RowSender, RunClock, WorkerClock, WorkerReport, reports
-from loadtest.load_generator import GeneratorUsage
+from loadtest.load_generator import GeneratorUsage, Load
 from loadtest.record import RequestFailure, RequestRecord, read
 
 from histories import request_at, spread_out, verdict_on
@@ -57,6 +58,14 @@ def test_a_clock_that_drifts_says_so():
     wrong = abs(machines.clock.time() - machines.run)
     assert wrong > 0.09
     assert machines.clock.skew == pytest.approx(wrong, rel=0.1)
+
+
+def test_workers_that_do_not_come_are_named(capsys):
+    assert Load(workers=3).first == "the first request, which waits for 3 workers"
+    assert Load().first == "the first request"
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    assert "wait 30 s for so many workers" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(("skew", "later", "went_back"), [(0.0, 0.01, True), (0.015, 0.01, False), (0.015, 0.04, True)])
