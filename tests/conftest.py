@@ -3,6 +3,7 @@
 import itertools
 import logging
 import os
+import signal
 import tarfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -153,3 +154,11 @@ def redis_server(tmp_path) -> Iterator[RedisServer]:
     """A real Redis."""
     with RedisServer(tmp_path) as server:
         yield server
+
+
+@pytest.fixture
+def interruptible():
+    """SIGINT raises KeyboardInterrupt, whatever handlers a command has left."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

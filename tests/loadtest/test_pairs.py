@@ -143,7 +143,7 @@ def test_a_fault_that_cannot_be_injected_ends_the_round_and_undoes_the_other():
     run.wait(0.0)  # the scenario itself may go on
 
 
-def test_an_interrupt_waits_until_what_is_broken_is_undone():
+def test_an_interrupt_waits_until_what_is_broken_is_undone(interruptible):
     done = []
 
     def undo():

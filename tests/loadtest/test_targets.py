@@ -143,7 +143,7 @@ def test_a_fault_is_begun_and_ended(target, fault, begins, ends):
         assert (ends if isinstance(ends, str) else ends[place]) in commands[-1]
 
 
-def test_every_node_takes_pods_again_though_an_interrupt_comes_meanwhile(monkeypatch):
+def test_every_node_takes_pods_again_though_an_interrupt_comes_meanwhile(interruptible, monkeypatch):
     commands = []
 
     def output_of(_, *words):
