@@ -282,6 +282,11 @@ def test_an_unknown_filter_value_is_an_error_that_lists_the_values(file, run):
             assert run("search", "cat", "--category", "Birds", *place) == (2, "", error)
 
 
+UNRESOLVABLE = ["http://xn--/", "http://a..b/", f"http://{'a' * 70}/"]
+BAD_URLS = ["nonsense", "http://[::1", "http://a]b", "http://a:0/", "http:///a", *UNRESOLVABLE]
+ASK = [["search", "x"], ["categories"], ["changes", "--since", "1-a"]]
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "text"),
     [
@@ -297,7 +302,7 @@ def test_an_unknown_filter_value_is_an_error_that_lists_the_values(file, run):
         (["categories", "--url", "http://127.0.0.1:1/\udcff"], 2, "not valid in this terminal's encoding"),
         (["serve", "--host", ".."], 2, "not a host name or address"),
         (["catalogue", "--upstream", "file:///tmp/%00"], 2, "allowed is a regular file that exists"),
-        (["search", "x", "--url", "nonsense"], 2, "allowed is the URL of a service"),
+        *(([*command, "--url", url], 2, f"--url: {url!r} is not allowed") for command in ASK for url in BAD_URLS),
         (["search", "x", "--url", "http://127.0.0.1:1"], 2, "gave no answer"),
         (["search", "x", "--upstream", "http://127.0.0.1:1/"], 2, "cannot be reached"),
         (["catalogue", "--upstream", "file:///nowhere"], 2, "No such file"),
@@ -325,6 +330,19 @@ def test_a_proxy_or_certificate_that_cannot_be_used_is_one_sentence(file, run, m
     assert status == 2
     assert err.startswith(f"apidex: {variable} ")
     assert err.count("\n") == 1
+
+
+def test_a_defect_has_another_status_than_nothing_found(file, run, monkeypatch):
+    monkeypatch.setattr(source, "load", lambda *_: 1 / 0)
+    status, out, err = run("search", "cat", "--upstream", file)
+    assert (status, out) == (2, "")
+    assert "ZeroDivisionError" in err
+
+
+def test_a_query_that_no_url_can_hold_is_an_error(run):
+    words = [word for number in range(400) for word in ("--category", f"{'x' * 200}{number}")]
+    error = "apidex: the arguments are too long; 65,536 bytes are allowed\n"
+    assert run("search", "x", *words, "--url", "http://127.0.0.1:1") == (2, "", error)
 
 
 @pytest.mark.parametrize("exact", [[], ["--exact"]])
@@ -458,6 +476,14 @@ def test_doctor_finds_everything_ok(file, run):
     assert status == 0
     checks = ("settings", "port", "upstream", "disk", "redis", "clock")
     assert [line.split()[:2] for line in out.splitlines()] == [["ok", check] for check in checks]
+
+
+@pytest.mark.parametrize("url", UNRESOLVABLE)
+def test_doctor_warns_of_an_upstream_whose_host_is_not_a_name(run, url):
+    status, out, err = run("doctor", "--port", "0", "--upstream", url)
+    assert (status, err) == (1, "")
+    assert f"warning upstream  {url}: the upstream" in out
+    assert "ok      clock     nothing to compare it with" in out
 
 
 def test_doctor_says_what_is_wrong_and_what_to_do(file, run, monkeypatch):

@@ -311,7 +311,10 @@ def test_on_a_terminal_it_says_what_it_waits_for_and_how_it_ends(key, status, fi
     os.close(terminal)
 
 
-@pytest.mark.parametrize("url", ["nonsense", "ftp://a", "http://", "http://[", "http://a:b", "http://a\x7f", ""])
+@pytest.mark.parametrize(
+    "url",
+    ["nonsense", "ftp://a", "http://", "http://[", "http://a:b", "http://a\x7f", "", "http://xn--/", "http://a..b"],
+)
 def test_a_url_of_no_service_ends_it_with_status_2(url):
     with process_of("--url", url) as process:
         out, complaint = process.communicate(timeout=60)

@@ -160,7 +160,7 @@ def _clock(settings: Settings) -> Finding:
             with new_client(httpx.Client, timeout=timeout) as client:
                 response = client.head(settings.upstream)
         upstream = _clock_of(response)
-    except (SettingsError, httpx.HTTPError, httpx.InvalidURL):
+    except (SettingsError, httpx.HTTPError, httpx.InvalidURL, UnicodeError):  # the last: IDNA does not allow the host
         upstream = None
     if upstream is None:
         return Finding("ok", "nothing to compare it with: the upstream sent no valid Date")

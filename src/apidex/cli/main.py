@@ -9,6 +9,7 @@ import importlib
 import io
 import os
 import sys
+import traceback
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -226,6 +227,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except (ApidexError, OSError) as error:
         warn(error)
+        return 2
+    except Exception:  # a defect: Python's status for it is 1, which stands for "nothing found"
+        traceback.print_exc()
         return 2
     except KeyboardInterrupt:
         return 130

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import timedelta
 from inspect import cleandoc
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import httpx
 import msgspec
@@ -25,7 +25,8 @@ from apidex import __version__, event_loop, logs
 from apidex.app import create_app
 from apidex.cli.mcp_tools import TOOLS, ToolError, Tools
 from apidex.cli.output import say
-from apidex.errors import ServiceError, SettingsError
+from apidex.cli.service import check_url
+from apidex.errors import ServiceError
 from apidex.http_client import new_client
 from apidex.settings import Settings
 
@@ -49,7 +50,7 @@ def run(options: Namespace, settings: Settings) -> int:
     url: str | None = options.url
     logs.configure(settings.log_format, settings.log_level, settings.served_by, stream=sys.stderr)
     if url is not None:
-        _check(url)
+        check_url(url)
     if sys.stdin.isatty():
         say(_WAITING)
     # A thread waits for input, and nothing but input wakes it. Ctrl-C ends the process itself: there is nothing to clean up.
@@ -62,17 +63,6 @@ def run(options: Namespace, settings: Settings) -> int:
 
     event_loop.run(main)
     return 0
-
-
-def _check(url: str) -> None:
-    try:
-        parts, _ = urlsplit(url), httpx.URL(url)  # each finds errors that the other overlooks
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
-    except (ValueError, httpx.InvalidURL):
-        usable = False
-    if not usable:
-        text = f"--url: {url!r} is not allowed; allowed is the URL of a service, such as http://127.0.0.1:8000"
-        raise SettingsError(text)
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
@@ -28,14 +29,17 @@ class Service:
     url: str
     timeout: float
 
+    def __post_init__(self) -> None:
+        """Raise SettingsError for a URL that cannot be that of a service."""
+        check_url(self.url)
+
     def get(self, path: str, filters: Mapping[str, Sequence[str]] | None = None) -> bytes:
         """Return the answer to *path*. Raises ServiceError, and QueryError or SettingsError for what the service refuses."""
         try:
             with progress(f"Asking {self._shown}"), new_client(httpx.Client, timeout=self.timeout) as client:
                 response = client.get(f"{self.url.rstrip('/')}/{path}")
-        except (httpx.UnsupportedProtocol, httpx.InvalidURL):
-            text = f"--url: {self.url!r} is not allowed; allowed is the URL of a service, such as http://127.0.0.1:8000"
-            raise SettingsError(text) from None
+        except httpx.InvalidURL:
+            raise SettingsError("the arguments are too long; 65,536 bytes are allowed") from None
         except httpx.HTTPError as error:
             raise ServiceError(f"the service at {self._shown} gave no answer: {error}") from None
         if response.status_code in (httpx.codes.BAD_REQUEST, httpx.codes.GONE):
@@ -56,6 +60,19 @@ class Service:
     @property
     def _shown(self) -> str:
         return without_password(self.url)
+
+
+def check_url(url: str) -> None:
+    """Raise SettingsError for a *url* that cannot be that of a service."""
+    try:
+        parts, address = urlsplit(url), httpx.URL(url)  # each finds errors that the other overlooks
+        is_host = bool(address.host and address.raw_host.decode().encode("idna"))  # as the resolver encodes it
+        usable = is_host and parts.scheme in ("http", "https") and parts.port != 0
+    except (ValueError, httpx.InvalidURL):  # UnicodeError, which a host raises, is a ValueError
+        usable = False
+    if not usable:
+        text = f"--url: {url!r} is not allowed; allowed is the URL of a service, such as http://127.0.0.1:8000"
+        raise SettingsError(text)
 
 
 def _refusal(response: httpx.Response, filters: Mapping[str, Sequence[str]]) -> QueryError | SettingsError:
