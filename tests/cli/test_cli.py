@@ -358,11 +358,23 @@ def test_a_service_can_be_asked_for_a_dot(file, run):
         assert run("search", ".", "--exact", "--url", process.url)[0] == 1, "no name has a dot, and it is not a path"
 
 
-def test_a_full_disk_is_reported_without_a_traceback(file):
+@pytest.mark.parametrize(
+    ("command", "unbuffered"),
+    [("search Cat", ""), ("search Cat --json", ""), ("search --help", ""), ("search Cat --json", "1")],
+)
+def test_a_full_disk_is_one_sentence_and_status_2(file, command, unbuffered):
+    environ = os.environ | {"PYTHONUNBUFFERED": unbuffered, "APIDEX_UPSTREAM": file}
     with open("/dev/full", "w") as full:  # noqa: PTH123
-        result = apidex("search", "Cat", "--json", "--upstream", file, stdout=full)
-    assert "Traceback" not in result.stderr
-    assert "No space left" in result.stderr
+        result = apidex(*command.split(), stdout=full, env=environ)
+    assert (result.returncode, result.stderr) == (2, "apidex: [Errno 28] No space left on device\n")
+
+
+@pytest.mark.parametrize(("word", "status"), [("Cat", 0), ("zzzz", 1), ("", 2)])
+def test_the_status_does_not_depend_on_a_disk_that_messages_do_not_fit_on(file, word, status):
+    environ = os.environ | {"PYTHONUNBUFFERED": ""}
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        result = apidex("search", word, "--limit", "1", "--upstream", file, stderr=full, env=environ)
+    assert result.returncode == status
 
 
 def test_a_terminal_without_the_characters_gets_escapes(file):

@@ -23,7 +23,7 @@ from apidex import __version__
 from apidex.cli import completion
 from apidex.cli.arguments import Parser, hint, one_of, real_number, whole_number
 from apidex.cli.lazy_imports import without_unused_imports
-from apidex.cli.output import FORMATS, warn
+from apidex.cli.output import FORMATS, discard, warn
 from apidex.errors import ApidexError, QueryError, SettingsError
 from apidex.search.filters import FILTERS, Filter
 from apidex.settings import SETTINGS, Settings, as_given, given_options
@@ -219,14 +219,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _parse_and_run(parser, given)
     except BrokenPipeError:  # the reader of our output has closed it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard(sys.stdout)
         return 0
     except QueryError as error:
         listed_by = "`apidex categories`" if error.name == "category" and len(error.allowed) > _MANY else ""
         warn(f"--{error.name}: {error.value!r} is not allowed; {hint(error.value, error.allowed, listed_by)}")
         return 2
-    except (ApidexError, OSError) as error:
+    except ApidexError as error:
         warn(error)
+        return 2
+    except OSError as error:  # of standard output, such as that of a full disk; others became an ApidexError
+        warn(error)
+        discard(sys.stdout)
         return 2
     except Exception:  # a defect: Python's status for it is 1, which stands for "nothing found"
         traceback.print_exc()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
 
@@ -135,8 +135,19 @@ def warn(text: object) -> None:
 
 def say(text: str) -> None:
     """Print *text* for people, without the name of the command."""
-    with suppress(OSError, ValueError):
+    try:
         print(printable(text), file=sys.stderr)
+    except (OSError, ValueError):
+        discard(sys.stderr)
+
+
+def discard(stream: TextIO) -> None:
+    """Send what *stream*, which cannot be written, still holds to the null device.
+
+    Otherwise the interpreter tries to write it again when it ends, and makes of the failure a status of its own.
+    """
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def print_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
