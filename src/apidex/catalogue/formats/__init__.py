@@ -5,6 +5,7 @@ when their rows are read, so that a large object is never in memory as a whole.
 """
 
 import codecs
+import re
 from collections.abc import Iterable
 
 import msgspec
@@ -25,6 +26,15 @@ FORMATS = {registered.NAME: registered for registered in _REGISTERED}
 """Every format by its name. Settings, command line and error texts follow."""
 
 _PIECE = 2**20
+
+_LEAD = 10
+"""Lines among which an object tells that a text has one in each line."""
+
+_ESCAPE = re.compile(
+    rb"\\(?:u(?:(d[89ab]..(?!\\ud[c-f])|d[c-f]..)|d[89ab]..\\u....)|.)".replace(b"..", b"[0-9a-f]{2}"),
+    re.IGNORECASE | re.DOTALL,
+)
+"""An escape in JSON. The group is half of a surrogate pair (RFC 8259, section 8.2), which JavaScript leaves where it cuts."""
 
 
 def parse(
@@ -58,6 +68,8 @@ def _document(body: ByteBuffer) -> object:
             return decode_members(body)
         return decode_list(body) if start.startswith(b"[") else str(body, "utf-8")
     except (msgspec.DecodeError, RecursionError) as error:
+        if b"\\ud" in bytes(body).lower() and (whole := _ESCAPE.sub(_without_half, body)) != body:
+            return _document(whole)
         if start.startswith(b"{") and (objects := _lines_of_json(body)):
             return objects
         # a text can begin with a link, as in Markdown
@@ -67,14 +79,26 @@ def _document(body: ByteBuffer) -> object:
         raise (_malformed(error) if isinstance(error, msgspec.DecodeError) else nested) from None
 
 
+def _without_half(escape: re.Match[bytes]) -> bytes:
+    """U+FFFD in place of half of a surrogate pair, so that it costs a character and not the list."""
+    return b"\\ufffd" if escape[1] else escape[0]
+
+
 def _lines_of_json(body: ByteBuffer) -> list[msgspec.Raw]:
     """The values of a text with one object in each line (NDJSON); none for other texts."""
-    first, _, others = bytes(body).partition(b"\n")
-    try:
-        decode_members(first)
-    except (msgspec.DecodeError, RecursionError):
+    text = bytes(body)
+    # the lines of an indented document are not objects, even if they hold some
+    if not any(line.startswith(b"{") and _is_object(line) for line in text.split(b"\n", _LEAD)[:_LEAD]):
         return []
-    return [msgspec.Raw(line) for line in (first, *others.split(b"\n")) if line.strip()]
+    return [msgspec.Raw(line) for line in text.split(b"\n") if line.strip()]
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        decode_members(line)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
 
 
 def _check_text(body: ByteBuffer) -> None:
