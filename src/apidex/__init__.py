@@ -13,8 +13,8 @@ indexing/       from bytes to a catalogue that can be searched, in a subprocess 
 search/         finding entries. Pure
 catalogue/      what a catalogue is, its formats and its bytes. Pure
 
-errors, logs, terminal, urls, http_client and event_loop are known to all rooms and know none of them; settings knows the names of
-the formats.
+errors, logs, terminal, urls, regular_file, http_client and event_loop are known to all rooms and know none of them; settings
+knows the names of the formats.
 """
 
 __version__ = "0.2.0"

@@ -20,9 +20,9 @@ from apidex.catalogue import codec
 from apidex.catalogue.formats import Parsed
 from apidex.errors import CodecError, StateError
 from apidex.indexing.builder import IndexedCatalogue, from_payload
+from apidex.regular_file import open_regular
 from apidex.replication.clock import Clock
 from apidex.replication.fetcher import Offload
-from apidex.replication.regular_file import open_regular
 from apidex.replication.snapshot import Snapshot
 from apidex.replication.status import RefreshStats, broken
 from apidex.replication.validators import NO_VALIDATORS, Validators

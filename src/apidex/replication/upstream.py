@@ -17,9 +17,9 @@ import httpx
 from apidex.errors import SettingsError, UpstreamError
 from apidex.event_loop import in_thread
 from apidex.http_client import new_client, seconds_of_date
+from apidex.regular_file import open_regular
 from apidex.replication.inflate import Inflater
 from apidex.replication.meter import Meter
-from apidex.replication.regular_file import open_regular
 from apidex.replication.validators import NO_VALIDATORS, Validators
 from apidex.urls import without_password
 
