@@ -17,9 +17,15 @@ from urllib.parse import urlsplit
 
 from apidex.catalogue.formats import FORMATS
 from apidex.errors import SettingsError
+from apidex.regular_file import open_regular
 from apidex.urls import split
 
 PREFIX = "APIDEX_"
+
+_PEM = "-----BEGIN"
+"""What a key in the place of its path begins with; errors do not show it."""
+
+_SECRET_LIMIT = 2**16
 
 DEFAULT_UPSTREAM = "https://raw.githubusercontent.com/public-apis/public-apis/master/README.md"
 
@@ -76,10 +82,10 @@ class Setting:
             value = self.convert(text)
             if self.is_allowed(value):
                 return value
-        except (ValueError, OverflowError):
+        except (ValueError, OverflowError, OSError):  # the last for a path that no file can have
             pass
         has_password = self.secret and ("@" in text or "?" in text or "password" in self.name)
-        shown = "the value given" if has_password else repr(text)
+        shown = "the value given" if has_password or _PEM in text else repr(text)
         is_link = text.startswith("tcp://")
         hint = "; Kubernetes sets this name for a Service called apidex: set enableServiceLinks to false" * is_link
         raise SettingsError(f"{source}: {shown} is not allowed; allowed is {self.allowed}{hint}")
@@ -105,11 +111,18 @@ class Setting:
 
 
 def _content(name: str, path: str) -> str:
+    """The text in the file of a secret. Raises SettingsError for what is not one, such as a device that never ends."""
     try:
-        return Path(path).read_text(encoding="utf-8").strip()
+        with open_regular(Path(path)) as file:
+            content = file.read(_SECRET_LIMIT + 1)
+        if len(content) <= _SECRET_LIMIT:
+            return content.decode().strip()
+        reason = "it is too large"
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise SettingsError(f"{name}={path!r} cannot be read: {reason}; allowed is the path of a text file") from None
+    shown = "the value given" if _PEM in path else repr(path)
+    allowed = f"the path of a text file of at most {_SECRET_LIMIT:,} bytes"
+    raise SettingsError(f"{name}={shown} cannot be read: {reason}; allowed is {allowed}")
 
 
 # --- the fields of a setting, by type of value
@@ -164,6 +177,12 @@ def _growth(default: float, description: str, **more: Any) -> Any:
 
 def _is_printable(text: str) -> object:
     return text.isascii() and text.isprintable() and text.strip()
+
+
+def _with_lower_scheme(text: str) -> str:
+    """The URL *text* with its scheme in lower case, as RFC 3986, section 6.2.2.1, normalises it: others compare it."""
+    scheme, colon, rest = text.partition(":")
+    return scheme.lower() + colon + rest
 
 
 def _is_url(text: str) -> object:
@@ -261,8 +280,14 @@ class Settings:
     max_in_flight: int = _integer(1000, 1, 10**6, "Requests being answered above which others get a 503.")
     max_connections: int = _integer(8192, 16, 10**6, "Connections above which one is closed for each new one.")
 
-    upstream: str = _text(
-        DEFAULT_UPSTREAM, *_URL, "Where the catalogue comes from.", secret=True, commands=_ALL_COMMANDS, is_option=True
+    upstream: str = _field(
+        DEFAULT_UPSTREAM,
+        _with_lower_scheme,
+        *_URL,
+        "Where the catalogue comes from.",
+        secret=True,
+        commands=_ALL_COMMANDS,
+        is_option=True,
     )
     upstream_format: str = _one_of(
         "auto",

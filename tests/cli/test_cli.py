@@ -213,6 +213,13 @@ def test_an_old_copy_replaces_an_upstream_that_is_down_or_sends_garbage(file, ru
     assert "there is no copy of the catalogue on disk" in err
 
 
+def test_a_file_is_read_at_each_search_however_its_scheme_is_written(file, run, tmp_path):
+    url = file.replace("file:", "FILE:")
+    assert run("search", "cats", "--upstream", url)[0] == 0
+    file_of(tmp_path, "Dogs")
+    assert run("search", "cats", "--upstream", url)[0] == 1
+
+
 def test_a_search_waits_its_timeout_for_an_upstream_that_hangs(file, run):
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/"

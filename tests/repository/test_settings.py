@@ -1,5 +1,6 @@
 """Settings are read from the environment and documented; an error names the variable, its value and what is allowed."""
 
+import os
 from datetime import timedelta
 
 import pytest
@@ -20,6 +21,11 @@ def test_a_variable_that_is_unset_or_empty_has_its_default(environ):
 def test_values_get_their_types_and_units():
     settings = Settings.from_env({"APIDEX_PORT": "0", "APIDEX_REFRESH_SECONDS": "1.5", "APIDEX_UPSTREAM": "file:///a"})
     assert (settings.port, settings.refresh, settings.upstream) == (0, timedelta(seconds=1.5), "file:///a")
+
+
+def test_the_scheme_of_an_upstream_may_have_upper_case():
+    for given, read in (("FILE:///A", "file:///A"), ("Https://User:A@b/C:D", "https://User:A@b/C:D")):
+        assert Settings.from_env({"APIDEX_UPSTREAM": given}).upstream == read
 
 
 def test_every_type_of_redis_url_is_accepted():
@@ -116,6 +122,44 @@ def test_an_error_does_not_show_a_secret(environ, text):
     with pytest.raises(SettingsError, match=text) as error:
         Settings.from_env(environ)
     assert "secret" not in str(error.value)
+
+
+KEY = "-----BEGIN PRIVATE KEY-----\nsecret\n-----END PRIVATE KEY-----"
+
+
+@pytest.mark.parametrize("name", [name for setting in SETTINGS for name in setting.variables])
+@pytest.mark.parametrize("value", [KEY, KEY + "secret" * 1000], ids=["short", "too long for a path"])
+def test_a_key_in_place_of_a_value_is_not_shown(name, value):
+    with pytest.raises(SettingsError, match=f"^{name}") as error:
+        Settings.from_env({name: value})
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["APIDEX_REDIS_CA", "APIDEX_REDIS_CERTIFICATE", "APIDEX_REDIS_KEY"])
+@pytest.mark.parametrize("path", ["/" + "a" * 300, "/a" * 5000], ids=["name", "path"])
+def test_a_path_that_is_too_long_is_an_error_that_names_the_variable(name, path):
+    with pytest.raises(SettingsError, match=f"^{name}: .* the path of a file that exists$"):
+        Settings.from_env({name: path})
+
+
+def test_a_file_of_a_secret_may_be_a_link_as_kubernetes_mounts_it(tmp_path):
+    (tmp_path / "..data").mkdir()
+    (tmp_path / "..data/password").write_text("secret\n")
+    (tmp_path / "password").symlink_to("..data/password")
+    assert Settings.from_env({"APIDEX_REDIS_PASSWORD_FILE": str(tmp_path / "password")}).redis_password == "secret"
+
+
+@pytest.mark.parametrize("name", [setting.variables[1] for setting in SETTINGS if setting.secret])
+def test_what_never_ends_is_not_the_file_of_a_secret(name, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "large").write_bytes(b"a" * (2**16 + 1))
+    for path, reason in (
+        (tmp_path / "pipe", "not a regular file"),
+        ("/dev/zero", "not a regular file"),
+        (tmp_path / "large", "too large; allowed is the path of a text file of at most 65,536 bytes"),
+    ):
+        with pytest.raises(SettingsError, match=f"^{name}='{path}' cannot be read: it is {reason}"):
+            Settings.from_env({name: str(path)})
 
 
 def test_unknown_variables_are_found_with_the_most_similar_setting():
