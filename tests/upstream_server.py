@@ -95,6 +95,14 @@ def raw_server(parts: Callable[[], Iterable[bytes]]) -> Iterator[tuple[str, list
         listener.shutdown(socket.SHUT_RDWR)  # closing alone does not end the wait of another thread
 
 
+def endless_head() -> Iterator[bytes]:
+    """The parts of an answer whose next header arrives soon, again and again: no wait for one part of it is long."""
+    yield b"HTTP/1.1 200 OK\r\n"
+    while True:
+        time.sleep(0.05)
+        yield b"x: y\r\n"
+
+
 @contextlib.contextmanager
 def http_server(body: bytes) -> Iterator[str]:
     """The URL of a web server that serves *body*."""

@@ -303,7 +303,7 @@ class Settings:
         64 * 2**20,
         1024,
         2**32,
-        "The largest answer accepted from the upstream, decompressed.",
+        "The largest answer accepted from the upstream, or from the service at `--url`, decompressed.",
         unit="BYTES",
         commands=_ALL_COMMANDS,
     )

@@ -22,7 +22,7 @@ from apidex.terminal import counted
 from conftest import ROOT
 from fakes import file_of
 from processes import HANG, apidex, replica, wait_until
-from upstream_server import http_server, upstream_server
+from upstream_server import endless_head, http_server, raw_server, upstream_server
 
 
 @pytest.fixture
@@ -229,6 +229,33 @@ def test_a_search_waits_its_timeout_for_an_upstream_that_hangs(file, run):
             assert status != 0
             assert err.startswith("apidex: the ")
             assert time.monotonic() - began < 5 + HANG / 4
+
+
+@pytest.mark.parametrize("command", ["search cat", "search cat --exact", "categories", "changes --since 1-a"])
+def test_the_timeout_is_for_the_whole_answer_of_a_service(command):
+    with raw_server(endless_head) as (url, _):
+        result = apidex(*command.split(), "--url", url, "--timeout", "0.3")
+    error = f"apidex: the service at {url} did not answer completely within 0.3 s\n"
+    assert (result.returncode, result.stdout, result.stderr) == (2, "", error)
+
+
+def test_an_answer_of_a_service_is_bounded(run, monkeypatch):
+    monkeypatch.setenv("APIDEX_UPSTREAM_LIMIT_BYTES", "2000")
+    with http_server(b"[" * 2001) as url:
+        error = f"apidex: the service at {url} answered with more than 2,000 bytes\n"
+        assert run("search", "cat", "--url", url) == (2, "", error)
+    with http_server(b"[" * 2000) as url:
+        assert "is not Apidex" in run("search", "cat", "--url", url)[2]
+
+
+def test_the_timeout_is_for_the_whole_answer_that_doctor_waits_for():
+    with raw_server(endless_head) as (url, asked):
+        environ = os.environ | {"APIDEX_UPSTREAM_TIMEOUT_SECONDS": "0.3"}
+        result = apidex("doctor", "--port", "0", "--upstream", url, env=environ)
+    assert result.returncode == 1
+    assert "did not answer completely within 0.3 s" in result.stdout
+    assert "the upstream sent no valid Date" in result.stdout
+    assert [request.split()[0] for request in asked] == [b"GET", b"HEAD"]
 
 
 @pytest.mark.parametrize(

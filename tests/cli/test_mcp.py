@@ -1,5 +1,6 @@
 """AI tools reach the catalogue: the SDK's own client, on a real `apidex mcp` process."""
 
+import asyncio
 import fcntl
 import json
 import os
@@ -11,16 +12,20 @@ import termios
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import httpx
 import jsonschema
 import msgspec
 import pytest
 from mcp import Client, MCPError, StdioServerParameters
 from mcp.types import ResourceTemplateReference
 
+from apidex.cli.mcp_tools import Tools
+from apidex.cli.service import Service
+from apidex.errors import ServiceError
 from apidex.search.filters import FILTERS
 from fakes import entry, file_of
-from processes import replica
-from upstream_server import http_server
+from processes import HANG, replica
+from upstream_server import endless_head, http_server, raw_server
 
 ENTRIES = [
     entry("Cat Facts", category="Animals", cors="no"),
@@ -262,6 +267,20 @@ async def test_another_service_is_told_apart():
     with http_server(b"<!doctype html>Welcome") as url:
         async with session("--url", url) as client:
             assert "is not Apidex" in await refusal(client, "search")
+
+
+async def test_a_tool_waits_for_the_whole_answer_no_longer_than_its_timeout():
+    with raw_server(endless_head) as (url, _):
+        async with asyncio.timeout(HANG), httpx.AsyncClient(base_url=url) as client:
+            with pytest.raises(ServiceError, match=r"^The service at .* did not answer completely within 0.3 s\.$"):
+                await Tools(client, Service(url, 0.3, 2000)).categories({})
+
+
+async def test_a_tool_refuses_an_answer_that_is_too_large():
+    with http_server(b"[" * 2001) as url:
+        async with httpx.AsyncClient(base_url=url) as client:
+            with pytest.raises(ServiceError, match=r"^The service at .* answered with more than 2,000 bytes\.$"):
+                await Tools(client, Service(url, HANG, 2000)).categories({})
 
 
 def process_of(*arguments: str, **streams) -> subprocess.Popen:

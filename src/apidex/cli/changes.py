@@ -20,7 +20,7 @@ from apidex.settings import Settings
 def run(options: Namespace, settings: Settings) -> int:
     """Print them. Return 1 if there are none. Raises ApidexError."""
     if options.url is not None:
-        service = Service(options.url, options.timeout)
+        service = Service(options.url, options.timeout, settings.upstream_limit)
         if options.place is not None:
             raise SettingsError("FILE-OR-URL: not allowed with --url; allowed with it is --since VERSION")
         if options.since is None:

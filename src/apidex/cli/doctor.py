@@ -1,5 +1,6 @@
 """`apidex doctor`: whether a replica would run here, and what to do if not."""
 
+import asyncio
 import os
 import re
 import tempfile
@@ -156,11 +157,9 @@ def _clock(settings: Settings) -> Finding:
         return Finding("ok", "nothing to compare it with: the upstream is a file")
     try:
         with progress("Comparing clocks"):
-            timeout = settings.upstream_timeout.total_seconds()
-            with new_client(httpx.Client, timeout=timeout) as client:
-                response = client.head(settings.upstream)
+            response: httpx.Response = event_loop.run(lambda: _head(settings))
         upstream = _clock_of(response)
-    except (SettingsError, httpx.HTTPError, httpx.InvalidURL, UnicodeError):  # the last: IDNA does not allow the host
+    except (SettingsError, TimeoutError, httpx.HTTPError, httpx.InvalidURL, UnicodeError):  # the last is about the host
         upstream = None
     if upstream is None:
         return Finding("ok", "nothing to compare it with: the upstream sent no valid Date")
@@ -168,6 +167,13 @@ def _clock(settings: Settings) -> Finding:
     if abs(clock_error) > _CLOCK_TOLERANCE:
         return Finding("warning", f"this machine's is {_amount(clock_error)} the upstream's", _NTP_ADVICE)
     return Finding("ok", f"within {_CLOCK_TOLERANCE:.0f} s of the upstream's")
+
+
+async def _head(settings: Settings) -> httpx.Response:
+    """The head of the upstream's answer, within its whole time-out: those of httpx are for each read."""
+    timeout = settings.upstream_timeout.total_seconds()
+    async with asyncio.timeout(timeout), new_client(httpx.AsyncClient, timeout=timeout) as client:
+        return await client.head(settings.upstream)
 
 
 def _clock_of(response: httpx.Response) -> float | None:

@@ -25,7 +25,7 @@ from apidex import __version__, event_loop, logs
 from apidex.app import create_app
 from apidex.cli.mcp_tools import TOOLS, ToolError, Tools
 from apidex.cli.output import say
-from apidex.cli.service import check_url
+from apidex.cli.service import Service
 from apidex.errors import ServiceError
 from apidex.http_client import new_client
 from apidex.settings import Settings
@@ -44,13 +44,17 @@ _WAITING = (
 _FIRST_CATALOGUE = timedelta(seconds=10)
 """How long to wait for the upstream before the starter catalogue is used; people wait longer than probes."""
 
+_TIMEOUT = 10.0
+"""Seconds within which a service must have answered."""
+
 
 def run(options: Namespace, settings: Settings) -> int:
     """Answer on standard output until standard input ends. Raises SettingsError for a `--url` that is not an HTTP URL."""
     url: str | None = options.url
     logs.configure(settings.log_format, settings.log_level, settings.served_by, stream=sys.stderr)
+    service = Service("http://apidex", 600, sys.maxsize)  # in this process, where no bound is reached
     if url is not None:
-        check_url(url)
+        service = Service(url, _TIMEOUT, settings.upstream_limit)
     if sys.stdin.isatty():
         say(_WAITING)
     # A thread waits for input, and nothing but input wakes it. Ctrl-C ends the process itself: there is nothing to clean up.
@@ -58,7 +62,7 @@ def run(options: Namespace, settings: Settings) -> int:
 
     async def main() -> None:
         async with _client(settings, url) as client, stdio_server() as (received, sent):
-            server = mcp_server(Tools(client))
+            server = mcp_server(Tools(client, service))
             await server.run(received, sent, server.create_initialization_options())
 
     event_loop.run(main)
@@ -69,7 +73,7 @@ def run(options: Namespace, settings: Settings) -> int:
 async def _client(settings: Settings, url: str | None) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the service at *url*, or of a replica in this process that does not listen on a port."""
     if url is not None:
-        async with new_client(httpx.AsyncClient, base_url=url, timeout=10) as client:
+        async with new_client(httpx.AsyncClient, base_url=url, timeout=_TIMEOUT) as client:
             yield client
         return
     alone = replace(settings, redis_url="", startup_timeout=_FIRST_CATALOGUE)

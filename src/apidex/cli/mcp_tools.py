@@ -14,13 +14,13 @@ import msgspec
 from apidex.catalogue.entry import NAME_LIMIT, Entry
 from apidex.catalogue.formats.row import kind_of
 from apidex.cli.search import OFFERS
+from apidex.cli.service import Service
 from apidex.cli.source import CategoryList, SearchPage
 from apidex.errors import ApidexError, ServiceError
 from apidex.http.routes.search import SuggestionsView
 from apidex.search.filters import FILTERS, MAX_FILTER_VALUES, Filter
 from apidex.search.results import HitView
 from apidex.terminal import printable
-from apidex.urls import without_password
 
 _NEAR = 5
 """The number of names that are suggested if there is no API of the name."""
@@ -98,11 +98,10 @@ Given = Mapping[str, Sequence[str]]
 
 
 class Tools:
-    """What an AI application can ask of the service that *client* reaches. Each tool raises ToolError or ServiceError."""
+    """What an AI application can ask of the *service* that *client* reaches. Each tool raises ToolError or ServiceError."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
-        self._client = client
-        self._where = without_password(str(client.base_url))
+    def __init__(self, client: httpx.AsyncClient, service: Service) -> None:
+        self._client, self._service = client, service
 
     async def search(self, given: Given) -> Found:
         """Find public APIs by name, by purpose, and by filters. Hits by name come first, then the most relevant descriptions.
@@ -148,19 +147,19 @@ class Tools:
     async def _get(self, path: str, shape: Any, parameters: Given) -> tuple[Any, str]:  # noqa: ANN401 - a type and its value
         """Return the service's answer as *shape*, and the version of its catalogue. Raises ToolError and ServiceError."""
         try:
-            response = await self._client.get(path, params=dict(parameters))
+            response, body = await self._service.ask(self._client, path, parameters)
         except httpx.InvalidURL:
             raise ToolError("The arguments are too long; 65,536 bytes are allowed.") from None
-        except httpx.HTTPError as error:
-            reason = str(error) or type(error).__name__
-            raise ServiceError(f"The service at {self._where} gave no answer: {reason}") from None
+        except ServiceError as error:
+            text = str(error)
+            raise ServiceError(f"{text[0].upper()}{text[1:]}.") from None
         try:
             if response.is_error:
-                raise ToolError(response.json()["detail"])
+                raise ToolError(msgspec.json.decode(body)["detail"])
             version = response.headers["catalogue-version"]
-            answer = msgspec.json.decode(response.content, type=shape)
+            answer = msgspec.json.decode(body, type=shape)
         except (ValueError, KeyError, TypeError, msgspec.DecodeError):
-            raise ServiceError(f"The service at {self._where} is not Apidex.") from None
+            raise ServiceError(f"The service at {self._service.shown} is not Apidex.") from None
         if "detail=bundled" in response.headers.get("cache-status", ""):
             version += " (only the starter catalogue; the upstream's could not be fetched)"
         return answer, version

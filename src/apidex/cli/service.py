@@ -1,5 +1,6 @@
 """A running service, as `--url` names it: a path in, the answer's bytes out."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 import msgspec
 
+from apidex import event_loop
 from apidex.cli.output import progress
 from apidex.errors import QueryError, ServiceError, SettingsError
 from apidex.http_client import new_client
@@ -24,10 +26,11 @@ class _Problem(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The service at *url*, which must answer within *timeout* seconds."""
+    """The service at *url*, which must answer completely within *timeout* seconds, and with at most *limit* bytes."""
 
     url: str
     timeout: float
+    limit: int
 
     def __post_init__(self) -> None:
         """Raise SettingsError for a URL that cannot be that of a service."""
@@ -36,29 +39,55 @@ class Service:
     def get(self, path: str, filters: Mapping[str, Sequence[str]] | None = None) -> bytes:
         """Return the answer to *path*. Raises ServiceError, and QueryError or SettingsError for what the service refuses."""
         try:
-            with progress(f"Asking {self._shown}"), new_client(httpx.Client, timeout=self.timeout) as client:
-                response = client.get(f"{self.url.rstrip('/')}/{path}")
+            with progress(f"Asking {self.shown}"):
+                response, body = event_loop.run(lambda: self._get(f"{self.url.rstrip('/')}/{path}"))
         except httpx.InvalidURL:
             raise SettingsError("the arguments are too long; 65,536 bytes are allowed") from None
-        except httpx.HTTPError as error:
-            raise ServiceError(f"the service at {self._shown} gave no answer: {error}") from None
         if response.status_code in (httpx.codes.BAD_REQUEST, httpx.codes.GONE):
-            raise _refusal(response, filters or {})
+            raise _refusal(body, filters or {})
         if not response.is_success:
-            text = f"the service at {self._shown} answered {response.status_code} {response.reason_phrase}"
+            text = f"the service at {self.shown} answered {response.status_code} {response.reason_phrase}"
             raise ServiceError(text.rstrip())
-        return response.content
+        return bytes(body)
+
+    async def _get(self, url: str) -> tuple[httpx.Response, bytearray]:
+        async with new_client(httpx.AsyncClient, timeout=self.timeout) as client:
+            return await self.ask(client, url)
+
+    async def ask(
+        self, client: httpx.AsyncClient, url: str, parameters: Mapping[str, Sequence[str]] | None = None
+    ) -> tuple[httpx.Response, bytearray]:
+        """Return the head and the body of the answer to a GET by *client*. Raises ServiceError, or httpx.InvalidURL.
+
+        The time-outs of httpx are for each read: an answer of which a byte a second arrives would never reach them.
+        """
+        body = bytearray()
+        request = client.stream("GET", url, params=None if parameters is None else dict(parameters))
+        try:
+            async with asyncio.timeout(self.timeout), request as response:
+                async for chunk in response.aiter_bytes():
+                    body += chunk
+                    if len(body) > self.limit:
+                        raise ServiceError(f"the service at {self.shown} answered with more than {self.limit:,} bytes")
+                return response, body
+        except (TimeoutError, httpx.TimeoutException):
+            text = f"the service at {self.shown} did not answer completely within {self.timeout:g} s"
+            raise ServiceError(text) from None
+        except httpx.HTTPError as error:
+            text = f"the service at {self.shown} gave no answer: {str(error) or type(error).__name__}"
+            raise ServiceError(text) from None
 
     def decode(self, body: bytes, shape: Any, what: str) -> Any:  # noqa: ANN401 - a type, and a value of it
         """Return the *body* of an answer as *shape*. Raises ServiceError, which says *what* was expected."""
         try:
             return msgspec.json.decode(body, type=shape)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            text = f"the service at {self._shown} is not Apidex: its answer is not {what}"
+            text = f"the service at {self.shown} is not Apidex: its answer is not {what}"
             raise ServiceError(text) from None
 
     @property
-    def _shown(self) -> str:
+    def shown(self) -> str:
+        """Its URL, for people."""
         return without_password(self.url)
 
 
@@ -75,10 +104,10 @@ def check_url(url: str) -> None:
         raise SettingsError(text)
 
 
-def _refusal(response: httpx.Response, filters: Mapping[str, Sequence[str]]) -> QueryError | SettingsError:
+def _refusal(body: bytearray, filters: Mapping[str, Sequence[str]]) -> QueryError | SettingsError:
     """The error for a bad request; for a filter, the same one as of a search in this process."""
     try:
-        problem = msgspec.json.decode(response.content, type=_Problem)
+        problem = msgspec.json.decode(body, type=_Problem)
     except (msgspec.DecodeError, UnicodeDecodeError):
         problem = _Problem()
     known = {value.casefold() for value in problem.allowed}

@@ -133,7 +133,7 @@ validated, for people; empty if unknown."""
 def open_source(options: Namespace, settings: Settings) -> Source:
     """Return the service at `--url` of the *options*, or the upstream's catalogue. Raises ApidexError."""
     if options.url is not None:
-        return _ServiceSource(Service(options.url, options.timeout))
+        return _ServiceSource(Service(options.url, options.timeout, settings.upstream_limit))
     return _LocalSource(load(with_timeout(options, settings), options.offline, options.refresh))
 
 
