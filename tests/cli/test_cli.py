@@ -342,6 +342,8 @@ ASK = [["search", "x"], ["categories"], ["changes", "--since", "1-a"]]
         (["catalogue", "--upstream", "file:///nowhere"], 2, "No such file"),
         (["catalogue", "/nowhere/list.md"], 2, "No such file"),
         (["catalogue", str(ROOT / "src/apidex/http/ui/page.html")], 2, "it is an HTML page"),
+        (["catalogue", ""], 2, "FILE-OR-URL: '' is not allowed; allowed is the path of a file or a URL"),
+        (["changes", ""], 2, "FILE-OR-URL: '' is not allowed"),
         (["catalogue", "ftp://a/b"], 2, "FILE-OR-URL: 'ftp://a/b' is not allowed; allowed is a URL"),
     ],
 )
@@ -461,6 +463,14 @@ def test_catalogue_is_a_tool_for_the_ci_of_a_list(tmp_path, run, monkeypatch):
         {"column": "cors", "before": "perhaps", "after": "unknown", "reason": "CORS 'perhaps' became 'unknown'"}
     ]
     assert report["suspicious"] == [{"kind": "duplicate name", "rows": [3, 5], "text": "Cats, cats"}]
+
+
+def test_a_list_on_standard_input_is_bounded(run, monkeypatch):
+    monkeypatch.setenv("APIDEX_UPSTREAM_LIMIT_BYTES", "2000")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(LIST.encode().ljust(2000))))
+    assert run("catalogue", "-")[0] == 1
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(LIST.encode().ljust(2001))))
+    assert run("catalogue", "-") == (2, "", "apidex: standard input is larger than 2000 bytes\n")
 
 
 def test_counts_are_singular_or_plural(tmp_path, run):

@@ -13,7 +13,7 @@ from apidex.catalogue.formats.report import RowIssue
 from apidex.cli import override
 from apidex.cli.output import print_line, print_table
 from apidex.cli.source import fetch, read, upstream_of
-from apidex.errors import CatalogueError
+from apidex.errors import CatalogueError, UpstreamError
 from apidex.settings import Settings
 from apidex.terminal import counted
 from apidex.urls import without_password
@@ -31,9 +31,9 @@ def run(options: Namespace, settings: Settings) -> int:
     if options.place in override.DEMANDS:
         return override.run(options.place)
     if options.place == "-":
-        body, source = sys.stdin.buffer.read(), "-"
+        body, source = _standard_input(settings.upstream_limit), "-"
     else:
-        settings = replace(settings, upstream=upstream_of(options.place)) if options.place else settings
+        settings = settings if options.place is None else replace(settings, upstream=upstream_of(options.place))
         body, source = fetch(settings).body, without_password(settings.upstream)
     report = LintReport()
     try:
@@ -48,6 +48,13 @@ def run(options: Namespace, settings: Settings) -> int:
     else:
         _print_report(parsed, source, len(body), found)
     return 1 if report.rejected.total else 0
+
+
+def _standard_input(limit: int) -> bytes:
+    body = sys.stdin.buffer.read(limit + 1)
+    if len(body) > limit:
+        raise UpstreamError("too_large", f"standard input is larger than {limit} bytes")
+    return body
 
 
 def _as_json(parsed: Parsed, source: str, found: list[Suspicion]) -> str:

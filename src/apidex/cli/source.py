@@ -18,7 +18,7 @@ from apidex.catalogue.entry import Entry
 from apidex.catalogue.formats import Parsed, Report
 from apidex.cli.output import progress, warn
 from apidex.cli.service import Service
-from apidex.errors import CatalogueError, StateError, UpstreamError
+from apidex.errors import CatalogueError, SettingsError, StateError, UpstreamError
 from apidex.indexing.builder import IndexedCatalogue, from_starter, from_upstream
 from apidex.replication.last_good import CopyLabels, LastGoodCopy, open_copy
 from apidex.replication.upstream import Fetched, NotModified, open_upstream
@@ -76,6 +76,8 @@ def with_timeout(options: Namespace, settings: Settings) -> Settings:
 
 def upstream_of(place: str) -> str:
     """Return the URL of a FILE-OR-URL. Raises SettingsError for one that cannot be an upstream."""
+    if not place:
+        raise SettingsError("FILE-OR-URL: '' is not allowed; allowed is the path of a file or a URL")
     text = place if ":" in place.partition("/")[0] else Path(place).absolute().as_uri()
     url: str = UPSTREAM.parse(text, "FILE-OR-URL")
     return url
