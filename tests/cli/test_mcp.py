@@ -302,6 +302,42 @@ def test_nothing_but_the_protocol_is_on_standard_output_and_it_ends_with_its_inp
     assert "catalogue.adopted" in log
 
 
+MALFORMED = ["no JSON", "", "[]", "{}", '{"jsonrpc":"2.0","id":1}', "\\"]
+
+
+@pytest.mark.parametrize("line", MALFORMED)
+def test_a_line_that_is_not_a_message_is_answered(file, line):
+    with process_of("--upstream", file) as process:
+        answers = []
+        for sent in (line + "\n", hello(7)):
+            process.stdin.write(sent)
+            process.stdin.flush()
+            answers.append(json.loads(process.stdout.readline()))
+        process.stdin.close()
+        assert process.wait(HANG) == 0
+    malformed, greeting = answers
+    assert (malformed["jsonrpc"], malformed["id"], malformed["error"]["code"]) == ("2.0", None, -32700)
+    assert (greeting["id"], "result" in greeting) == (7, True)
+
+
+def test_it_ends_when_its_client_no_longer_reads(file):
+    with process_of("--upstream", file) as process:
+        process.stdout.close()
+        process.stdin.write(hello(1))
+        process.stdin.flush()
+        assert process.wait(HANG) == 0
+        assert "Traceback" not in process.stderr.read()
+
+
+def test_it_ends_with_one_sentence_when_its_output_is_a_full_disk(file):
+    with open("/dev/full", "w") as full, process_of("--upstream", file, stdout=full) as process:  # noqa: PTH123
+        process.stdin.write(hello(1))
+        process.stdin.flush()
+        assert process.wait(HANG) == 2
+        said = [line for line in process.stderr if line.startswith("apidex: ") or "Traceback" in line]
+    assert said == ["apidex: [Errno 28] No space left on device\n"]
+
+
 def test_ctrl_c_ends_it_at_once_and_without_a_traceback(file):
     with process_of("--upstream", file) as process:
         process.stdin.write(hello(1))

@@ -4,6 +4,7 @@ Tools, resources and completions are answered by the service at a URL, or by a r
 upstream and listens on no port.
 """
 
+import os
 import signal
 import sys
 from argparse import Namespace
@@ -15,16 +16,18 @@ from inspect import cleandoc
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
+import anyio
 import httpx
 import msgspec
 from mcp import MCPError, types
 from mcp.server import Server
 from mcp.server.stdio import stdio_server
+from mcp.shared.message import SessionMessage
 
 from apidex import __version__, event_loop, logs
 from apidex.app import create_app
 from apidex.cli.mcp_tools import TOOLS, ToolError, Tools
-from apidex.cli.output import say
+from apidex.cli.output import say, warn
 from apidex.cli.service import Service
 from apidex.errors import ServiceError
 from apidex.http_client import new_client
@@ -41,6 +44,7 @@ _WAITING = (
     "apidex mcp waits for requests of an AI application: one message of the Model Context Protocol a line on standard input. "
     "README.md has the configuration with which an application starts it. Ctrl-D or Ctrl-C ends it."
 )
+_MALFORMED = "Malformed message; allowed is one JSON-RPC 2.0 request, response or notification a line, in UTF-8."
 _FIRST_CATALOGUE = timedelta(seconds=10)
 """How long to wait for the upstream before the starter catalogue is used; people wait longer than probes."""
 
@@ -61,12 +65,61 @@ def run(options: Namespace, settings: Settings) -> int:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     async def main() -> None:
-        async with _client(settings, url) as client, stdio_server() as (received, sent):
+        async with _client(settings, url) as client, stdio_server(stdout=_Output()) as (received, sent):
             server = mcp_server(Tools(client, service))
-            await server.run(received, sent, server.create_initialization_options())
+            await server.run(_Messages(received, sent), sent, server.create_initialization_options())
 
     event_loop.run(main)
     return 0
+
+
+class _Output(anyio.AsyncFile[str]):
+    """Standard output for messages alone: what else is printed there goes to standard error. A failure ends the process."""
+
+    def __init__(self) -> None:
+        super().__init__(open(os.dup(1), "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - open as long as the process
+        os.dup2(2, 1)
+
+    async def write(self, text: str) -> int:
+        with _ending_the_process():
+            return await super().write(text)
+
+    async def flush(self) -> None:
+        with _ending_the_process():
+            await super().flush()
+
+
+@contextmanager
+def _ending_the_process() -> Iterator[None]:
+    """End the process if the block cannot write: with status 0 if the client has closed the pipe."""
+    try:
+        yield
+    except OSError as error:
+        is_closed = isinstance(error, BrokenPipeError)
+        if not is_closed:
+            warn(error)
+        os._exit(0 if is_closed else 2)  # an exception would wait for the thread that waits for input
+
+
+class _Messages:
+    """The messages that are *received*. A line that is not one is answered, because the client may wait for its answer."""
+
+    def __init__(self, received: Any, sent: Any) -> None:  # noqa: ANN401 - the SDK's streams
+        self._received, self._sent, self.aclose = received, sent, received.aclose
+
+    def __aiter__(self) -> "_Messages":
+        return self
+
+    async def __anext__(self) -> SessionMessage:
+        while isinstance(message := await anext(self._received), Exception):
+            error = types.ErrorData(code=types.PARSE_ERROR, message=_MALFORMED)
+            await self._sent.send(SessionMessage(types.JSONRPCError(jsonrpc="2.0", id=None, error=error)))
+        return message
+
+    @property
+    def last_context(self) -> Any:  # noqa: ANN401 - the SDK's
+        """The context of the last message."""
+        return self._received.last_context
 
 
 @asynccontextmanager
