@@ -328,6 +328,14 @@ ASK = [["search", "x"], ["categories"], ["changes", "--since", "1-a"]]
         (["get", ""], 2, "NAME: empty; allowed are 1 to 256"),
         (["search"], 2, "WORD: missing; allowed are words, or a filter"),
         (["search", "x", "--exact", "--no-auth"], 2, "filters are not allowed"),
+        *(
+            (
+                ["search", "x", "--exact", *option.split()],
+                2,
+                "--exact: --in, --sort, --limit and --offset are not allowed",
+            )
+            for option in ("--limit 1", "--offset 1", "--sort name", "--in name")
+        ),
         (["search", "x" * 257], 2, "at most 256"),
         (["search", "a\n"], 2, "control characters"),
         (["search", "\udcff"], 2, "not valid in this terminal's encoding"),

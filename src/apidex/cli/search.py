@@ -32,7 +32,7 @@ COLUMNS = {
 def run(options: Namespace, settings: Settings) -> int:
     """Print what was found. Return 1 if nothing was, even if there is a correction. Raises ApidexError."""
     text, request = " ".join(options.words), request_of(options)
-    _check(text, request.filters, options.exact)
+    _check(request, options.exact)
     source = open_source(options, settings)
     if options.exact:
         body, entries = source.exact(text)
@@ -77,10 +77,14 @@ def check_word(text: str, argument: str) -> None:
         raise SettingsError(f"{argument}: {problem}") from None
 
 
-def _check(text: str, filters: Mapping[str, Sequence[str]], exact: bool) -> None:
-    is_filtered = any(filters.values())
+def _check(request: SearchRequest, exact: bool) -> None:
+    text, is_filtered = request.query, any(request.filters.values())
     if exact and is_filtered:
         raise SettingsError("--exact: filters are not allowed; allowed are words, --url and --format")
+    if exact and request != SearchRequest(text, request.filters):
+        raise SettingsError(
+            "--exact: --in, --sort, --limit and --offset are not allowed; allowed are words, --url and --format"
+        )
     if not (text or exact or is_filtered):
         raise SettingsError("WORD: missing; allowed are words, or a filter such as --category Weather")
     if text or exact:
