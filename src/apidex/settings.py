@@ -119,7 +119,7 @@ def _content(name: str, path: str) -> str:
             return content.decode().strip()
         reason = "it is too large"
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        reason = str(error.strerror) if isinstance(error, OSError) else "not UTF-8 text"
     shown = "the value given" if _PEM in path else repr(path)
     allowed = f"the path of a text file of at most {_SECRET_LIMIT:,} bytes"
     raise SettingsError(f"{name}={shown} cannot be read: {reason}; allowed is {allowed}")

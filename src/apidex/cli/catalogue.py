@@ -31,7 +31,8 @@ def run(options: Namespace, settings: Settings) -> int:
     if options.place in override.DEMANDS:
         return override.run(options.place)
     if options.place == "-":
-        body, source = _standard_input(settings.upstream_limit), "-"
+        body: bytes | bytearray = _standard_input(settings.upstream_limit)
+        source = "-"
     else:
         settings = settings if options.place is None else replace(settings, upstream=upstream_of(options.place))
         body, source = fetch(settings).body, without_password(settings.upstream)

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from inspect import cleandoc
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import unquote
 
 import anyio
@@ -67,7 +67,8 @@ def run(options: Namespace, settings: Settings) -> int:
     async def main() -> None:
         async with _client(settings, url) as client, stdio_server(stdout=_Output()) as (received, sent):
             server = mcp_server(Tools(client, service))
-            await server.run(_Messages(received, sent), sent, server.create_initialization_options())
+            messages: Any = _Messages(received, sent)  # the SDK's type of streams has more than it uses
+            await server.run(messages, sent, server.create_initialization_options())
 
     event_loop.run(main)
     return 0
@@ -114,7 +115,7 @@ class _Messages:
         while isinstance(message := await anext(self._received), Exception):
             error = types.ErrorData(code=types.PARSE_ERROR, message=_MALFORMED)
             await self._sent.send(SessionMessage(types.JSONRPCError(jsonrpc="2.0", id=None, error=error)))
-        return message
+        return cast(SessionMessage, message)
 
     @property
     def last_context(self) -> Any:  # noqa: ANN401 - the SDK's
