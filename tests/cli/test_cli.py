@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -583,8 +584,19 @@ def test_doctor_reports_the_copy_on_disk(run, file, tmp_path, monkeypatch):
         "ok      disk      no directory; a replica that starts while its upstream is away has the starter catalogue",
     )
     assert disk(tmp_path / "new" / "state") == (0, f"ok      disk      no copy yet in '{tmp_path}/new/state'")
-    status, line = disk("/proc/state")
-    assert (status, "no copy can be written to '/proc/state'" in line) == (1, True)
+    (tmp_path / "file").touch()
+    for place in ("/proc/state", tmp_path / "file"):
+        status, line = disk(place)
+        assert (status, f"no copy can be written to '{place}'" in line) == (1, True)
+    with monkeypatch.context() as patch:
+        patch.setattr("apidex.cli.doctor._WRITTEN", 2**20)  # more than the limit of a file of this process
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**19, before[1]))
+        try:
+            status, line = disk(tmp_path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (status, line.endswith("File too large")) == (1, True)
     with replica("--upstream", file, "--state-dir", str(tmp_path)):
         wait_until(lambda: disk(tmp_path)[1].endswith("holds 4 entries"), "a copy")
     copy_of(file, tmp_path).path.write_bytes(b"garbage")

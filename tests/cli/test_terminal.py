@@ -241,6 +241,13 @@ def test_open_starts_a_browser_with_the_link_of_the_api_of_that_name(upstream_fi
     assert log.read_text() == "https://two.example/\n"
 
 
+@pytest.mark.parametrize("browser", ["my'browser %s", " "])
+def test_a_browser_that_is_no_command_is_one_sentence(upstream_file, browser):
+    done = apidex("open", "cats", env=os.environ | {"BROWSER": browser})
+    assert (done.returncode, done.stdout) == (2, f"{LONG}\n")
+    assert done.stderr == "apidex: no browser can be started; set BROWSER to the command of one\n"
+
+
 def test_random_is_one_of_those_that_the_filters_accept(run):
     found = {run("random", "--no-https", "--format", "names")[1] for _ in range(3)}
     assert found == {"木 API\n"}

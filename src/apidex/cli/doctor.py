@@ -37,6 +37,9 @@ _REDIS_ADVICE = {
     "cluster": "A replica starts, and runs standalone. Name a Redis without cluster mode in the URL.",
 }
 _STATUS = {"ok": 0, "warning": 1, "wrong": 2}
+_WRITTEN = 2**16
+"""Bytes that are written to see whether the disk has room."""
+
 _COLORS = {"ok": "green", "warning": "yellow", "wrong": "red"}
 
 
@@ -114,14 +117,17 @@ def _disk(settings: Settings) -> Finding:
     if copy is None:
         return Finding("ok", "no directory; a replica that starts while its upstream is away has the starter catalogue")
     try:
-        found = copy.read()
-    except StateError as error:
-        return Finding("warning", str(error), "A replica starts without it, and replaces it. Remove it if it stays.")
-    try:
-        tempfile.TemporaryFile(dir=next(each for each in copy.path.parents if each.exists())).close()
+        with tempfile.TemporaryFile(dir=next(each for each in copy.path.parents if each.exists())) as file:
+            file.write(bytes(_WRITTEN))
+            file.flush()
+            os.fsync(file.fileno())
     except OSError as error:
         text = f"no copy can be written to {str(copy.path.parent)!r}: {error.strerror}"
         return Finding("warning", text, "Choose another directory with --state-dir, or none.")
+    try:
+        found = copy.read()
+    except StateError as error:
+        return Finding("warning", str(error), "A replica starts without it, and replaces it. Remove it if it stays.")
     if found is None:
         return Finding("ok", f"no copy yet in {str(copy.path.parent)!r}")
     return Finding("ok", f"{str(copy.path)!r} holds {counted(len(found[1].parsed.catalogue), 'entry')}")

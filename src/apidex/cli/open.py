@@ -24,6 +24,18 @@ def run(options: Namespace, settings: Settings) -> int:
     if not is_web_link(link):
         raise SettingsError(f"the link {link!r} cannot be opened; allowed are https: and http:")
     print_line(link)
-    if not webbrowser.open(link):
+    if not _is_opened(link):
         raise SettingsError("no browser can be started; set BROWSER to the command of one")
     return 0
+
+
+def _is_opened(link: str) -> bool:
+    try:
+        return webbrowser.open(link)
+    except (
+        webbrowser.Error,
+        OSError,
+        ValueError,
+        IndexError,
+    ):  # the last two for a BROWSER that cannot be split into words
+        return False
