@@ -8,12 +8,15 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from random import SystemRandom
 from typing import TypeVar
 
 import httpx
 
 T = TypeVar("T")
+
+_random = SystemRandom()
 
 _BEGINS = 60.0
 """Seconds in which a program begins."""
@@ -125,9 +128,14 @@ def every(seconds: float, act: Callable[[], object]) -> Iterator[None]:
 
 
 def free_port() -> int:
-    """A port that is free now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """A port that is free now.
+
+    It is not one that the system gives to clients (from 32,768 on), one of which could have it before the server that it is for.
+    """
+    while True:
+        port = _random.randrange(20_000, 30_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def listens(port: int) -> bool:

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -39,9 +39,11 @@ class Demo:
 
     def shows(self, phase: str) -> bool:
         """Whether the page is in this phase now; what it shows is kept."""
-        with suppress(httpx.TransportError):
+        try:
             answer = httpx.get(f"{self.url}/live.json", timeout=HANG)
             self.views.append(msgspec.json.decode(answer.content, type=LiveView))
+        except httpx.TransportError:
+            assert self.popen.poll() is None, self.popen.communicate()[0]
         return bool(self.views) and self.views[-1].phase == phase
 
 
