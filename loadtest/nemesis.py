@@ -78,8 +78,8 @@ class ScenarioRun:
         """Inject *fault*, undo it after the block, and record it."""
         began = self.now()
         self.active.append((began, fault))
-        self._tell(str(fault))
         try:
+            self._tell(str(fault))  # an interrupt may come as soon as it is read
             with fault.inject(self.target) or nullcontext():
                 yield
         finally:
