@@ -252,15 +252,15 @@ def _run_one(scenario: Scenario, options: argparse.Namespace, target: Target, fo
 
 def _run_pairs(options: argparse.Namespace, target: Target) -> int:
     """The worst outcome of the pairs. One that cannot be run does not keep the others from it."""
-    from loadtest import matrix
-
-    folder = _folder(options.output / f"{SUITE}-{target.name}{'-edge' * options.edge}")
     able = {name for name, member in MEMBERS.items() if target.can(member.fault.verb)}
     names = [name for name in options.only or PAIRS if able.issuperset(name.split("+"))]
     if left := [name for name in options.only if name not in names]:
         raise UnsupportedError(f"{', '.join(left)} cannot be run on {target.name} as it was opened")
     if not names:
         raise UnsupportedError(f"no pair of faults can be played on {target.name} as it was opened")
+    from loadtest import matrix  # it takes a second to load what draws
+
+    folder = _folder(options.output / f"{SUITE}-{target.name}{'-edge' * options.edge}")
     remaining = names = chosen(options.commit, names) if options.commit else names
     if options.results and not options.only:
         passed = matrix.Matrix.read(options.results.read_text()).passed
