@@ -411,8 +411,7 @@ def _all(several: Iterable[AbstractContextManager[None]]) -> Iterator[None]:
 @contextmanager
 def _mounted(disk: Path) -> Iterator[Path]:
     """A small disk in memory, or a plain folder where this user may not mount one."""
-    if disk.is_mount():  # of an earlier run, which was killed
-        output_of("umount", "--lazy", str(disk))
+    _unmount(disk)  # that of an earlier run, which was killed
     shutil.rmtree(disk, ignore_errors=True)
     disk.mkdir()
     options = ("-t", "tmpfs", "-o", f"size={_DISK_BYTES}", "tmpfs", str(disk))
@@ -422,8 +421,12 @@ def _mounted(disk: Path) -> Iterator[Path]:
         yield disk
     finally:
         with uninterrupted():
-            if disk.is_mount():
-                output_of("umount", "--lazy", str(disk))
+            _unmount(disk)
+
+
+def _unmount(disk: Path) -> None:
+    if disk.is_mount():
+        output_of("umount", "--lazy", str(disk))
 
 
 def _fill(ballast: Path) -> None:

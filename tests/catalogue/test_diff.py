@@ -24,8 +24,12 @@ def a(name: str, link: str = "", **other):
         pytest.param([a("A")], [a("A", auth="OAuth")], [], [], [("A", "A")], id="changed"),
         pytest.param([a("A", link="https://x/")], [a("B", link="https://x/")], [], [], [("A", "B")], id="renamed"),
         pytest.param([a("A"), a("A")], [a("A")], [], ["A"], [], id="one of two"),
-        pytest.param([a("A", auth="1"), a("A", auth="2")], [a("A", auth="3")], [], ["A"], [("A", "A")], id="one"),
-        pytest.param([entry("A", link="")], [entry("B", link="")], ["B"], ["A"], [], id="empty links differ"),
+        pytest.param(
+            [a("A", auth="1"), a("A", auth="2")], [a("A", auth="3")], [], ["A"], [("A", "A")], id="changed of two"
+        ),
+        pytest.param(
+            [entry("A", link="")], [entry("B", link="")], ["B"], ["A"], [], id="an empty link identifies nothing"
+        ),
     ],
 )
 def test_an_entry_is_the_same_by_its_name_or_its_link(before, after, added, removed, changed):

@@ -37,10 +37,10 @@ _REDIS_ADVICE = {
     "cluster": "A replica starts, and runs standalone. Name a Redis without cluster mode in the URL.",
 }
 _STATUS = {"ok": 0, "warning": 1, "wrong": 2}
+_COLORS = {"ok": "green", "warning": "yellow", "wrong": "red"}
+
 _WRITTEN = 2**16
 """Bytes that are written to see whether the disk has room."""
-
-_COLORS = {"ok": "green", "warning": "yellow", "wrong": "red"}
 
 
 @dataclass(frozen=True, slots=True)

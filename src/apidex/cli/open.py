@@ -32,10 +32,7 @@ def run(options: Namespace, settings: Settings) -> int:
 def _is_opened(link: str) -> bool:
     try:
         return webbrowser.open(link)
-    except (
-        webbrowser.Error,
-        OSError,
-        ValueError,
-        IndexError,
-    ):  # the last two for a BROWSER that cannot be split into words
+    except (webbrowser.Error, OSError):
+        return False
+    except (ValueError, IndexError):  # BROWSER cannot be split into words, or has none
         return False

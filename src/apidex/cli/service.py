@@ -34,7 +34,7 @@ class Service:
 
     def __post_init__(self) -> None:
         """Raise SettingsError for a URL that cannot be that of a service."""
-        check_url(self.url)
+        _check_url(self.url)
 
     def get(self, path: str, filters: Mapping[str, Sequence[str]] | None = None) -> bytes:
         """Return the answer to *path*. Raises ServiceError, and QueryError or SettingsError for what the service refuses."""
@@ -91,7 +91,7 @@ class Service:
         return without_password(self.url)
 
 
-def check_url(url: str) -> None:
+def _check_url(url: str) -> None:
     """Raise SettingsError for a *url* that cannot be that of a service."""
     try:
         parts, address = urlsplit(url), httpx.URL(url)  # each finds errors that the other overlooks
