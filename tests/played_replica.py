@@ -9,9 +9,9 @@ Behaviour = Callable[[BaseHTTPRequestHandler], None]
 
 
 class PlayedReplica:
-    """Answers probes, and does with requests what it is told to."""
+    """Answers probes, as one that is ready or is not, and does with requests what it is told to."""
 
-    def __init__(self, behaviour: Behaviour, port: int = 0) -> None:
+    def __init__(self, behaviour: Behaviour, port: int = 0, *, ready: bool = True) -> None:
         self.heads: list[str] = []
         played = self
 
@@ -20,7 +20,7 @@ class PlayedReplica:
 
             def do_GET(self) -> None:
                 if self.path == "/-/readyz":
-                    respond(200)(self)
+                    respond(200 if ready else 503)(self)
                 else:
                     self.rfile.read(int(self.headers["content-length"] or 0))
                     played.heads.append(f"{self.requestline}\n{self.headers}".lower())
@@ -53,8 +53,8 @@ def respond(status: int) -> Behaviour:
 
 
 @contextmanager
-def played(*behaviours: Behaviour) -> Iterator[list[PlayedReplica]]:
-    replicas = [PlayedReplica(behaviour) for behaviour in behaviours]
+def played(*behaviours: Behaviour, ready: bool = True) -> Iterator[list[PlayedReplica]]:
+    replicas = [PlayedReplica(behaviour, ready=ready) for behaviour in behaviours]
     try:
         yield replicas
     finally:

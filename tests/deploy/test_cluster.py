@@ -26,7 +26,6 @@ import pytest
 import yaml
 from loadtest.checks.failures import none_failed
 from loadtest.faults.replicas import LoseNode, Rollout
-from loadtest.load_generator import Load
 from loadtest.nemesis import ScenarioRun
 from loadtest.scenarios import SCENARIOS
 from loadtest.scenarios.pairs import MEMBERS, PAIRS, chosen, pair
@@ -124,7 +123,7 @@ def test_a_scenario_passes(target, scenario, tmp_path):
     if scenario == "drain-node" and len(workers()) < 2:
         pytest.skip("the cluster has one node only: there is nowhere to move to")
     # Of more clients: a share of few connections would be a matter of chance.
-    load = Load(users=88, rate=2.0, timeout=10.0) if scenario == "add-replica" else LOAD
+    load = replace(LOAD, users=88, rate=2.0) if scenario == "add-replica" else LOAD
     seconds = 60.0 if scenario == "redis-down" else SECONDS
     assert_passed(play(SCENARIOS[scenario], target, tmp_path, seconds=seconds, load=load))
 
@@ -271,7 +270,7 @@ def test_load_raises_the_number_of_replicas(target, tmp_path):
     apply(overlay(tmp_path, TESTBED, ["autoscaling"]))
     try:
         # Enough for a fifth replica, and less than two cores can do: a replica without CPU changes its catalogue late.
-        load = Load(users=48, rate=45.0, processes=2, timeout=10.0)
+        load = replace(LOAD, users=48, rate=45.0, processes=2)
         scenario = Scenario("autoscaling", "More load than four replicas should take.", wait_for_a_fifth)
         verdict = play(scenario, target, tmp_path, load=load)
     finally:

@@ -3,7 +3,9 @@
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -91,6 +93,23 @@ def test_where_none_is_there_a_request_is_held_until_one_is(tmp_path):
         timer.join()
         late[0].ends()
     assert status == 200
+
+
+def test_a_request_is_held_too_by_replicas_that_start_slowly(tmp_path):
+    began = time.monotonic()
+
+    def hang_at_first(handler: BaseHTTPRequestHandler) -> None:
+        (hang if time.monotonic() < began + 8 else respond(200))(handler)
+
+    with (
+        played(hang_at_first, hang_at_first, ready=False) as replicas,
+        haproxy(tmp_path, *(one.port for one in replicas), APIDEX_RESPONSE_TIMEOUT="1s") as url,
+        ThreadPoolExecutor(40) as clients,
+    ):
+        time.sleep(2)  # until it knows that none is ready
+        statuses = Counter(clients.map(lambda _: httpx.get(f"{url}/Cat", timeout=HANG).status_code, range(40)))
+    assert statuses == {200: 40}
+    assert seen(replicas) > 80
 
 
 def refused(response: httpx.Response) -> int:
