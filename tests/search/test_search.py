@@ -397,6 +397,26 @@ def test_an_index_of_segments_equals_one_without(monkeypatch, size):
     assert found.near("wether", 1)["weather"] == expected.near("wether", 1)["weather"]
 
 
+@pytest.mark.parametrize("left_out", [False, True], ids=["all", "without the named"])
+def test_the_words_that_begin_alike_find_the_same_in_arrays(monkeypatch, left_out):
+    entries = [*HARD_WORDS, *synthetic_entries(1000)]
+    expected = index_in_batches(entries, len(entries))
+    monkeypatch.setattr(descriptions, "_SEGMENT_BYTES", 0)
+    monkeypatch.setattr(description_arrays, "_MANY_POSTINGS", -1)
+    found = index_in_batches(entries, 500)
+    flags = [left_out and position % 3 == 0 for position in range(len(entries))]
+    words = bytes(expected.terms).decode().splitlines()
+    beginnings = {word[:length]: None for word in words for length in (1, 3)}
+    for text in beginnings:
+        numbers = [number for number, word in enumerate(words) if word.startswith(text)]
+        term = [Term(text, range(numbers[0], numbers[-1] + 1), is_prefix=True)]
+        hits, expected_hits = found.find(term, lambda: flags), expected.find(term)
+        expected_pairs = zip(expected_hits.positions, expected_hits.relevance, strict=True)
+        kept = [(position, relevance) for position, relevance in expected_pairs if not flags[position]]
+        assert list(zip(hits.positions, hits.relevance, strict=True)) == kept, text
+    assert len({words[number][0] for number in found.dense}) < len(found.dense)
+
+
 def test_words_near_to_one_that_is_not_ascii_are_the_same_in_an_index_of_segments(monkeypatch):
     entries = [entry("погода"), entry("日本"), entry("weather")]
     expected = index_in_batches(entries, len(entries))

@@ -79,13 +79,17 @@ class DescriptionArrays(DescriptionIndex):
 
     def _dense_postings(self, number: int, left_out: Numbers | None = None) -> Numbers:
         """The postings of a dense word, without those of entries with a flag in *left_out*."""
+        fields = self._dense_fields(number)
+        positions = places_of(fields != 0 if left_out is None else (fields != 0) & ~left_out)
+        postings: Numbers = positions << TF_BITS | fields.take(positions) - np.uint32(1)
+        return postings
+
+    def _dense_fields(self, number: int) -> Numbers:
+        """How many fields of each entry have a dense word."""
         planes = np.frombuffer(self._planes_of(number), np.uint8).reshape(TF_BITS, -1)
         low, high = np.unpackbits(planes, axis=1, count=len(self.lengths))
-        is_posting = (low | high).view(np.bool_)
-        positions = places_of(is_posting if left_out is None else is_posting & ~left_out)
-        fields = high.take(positions) << 1 | low.take(positions)
-        postings: Numbers = positions << TF_BITS | fields - 1
-        return postings
+        fields: Numbers = high << 1 | low
+        return fields
 
     def _planes_of(self, number: int) -> ByteBuffer:
         size = len(self.planes) // len(self.dense)
@@ -114,8 +118,8 @@ class DescriptionArrays(DescriptionIndex):
         for term, weight, is_read in terms:
             scores = weight * self._saturations + (weight << SCORE_BITS)
             if is_read:
-                own, added = self._entries_with(term, is_named)
-                kinds = (own & np.uint32(TF_MASK)) << np.uint32(8) | lengths.take(added)
+                fields, added = self._entries_with(term, is_named)
+                kinds = fields << np.uint32(8) | lengths.take(added)
                 if len(terms) == 1:
                     return RelevantEntries(added, relevance_of(scores, most).take(kinds))  # type: ignore[arg-type] # as below
                 positions, sums = _added(positions, sums, added, scores.take(kinds), len(lengths))
@@ -143,17 +147,36 @@ class DescriptionArrays(DescriptionIndex):
         return np.where(found >> np.uint32(TF_BITS) == positions, fields, -1)
 
     def _entries_with(self, term: Term, left_out: Numbers | None) -> tuple[Numbers, Numbers]:
-        """A posting and the position of each entry that contains *term* and has no flag in *left_out*."""
+        """The number of fields, less 1, and the position of each entry that contains *term* and has no flag in *left_out*.
+
+        Of several words, the one in most fields counts.
+        """
+        are_several, dense = len(term.numbers) > 1, self._dense_words(term)
+        if are_several and dense:
+            return self._entries_in_table(term, dense, left_out)
         slices = self._slices(term, left_out)
-        own = slices[0] if len(slices) == 1 and not term.is_prefix else np.sort(np.concatenate(slices))
+        own = np.sort(np.concatenate(slices)) if are_several else slices[0]
         positions = own >> np.uint32(TF_BITS)
         if left_out is not None:
             others = ~left_out.take(positions)
             own, positions = own.compress(others), positions.compress(others)
-        if len(slices) > 1 or term.is_prefix:  # of several words, the one in most fields counts
+        if are_several:
             last = np.diff(positions, append=positions[-1:] + np.uint32(1)) != 0
             own, positions = own.compress(last), positions.compress(last)
-        return own, positions
+        return own & np.uint32(TF_MASK), positions
+
+    def _entries_in_table(self, term: Term, dense: Sequence[int], left_out: Numbers | None) -> tuple[Numbers, Numbers]:
+        """As `_entries_with`, by a table of all entries: sorting the postings of *dense* words would take longer."""
+        counts = np.zeros(len(self.lengths), np.uint8)
+        own = np.concatenate([np.zeros(0, np.uint32), *super()._slices(term)])
+        for count in range(1, TF_MASK + 2):
+            set_items(counts, own.compress(own & TF_MASK == count - 1) >> TF_BITS, count)
+        for number in dense:
+            np.maximum(counts, self._dense_fields(number), out=counts)
+        if left_out is not None:
+            counts[left_out] = 0
+        positions = places_of(counts != 0)
+        return counts.take(positions) - np.uint32(1), positions
 
 
 def _added(
