@@ -346,6 +346,7 @@ def test_markup_takes_bounded_time(piece):
         lambda n: table(
             *["<table>", "<tr><th>Name", "<h3>", "Oak", "==="] * (n // 10), "Name | Auth", "---|---", "Oak | No"
         ),
+        lambda n: f"name,link{',column' * n}\n" + "Oak,http://oak.example\n" * n,
         lambda n: "name,link\n" + '"Oak,x\n' * n,
         lambda n: "name,link\n" + 'Oak,"x\n' * n,
         lambda n: "name,link\n" + ',"' * n + '\nOak,"" ' + '"""' * n,

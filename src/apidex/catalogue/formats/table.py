@@ -16,6 +16,9 @@ from apidex.terminal import counted
 Read = Callable[[str], Inline]
 """Returns the plain text of a cell."""
 
+_SHOWN_COLUMNS = 20
+"""The most columns that an error or a repair names."""
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -71,7 +74,7 @@ def _cached_word(cell: str, read: Read) -> str:
 def missing(heads: Sequence[str]) -> str:
     """The columns that were found, and what is missing for a table of entries."""
     lacks = "another one that is known" if "name" in _places(heads) else "one for names, such as API or Name"
-    return f"its table has the columns {', '.join(text[:40] for text in heads[:20])}; missing is {lacks}"
+    return f"its table has the columns {', '.join(text[:40] for text in heads[:_SHOWN_COLUMNS])}; missing is {lacks}"
 
 
 def _places(heads: Sequence[str]) -> dict[str, int]:
@@ -86,7 +89,8 @@ def _places(heads: Sequence[str]) -> dict[str, int]:
 
 def _other_width(cells: Sequence[str], heads: Sequence[str], escape: str) -> str:
     if len(cells) < len(heads):
-        return f"no {' and no '.join(heads[len(cells) :])} cell"
+        # each row of a table with a hundred thousand columns would take milliseconds otherwise
+        return f"no {' and no '.join(heads[len(cells) : len(cells) + _SHOWN_COLUMNS])} cell"
     surplus = [cell for cell in cells[len(heads) :] if cell]
     ignored = f"ignored: {', '.join(map(repr, surplus))}"
     return f"{ignored}. {escape}" if surplus and escape else ignored if surplus else "the empty ones were ignored"
