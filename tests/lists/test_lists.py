@@ -349,6 +349,7 @@ def test_markup_takes_bounded_time(piece):
         lambda n: f"name,link{',column' * n}\n" + "Oak,http://oak.example\n" * n,
         lambda n: "name,link\n" + '"Oak,x\n' * n,
         lambda n: "name,link\n" + 'Oak,"x\n' * n,
+        lambda n: "name,link\n" + 'Oak",x,"y\n' * n,
         lambda n: "name,link\n" + ',"' * n + '\nOak,"" ' + '"""' * n,
         lambda n: table("Name | Auth", "---|---", *["[a] | [b][a]"] * n, "Oak | No", "", f"[a]: http://{'x' * n}"),
         lambda n: "- [Oak](http://oak.example) [[\n  - [#](#a)\n" * (n // 10),

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeGuard
+from typing import Literal, TypeGuard
 
 from apidex.catalogue.formats.blocks import lines_of
 from apidex.catalogue.formats.markup import Inline, plain_text, read_link
@@ -23,11 +23,8 @@ from apidex.catalogue.formats.table import Table, missing
 _LINES_BEFORE = 10
 """Lines among which the header is searched: titles and comments may precede it."""
 
-_MOST_LINES = 32
-"""The largest number of lines of a row."""
-
-_MOST_TRIED = 4
-"""Lines with quotation marks among which the end of a quoted cell is searched."""
+_MOST_LINES = 10_000
+"""The largest number of lines of a row. More would take too much memory where a quotation mark is not closed."""
 
 _Line = tuple[int, str]
 
@@ -94,28 +91,40 @@ def _read(cell: str) -> Inline:
 
 def _split(lines: Iterator[_Line], delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """The line number and the cells of each record."""
-    is_open, ahead = _open_quotation(delimiter), deque[_Line]()
-    while line := ahead.popleft() if ahead else next(lines, None):
+    quotation, ahead, unclosed_until = _quotation(delimiter), deque[_Line](), 0
+
+    def following() -> _Line | None:
+        return ahead.popleft() if ahead else next(lines, None)
+
+    while line := following():
         number, text = line
         if '"' not in text:
             yield number, [cell.strip() for cell in text.split(delimiter)]
             continue
-        if is_open(text):
-            ahead.extend(islice(lines, _MOST_LINES - len(ahead)))
-        texts = [text, *(following for _, following in ahead)]
-        # only a line with a quotation mark can close the cell
-        ends = islice((count for count, each in enumerate(texts, start=1) if '"' in each), _MOST_TRIED)
-        count = next((count for count in ends if not is_open("\n".join(texts[:count]))), 0)
-        yield number, _parsed(texts[:count], delimiter) if count else _cells(text, delimiter)
-        for _ in range(count - 1):
-            ahead.popleft()
+        record, state = [line], quotation(text)
+        # a cell that begins within an earlier one that stays open would stay open, too: no line is examined more than twice
+        while state == "open" and number >= unclosed_until and len(record) < _MOST_LINES and (line := following()):
+            record.append(line)
+            state = quotation(f'"{line[1]}') if '"' in line[1] else state
+        if state == "closed":
+            yield number, _parsed([each for _, each in record], delimiter)
+            continue
+        unclosed_until = max(unclosed_until, record[-1][0])
+        ahead.extendleft(reversed(record[1:]))
+        yield number, _cells(text, delimiter)
 
 
-def _open_quotation(delimiter: str) -> Callable[[str], bool]:
-    """Whether a text ends within a quoted cell. Takes linear time."""
-    cell = re.compile(rf'(?:^|(?<={re.escape(delimiter)}))\s*"(?:[^"]|"")*+"(?=\s*(?:{re.escape(delimiter)}|$))')
-    opening = re.compile(rf'(?:^|{re.escape(delimiter)})\s*"')
-    return lambda text: bool(opening.search(cell.sub("", text)))
+def _quotation(delimiter: str) -> Callable[[str], Literal["open", "closed", "malformed"]]:
+    """How a line ends: within a quoted cell, or not. In a malformed line, text follows a quoted cell. Takes linear time."""
+    border = re.escape(delimiter)
+    plain, quoted = rf'(?! *")[^{border}]*+', r' *"(?:[^"]|"")*+'
+    line = re.compile(rf'(?:(?:{plain}|{quoted}" *){border})*+(?:{plain}|{quoted}" *|({quoted}))')
+
+    def quotation(text: str) -> Literal["open", "closed", "malformed"]:
+        match = line.fullmatch(text)
+        return "malformed" if match is None else "closed" if match[1] is None else "open"
+
+    return quotation
 
 
 def _parsed(record: list[str], delimiter: str) -> list[str]:
