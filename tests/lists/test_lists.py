@@ -58,6 +58,12 @@ def test_authentication_of_any_type_keeps_the_entry(said, auth):
     assert [each["Auth"] for each in entries_of([{"API": "Oak", "Auth": said}])] == [auth]
 
 
+def test_lists_beside_that_of_the_apis_are_reported_as_ignored():
+    tree = {"tags": ["a", "b"], "apis": [{"name": "Oak"}], "maintainers": [{"name": "Ann"}]}
+    report = parse(msgspec.json.encode(tree)).report
+    assert [(issue.row, issue.name) for issue in report.ignored.first] == [(1, "tags"), (3, "maintainers")]
+
+
 @pytest.mark.parametrize(
     ("said", "link", "https"),
     [

@@ -36,7 +36,7 @@ NAMES_OF_FIELDS: dict[str, tuple[str, ...]] = {
     "link": (
         "Link", "URL", "Links", "Website", "Web site", "Homepage", "Home page", "Href", "Documentation", "Docs", "API URL",
         "API link", "API documentation", "Documentation link", "Documentation URL", "Docs link", "Docs URL",
-        "Website link", "Base URL",
+        "Website link", "Human URL", "Base URL",
         "링크", "주소", "문서", "链接", "网址", "地址", "文档", "連結", "網址", "リンク", "サイト",
         "ドキュメント",
         "Enlace", "Documentación", "Sitio web", "Ligação", "Documentação", "Site", "Verweis", "Webseite",

@@ -1,7 +1,7 @@
 """The format `json`: other lists of objects with a name. Their keys are those of `publicapis`, or synonyms.
 
 [{"name": "Cat Facts", "url": "https://…"}]
-{"apis": [{"name": "Cat Facts"}]}
+{"apis": [{"name": "Cat Facts"}], "maintainers": [{"name": "Ann"}]}
 {"Animals": [{"name": "Cat Facts"}], "Games": [{"name": "Chess"}]}
 {"categories": [{"name": "Animals", "apis": [{"name": "Cat Facts"}]}]}
 {"data": {"items": [{"name": "Cat Facts"}]}}
@@ -35,11 +35,15 @@ _LIST_KEYS = {
     "categories",
     "resources",
     "endpoints",
+    "_embedded",
 }
 """Keys, in lower case, that say of a list that it is one. Other keys are the category of their list."""
 
 _LISTS_OF_APIS = {"apis", "api", "entries", "services"}
 """Those of them that say what its items are. The others are also lists of one API."""
+
+_ALL_APIS = {"apis", "entries"}
+"""If an object has one of these keys, its other lists are something else, such as maintainers or tags."""
 
 _SAMPLE = 1000
 """Rows that are looked at, across the document, to recognise it."""
@@ -72,8 +76,13 @@ def seen(document: object) -> str:
     return ""
 
 
-def rows(document: Document, report: Report) -> Iterator[Row | Entry]:  # noqa: ARG001 - one signature for every format
-    """The rows of all lists, in order."""
+def rows(document: Document, report: Report) -> Iterator[Row | Entry]:
+    """The rows of all lists of APIs, in order. Other lists beside them go to *report* as ignored."""
+    unwrapped = _unwrapped(document)
+    if isinstance(unwrapped, dict) and (lists := _lists(unwrapped)):
+        for place, (key, raw) in enumerate(unwrapped.items(), start=1):
+            if key not in lists and json_rows.items_of(raw):
+                report.ignored.add(place, key, "not a list of APIs")
     for place, member in enumerate(_members(document), start=1):
         yield json_rows.row(place, *member)
 
@@ -110,12 +119,12 @@ _Member = tuple[msgspec.Raw, str, str]
 
 
 def _members(document: Document) -> Iterator[_Member]:
-    """Every value of the document's lists. If it has none: its objects, and the members of those that are not entries."""
+    """Every value of the document's `_lists`. If it has none: its objects, and the members of those that are not entries."""
     document = _unwrapped(document)
     if isinstance(document, list):
         yield from _in_list(document, "")
-    elif _holds_lists(document):
-        for key, raw in document.items():
+    elif lists := _lists(document):
+        for key, raw in lists.items():
             yield from _in_list(json_rows.items_of(raw), _category(key))
     else:
         for key, raw in document.items():
@@ -128,14 +137,20 @@ def _members(document: Document) -> Iterator[_Member]:
 
 def _unwrapped(document: Document) -> Document:
     """The object in an object that has no list, such as `{"data": {"items": […]}}`, if it has one."""
-    if isinstance(document, list) or _holds_lists(document):
+    if isinstance(document, list) or _lists(document):
         return document
     inner = [json_rows.members_of(raw) for key, raw in document.items() if key.lower() in _LIST_KEYS]
-    return next(filter(_holds_lists, inner), document)
+    return next(filter(_lists, inner), document)
 
 
-def _holds_lists(members: dict[str, msgspec.Raw]) -> bool:
-    return any(json_rows.first_byte(raw) == b"[" for raw in members.values())
+def _lists(members: dict[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
+    """The lists of objects among *members*; only those of APIs, if a key says that they are."""
+    lists = {
+        key: raw
+        for key, raw in members.items()
+        if any(json_rows.first_byte(item) == b"{" for item in json_rows.items_of(raw))
+    }
+    return {key: raw for key, raw in lists.items() if key in _ALL_APIS} or lists
 
 
 def _category(key: str) -> str:
