@@ -52,10 +52,27 @@ def test_a_list_is_read_as_a_person_reads_it(path):
         (True, "yes"),
         (7, "7"),
         (["apiKey", "OAuth"], "apiKey, OAuth"),
+        ({"type": "apiKey", "in": "header"}, "apiKey"),
+        ({"required": True}, "unknown"),
+        ([{"apiKey": []}], "unknown"),
+        ({}, ""),
+        ([], ""),
     ],
 )
 def test_authentication_of_any_type_keeps_the_entry(said, auth):
     assert [each["Auth"] for each in entries_of([{"API": "Oak", "Auth": said}])] == [auth]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        ["https://oak.example", "https://elm.example"],
+        [{"href": "https://oak.example"}, {"href": "https://elm.example"}],
+        {"type": "docs", "url": "https://oak.example"},
+    ],
+)
+def test_the_link_is_the_first_of_several(said):
+    assert [each["Link"] for each in entries_of([{"name": "Oak", "links": said}])] == ["https://oak.example"]
 
 
 def test_lists_beside_that_of_the_apis_are_reported_as_ignored():

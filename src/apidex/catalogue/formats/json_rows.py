@@ -96,12 +96,14 @@ def fields_of(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _simple(field: str, value: Any) -> Any:  # noqa: ANN401 - any value of JSON
-    """The first category of a list, and the link or the name of an object, such as `{"url": …}`."""
-    if field == "category" and isinstance(value, list):
-        return next(filter(None, map(text_of, value)), None)
+    """The first category or link of a list, and the link or the name of an object, such as `{"url": …}`."""
+    if field in ("category", "link") and isinstance(value, list):
+        return next(filter(None, (text_of(_simple(field, each)) for each in value if not isinstance(each, list))), None)
     if isinstance(value, dict):
-        inner = fields_of({key: each for key, each in value.items() if isinstance(each, str)})
-        return inner.get(field) or inner.get("name") or inner.get("link") or value
+        texts = {key: each for key, each in value.items() if isinstance(each, str)}
+        inner = fields_of(texts)
+        kind = texts.get("type") if field == "auth" else None  # as OpenAPI calls it
+        return inner.get(field) or inner.get("name") or kind or inner.get("link") or value
     return value
 
 

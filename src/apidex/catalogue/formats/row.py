@@ -197,6 +197,9 @@ class Row:
 
     def _auth(self, spellings: Spellings) -> str:
         text = auth_of(self.auth)
+        if not text and self.auth and isinstance(self.auth, list | dict):
+            text = "unknown"  # and not none, for which people search
+            self.repair("auth", "", text, f"its authentication is {kind_of(self.auth)}; it became {text!r}")
         if text in spellings:
             before, text = text, spellings[text]
             self.repair("auth", before, text, f"authentication {before!r} became {text!r}, as most rows spell it")
