@@ -546,6 +546,58 @@ def test_where_the_service_is_gone_the_page_says_so_and_goes_on_when_it_is_back(
             expect(opened.foot).to_contain_text("fresh")
 
 
+@contextmanager
+def failing(page: Page, pattern: str, **response) -> Iterator[None]:
+    """Requests for *pattern* get this *response*, or none, until the block ends."""
+    page.route(re.compile(pattern), lambda route: route.fulfill(**response) if response else route.abort())
+    yield
+    page.unroute_all(behavior="wait")
+
+
+def stop_the_clock(page: Page) -> None:
+    page.clock.install()
+    page.clock.pause_at(page.evaluate("Date.now()") + 1000)
+
+
+def test_above_a_limit_of_requests_the_page_waits_and_goes_on(browser, real):
+    """HAProxy answers so with `APIDEX_CLIENT_RATE`."""
+    with visit(browser, real.url, but="429") as opened:
+        opened.opens("/?q=cat")
+        stop_the_clock(opened.page)
+        with failing(
+            opened.page, "/v1/", status=429, headers={"Retry-After": "10"}, json={"detail": "Too many requests."}
+        ):
+            opened.box.fill("weather")
+            expect(opened.page.get_by_role("alert")).to_have_text(
+                "Too many requests. Showing earlier results. Trying again …"
+            )
+        opened.page.clock.run_for(9_999)
+        assert searched(opened).count("weather") == 1
+        opened.page.clock.run_for(1)
+        expect(opened.hits.first).to_have_text("weather-api")
+        expect(opened.page.locator("#trouble")).to_be_hidden()
+
+
+def test_a_search_that_failed_is_said_to_have_failed_until_it_is_answered_and_typing_delays_it_no_further(
+    browser, real
+):
+    with visit(browser, real.url, but="ERR_FAILED") as opened:
+        opened.opens("/?q=cat")
+        stop_the_clock(opened.page)
+        alert = opened.page.get_by_role("alert")
+        with failing(opened.page, "/v1/search"):
+            for typed in ("w", "we", "weather"):
+                with opened.page.expect_event("requestfailed"):
+                    opened.box.fill(typed)
+                expect(alert).to_contain_text("Showing earlier results.")
+            with opened.page.expect_event("requestfailed"):  # what else is answered lets the search be repeated at once
+                opened.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+            expect(alert).to_contain_text("Showing earlier results.")
+        opened.page.clock.run_for(1_000)
+        expect(opened.hits.first).to_have_text("weather-api")
+        expect(alert).to_be_hidden()
+
+
 def test_the_foot_tells_how_many_how_old_from_where_and_by_whom(page: Visit, real_entries):
     told = r"1,\d\d\d APIs in \d+ categories · fresh, checked \d+ (seconds?|minutes?) ago at file:.* · answered by replica-7"
     expect(page.foot).to_have_text(re.compile(told))

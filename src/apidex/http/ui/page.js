@@ -23,7 +23,6 @@ let asked = new URLSearchParams(); // q, sort and the filters, as in the address
 let settled = true; // the next key starts a new step of the history
 let answer = null; // the answer that is shown
 let version = null; // of the catalogue in the foot
-let refused = false; // the search: its explanation stands in place of the answer
 let trouble = null; // the error that is shown
 let writing; // the timer that puts the search into the address
 
@@ -71,9 +70,9 @@ function marked(name, ranges) {
 // --- asking
 
 class Trouble extends Error {
-  constructor(status, detail, parameter) {
+  constructor(status, detail, parameter, delay = 0) {
     super(detail);
-    Object.assign(this, { status, parameter });
+    Object.assign(this, { status, parameter, delay });
   }
 }
 
@@ -91,16 +90,17 @@ async function get(path, signal) {
     throw new Trouble(0, timeout.aborted ? "The service does not answer." : "The service cannot be reached.");
   }
   if (response.ok) return body;
-  throw new Trouble(response.status, body?.detail ?? `The service answers with an error (${response.status}).`, body?.parameter);
+  const detail = body?.detail ?? `The service answers with an error (${response.status}).`;
+  throw new Trouble(response.status, detail, body?.parameter, 1_000 * response.headers.get("Retry-After") || 0);
 }
 
 /**
  * Starting a task again aborts its previous run. `soon` starts it after that run, which has PATIENCE to end: people who type
- * do not send requests faster than the service answers. A run that fails without an answer is repeated, after a growing delay.
+ * do not send requests faster than the service answers. A run that fails for a reason that may pass is repeated, after a delay
+ * that grows with each repetition, and not before the service wants it.
  */
 function task(work, failed) {
   let running, timer, newer;
-  let wait = 1_000;
   begin.stop = () => {
     running?.abort();
     clearTimeout(timer);
@@ -113,20 +113,16 @@ function task(work, failed) {
   };
   return begin;
 
-  async function begin() {
+  async function begin(wait = 1_000) {
     begin.stop();
     const run = (running = new AbortController());
     try {
       await work(run.signal);
-      wait = 1_000;
     } catch (error) {
       if (run.signal.aborted) return;
       if (!(error instanceof Trouble)) throw error;
       failed(error);
-      if (!error.status || error.status >= 500) {
-        timer = setTimeout(begin, wait);
-        wait = Math.min(2 * wait, 15_000);
-      }
+      if (mayPass(error)) timer = setTimeout(begin, Math.max(wait, Math.min(error.delay, REFRESH)), Math.min(2 * wait, 15_000));
     } finally {
       if (running === run) running = undefined;
     }
@@ -141,7 +137,6 @@ function searchPath(further = {}) {
 const ask = task(async (signal) => {
   askForMore.stop(); // it is of the answer before
   $("more").ariaDisabled = "true"; // it may have the focus
-  refused = false;
   $("hits").ariaBusy = "true";
   if (isBlank()) {
     showCategories(await get("v1/categories", signal));
@@ -167,6 +162,7 @@ const askForEntry = task(async (signal) => {
   const name = entryInAddress();
   const { hits } = await get(entryPath(name), signal);
   showEntry(name, hits.map(({ entry }) => entry).filter(({ API }) => API.normalize() === name.normalize()));
+  reached();
 }, (trouble) => fillPanel(trouble.message, mayPass(trouble) ? " Trying again …" : ""));
 
 const describe = task(async (signal) => {
@@ -528,14 +524,17 @@ function ago(seconds) {
   return `${number(count)} ${unit}${count === 1 ? "" : "s"}`;
 }
 
-const mayPass = (trouble) => !trouble.status || trouble.status >= 500;
+const mayPass = ({ status }) => !status || status >= 500 || status === 429;
 
-/** The service answered: it is not unreachable any more. */
+/** The service answered: it is not unreachable any more. The trouble is shown until the search is answered too. */
 function reached() {
   if (!trouble || !mayPass(trouble)) return;
+  if ($("hits").ariaBusy === "true") {
+    ask.soon();
+    return;
+  }
   hideTrouble();
   describe();
-  if (refused) ask(); // its explanation was replaced
 }
 
 function hideTrouble() {
@@ -547,7 +546,7 @@ function showTrouble(error) {
   const isNews = error.message !== trouble?.message;
   trouble = error;
   if (mayPass(error)) $("foot").replaceChildren(element("span", { class: "state away" }, "unreachable"));
-  else refused = $("answer").hidden = $("browse").hidden = true;
+  else $("answer").hidden = $("browse").hidden = true;
   if (isNews) $("trouble").replaceChildren(...(mayPass(error) ? [error.message, ` ${waiting()}`] : refusal(error)));
   $("trouble").hidden = false;
 }
