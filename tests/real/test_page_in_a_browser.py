@@ -160,6 +160,14 @@ def test_what_may_have_been_meant_is_offered_apart_and_taken_by_enter(page: Visi
     expect(page.box).to_have_value("jsonplacholder")
 
 
+def test_what_is_typed_before_the_categories_are_there_is_searched(browser, real):
+    with visit(browser, real.url) as opened:
+        with held_back(opened.page, "/v1/categories"):
+            opened.page.goto(opened.base)
+            opened.box.fill("open weather")
+        expect(opened.hits.first).to_have_text("OpenWeatherMap")
+
+
 def test_enter_takes_no_correction_of_what_was_typed_before(page: Visit):
     page.box.fill("weathr")
     expect(page.page.get_by_role("button", name="weather", exact=True)).to_be_visible()
@@ -322,6 +330,67 @@ def test_slash_arrows_enter_and_escape(page: Visit, real):
     expect(page.page.get_by_role("heading", name="Categories")).to_be_visible()
     page.page.keyboard.type("a/b")
     expect(page.box).to_have_value("a/b")
+
+
+@pytest.mark.parametrize(("typed", "focused"), [("open weather", "OpenWeatherMap"), ("jsonplacholder", "")])
+def test_enter_waits_for_the_answer_to_what_was_typed(page: Visit, typed, focused):
+    page.box.fill("cat")
+    page.has_asked("q=cat")
+    with held_back(page.page, r"/v1/search"):
+        page.box.fill(typed)
+        page.box.press("Enter")
+        expect(page.box).to_be_focused()
+    if focused:
+        expect(page.hits.first.get_by_role("link", name=focused)).to_be_focused()
+    else:
+        expect(page.box).to_have_value("jsonplaceholder")
+        expect(page.box).to_be_focused()
+
+
+@pytest.mark.parametrize(
+    ("path", "pressed"),
+    [
+        ("/?q=cat&auth=none&cors=yes", "#chosen button"),
+        ("/?q=weather&category=Animals", "#none button"),
+        ("/?q=cat", "#hits .facts button"),
+        ("/?q=cat&sort=bogus", "#trouble button"),
+    ],
+)
+def test_the_focus_goes_to_the_results_where_what_had_it_is_replaced(browser, real, path, pressed):
+    with visit(browser, real.url, but="400 (Bad Request)") as opened:
+        opened.opens(path)
+        opened.page.locator(pressed).first.press("Enter")
+        expect(opened.page.locator("#found")).to_be_focused()
+
+
+def test_a_finger_brings_up_no_keyboard(browser, real):
+    with visit(browser, real.url, has_touch=True, is_mobile=True) as opened:
+        opened.opens()
+        opened.page.locator("#categories a").first.tap()
+        expect(opened.page.locator("#found")).to_be_focused()
+        opened.opens("/?q=jsonplacholder")
+        opened.page.locator(".meant").tap()
+        expect(opened.page.locator("#found")).to_be_focused()
+        opened.page.locator("#home").tap()
+        expect(opened.page.locator("#browse")).to_be_visible()
+        expect(opened.box).not_to_be_focused()
+
+
+@pytest.mark.parametrize(("path", "next_one"), [("/", "a[href^='?auth']"), ("/?q=weather", "#sort")])
+def test_the_link_that_skips_the_head_leads_to_what_is_there(page: Visit, path, next_one):
+    page.opens(path)
+    page.page.get_by_role("link", name="Skip to the results").press("Enter")
+    page.page.keyboard.press("Tab")
+    expect(page.page.locator(next_one)).to_be_focused()
+
+
+def test_arrows_and_enter_reach_a_name_without_a_link(browser):
+    with looking_at(browser, publicapis(entry("Cat A", link=""), "Cat B")) as opened:
+        opened.opens("/?q=cat")
+        opened.box.press("Enter")
+        assert opened.focused() == "Cat A"
+        opened.page.keyboard.press("ArrowDown")
+        assert opened.focused() == "Cat B"
 
 
 def test_enter_on_a_result_opens_it(browser, real):

@@ -21,6 +21,7 @@ if (!location.pathname.endsWith("/")) history.replaceState(null, "", `${location
 
 let asked = new URLSearchParams(); // q, sort and the filters, as in the address
 let settled = true; // the next key starts a new step of the history
+let entered = false; // Enter was pressed, and what was typed is not answered yet
 let answer = null; // the answer that is shown
 let version = null; // of the catalogue in the foot
 let trouble = null; // the error that is shown
@@ -138,13 +139,17 @@ const ask = task(async (signal) => {
   askForMore.stop(); // it is of the answer before
   $("more").ariaDisabled = "true"; // it may have the focus
   $("hits").ariaBusy = "true";
-  if (isBlank()) {
-    showCategories(await get("v1/categories", signal));
-  } else {
-    show(await get(searchPath({ limit: LIMIT }), signal));
-  }
+  const [path, showFound, place] = isBlank()
+    ? ["v1/categories", showCategories, "browse"]
+    : [searchPath({ limit: LIMIT }), show, "found"];
+  const found = await get(path, signal);
+  const focused = document.activeElement;
+  showFound(found);
   reached();
   hideTrouble();
+  const isReplaced = !focused.isConnected || focused.closest("[hidden]");
+  if (isReplaced) $(place).focus({ preventScroll: true });
+  enter();
 }, showTrouble);
 
 const askForMore = task(async (signal) => {
@@ -223,7 +228,7 @@ function set(name, value) {
 function typed(start) {
   set("q", box.value.trim() && box.value);
   writeAddress({ step: settled });
-  settled = false;
+  settled = entered = false;
   start();
 }
 
@@ -251,7 +256,7 @@ function searchFor(query) {
   settled = true;
   typed(ask);
   settled = true;
-  box.focus();
+  if (hasKeyboard()) box.focus();
 }
 
 // --- showing
@@ -290,6 +295,7 @@ function show(found) {
 function turn({ toAnswer }) {
   $("answer").hidden = !toAnswer;
   $("browse").hidden = toAnswer;
+  $("skip").setAttribute("href", toAnswer ? "#found" : "#browse");
   $("hits").ariaBusy = "false";
   $("copied").replaceChildren();
 }
@@ -575,7 +581,8 @@ async function copy(text, place) {
 
 // --- keys
 
-const hits = () => [...document.querySelectorAll(".hit h3 > a")].filter((link) => link.checkVisibility());
+const hits = () => [...document.querySelectorAll(".hit h3 > *")].filter((name) => name.checkVisibility());
+const hasKeyboard = () => matchMedia("(pointer: fine)").matches; // on a touch screen, a box with the focus brings up a keyboard
 
 function move(step) {
   const links = hits();
@@ -614,11 +621,12 @@ function key(event) {
   act();
 }
 
-/** Enter: to the first result, or to what may have been meant. Another Enter opens it. */
-function enter(event) {
-  event.preventDefault();
-  settled = true;
-  if (answer?.did_you_mean && answer.query === asked.get("q")) searchFor(answer.did_you_mean.query);
+/** After Enter, when what was typed is answered: to the first result, or to what may have been meant. Another Enter opens it. */
+function enter() {
+  if (!entered || $("hits").ariaBusy === "true" || (answer?.query ?? "") !== (asked.get("q") ?? "")) return;
+  entered = false;
+  if (document.activeElement !== box) return;
+  if (answer?.did_you_mean) searchFor(answer.did_you_mean.query);
   else hits()[0]?.focus();
 }
 
@@ -632,7 +640,7 @@ function follow(event) {
   arrive();
   if (isPanel) return;
   scrollTo(0, 0);
-  toBox();
+  if (hasKeyboard()) toBox();
 }
 
 // --- beginning
@@ -640,7 +648,11 @@ function follow(event) {
 Object.keys(FILTERS).forEach(makeFilter);
 box.addEventListener("input", () => typed(ask.soon));
 box.addEventListener("change", () => (settled = true));
-$("search").addEventListener("submit", enter);
+$("search").addEventListener("submit", (event) => {
+  event.preventDefault();
+  settled = entered = true;
+  enter();
+});
 $("sort").addEventListener("change", () => look(() => set("sort", $("sort").value !== "relevance" && $("sort").value)));
 $("more").addEventListener("click", () => $("more").ariaDisabled === "true" || askForMore());
 $("copy").addEventListener("click", () => copy(curl(), $("copied")));
@@ -658,5 +670,5 @@ document.addEventListener("visibilitychange", () => document.hidden || describe(
 readAddress();
 ask();
 describe();
-if (!box.value && matchMedia("(pointer: fine)").matches) box.focus({ preventScroll: true }); // computes a layout
+if (!box.value && hasKeyboard()) box.focus({ preventScroll: true }); // computes a layout
 openOrClosePanel();
