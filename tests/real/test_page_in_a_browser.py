@@ -716,6 +716,20 @@ def test_on_a_phone_nothing_is_wider_than_the_screen_and_filters_unfold(browser,
             assert opened.page.evaluate("document.documentElement.scrollWidth") <= 320
 
 
+@pytest.mark.parametrize("path", ["/", "/?category={}", "/?category={}x", "/?q={}", "/?entry=Cat"])
+def test_a_long_word_of_a_list_makes_nothing_wider_than_the_screen(browser, path):
+    word = "x" * 200
+    answer = publicapis(entry("Cat", description=word, link=f"https://example.org/{word}", category=word))
+    with (
+        http_server(answer) as upstream,
+        replica("--upstream", upstream) as process,
+        visit(browser, process.url, but="400 (Bad Request)", has_touch=True, is_mobile=True) as opened,
+    ):
+        opened.page.set_viewport_size(NARROW)
+        opened.opens(path.format(word))
+        assert opened.page.evaluate(WIDEST) <= NARROW["width"]
+
+
 def test_a_screen_reader_is_told_how_many_when_typing_pauses(page: Visit):
     expect(page.page.get_by_role("status")).to_have_text(re.compile(r"^\d+ categories$"))
     page.page.evaluate("""() => {
