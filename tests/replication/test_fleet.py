@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from apidex.catalogue import codec, formats
-from apidex.errors import StoreError
+from apidex.errors import CodecError, StoreError
 from apidex.replication.clock import Clock
 from apidex.replication.freshness import State
 from apidex.replication.redis_client import RedisAddress
@@ -242,6 +242,49 @@ async def test_a_429_with_retry_after_is_heard_by_all(fleet):
     assert len(fleet.upstream.asked) == 2
     await fleet.lives(300)
     assert len(fleet.upstream.asked) == 3
+
+
+async def test_a_replica_that_cannot_read_what_the_others_have_does_not_delay_their_refresh(fleet):
+    class TooLarge(FakeStore):
+        async def load(self):
+            return self.redis.state(), CodecError("too_large", "more than this replica may read")
+
+    own_upstream = FakeUpstream()
+    own_upstream.goes_down("too_large")
+    small = refresher_of(own_upstream, fleet.clock, fleet.redis, store=TooLarge(fleet.redis))
+    fleet.replicas.append(small)
+    states = set()
+    for _ in range(3 * HOUR // 60):
+        await fleet.lives(60)
+        states |= {replica.state() for replica in fleet.replicas[:4]}
+    assert states == {State.FRESH}
+    assert len(fleet.upstream.asked) == 4
+    assert small.stats.failed_in_a_row > 5
+
+
+async def test_another_upstream_is_asked_at_the_start_and_then_at_the_interval(fleet):
+    other = FakeUpstream("Other", *"abcde")
+    other.source = "https://other.example/entries"
+    changed = refresher_of(other, fleet.clock, fleet.redis)
+    fleet.replicas.append(changed)
+    await fleet.polls(4)
+    assert fleet.names == {"Other"}
+    first, second = len(fleet.upstream.asked), len(other.asked)
+    assert (first, second) == (1, 1)
+    await fleet.lives(HOUR / 2)
+    assert (len(fleet.upstream.asked), len(other.asked)) == (first, second)
+
+
+async def test_another_upstream_that_fails_is_asked_again_at_the_interval_and_does_not_delay_the_others(fleet):
+    other = FakeUpstream()
+    other.source = "https://other.example/entries"
+    other.goes_down()
+    fleet.replicas.append(refresher_of(other, fleet.clock, fleet.redis))
+    await fleet.polls(12)
+    assert len(other.asked) == 1
+    assert fleet.redis.retry_at == 0
+    await fleet.lives(1.1 * HOUR)
+    assert len(fleet.upstream.asked) == 2
 
 
 async def test_both_are_down_at_the_start_and_the_real_one_comes_when_either_is_back():

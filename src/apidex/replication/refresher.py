@@ -79,7 +79,7 @@ class Refresher:
         self._shared = SharedCatalogue(store, self.stats, self._schedule, clock, offload, max_bytes, starter.stamp)
         self._reconciler = Reconciler(self._shared, self.activation, guard)
         self._fetcher = Fetcher(upstream, build, clock, offload, self.stats)
-        self._with_fleet = FleetRefresh(self._reconciler, self._schedule, self._fetch, random)
+        self._with_fleet = FleetRefresh(self._reconciler, self._schedule, self._fetch, random, upstream.source)
         self._standalone = StandaloneRefresh(self._reconciler, self._schedule, self._fetch)
         self._last_good = LastGood(last_good, clock, offload, self.stats)
         self._guard, self._offload = guard, offload

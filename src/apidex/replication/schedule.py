@@ -38,10 +38,9 @@ class Schedule:
         """Return whether the catalogue is older than the interval."""
         return current.is_provisional or current.age(self.clock.steady()) >= self.policy.refresh.total_seconds()
 
-    def is_due(self, current: Snapshot, state: StoredState) -> bool:
-        """Return whether the fleet, which stores *state*, should ask the upstream."""
-        may = state.now >= state.retry_at and self.clock.steady() >= self.own_retry_at
-        return may and (state.catalogue is None or self.is_overdue(current))
+    def may_ask(self, state: StoredState) -> bool:
+        """Return whether neither the back-off of the fleet, which stores *state*, nor that of this replica lasts."""
+        return state.now >= state.retry_at and self.clock.steady() >= self.own_retry_at
 
     def is_standalone_due(self, current: Snapshot) -> bool:
         """Return whether this replica, without Redis, should ask the upstream."""
