@@ -79,6 +79,27 @@ def test_the_limits_are_settings_and_an_operator_can_accept_anything(now, wider)
     assert not held_back(USUAL, now, override=ACCEPT)
 
 
+@pytest.mark.parametrize(
+    ("earlier", "now", "override", "reason"),
+    [
+        pytest.param(answer(200), answer(200), "", "", id="it grows back"),
+        pytest.param(answer(200), answer(300), "", "", id="it grows back and is larger than before"),
+        pytest.param(answer(200), answer(301), "", "grown", id="it grows further"),
+        pytest.param(answer(221), answer(200), "", "grown", id="it shrank so far only because an operator accepted it"),
+        pytest.param(answer(200), answer(200, auth=""), REJECT, "grown", id="an operator has taken it back"),
+    ],
+)
+def test_a_catalogue_of_which_a_part_was_lost_grows_back(earlier, now, override, reason):
+    lost, whole = (Snapshot.of(from_upstream(body), 1, "", 0.0) for body in (answer(110), earlier))
+    override = override and override + whole.catalogue.digest
+    try:
+        assert GUARD.check(from_upstream(now), lost, override, [whole])
+        held_back_by = ""
+    except CatalogueError as error:
+        held_back_by = error.reason
+    assert held_back_by == reason
+
+
 def test_a_first_answer_is_not_compared():
     assert GUARD.check(from_upstream(answer(3, auth="")), None, "") is False
 
@@ -153,6 +174,18 @@ async def test_a_vandalised_list_is_held_back_until_an_operator_accepts_it(size)
     await fleet.has(*GOOD[:30])
     assert fleet.names == {"bad 0"}
     assert fleet.refused("shrunk")
+
+
+async def test_a_list_that_was_read_while_it_was_written_is_whole_again_without_an_operator(fleet):
+    whole = [f"whole {number}" for number in range(200)]
+    await fleet.replicas[0].store.accept()
+    await fleet.has(*whole)
+    await fleet.has(*whole[:110], "part")
+    assert fleet.names == {"whole 0"}
+    assert {len(replica.current.catalogue) for replica in fleet.replicas} == {111}
+    await fleet.has(*whole, "new")
+    assert {len(replica.current.catalogue) for replica in fleet.replicas} == {201}
+    assert not fleet.refused("grown")
 
 
 async def test_an_accepted_catalogue_is_rolled_back_and_refused_until_the_override_ends(fleet):

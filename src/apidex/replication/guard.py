@@ -5,6 +5,7 @@ can be fetched again, while a wrong fact that was adopted is in answers and cach
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Never
 
@@ -35,10 +36,13 @@ class Guard:
     max_rejected_ratio: float = 0.1
     max_value_ratio: float = 0.9
 
-    def check(self, built: IndexedCatalogue, before: Snapshot | None, override: str) -> bool:
+    def check(
+        self, built: IndexedCatalogue, before: Snapshot | None, override: str, earlier: Iterable[Snapshot] = ()
+    ) -> bool:
         """Raise CatalogueError for an answer that is held back; return whether its size was checked.
 
-        *before* is None for the first answer. *override* is an operator's, as in `StoredState`.
+        *before* is None for the first answer. *override* is an operator's, as in `StoredState`. What shrank since *earlier* ones,
+        as if a part was lost, may grow back.
         """
         if rejected_by(override) == built.parsed.catalogue.digest:
             _refuse("rolled_back", "an operator has taken it back")
@@ -46,17 +50,20 @@ class Guard:
             return True
         if before is None:
             return False
-        self._check_size(len(built.parsed.catalogue), len(before.catalogue))
+        good = [len(each.catalogue) for each in earlier if each.catalogue.digest != rejected_by(override)]
+        self._check_size(len(built.parsed.catalogue), len(before.catalogue), good)
         self._check_rejected(built, before)
         self._check_values(built.search.facets, before.search.facets)
         # the same content is no evidence for its own size
         return before.size_checked or built.parsed.catalogue.digest != before.catalogue.digest
 
-    def _check_size(self, entries: int, before: int) -> None:
+    def _check_size(self, entries: int, before: int, earlier: Iterable[int]) -> None:
         has = f"it has {counted(entries, 'entry')}, {before} before"
         if entries < before * self.min_entries_ratio:
             _refuse("shrunk", f"{has}; at least {self.min_entries_ratio:.0%} must remain; {_ACCEPT}")
-        if has_grown(entries, before, self.max_entries_ratio):
+        # after one that shrank by more, an operator has accepted it
+        whole = max((each for each in earlier if before >= each * self.min_entries_ratio), default=before)
+        if has_grown(entries, max(before, whole), self.max_entries_ratio):
             _refuse("grown", f"{has}; at most {self.max_entries_ratio:.0%} are taken; {_ACCEPT}")
 
     def _check_rejected(self, built: IndexedCatalogue, before: Snapshot) -> None:

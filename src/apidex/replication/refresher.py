@@ -214,7 +214,8 @@ class Refresher:
             self._reconciler.redis_failed(error)
 
     async def _check(self, built: IndexedCatalogue) -> bool:
-        """As `Guard.check`, compared with the latest catalogue, if that is from the same source."""
+        """As `Guard.check`, compared with the latest catalogue and earlier ones, if they are from the same source."""
+        earlier = [each for each in self.activation.history if each.source == self.upstream.source]
         latest = self.activation.latest
         before = latest if latest.source == self.upstream.source else None
-        return await self._offload(self._guard.check, built, before, self._shared.override)
+        return await self._offload(self._guard.check, built, before, self._shared.override, earlier)

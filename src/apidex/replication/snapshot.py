@@ -3,6 +3,7 @@
 A history holds the previous ones, for clients that are paging through them.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -100,6 +101,10 @@ class SnapshotHistory:
         self._count, self._limit = count, limit
         self._held: list[Snapshot] = []
 
+    def __iter__(self) -> Iterator[Snapshot]:
+        """Iterate over those that are held, the oldest first."""
+        return iter(self._held)
+
     def add(self, snapshot: Snapshot) -> None:
         """Add *snapshot*, and remove the oldest ones beyond the bounds; itself, if it is too large."""
         self._held = [held for held in self._held if held.catalogue.digest != snapshot.catalogue.digest]
@@ -109,7 +114,7 @@ class SnapshotHistory:
 
     def find(self, version: str) -> Snapshot | None:
         """The one with the content that *version* names, if it is still held."""
-        return next((held for held in self._held if held.has_content_of(version)), None)
+        return next((held for held in self if held.has_content_of(version)), None)
 
 
 def _size(snapshot: Snapshot) -> int:
