@@ -186,6 +186,8 @@ async def test_the_starter_catalogue_is_reported_as_bundled(upstream, clock):
         assert response.json()
         assert response.headers["cache-control"] == "no-cache"
         assert response.headers["cache-status"] == "apidex; hit; detail=bundled"
+        found = (await client.get("/publicapis/entries?title=github")).json()["entries"]
+        assert "GitHub" in [item["API"] for item in found]
 
 
 async def test_a_draining_replica_is_alive_but_not_ready_whatever_its_upstream_does(client, app, upstream):

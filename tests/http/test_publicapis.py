@@ -7,7 +7,6 @@ import urllib.request
 import pytest
 
 from apidex.catalogue.entry import NAME_LIMIT
-from conftest import client_of, refreshed, running_app
 from fakes import entry
 from processes import replica
 
@@ -121,24 +120,6 @@ async def test_categories_take_no_parameters(client):
     response = await client.get(f"{BASE}/categories?title=cat")
     assert response.status_code == 400
     assert response.json()["detail"] == "There is no parameter 'title' here; none is allowed."
-
-
-@pytest.mark.parametrize("path", ["/entries?title=cat", "/categories"])
-async def test_what_the_client_holds_already_is_not_sent_again_until_it_changes(client, app, upstream, path):
-    first = await client.get(f"{BASE}{path}")
-    asked = {"if-none-match": first.headers["etag"]}
-    assert (await client.get(f"{BASE}{path}", headers=asked)).status_code == 304
-    upstream.has("Catamaran", "Dogs", "Birds")
-    await refreshed(app)
-    changed = await client.get(f"{BASE}{path}", headers=asked)
-    assert changed.status_code == 200
-    assert changed.content != first.content
-
-
-async def test_the_starter_catalogue_answers_too(upstream, clock):
-    upstream.goes_down()
-    async with running_app(upstream, clock) as app, client_of(app.asgi) as client:
-        assert "GitHub" in names(await client.get(f"{BASE}/entries?title=github"))
 
 
 class Tutorial:
