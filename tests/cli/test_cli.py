@@ -119,14 +119,6 @@ def test_search_prints_a_row_a_line_and_its_status_is_as_greps(file, run, words,
     assert run("search", *words.split(), "--upstream", file, "--format", "names")[1].splitlines() == names
 
 
-def test_search_prints_json_for_programs(file, run):
-    _, out, _ = run("search", "songlink", "odesli", "--json", "--upstream", file)
-    found = [(hit["entry"]["API"], hit["rank"]) for hit in msgspec.json.decode(out)["hits"]]
-    assert found == [("Songlink / Odesli", "exact")]
-    _, out, _ = run("search", "Songlink", "/", "Odesli", "--exact", "--json", "--upstream", file)
-    assert [item["API"] for item in msgspec.json.decode(out)] == ["Songlink / Odesli"]
-
-
 def test_a_service_and_the_command_alone_find_the_same(data, file, run):
     url = (data / "README.md").as_uri()
     with replica("--upstream", url) as process:
@@ -318,47 +310,45 @@ def test_an_unknown_filter_value_is_an_error_that_lists_the_values(file, run):
 
 
 UNRESOLVABLE = ["http://xn--/", "http://a..b/", f"http://{'a' * 70}/"]
-BAD_URLS = ["nonsense", "http://[::1", "http://a]b", "http://a:0/", "http:///a", *UNRESOLVABLE]
-ASK = [["search", "x"], ["categories"], ["changes", "--since", "1-a"]]
+BAD_URLS = ["", "nonsense", "ftp://a", "http://", "http:///a", "http://[::1", "http://a]b", "http://a:0/"]
+BAD_URLS += ["http://a:b", "http://a\x7f", *UNRESOLVABLE]
+A_SERVICE = "allowed is the URL of a service, such as http://127.0.0.1:8000\n"
+ASK = [["search", "x"], ["categories"], ["changes", "--since", "1-a"], ["mcp"]]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "text"),
+    ("arguments", "text"),
     [
-        (["search", "", "--exact"], 2, "allowed are 1 to 256"),
-        (["get", ""], 2, "NAME: empty; allowed are 1 to 256"),
-        (["search"], 2, "WORD: missing; allowed are words, or a filter"),
-        (["search", "x", "--exact", "--no-auth"], 2, "filters are not allowed"),
+        (["search", "", "--exact"], "allowed are 1 to 256"),
+        (["get", ""], "NAME: empty; allowed are 1 to 256"),
+        (["search"], "WORD: missing; allowed are words, or a filter"),
+        (["search", "x", "--exact", "--no-auth"], "filters are not allowed"),
         *(
-            (
-                ["search", "x", "--exact", *option.split()],
-                2,
-                "--exact: --in, --sort, --limit and --offset are not allowed",
-            )
+            (["search", "x", "--exact", *option.split()], "--exact: --in, --sort, --limit and --offset are not allowed")
             for option in ("--limit 1", "--offset 1", "--sort name", "--in name")
         ),
-        (["search", "x" * 257], 2, "at most 256"),
-        (["search", "a\n"], 2, "control characters"),
-        (["search", "\udcff"], 2, "not valid in this terminal's encoding"),
-        (["search", "--category", "\udcff", "--url", "http://127.0.0.1:1"], 2, "not valid in this terminal's encoding"),
-        (["changes", "--since", "\udcff", "--url", "http://127.0.0.1:1"], 2, "not valid in this terminal's encoding"),
-        (["categories", "--url", "http://127.0.0.1:1/\udcff"], 2, "not valid in this terminal's encoding"),
-        (["serve", "--host", ".."], 2, "not a host name or address"),
-        (["catalogue", "--upstream", "file:///tmp/%00"], 2, "allowed is a regular file that exists"),
-        *(([*command, "--url", url], 2, f"--url: {url!r} is not allowed") for command in ASK for url in BAD_URLS),
-        (["search", "x", "--url", "http://127.0.0.1:1"], 2, "gave no answer"),
-        (["search", "x", "--upstream", "http://127.0.0.1:1/"], 2, "cannot be reached"),
-        (["catalogue", "--upstream", "file:///nowhere"], 2, "No such file"),
-        (["catalogue", "/nowhere/list.md"], 2, "No such file"),
-        (["catalogue", str(ROOT / "src/apidex/http/ui/page.html")], 2, "it is an HTML page"),
-        (["catalogue", ""], 2, "FILE-OR-URL: '' is not allowed; allowed is the path of a file or a URL"),
-        (["changes", ""], 2, "FILE-OR-URL: '' is not allowed"),
-        (["catalogue", "ftp://a/b"], 2, "FILE-OR-URL: 'ftp://a/b' is not allowed; allowed is a URL"),
+        (["search", "x" * 257], "at most 256"),
+        (["search", "a\n"], "control characters"),
+        (["search", "\udcff"], "not valid in this terminal's encoding"),
+        (["search", "--category", "\udcff", "--url", "http://127.0.0.1:1"], "not valid in this terminal's encoding"),
+        (["changes", "--since", "\udcff", "--url", "http://127.0.0.1:1"], "not valid in this terminal's encoding"),
+        (["categories", "--url", "http://127.0.0.1:1/\udcff"], "not valid in this terminal's encoding"),
+        (["serve", "--host", ".."], "not a host name or address"),
+        (["catalogue", "--upstream", "file:///tmp/%00"], "allowed is a regular file that exists"),
+        *(([*ask, "--url", url], f"--url: {url!r} is not allowed; {A_SERVICE}") for ask in ASK for url in BAD_URLS),
+        (["search", "x", "--url", "http://127.0.0.1:1"], "gave no answer"),
+        (["search", "x", "--upstream", "http://127.0.0.1:1/"], "cannot be reached"),
+        (["catalogue", "--upstream", "file:///nowhere"], "No such file"),
+        (["catalogue", "/nowhere/list.md"], "No such file"),
+        (["catalogue", str(ROOT / "src/apidex/http/ui/page.html")], "it is an HTML page"),
+        (["catalogue", ""], "FILE-OR-URL: '' is not allowed; allowed is the path of a file or a URL"),
+        (["changes", ""], "FILE-OR-URL: '' is not allowed"),
+        (["catalogue", "ftp://a/b"], "FILE-OR-URL: 'ftp://a/b' is not allowed; allowed is a URL"),
     ],
 )
-def test_an_error_is_one_sentence(file, run, arguments, status, text):
-    done, _, err = run(*arguments)
-    assert done == status
+def test_an_error_is_one_sentence(file, run, arguments, text):
+    done, out, err = run(*arguments)
+    assert (done, out) == (2, "")
     assert text in err
     assert err.count("\n") == 1
 
@@ -678,13 +668,15 @@ def test_doctor_checks_redis(file, run, redis_server):
     assert (status, "warning redis" in out) == (1, True), "a replica runs without Redis"
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS])
-def test_help_has_examples_and_describes_the_commands(command, capsys):
+@pytest.mark.parametrize(
+    "arguments", [[], ["help"], ["--help"], *([name, "--help"] for name in COMMANDS)], ids=" ".join
+)
+def test_help_has_examples_and_describes_the_commands(arguments, capsys):
     with pytest.raises(SystemExit) as end:
-        main([*command.split(), "--help"])
+        main(arguments)
     assert end.value.code == 0
     shown = capsys.readouterr().out
     assert "examples:\n  " in shown
-    described = {command: COMMANDS[command]} if command else COMMANDS
-    for each in described.values():
-        assert each.description in " ".join(shown.split())
+    for name in arguments[:-1] or COMMANDS:
+        assert re.search(rf"^    {name}\b|^usage: apidex {name}\b", shown, re.MULTILINE)
+        assert COMMANDS[name].description in " ".join(shown.split())

@@ -273,15 +273,6 @@ def test_changes_compares_with_a_list_or_with_the_copy_on_disk(run, old, upstrea
     )
 
 
-@pytest.mark.parametrize("arguments", [(), ("help",), ("--help",)])
-def test_bare_apidex_shows_help(run, capsys, arguments):
-    with pytest.raises(SystemExit) as end:
-        run(*arguments)
-    out = capsys.readouterr().out
-    assert end.value.code == 0
-    assert {command for command in COMMANDS if f"    {command} " in out or f"    {command}\n" in out} == {*COMMANDS}
-
-
 @pytest.mark.parametrize("arguments", ["search a --limit 100", "categories", "search --help"])
 def test_a_closed_pipe_is_quiet(upstream_file, arguments):
     command = f'"{sys.executable}" -m apidex {arguments} | true; exit "${{PIPESTATUS[0]}}"'
