@@ -15,11 +15,9 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apidex.http import concurrency, fast_path
 from apidex.indexing.builder import from_upstream
 from apidex.replication.refresher import Refresher
 from apidex.replication.snapshot import Snapshot, SnapshotHistory
-from apidex.search import names
 from conftest import client_of, refreshed, running_app
 from fakes import FakeClock, FakeUpstream, entry, publicapis
 from processes import replica
@@ -160,41 +158,6 @@ async def test_an_internal_error_is_a_problem_document_and_logged(client, app, c
     assert response.status_code == 500
     assert response.json()["detail"] == "Internal error in Apidex. Its log has the details."
     assert "request.broken" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("encoding", ["identity", "gzip", "zstd"])
-@pytest.mark.parametrize("path", ["/Filler", "/a", "/i"])
-async def test_a_streamed_response_equals_the_whole(monkeypatch, clock, encoding, path):
-    monkeypatch.setattr(fast_path, "STREAM_ABOVE_ENTRIES", 9)
-    monkeypatch.setattr(names, "_BATCH", 7)
-    async with running_app(FakeUpstream(*NAMES), clock) as app, client_of(app.asgi) as client:
-        response = await client.get(path, headers={"accept-encoding": encoding})
-        async with client_of(app.without_fast_path) as plain:
-            whole = await plain.get(path, headers={"accept-encoding": encoding})
-        head = await client.head(path, headers={"accept-encoding": encoding})
-    assert response.json() == whole.json()
-    assert len(response.json()) > 9
-    assert "content-length" not in response.headers
-    assert response.headers["etag"] == head.headers["etag"]
-    assert response.headers.get("content-encoding", "identity") == encoding
-    assert head.content == b""
-
-
-async def test_other_requests_are_answered_between_the_slices_of_a_long_response(monkeypatch, clock):
-    monkeypatch.setattr(fast_path, "STREAM_ABOVE_ENTRIES", 9)
-    monkeypatch.setattr(names, "_BATCH", 1)
-    monkeypatch.setattr(concurrency, "SLICE_BYTES", 1)
-    order = []
-
-    async def ask(app, path, label):
-        async def send(message):
-            order.append(label)
-
-        await app.asgi({"type": "http", "method": "GET", "raw_path": path, "headers": []}, None, send)
-
-    async with running_app(FakeUpstream(*NAMES), clock) as app:
-        await asyncio.gather(ask(app, b"/Filler", "wide"), ask(app, b"/Cat", "narrow"))
-    assert order.index("narrow") < order.count("wide") / 2
 
 
 @pytest.mark.parametrize("path", ["/Cat", "/v1/search?q=cat", "/v1/catalogue"])
