@@ -65,10 +65,6 @@ class UserProcess:
         self.stalls = StallLog(time.monotonic())
         self.beating = gevent.spawn(self._beat)
 
-    def now(self) -> float:
-        """Seconds since the run began."""
-        return self.clock.time()
-
     def _beat(self) -> None:
         while True:
             gevent.sleep(BEAT)
@@ -197,13 +193,13 @@ class ApidexUser(FastHttpUser):
         gevent.sleep(random() * self.interval)
         while not SHARED.clock.is_known:
             gevent.sleep(0.01)
-        self.due = self.free = SHARED.now()
+        self.due = self.free = SHARED.clock.time()
         self.delay = 0.0
 
     def wait_time(self) -> float:
         """Until the next one is due: a user that was kept waiting does not skip what it missed."""
         self.due += self.interval
-        return max(0.0, self.due - SHARED.now())
+        return max(0.0, self.due - SHARED.clock.time())
 
     @task
     def search(self) -> None:
@@ -227,7 +223,7 @@ class ApidexUser(FastHttpUser):
 
     def fetch(self, path: str, headers: Mapping[str, str], held: bytes | None, check: Check) -> None:
         """Ask for *path*, and record the outcome; an answer that came whole is left to *check*."""
-        sent = SHARED.now()
+        sent = SHARED.clock.time()
         try:
             with gevent.Timeout(self.timeout):
                 self._fetch(path, headers, held, sent, check)
@@ -254,35 +250,29 @@ class ApidexUser(FastHttpUser):
 
     def _record(self, response: ResponseContextManager, sent: float, held: bytes | None, tag: str) -> RequestRecord:
         """What can be said before the body is checked."""
-        replica, version, age = _identity(response.headers or {})
+        replica, version, age = (_header(response, name) for name in ("X-Served-By", "Catalogue-Version", "Age"))
+        seconds = int(age) if age.isdecimal() else -1
         failure, detail = _transport_failure(response, self.statuses)
         if response.status_code == NOT_MODIFIED and (held is None or _header(response, "ETag") != tag):
             failure, detail = RequestFailure.NOT_HELD, f"304 for {_header(response, 'ETag')!r}, held was {tag!r}"
-        if not failure and response.status_code != GONE and not (replica and version and age >= 0):
+        if not failure and response.status_code != GONE and not (replica and version and seconds >= 0):
             failure, detail = (
                 RequestFailure.UNIDENTIFIED,
-                f"X-Served-By {replica!r}, Catalogue-Version {version!r}, Age {age}",
+                f"X-Served-By {replica!r}, Catalogue-Version {version!r}, Age {age!r}",
             )
         status = response.status_code or 0
         request = self._row(
-            sent, status=status, replica=replica, version=version, age=age, failure=failure, detail=detail
+            sent, status=status, replica=replica, version=version, age=seconds, failure=failure, detail=detail
         )
         return request if failure or not self.in_order else SHARED.order.judged(request)
 
     def _row(self, sent: float, *, status: int = 0, **facts: Any) -> RequestRecord:  # noqa: ANN401
         """A row, as of now."""
-        done, free = SHARED.now(), self.free
+        done, free = SHARED.clock.time(), self.free
         self.free = done
         due, possible = min(self.due, sent), min(sent, max(self.due, free))
         self.delay = delay(max(sent - possible, SHARED.stalled(done - possible)), self.delay, sent - due)
         return RequestRecord(self.kind, "Connection" not in self.headers, due, sent, done, self.delay, status, **facts)
-
-
-def _identity(headers: Mapping[str, object]) -> tuple[str, str, int]:
-    """Replica, version and age; "" or -1 where a header is missing or repeated."""
-    said = [headers.get(name, "") for name in ("X-Served-By", "Catalogue-Version", "Age")]
-    replica, version, age = (value if isinstance(value, str) else "" for value in said)
-    return replica, version, int(age) if age.isdecimal() else -1
 
 
 def _header(response: FastResponse, name: str) -> str:
