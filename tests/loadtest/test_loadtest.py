@@ -1,7 +1,6 @@
 """What the load tests conclude: rows, order, ages, shares, costs, and which runs are refused. No load here."""
 
 import dataclasses
-import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -538,42 +537,37 @@ def loadtest(*arguments: str, **environ: str) -> subprocess.CompletedProcess:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["run", "earthquake"], "SCENARIO: 'earthquake' is not allowed; allowed are steady, "),
-        (["run"], "SCENARIO: missing; `python -m loadtest run --help` says what is allowed"),
-        (["run", "crash", "--prot", "1"], "--prot 1: not an argument; `python -m loadtest --help` lists them"),
-        (["demo", "--port", "80"], "--port: '80' is not allowed; allowed is a whole number from 1024 to 65535"),
-        (["run", "crash", "--target", "the-moon"], "--target: 'the-moon' is not allowed; allowed are processes, "),
-        (["run", "crash", "--target", "compose"], "docker is not installed"),
-        (["run", "crash", "--target", "kubernetes"], "kubectl is not installed"),
-        (["run", "redis-cut"], "redis-cut cannot be run on processes, only on compose or kubernetes"),
-        (["run", "steady", "--host", "http://127.0.0.1:1"], "--host is for kubernetes and service"),
-        (["run", "steady", "--target", "service"], "--host says where it answers"),
+        ("run earthquake", "SCENARIO: 'earthquake' is not allowed; allowed are steady, "),
+        ("run", "SCENARIO: missing; `python -m loadtest run --help` says what is allowed"),
+        ("run crash --prot 1", "--prot 1: not an argument; `python -m loadtest --help` lists them"),
+        ("demo --port 80", "--port: '80' is not allowed; allowed is a whole number from 1024 to 65535"),
+        ("run crash --target the-moon", "--target: 'the-moon' is not allowed; allowed are processes, "),
+        ("run crash --target compose", "docker is not installed"),
+        ("run crash --target kubernetes", "kubectl is not installed"),
+        ("run redis-cut", "redis-cut cannot be run on processes, only on compose or kubernetes"),
+        ("run steady --host http://127.0.0.1:1", "--host is for kubernetes and service"),
+        ("run steady --target service", "--host says where it answers"),
+        ("run crash --target service", "crash cannot be run on service, only on processes or compose or kubernetes"),
+        ("run steady --workers 2 --processes 2", "--workers and --processes exclude each other"),
+        ("run pairs --only kill+lose-node", "kill+lose-node cannot be run on processes, only on kubernetes"),
         (
-            ["run", "crash", "--target", "service"],
-            "crash cannot be run on service, only on processes or compose or kubernetes",
-        ),
-        (["run", "steady", "--workers", "2", "--processes", "2"], "--workers and --processes exclude each other"),
-        (["run", "pairs", "--only", "kill+lose-node"], "kill+lose-node cannot be run on processes, only on kubernetes"),
-        (
-            ["run", "pairs", "--target", "service", "--host", "http://127.0.0.1:1"],
+            "run pairs --target service --host http://127.0.0.1:1",
             "no pair of faults can be played on service as it was opened",
         ),
-        (["run", "pairs", "--only", "kill"], "--only: 'kill' is not allowed; allowed are two of upstream-down, "),
-        (["run", "pairs", "--results", sys.executable], "is not a file of text; --results takes a page of Markdown"),
-        (
-            ["run", "steady", "--target", "service", "--host", "http://[::1"],
-            "--host: 'http://[::1' is not a URL; allowed",
-        ),
-        (["run", "drain-node"], "drain-node cannot be run on processes, only on kubernetes"),
-        (["run", "crash", "--rate", "0"], "--rate: '0' is not allowed; allowed is a number from 0.001 to 1000000000"),
-        (["capacity", "--pods"], "--pods is for --check"),
-        (["report", "nowhere"], "nowhere holds no run"),
-        (["compare", "nowhere", "elsewhere"], "nowhere holds no verdict"),
+        ("run pairs --only kill", "--only: 'kill' is not allowed; allowed are two of upstream-down, "),
+        ("run pairs --results /bin/sh", "is not a file of text; --results takes a page of Markdown"),
+        ("run steady --target service --host http://[::1", "--host: 'http://[::1' is not a URL; allowed"),
+        ("run drain-node", "drain-node cannot be run on processes, only on kubernetes"),
+        ("run crash --rate 0", "--rate: '0' is not allowed; allowed is a number from 0.001 to 1000000000"),
+        ("capacity --pods", "--pods is for --check"),
+        ("report nowhere", "nowhere holds no run"),
+        ("compare nowhere elsewhere", "nowhere holds no verdict"),
+        ("run steady --shape ragged", f"--shape: 'ragged' is not allowed; allowed are {', '.join(SHAPES)}\n"),
     ],
 )
 def test_a_run_that_is_impossible_is_refused_in_a_sentence(tmp_path, arguments, said):
-    output = ["--output", str(tmp_path)] if arguments[0] == "run" else []
-    done = loadtest(*arguments, *output, PATH=str(tmp_path))
+    output = ["--output", str(tmp_path)] if arguments.startswith("run") else []
+    done = loadtest(*arguments.split(), *output, PATH=str(tmp_path))
     assert done.returncode == 2, done.stderr
     assert said in done.stderr
     assert done.stderr.startswith("loadtest: ")
@@ -604,12 +598,6 @@ def test_every_scenario_is_listed():
 def test_a_recorded_fault_is_read_as_it_was_written():
     records = [FaultRecord(fault, 1.0, 2.0, 4) for fault in (Kill("a"), Scale(2), RedisDown(), BadUpstream("slow"))]
     assert msgspec.json.decode(msgspec.json.encode(records), type=list[FaultRecord]) == records
-
-
-def test_the_shapes_that_can_be_chosen_are_those_that_there_are():
-    refused = loadtest("run", "steady", "--shape", "ragged")
-    assert refused.returncode == 2
-    assert re.findall(r"\w+", refused.stderr.partition("allowed are")[2]) == list(SHAPES)
 
 
 @pytest.mark.parametrize(
