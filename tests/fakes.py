@@ -353,6 +353,6 @@ async def trickles(head, reader, writer) -> None:
         await asyncio.sleep(0.02)
 
 
-def bomb(size: int = 2**28) -> bytes:
-    """*size* bytes of nothing, as gzip."""
-    return gzip.compress(bytes(size), 9)
+def bomb() -> bytes:
+    """256 MiB of nothing, as gzip."""
+    return gzip.compress(bytes(2**28), 9)

@@ -3,7 +3,6 @@
 import asyncio
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -44,8 +43,8 @@ def measure(changes: int) -> str:
     return f"{about}\n\n" + formatted({**_COLUMNS, _LATE: "d"}, [cells])
 
 
-def record(changes: int, command: Sequence[str] = SERVE) -> list[RequestRecord]:
-    """Send requests to all replicas, each started by *command*, until the catalogue has changed *changes* times."""
+def record(changes: int) -> list[RequestRecord]:
+    """Send requests to all replicas until the catalogue has changed *changes* times."""
     with ExitStack() as stack:
         redis, upstream = stack.enter_context(replica.redis_server()), free_port()
         serve = [sys.executable, str(_UPSTREAM), "serve", "--port", str(upstream), "--host", "127.0.0.1"]
@@ -62,7 +61,7 @@ def record(changes: int, command: Sequence[str] = SERVE) -> list[RequestRecord]:
         ports = [free_port() for _ in range(REPLICAS)]
         for number, port in enumerate(ports):
             core = (SERVER_CORE, CLIENT_CORE)[number % 2]
-            stack.enter_context(running([*command, "--port", str(port)], environ, core))
+            stack.enter_context(running([*SERVE, "--port", str(port)], environ, core))
         for port in ports:
             wait_for(port, "/-/readyz")
             while b'"bundled"' in get(port, "/v1/catalogue").body:

@@ -183,7 +183,7 @@ class Response(NamedTuple):
 
 
 @contextmanager
-def _requested(port: int, path: str, headers: dict[str, str] | None = None) -> Iterator[HTTPResponse]:
+def _requested(port: int, path: str, headers: dict[str, str] | None) -> Iterator[HTTPResponse]:
     connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
         connection.request("GET", path, headers=headers or {})

@@ -69,7 +69,7 @@ def apply(folder: Path) -> None:
     output_of("kubectl", "apply", "--kustomize", str(folder))
 
 
-def applied(*objects: dict, namespace: str = ASIDE) -> None:
+def applied(*objects: dict, namespace: str) -> None:
     kubectl("apply", "--server-side", "--filename", "-", namespace=namespace, stdin=yaml.safe_dump_all(objects))
 
 
@@ -190,12 +190,9 @@ def address_of(service: str, namespace: str = NAMESPACE) -> str:
     return json.loads(kubectl("get", "service", service, "--output", "json", namespace=namespace))["spec"]["clusterIP"]
 
 
-def run_aside(
-    name: str, image: str, command: list[str], *, namespace: str = ASIDE, privileged=False, **spec
-) -> tuple[int, str]:
+def run_aside(name: str, image: str, command: list[str], *, namespace: str = ASIDE, **spec) -> tuple[int, str]:
     """Run a pod to its end; its exit status, and what it printed."""
-    security = {"privileged": True, "runAsUser": 0} if privileged else RESTRICTED
-    container = {"name": name, "image": image, "command": command, "securityContext": security}
+    container = {"name": name, "image": image, "command": command, "securityContext": RESTRICTED}
     pod = {"containers": [container], "restartPolicy": "Never", "automountServiceAccountToken": False, **spec}
     kubectl("delete", "pod", name, "--ignore-not-found", "--now", namespace=namespace)
     applied({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": pod}, namespace=namespace)

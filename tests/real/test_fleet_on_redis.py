@@ -64,8 +64,8 @@ class Fleet:
         for each in self.replicas:
             each.is_killed()
 
-    def versions(self, without: tuple[Process, ...] = ()) -> set[str]:
-        return {replica.catalogue()["version"] for replica in self.replicas if replica not in without}
+    def versions(self) -> set[str]:
+        return {replica.catalogue()["version"] for replica in self.replicas}
 
     def first_names(self, without: tuple[Process, ...] = ()) -> set[str]:
         found = [
