@@ -6,7 +6,7 @@ The service checks the parameters, so that there is one wording of what is allow
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import httpx
 import msgspec
@@ -19,7 +19,7 @@ from apidex.cli.source import CategoryList, SearchPage
 from apidex.errors import ApidexError, ServiceError
 from apidex.http.routes.search import SuggestionsView
 from apidex.search.filters import FILTERS, MAX_FILTER_VALUES, Filter
-from apidex.search.results import HitView
+from apidex.search.results import CorrectionKind, HitView
 from apidex.terminal import printable
 
 _NEAR = 5
@@ -48,10 +48,7 @@ class Correction(Apis):
 
     query: str
     total: int
-    kind: Annotated[
-        Literal["spelling", "fewer_words"],
-        msgspec.Meta(description="spelling: other spellings of words; fewer_words: some words are left out"),
-    ]
+    kind: CorrectionKind
 
 
 class Found(Apis):

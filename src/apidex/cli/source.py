@@ -24,7 +24,7 @@ from apidex.replication.last_good import CopyLabels, LastGoodCopy, open_copy
 from apidex.replication.upstream import Fetched, NotModified, open_upstream
 from apidex.replication.validators import NO_VALIDATORS, Validators
 from apidex.search.ranking import Scope
-from apidex.search.results import CorrectionView, HitView, SearchRequest, answer
+from apidex.search.results import CategoryView, CorrectionView, HitView, SearchRequest, answer
 from apidex.settings import DEFAULT_UPSTREAM, UPSTREAM, Settings
 from apidex.terminal import counted
 
@@ -56,17 +56,10 @@ class SearchPage(msgspec.Struct):
     offset: int = 0
 
 
-class CategoryCount(msgspec.Struct):
-    """A category, and how many entries it has."""
-
-    name: str
-    entries: int
-
-
 class CategoryList(msgspec.Struct):
     """Every category, in alphabetical order."""
 
-    categories: list[CategoryCount]
+    categories: list[CategoryView]
 
 
 def with_timeout(options: Namespace, settings: Settings) -> Settings:
@@ -121,7 +114,7 @@ class _LocalSource:
         return body, msgspec.json.decode(body, type=list[Entry])
 
     def categories(self) -> tuple[bytes, CategoryList]:
-        found = CategoryList([CategoryCount(*each) for each in self._built.search.facets.categories.items()])
+        found = CategoryList([CategoryView(*each) for each in self._built.search.facets.categories.items()])
         version = self._catalogue.digest[:12]
         summary = {"version": version, "count": len(found.categories), "categories": found.categories}
         return msgspec.json.encode(summary), found

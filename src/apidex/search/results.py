@@ -59,16 +59,19 @@ FacetsView = msgspec.defstruct(
 )
 
 
+CorrectionKind = Annotated[
+    Literal["spelling", "fewer_words"],
+    msgspec.Meta(description="spelling: other spellings of words; fewer_words: some words are left out"),
+]
+
+
 class CorrectionView(msgspec.Struct, frozen=True):
     """Another query, and what it finds."""
 
     query: str
     total: int
     hits: list[HitView]
-    kind: Annotated[
-        Literal["spelling", "fewer_words"],
-        msgspec.Meta(description="spelling: other spellings of words; fewer_words: some words are left out"),
-    ] = "spelling"
+    kind: CorrectionKind = "spelling"
 
 
 class SearchView(msgspec.Struct, frozen=True, rename={"scope": "in"}):
@@ -94,6 +97,13 @@ class SearchView(msgspec.Struct, frozen=True, rename={"scope": "in"}):
     hits: list[HitView]
     facets: FacetsView  # type: ignore[valid-type] # made above
     did_you_mean: CorrectionView | None
+
+
+class CategoryView(msgspec.Struct, frozen=True):
+    """A category, and how many entries are in it."""
+
+    name: str
+    entries: int
 
 
 def answer(search: SearchIndex, version: str, request: SearchRequest) -> SearchView:

@@ -30,7 +30,7 @@ from apidex.http.routes.parameters import NO_CONTROLS, RequestedFilters, strict_
 from apidex.http.routes.problems import problem_spec
 from apidex.replication.snapshot import Snapshot
 from apidex.search.ranking import Scope, Sort
-from apidex.search.results import SearchRequest, SearchView, answer
+from apidex.search.results import CategoryView, SearchRequest, SearchView, answer
 
 # --- query parameters
 
@@ -122,13 +122,6 @@ class SuggestionsView(msgspec.Struct, frozen=True):
     query: str
     version: str
     suggestions: list[SuggestionView]
-
-
-class CategoryView(msgspec.Struct, frozen=True):
-    """A category, and how many entries are in it."""
-
-    name: str
-    entries: int
 
 
 class CategoriesView(msgspec.Struct, frozen=True):
