@@ -343,10 +343,7 @@ class Connection(asyncio.Protocol):
         self._output.write(head, body)
 
     async def drained(self, pending: int) -> None:
-        """Wait until the client has read most of what was written. Cancelled when the client disconnects.
-
-        During the wait the response holds *pending* bytes, besides what was written.
-        """
+        """As `Wire.drained`."""
         if self._output.is_paused:
             self._pending = pending
             self._count_held()

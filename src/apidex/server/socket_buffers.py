@@ -5,7 +5,6 @@ import socket
 import struct
 import termios
 from datetime import timedelta
-from typing import Protocol
 
 SEND_BUFFER = 128 * 2**10
 """Bytes of responses that the kernel buffers for a connection; Linux adds the same amount for its own records. Without this, it
@@ -17,16 +16,6 @@ size in one write: it reaches its client even if the process is killed then."""
 
 RECEIVE_BUFFER = 64 * 2**10
 """Bytes of input, as above: the longest head."""
-
-
-class Descriptor(Protocol):
-    """An open socket."""
-
-    def fileno(self) -> int:
-        """The number of its file descriptor."""
-
-    def setsockopt(self, level: int, option: int, value: bytes, /) -> None:
-        """Set an option."""
 
 
 def bound(listener: socket.socket) -> None:
@@ -44,17 +33,17 @@ def drop_after(listener: socket.socket, timeout: timedelta) -> None:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
 
 
-def unacknowledged(connection: Descriptor | None) -> int:
+def unacknowledged(connection: socket.socket | None) -> int:
     """Bytes that were written to *connection* and that its client has not acknowledged; 0 if unknown."""
     return _queued(connection, termios.TIOCOUTQ)
 
 
-def unread(connection: Descriptor | None) -> int:
+def unread(connection: socket.socket | None) -> int:
     """Bytes that were received for *connection* and not read."""
     return _queued(connection, termios.FIONREAD)
 
 
-def _queued(connection: Descriptor | None, queue: int) -> int:
+def _queued(connection: socket.socket | None, queue: int) -> int:
     if connection is None:
         return 0
     try:
@@ -63,7 +52,7 @@ def _queued(connection: Descriptor | None, queue: int) -> int:
         return 0
 
 
-def reset_at_close(connection: Descriptor | None) -> None:
+def reset_at_close(connection: socket.socket | None) -> None:
     """Have the kernel drop what is not acknowledged when *connection* is closed, instead of keeping it for minutes."""
     if connection is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
