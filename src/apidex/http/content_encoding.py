@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Protocol
 
 import zstandard
@@ -60,22 +60,18 @@ class Encoding:
         yield compressor.flush()
 
 
-def _gzip_compressor() -> Compressor:
-    return zlib.compressobj(level=6, wbits=31)
-
-
-def _gzip(body: bytes) -> bytes:
-    compressor = _gzip_compressor()
-    return compressor.compress(body) + compressor.flush()
-
-
 def _zstd_compressor() -> Compressor:
     # a compressor has one compressobj at a time
     return zstandard.ZstdCompressor(compression_params=_ZSTD_STREAM).compressobj()
 
 
 IDENTITY = Encoding(b"identity", "", bytes, _Identity)
-GZIP = Encoding(b"gzip", f"-gzip{zlib.ZLIB_RUNTIME_VERSION}", _gzip, _gzip_compressor)
+GZIP = Encoding(
+    b"gzip",
+    f"-gzip{zlib.ZLIB_RUNTIME_VERSION}",
+    partial(zlib.compress, level=6, wbits=31),
+    partial(zlib.compressobj, level=6, wbits=31),
+)
 ZSTD = Encoding(
     b"zstd",
     "-zstd{}.{}.{}".format(*zstandard.ZSTD_VERSION),
