@@ -28,7 +28,7 @@ from apidex.search.names import NameIndex
 from apidex.search.ranking import Rank, Scope, Sort
 from apidex.search.results import SearchRequest, answer
 from apidex.search.sorted_names import index_names
-from apidex.search.text import composed, fold, separate, words
+from apidex.search.text import FUNCTION_WORDS, composed, fold, separate, words
 from apidex.search.words import possible_forms, stem
 from fakes import entry
 
@@ -174,7 +174,8 @@ def folded_with_word_starts(name: str) -> tuple[str, list[int]]:
 def folded_with_terms(query: str) -> tuple[str, list[str]]:
     plain = "".join(each for each in query if not unicodedata.combining(each))
     terms = [fold(term) for term in re.split(r"[\s!-]+", plain) if fold(term)]
-    return fold(query), [term for term in terms if term not in ("api", "apis")] or terms
+    terms = [term for term in terms if term not in ("api", "apis")] or terms
+    return fold(query), [term for term in terms if term not in FUNCTION_WORDS] or terms
 
 
 def naive_rank(name: str, query: str) -> Rank | None:

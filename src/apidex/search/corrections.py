@@ -44,7 +44,8 @@ def correct(query: str, vocabulary: Vocabulary, finds: Finds) -> str | None:
 
     Each word that finds nothing is replaced. If the result finds nothing, the whole query is replaced as if it were one word.
     """
-    spans = [(start, end) for start, end in separate_spans(query) if fold(query[start:end])]
+    terms = query_terms(query)
+    spans = [(start, end) for start, end in separate_spans(query) if fold(query[start:end]) in terms]
     unknown = [span for span in spans if not finds(query[slice(*span)])] if len(spans) <= MAX_WORDS else []
     nearest = [_nearest(fold(query[slice(*span)]), vocabulary, finds) for span in unknown[: _MAX_REPLACED + 1]]
     if 0 < len(nearest) <= _MAX_REPLACED and None not in nearest:

@@ -37,7 +37,8 @@ class HitView(msgspec.Struct, frozen=True):
         msgspec.Meta(
             description="exact: the whole name; prefix: its beginning; word: the beginning of a word; inside: any part of it; "
             "words: each word of q begins one of its words, in any order; about: name, description, category or provider "
-            "have the words of q, or link leads to the domain that q names; null where q is blank"
+            "have the words of q, or link leads to the domain that q names; null where q is blank. Words of q such as api, the "
+            "and for do not count for the last two"
         ),
     ]
     highlights: Annotated[list[tuple[int, int]], msgspec.Meta(description=f"What matches in the name. {_RANGES}")]

@@ -13,6 +13,12 @@ from string import ascii_lowercase, ascii_uppercase, digits
 _WITHOUT_DECOMPOSITION = dict(zip("łøđðħŧıæœþ", ["l", "o", "d", "d", "h", "t", "i", "ae", "oe", "th"], strict=True))
 """Letters that people type as others, although Unicode does not decompose them."""
 
+_ENGLISH = """
+    a an and any are at by can do does for from get give gives has have how i in is me need of on or some that the there this to
+    want what when where which with you your"""
+FUNCTION_WORDS = frozenset(_ENGLISH.split())
+"""English words that say nothing of what is searched. In a list of a few thousand APIs, some are rarer than *weather*."""
+
 FOLDED_LIMIT = 1024
 """The longest folded form, in characters: four times the longest name."""
 
@@ -117,9 +123,13 @@ def every_span(text: str) -> list[tuple[int, int]]:
 
 
 def query_terms(query: str) -> list[str]:
-    """The distinct folded words of *query*, cut at spaces and punctuation, without the word API unless it is the only one."""
+    """The distinct folded words of *query*, cut at spaces and punctuation, without function words and the word API.
+
+    If there are no others, function words are returned, or else the word API.
+    """
     terms = list(dict.fromkeys(separate(query)))
-    return [term for term in terms if term not in ("api", "apis")] or terms
+    terms = [term for term in terms if term not in ("api", "apis")] or terms
+    return [term for term in terms if term not in FUNCTION_WORDS] or terms
 
 
 def highlighted(name: str, start: int, end: int) -> Iterator[int]:
