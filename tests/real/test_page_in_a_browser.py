@@ -264,6 +264,11 @@ def test_a_filter_in_an_address_can_be_removed_however_it_is_spelled(page: Visit
     expect(page.page.locator("#browse")).to_be_visible()
 
 
+def test_an_order_in_an_address_is_shown_however_it_is_spelled(page: Visit):
+    page.opens("/?q=cat&sort=NAME")
+    expect(page.page.get_by_role("combobox", name="Order")).to_have_value("name")
+
+
 def test_the_rest_of_a_list_is_of_the_same_catalogue_or_the_search_begins_anew(browser):
     pace = ("--poll-seconds", "0.2", "--refresh-seconds", "1")
     with (
@@ -483,6 +488,9 @@ def test_a_filter_that_the_catalogue_does_not_know_can_be_dropped(browser, real)
         opened.has_asked("q=weather")
         expect(opened.hits.first).to_be_visible()
         expect(opened.page.locator("#trouble")).to_be_hidden()
+        opened.opens("/?q=a&q=b")
+        said = "The parameter q is given 2 times; once is allowed.Search without it"
+        expect(opened.page.get_by_role("alert")).to_have_text(said)
 
 
 def test_a_search_can_be_copied_as_curl_and_the_copy_works(browser, real):

@@ -190,7 +190,7 @@ function readAddress() {
   const kept = ["q", "in", "sort", ...Object.keys(FILTERS)];
   asked = new URLSearchParams([...new URLSearchParams(location.search)].filter(([name, value]) => kept.includes(name) && value));
   box.value = asked.get("q") ?? "";
-  $("sort").value = asked.get("sort") ?? "relevance";
+  $("sort").value = asked.get("sort")?.toLowerCase() ?? "relevance";
   settled = true;
   entitle();
 }
@@ -562,7 +562,7 @@ const waiting = () => ($("answer").hidden && $("browse").hidden ? "" : "Showing 
 function refusal({ message, parameter }) {
   const without = () => look(() => (asked.delete(parameter), (box.value = asked.get("q") ?? "")));
   if (!asked.has(parameter)) return [message];
-  return [`${message.split("; allowed")[0]}.`, button("Search without it", without)]; // what is allowed can be browsed
+  return [message.replace(/; allowed.*/s, "."), button("Search without it", without)]; // what is allowed can be browsed
 }
 
 // --- copying
