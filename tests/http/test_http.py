@@ -116,6 +116,8 @@ async def test_every_origin_may_read(client, path):
         ("GET", "/Cat/", 404),
         ("GET", "/v1/", 404),
         ("GET", "/-/nothing", 404),
+        ("GET", "/-/docs/", 404),
+        ("GET", "/-/openapi.json/", 404),
         ("POST", "/a/b", 404),
         ("OPTIONS", "/a/b", 404),
         ("GET", "/a%2Fb/c", 404),
@@ -245,6 +247,7 @@ async def test_the_docs_page_loads_nothing(client):
     for path in ("/{name}", "/v1/catalogue", "/-/readyz"):
         assert path in response.text
     assert "<a href='../v1/search?q=open+weather'>/v1/search?q=open+weather</a>" in response.text
+    assert "href='../v1/changes'" not in response.text  # an error without a version
     assert "<td>integer, 1 to 100; 20 if left out<td>" in response.text
     assert "<td>yes, no, unknown; may be repeated<td>" in response.text
 

@@ -724,6 +724,13 @@ def test_on_a_phone_nothing_is_wider_than_the_screen_and_filters_unfold(browser,
             assert opened.page.evaluate("document.documentElement.scrollWidth") <= 320
 
 
+def test_the_documentation_is_no_wider_than_a_phone(browser, real):
+    with visit(browser, real.url, has_touch=True, is_mobile=True) as opened:
+        opened.page.set_viewport_size(NARROW)
+        opened.page.goto(f"{real.url}/-/docs")
+        assert opened.page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
+
+
 @pytest.mark.parametrize("path", ["/", "/?category={}", "/?category={}x", "/?q={}", "/?entry=Cat"])
 def test_a_long_word_of_a_list_makes_nothing_wider_than_the_screen(browser, path):
     word = "x" * 200

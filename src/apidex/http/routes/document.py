@@ -5,6 +5,7 @@ from typing import Any, cast
 
 from litestar import Request, Router
 from litestar.enums import MediaType
+from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
@@ -35,6 +36,10 @@ class _Document(JsonRenderPlugin):
 def _made_once(request: Request[Any, Any, Any], make: Callable[[], bytes]) -> bytes:
     """What *make* returned for the first request to this path of the application."""
     made, path = request.app.state, request.scope["path"]
+    if request.scope["raw_path"].endswith(
+        b"/"
+    ):  # Litestar takes it for the path without, where references lead elsewhere
+        raise NotFoundException
     if path not in made:
         made[path] = make()
     return cast(bytes, made[path])

@@ -15,6 +15,8 @@ h3{margin:2rem 0 .3rem;font-family:ui-monospace,monospace;font-size:1.05rem}
 code{font-family:ui-monospace,monospace;font-size:.9em}
 table{border-collapse:collapse;width:100%;margin:.5rem 0}
 td,th{text-align:left;vertical-align:top;border-bottom:1px solid var(--soft);padding:.3rem .5rem}
+code{overflow-wrap:anywhere}
+@media(max-width:46rem){table{display:block;overflow-x:auto}}
 """
 
 
@@ -46,9 +48,11 @@ def _operation(path: str, operation: dict[str, Any]) -> str:
     examples = {each["name"]: each["schema"]["examples"][0] for each in given if "examples" in each}
     query = f"?{urlencode(examples)}" if examples else ""
     example = escape(path.replace("{name}", "Cat") + query)
+    is_complete = all(each["name"] in examples for each in given if each["in"] == "query" and each.get("required"))
+    link = f"<p><a href='..{example}'>{example}</a></p>" if is_complete else ""
     return (
         f"<h3>GET {escape(path)}</h3><p>{_prose(operation['summary'])}</p>"
-        f"<p>{_prose(operation.get('description', ''))}</p><p><a href='..{example}'>{example}</a></p>"
+        f"<p>{_prose(operation.get('description', ''))}</p>{link}"
         f"{_table(('Parameter', 'In', 'Value', 'What it is'), parameters)}{_table(('Status', 'When', 'Shape'), responses)}"
     )
 
