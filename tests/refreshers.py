@@ -25,7 +25,7 @@ def refresher_of(
         "clock": clock,
         "random": Random(seed),
     }
-    return Refresher(store or FakeStore(redis), upstream, starter_snapshot(clock), **options, **more)
+    return Refresher(store or FakeStore(redis), upstream, starter_snapshot(clock), **(options | more))
 
 
 class Fleet:

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import anyio
 
-from apidex.catalogue import starter
+from apidex.catalogue import codec, starter
 from apidex.event_loop import running
 from apidex.http.asgi import ASGIApp
 from apidex.http.context import ReplicaContext
@@ -135,7 +135,7 @@ def _refresher(
             settings.max_rejected_ratio,
             settings.max_value_ratio,
         ),
-        max_bytes=settings.upstream_limit,
+        max_bytes=codec.size_limit(settings.upstream_limit),
         clock=clock,
         random=random or Random(),  # noqa: S311 - spreads replicas in time, guards nothing
         last_good=open_copy(settings.state_dir, settings.upstream, settings.upstream_format, settings.upstream_limit),
@@ -175,7 +175,7 @@ def store_of(settings: Settings) -> AbstractAsyncContextManager[RedisStore]:
         ),
         prefix=settings.redis_prefix,
         timeout=settings.redis_timeout,
-        max_bytes=settings.upstream_limit,
+        max_bytes=codec.size_limit(settings.upstream_limit),
     )
 
 

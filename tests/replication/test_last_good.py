@@ -62,6 +62,24 @@ def test_a_copy_is_read_as_it_was_written(copy):
     assert (copy.path.stat().st_mode & 0o777, copy.path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
 
 
+async def test_a_catalogue_that_is_larger_than_its_list_is_shared_and_restored(upstream, clock, tmp_path):
+    """Every entry of the JSON names every field, a row of CSV names none."""
+    body = b"API,Link\n" + b"".join(b"%d,https://a.example\n" % number for number in range(10_000, 30_000))
+    upstream.sends(body)
+    settings = {"state_dir": tmp_path, "upstream_limit": len(body)}
+    redis = FakeRedis(clock)
+    async with running_app(upstream, clock, redis, **settings) as app:
+        first = app.replica.refresher
+        await written(first)
+        assert (first.current.origin, len(first.current.catalogue)) == ("upstream", 20_000)
+        assert len(first.current.catalogue.canonical) > len(body) + 2**20
+    upstream.goes_down()
+    async with running_app(upstream, clock, redis, upstream_limit=len(body)) as app:
+        assert app.replica.refresher.current.origin == "redis"
+    async with running_app(upstream, clock, FakeRedis(clock), **settings) as app:
+        assert app.replica.refresher.current.origin == "disk"
+
+
 def test_each_upstream_and_format_has_a_copy_of_its_own(tmp_path):
     upstreams = [("https://a/?key=1", "auto"), ("https://a/?key=2", "auto"), ("https://a/?key=1", "json")]
     assert len({open_copy(tmp_path, *upstream, 1).path for upstream in upstreams}) == 3
@@ -90,7 +108,7 @@ FILES = {
         lambda good: sealed(wire=1, release="0", labels=msgspec.to_builtins(LABELS), payload=b"x"),
         "damaged",
     ),
-    "too large": (lambda good: bytes(2**21 + 1), "too_large"),
+    "too large": (lambda good: bytes(2**23), "too_large"),
 }
 
 

@@ -137,6 +137,16 @@ async def test_an_answer_of_no_use_leaves_the_catalogue_as_it_was(
     assert redis.stored == published, "nothing bad is published"
 
 
+async def test_what_no_other_replica_would_take_is_refused(upstream, clock, redis):
+    size = len(formats.parse(upstream._body).catalogue.canonical)
+    small, enough = (refresher_of(upstream, clock, redis, max_bytes=limit) for limit in (size - 1, size))
+    await small.turn()
+    assert (small.current.bundled, small.stats.failures["too_costly"], redis.stored) == (True, 1, None)
+    clock.passes(HOUR)
+    await enough.turn()
+    assert not enough.current.bundled
+
+
 async def test_half_of_the_entries_is_enough(refresher, upstream, redis):
     await refresher.turn()
     upstream.has("A", "B", "C")

@@ -17,6 +17,9 @@ CODEC_VERSION = 1
 
 _LEVEL = 3
 
+_GROWTH, _REPORT = 4, 2**20
+"""How many times as many bytes as its list a catalogue may have, whose entries name every field, and how many its report."""
+
 _PIECE = 2**20
 """Bytes that are decompressed at a time."""
 
@@ -31,6 +34,11 @@ class _Envelope(msgspec.Struct, frozen=True):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Envelope).decode
+
+
+def size_limit(list_bytes: int) -> int:
+    """The most bytes, compressed or not, of a catalogue whose list has at most *list_bytes*. No larger one is published."""
+    return _GROWTH * list_bytes + _REPORT
 
 
 def to_bytes(parsed: Parsed) -> bytes:

@@ -33,8 +33,8 @@ _WIRE = 1
 _CHECKSUM = 64
 """Characters at the start of the file: the SHA-256 of the rest."""
 
-_HEADROOM = 2**20
-"""Bytes that a file may have in addition to the largest catalogue."""
+_LABELS = 2**14
+"""Bytes that a file may have in addition to its payload."""
 
 _ABANDONED = 3600.0
 """Age in seconds from which on a temporary file was left by a killed process."""
@@ -71,7 +71,7 @@ _decode = msgspec.msgpack.Decoder(_Envelope).decode
 
 
 class LastGoodCopy:
-    """The file at *path*, with a catalogue of at most *max_bytes*."""
+    """The file at *path*, with a catalogue of at most *max_bytes*, compressed or not."""
 
     def __init__(self, path: Path, max_bytes: int) -> None:
         self.path, self._max_bytes = path, max_bytes
@@ -93,7 +93,7 @@ class LastGoodCopy:
         return labels, built
 
     def _content(self) -> bytes | None:
-        limit = self._max_bytes + _HEADROOM
+        limit = self._max_bytes + _LABELS
         try:
             with open_regular(self.path) as file:
                 content = file.read(limit + 1)
@@ -139,12 +139,15 @@ class LastGoodCopy:
                     path.unlink()
 
 
-def open_copy(directory: Path | None, upstream: str, format_name: str, max_bytes: int) -> LastGoodCopy | None:
-    """Return the copy in *directory* of what *upstream* sends, read as *format_name*; None without a directory."""
+def open_copy(directory: Path | None, upstream: str, format_name: str, list_bytes: int) -> LastGoodCopy | None:
+    """Return the copy in *directory* of what *upstream* sends, *list_bytes* at most, read as *format_name*.
+
+    None without a directory.
+    """
     if directory is None:
         return None
     name = hashlib.sha256(f"{format_name} {upstream}".encode(errors="surrogateescape")).hexdigest()[:16]
-    return LastGoodCopy(directory / f"catalogue-{name}", max_bytes)
+    return LastGoodCopy(directory / f"catalogue-{name}", codec.size_limit(list_bytes))
 
 
 def _open(content: bytes) -> _Envelope:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import timedelta
 from random import Random
 
-from apidex.errors import StoreError
+from apidex.errors import CatalogueError, StoreError
 from apidex.event_loop import in_thread
 from apidex.indexing.builder import IndexedCatalogue
 from apidex.replication.activation import Activation
@@ -214,7 +214,14 @@ class Refresher:
             self._reconciler.redis_failed(error)
 
     async def _check(self, built: IndexedCatalogue) -> bool:
-        """As `Guard.check`, compared with the latest catalogue and earlier ones, if they are from the same source."""
+        """As `Guard.check`, compared with the latest catalogue and earlier ones, if they are from the same source.
+
+        Also raises CatalogueError for what is too large for Redis and the copy on disk.
+        """
+        size, limit = len(built.parsed.catalogue.canonical), self._shared.max_bytes
+        if size > limit:  # no other replica would take it
+            text = f"its entries take {size} bytes as JSON; at most {limit} are allowed by APIDEX_UPSTREAM_LIMIT_BYTES"
+            raise CatalogueError("too_costly", text)
         earlier = [each for each in self.activation.history if each.source == self.upstream.source]
         latest = self.activation.latest
         before = latest if latest.source == self.upstream.source else None

@@ -22,7 +22,7 @@ _RESOLUTION = 1e-5
 class SharedCatalogue:
     """Reads and writes what is in *store*. Every coroutine raises StoreError.
 
-    *max_bytes* bounds what a payload may inflate to. *newest_stamp* is the newest stamp seen; *stored* and *override* are what
+    *max_bytes* bounds a catalogue. *newest_stamp* is the newest stamp seen; *stored* and *override* are what
     Redis held at the last poll. *offset* is Redis's clock minus the steady clock, 0 before the first poll, with an uncertainty of
     *offset_width* seconds. It is from the poll that was answered fastest, until a later poll contradicts it.
     """
