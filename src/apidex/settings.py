@@ -337,8 +337,9 @@ class Settings:
         is_option=True,
     )
 
-    redis_url: str = _text(
+    redis_url: str = _field(
         "",
+        _with_lower_scheme,
         *_REDIS_URL,
         "The Redis that the replicas share; without one, this replica runs alone on an embedded one.",
         secret=True,

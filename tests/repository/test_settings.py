@@ -23,9 +23,11 @@ def test_values_get_their_types_and_units():
     assert (settings.port, settings.refresh, settings.upstream) == (0, timedelta(seconds=1.5), "file:///a")
 
 
-def test_the_scheme_of_an_upstream_may_have_upper_case():
+def test_the_scheme_of_a_url_may_have_upper_case():
     for given, read in (("FILE:///A", "file:///A"), ("Https://User:A@b/C:D", "https://User:A@b/C:D")):
         assert Settings.from_env({"APIDEX_UPSTREAM": given}).upstream == read
+    for given, read in (("REDISS://User:A@b/1", "rediss://User:A@b/1"), ("Unix:///A", "unix:///A")):
+        assert Settings.from_env({"APIDEX_REDIS_URL": given}).redis_url == read
 
 
 def test_every_type_of_redis_url_is_accepted():
