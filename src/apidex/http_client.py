@@ -3,6 +3,7 @@
 import email.utils
 import os
 from collections.abc import Callable
+from datetime import UTC
 from typing import Any, TypeVar
 
 import httpx
@@ -35,7 +36,9 @@ def new_client(kind: Callable[..., T], **options: Any) -> T:  # noqa: ANN401 - h
 def seconds_of_date(text: str) -> float | None:
     """The seconds since 1970 of a date in a header (RFC 9110, section 5.6.7); None for another text."""
     try:
-        return email.utils.parsedate_to_datetime(text).timestamp()
+        date = email.utils.parsedate_to_datetime(text)
+        # asctime-date has no zone, and is in UTC
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
 

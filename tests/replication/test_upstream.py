@@ -3,6 +3,7 @@
 import gzip
 import os
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -14,6 +15,7 @@ import pytest
 
 import fakes
 from apidex.errors import SettingsError, UpstreamError
+from apidex.http_client import seconds_of_date
 from apidex.replication import upstream as upstream_module
 from apidex.replication.inflate import Inflater
 from apidex.replication.upstream import Fetched, HttpUpstream, NotModified, open_upstream
@@ -135,6 +137,18 @@ async def test_when_to_come_again_is_understood(header, seconds):
         header = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
     error = await failure(answers(b"", "429 Too Many Requests", retry_after=header))
     assert error.retry_after == (pytest.approx(seconds, abs=60) if seconds is not None else None)
+
+
+def test_a_date_without_a_zone_is_in_utc(monkeypatch):
+    """RFC 9110, section 5.6.7: recipients accept the format of asctime."""
+    try:
+        with monkeypatch.context() as patch:
+            patch.setenv("TZ", "IST-5:30")
+            time.tzset()
+            assert seconds_of_date("Sun Nov  6 08:49:37 1994") == 784_111_777
+            assert seconds_of_date("Sun, 06 Nov 1994 08:49:37 GMT") == 784_111_777
+    finally:
+        time.tzset()
 
 
 async def test_a_file_is_read_when_it_has_changed(tmp_path):
