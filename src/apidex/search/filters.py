@@ -83,7 +83,12 @@ _DECLARED = (
         absent="none",
         value_labels={"none": "No key", "apiKey": "API key"},
         phrases=dict.fromkeys(
-            ("free", "keyless", "no key", "no api key", "no auth", "without key", "without auth"), "none"
+            (
+                "free",
+                "keyless",
+                *(f"{no} {key}" for no in ("no", "without") for key in ("key", "api key", "auth", "authentication")),
+            ),
+            "none",
         ),
     ),
     Filter(
@@ -94,7 +99,7 @@ _DECLARED = (
         value=lambda https: str(https).lower(),
         values=("true", "false"),
         value_labels={"true": "HTTPS", "false": "HTTP only"},
-        phrases={"https": "true"},
+        phrases={"https": "true", "https only": "true"},
     ),
     Filter(
         name="cors",
@@ -103,7 +108,7 @@ _DECLARED = (
         label="From web pages",
         values=get_args(Cors),
         value_labels={"yes": "CORS", "no": "No CORS", "unknown": "CORS unknown"},
-        phrases={"cors": "yes"},
+        phrases={"cors": "yes", "cors enabled": "yes"},
     ),
     Filter(
         name="provider",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 
 from apidex.catalogue.catalogue import Catalogue
 from apidex.search import corrections
@@ -134,7 +135,10 @@ class SearchIndex:
 
     def with_fewer_words(self, query: str, scope: Scope = Scope.ALL) -> str | None:
         """Return words of *query*, which finds nothing, that find something; None if there are none."""
-        return corrections.with_fewer_words(query, lambda fewer: self.finds(fewer, scope))
+        # a word that is only a part of names, as ceo of openrouteservice.org, is the first to go
+        scopes = [Scope.ABOUT, scope] if scope is Scope.ALL else [scope]
+        found = (corrections.with_fewer_words(query, partial(self.finds, scope=each)) for each in scopes)
+        return next(filter(None, found), None)
 
     def near(self, text: str, distance: int) -> Mapping[str, int]:
         """As `Vocabulary.near`."""
