@@ -365,6 +365,8 @@ def test_markup_takes_bounded_time(piece):
             "\n".join(f"{'`' * (3 + n - at)}x" for at in range(n // 50)) + table("Name|Auth", "---|---", "Oak | No")
         ),
         lambda n: "<!--\n" * n + table("Name | Auth", "---|---", "Oak | No"),
+        lambda n: "<table><tr><th>Name<th>Link<tr><td>Oak<td rowspan=99999>" + "*oak* " * n + "<tr><td>Elm" * n,
+        lambda n: "<table><tr><th>Name<th>Link<tr><td>Oak<tr><td" + " a\n" * n + ">Elm</table>",
         lambda n: "<table><tr><td>" * n + "\n" + table("Name | Auth", "---|---", "Oak | No"),
         lambda n: table(
             *["<table>", "<tr><th>Name", "<h3>", "Oak", "==="] * (n // 10), "Name | Auth", "---|---", "Oak | No"

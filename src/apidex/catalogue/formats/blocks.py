@@ -11,7 +11,7 @@ from apidex.catalogue.formats.markup import read_inline
 _PIECE = 2**16
 """Characters that are split into lines in one step."""
 
-_HIDING = re.compile(r"^ {0,3}(?:(`{3,16})[^`\n]*$|(~{3,16})[^\n]*$|<!--)", re.MULTILINE)
+_HIDING = re.compile(r"^ {0,3}(?:(`{3,16})[^`\n]*$|(~{3,16})[^\n]*$)|(?:^[ \t]*|(?<=>))<!--", re.MULTILINE)
 _QUOTE = re.compile(r"^>(?: {0,3}>)* ?", re.MULTILINE)
 _DEFINITION = re.compile(r"^ {0,3}\[([^\[\]]{1,200})\]:[ \t]*<?([^\s<>]+)>?", re.MULTILINE)
 _REFERENCE = re.compile(r"\[([^\[\]]{1,200})\](?:\[([^\[\]]{0,200})\])?(?![\[(:])")
