@@ -21,8 +21,9 @@ from apidex.urls import is_web_link
 NAME = "bullets"
 
 _ITEM = re.compile(r"\s{0,16}(?:[-*+•]|\d{1,5}[.)])[ \t]+(\S.*)")
-_BETWEEN = " \t-–—―:|·•.,"
-"""Signs between a link and its description."""
+_SIGNS = " \t-–—―:|·•.,"
+_BETWEEN = re.compile(rf"(?:(?![.,]\S)[{re.escape(_SIGNS)}])*")
+"""Signs between a link and its description, which may begin with a period (.NET)."""
 
 _FEWEST = 3
 """A document with fewer entries is another text with links."""
@@ -44,7 +45,8 @@ def rows(document: str, report: Report) -> Iterator[Row]:
     """A row for each item that begins with a link. Other items go to *report* as ignored."""
     for number, item, is_entry, category in _items(document):
         if is_entry:
-            yield Row(number, item.link_text, _around(item)[1].strip(_BETWEEN), link=item.link, category=category)
+            description = _BETWEEN.sub("", _around(item)[1], count=1).rstrip(_SIGNS)
+            yield Row(number, item.link_text, description, link=item.link, category=category)
         else:
             report.ignored.add(number, item.text, "an item without a link to another site at its beginning")
 
@@ -56,13 +58,23 @@ def auths(document: str) -> Iterator[str]:  # noqa: ARG001 - one signature for e
 
 def _items(document: str) -> Iterator[tuple[int, Inline, bool, str]]:
     """The line number, text and category of each item, and whether it is an entry. Links within the document are left out."""
-    headings = Headings()
-    for number, (line, following) in enumerate(pairwise(chain(lines_of(visible(document)), ("",))), start=1):
-        match = _ITEM.match(line)
-        if not match:
-            headings.take(line, following)
-        elif not (item := read_inline(match[1])).link.startswith("#"):
-            yield number, item, _is_entry(item), headings.current
+    for number, text, category in _paragraphs(document):
+        if not (item := read_inline(text)).link.startswith("#"):
+            yield number, item, _is_entry(item), category
+
+
+def _paragraphs(document: str) -> Iterator[tuple[int, str, str]]:
+    """The line number and the first paragraph of each item, which may have several lines, and its category."""
+    headings, number, lines = Headings(), 0, list[str]()
+    for at, (line, following) in enumerate(pairwise(chain(lines_of(visible(document)), ("", ""))), start=1):
+        item, category = _ITEM.match(line), headings.current
+        if (item or not line.strip() or headings.take(line, following)) and lines:
+            yield number, " ".join(lines), category
+            lines = []
+        if item:
+            number, lines = at, [item[1]]
+        elif lines:
+            lines.append(line.strip())
 
 
 def _is_entry(item: Inline) -> bool:
