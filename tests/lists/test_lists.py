@@ -75,6 +75,24 @@ def test_the_link_is_the_first_of_several(said):
     assert [each["Link"] for each in entries_of([{"name": "Oak", "links": said}])] == ["https://oak.example"]
 
 
+@pytest.mark.parametrize(
+    "lists",
+    [
+        {"categories": ["Trees"], "contact": [{"FN": "Ann"}]},
+        {"resources": [], "tags": []},
+        {"apis": [], "endpoints": []},
+    ],
+)
+def test_an_entry_whose_lists_hold_no_entries_is_one(lists):
+    assert [each["API"] for each in entries_of([{"name": "Oak", "url": "https://oak.example", **lists}])] == ["Oak"]
+
+
+def test_a_category_without_apis_is_no_rejected_row():
+    groups = [{"name": "Trees", "apis": [{"name": "Oak"}]}, {"name": "Ferns", "apis": []}]
+    report = parse(msgspec.json.encode({"categories": groups})).report
+    assert (report.rows, report.rejected.total) == (1, 0)
+
+
 def test_lists_beside_that_of_the_apis_are_reported_as_ignored():
     tree = {"tags": ["a", "b"], "apis": [{"name": "Oak"}], "maintainers": [{"name": "Ann"}]}
     report = parse(msgspec.json.encode(tree)).report

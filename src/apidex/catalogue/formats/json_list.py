@@ -48,7 +48,7 @@ _ALL_APIS = {"apis", "entries"}
 _SAMPLE = 1000
 """Rows that are looked at, across the document, to recognise it."""
 
-_HAS_LIST = re.compile(rb'":\s{0,8}\[\s{0,8}\{').search
+_HAS_LIST = re.compile(rb'":\s{0,8}\[\s{0,8}[{\]]').search
 
 Document = list[msgspec.Raw] | dict[str, msgspec.Raw]
 
@@ -145,11 +145,7 @@ def _unwrapped(document: Document) -> Document:
 
 def _lists(members: dict[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
     """The lists of objects among *members*; only those of APIs, if a key says that they are."""
-    lists = {
-        key: raw
-        for key, raw in members.items()
-        if any(json_rows.first_byte(item) == b"{" for item in json_rows.items_of(raw))
-    }
+    lists = {key: raw for key, raw in members.items() if _has_object(json_rows.items_of(raw))}
     return {key: raw for key, raw in lists.items() if key in _ALL_APIS} or lists
 
 
@@ -169,18 +165,25 @@ def _in_list(raws: list[msgspec.Raw], category: str) -> Iterator[_Member]:
 def _group(raw: msgspec.Raw) -> list[_Member] | None:
     """The members of an object that stands for a category, `{"name": "Animals", "apis": […]}`; None for another value.
 
-    An object with a link and a description is an entry if its list has another name than one of APIs.
+    An object with a link and a description is an entry if its list has another name than one of APIs, and so is one with a link
+    if its list is empty.
     """
     if not _HAS_LIST(memoryview(raw)):
         return None
     item = json_rows.members_of(raw)
-    lists = {key.lower(): raw for key, raw in item.items() if json_rows.first_byte(raw) == b"["}
-    name = next((key for key in lists if key in _LIST_KEYS), None)
+    lists = {key.lower(): json_rows.items_of(raw) for key, raw in item.items() if json_rows.first_byte(raw) == b"["}
+    name = next((key for key, items in lists.items() if key in _LIST_KEYS and (not items or _has_object(items))), None)
     if name is None:
         return None
     texts = {key: json_rows.decoded(raw) for key, raw in item.items() if json_rows.first_byte(raw) not in b"[{"}
     fields = json_rows.fields_of(texts)
     if name not in _LISTS_OF_APIS and fields.keys() >= {"link", "description"}:
         return None
+    if not lists[name] and (name not in _LISTS_OF_APIS or "link" in fields):
+        return None
     category = text_of(fields.get("name"))
-    return [(each, category, "") for each in json_rows.items_of(lists[name])]
+    return [(each, category, "") for each in lists[name]]
+
+
+def _has_object(items: list[msgspec.Raw]) -> bool:
+    return any(json_rows.first_byte(item) == b"{" for item in items)

@@ -88,7 +88,7 @@ def fields_of(item: dict[str, Any]) -> dict[str, Any]:
     """The values of an object that are not empty, by the field of an entry. Of two synonyms, the one listed first counts."""
     said: dict[str, tuple[int, Any]] = {}
     for key, value in item.items():
-        if value is not None and value != "" and (ranked := rank_of(key)):
+        if value not in (None, "", [], {}) and (ranked := rank_of(key)):
             rank, field = ranked
             if field not in said or rank < said[field][0]:
                 said[field] = rank, value
