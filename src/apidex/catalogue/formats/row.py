@@ -24,7 +24,8 @@ _WORDS = {
         no n false off 0 não nao nein non faux falsch 아니오 아니요 없음 미지원 否 无 無 不 没有 不支持 いいえ なし 無し 非対応
         ✗ ✘ ✕ ✖ ❌ ❎ × 🔴 :x: :heavy_multiplication_x: :no_entry: :-1:""",
     "none": """
-        none null nil nothing - – — 不需要 无需 無需 不要 불필요
+        none null nil nothing - – — noauth noauthentication nokey noapikey notrequired notneeded nonerequired nokeyrequired
+        noapikeyrequired noauthrequired noauthenticationrequired keyless unauthenticated 不需要 无需 無需 不要 불필요
         ninguno ninguna nenhum nenhuma keine kein keiner aucun aucune""",
     "unknown": "unknown ? ?? n/a na tbd 알수없음 모름 불명 未知 不明 不详 desconocido desconhecido unbekannt inconnu",
 }
