@@ -669,6 +669,7 @@ def test_a_search_that_failed_is_said_to_have_failed_until_it_is_answered_and_ty
                 expect(alert).to_contain_text("Showing earlier results.")
             with opened.page.expect_event("requestfailed"):  # what else is answered lets the search be repeated at once
                 opened.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+            expect(opened.foot).to_have_text("unreachable")  # it said "fresh" until the repeated search failed
             expect(alert).to_contain_text("Showing earlier results.")
         opened.page.clock.run_for(1_000)
         expect(opened.hits.first).to_have_text("weather-api")
