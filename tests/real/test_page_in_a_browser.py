@@ -255,11 +255,15 @@ def test_the_rest_of_a_list_cannot_be_asked_for_while_another_search_is_under_wa
     expect(more).to_be_enabled()
 
 
-def test_a_filter_in_an_address_can_be_removed_however_it_is_spelled(page: Visit):
-    page.opens("/?category=animals")
+def test_a_filter_in_an_address_is_shown_and_can_be_removed_however_it_is_spelled(page: Visit):
+    page.opens("/?category=animals&auth=APIKEY")
+    chips = page.page.get_by_role("list", name="Active filters").get_by_role("button")
+    expect(chips).to_have_text(["Animals ×", "API key ×", "Clear all"])
     box = page.page.get_by_role("checkbox", name=re.compile("^Animals"))
     expect(box).to_be_checked()
     box.uncheck()
+    page.has_asked("auth=APIKEY")
+    chips.click()
     page.has_asked("")
     expect(page.page.locator("#browse")).to_be_visible()
 

@@ -356,10 +356,11 @@ function showMore(total) {
 }
 
 /** A chip for each active filter, for each that words of the query stand for, and for the fields that are searched. */
-function showChosen({ understood = {}, searched, in: scope }) {
+function showChosen({ understood = {}, searched, in: scope, facets }) {
   const set = chosen();
+  const spelled = (filter, value) => facets[filter]?.find((each) => each.value.toLowerCase() === value.toLowerCase())?.value ?? value;
   const chips = [
-    ...set.map(([filter, value]) => chip(word(filter, value), () => toggle(filter, value, false))),
+    ...set.map(([filter, value]) => chip(word(filter, spelled(filter, value)), () => toggle(filter, value, false))),
     ...Object.keys(understood).map((filter) => understoodChip(filter, understood, searched)),
   ];
   if (scope in SCOPES) chips.push(chip(SCOPES[scope], () => look(() => asked.delete("in"))));
