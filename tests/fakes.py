@@ -164,7 +164,8 @@ class FakeStore:
 
     async def read(self) -> StoredState:
         async with self._trip("read") as redis:
-            return redis.state()
+            is_lost = redis.stored is not None and redis.payload is None
+            return replace(redis.state(), unreadable="missing" if is_lost else None)
 
     async def load(self) -> tuple[StoredState, bytes | CodecError]:
         async with self._trip("load") as redis:

@@ -95,6 +95,17 @@ async def test_a_payload_that_cannot_be_read_is_a_miss_and_is_replaced_by_those_
     assert {newcomer.current.version} == before == fleet.versions
 
 
+async def test_a_payload_that_redis_evicts_is_published_again_each_time(fleet):
+    before = fleet.versions
+    for _ in range(3):
+        fleet.redis.payload = None
+        await fleet.polls(2)
+        assert fleet.redis.payload is not None
+        assert {fleet.redis.stored.version} == before == fleet.versions
+    assert len(fleet.upstream.asked) == 1
+    assert sum(replica.stats.redis_errors["missing"] for replica in fleet.replicas) == 3
+
+
 async def test_a_payload_that_is_too_long_leaves_a_replica_what_it_has(fleet, monkeypatch):
     async def load(self):
         raise StoreError("too_large", "1 GB")

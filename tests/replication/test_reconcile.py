@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from apidex.errors import CodecReason
 from apidex.replication.guard import Guard
 from apidex.replication.metadata import REJECT, StoredCatalogue, StoredState
 from apidex.replication.reconcile import Adopt, Confirm, Drop, Keep, Local, Publish, Relabel, Reset, reconcile
@@ -40,8 +41,8 @@ def same(**labels) -> StoredCatalogue:
     return replace(OURS, validators=Validators("2"), **labels)
 
 
-def unreadable(stored: StoredCatalogue) -> StoredState:
-    return StoredState(NOW, stored, unreadable="damaged")
+def unreadable(stored: StoredCatalogue, reason: CodecReason = "damaged") -> StoredState:
+    return StoredState(NOW, stored, unreadable=reason)
 
 
 def rejecting(digest: str, **labels) -> StoredState:
@@ -80,6 +81,7 @@ TABLE = [
      replace(THEIRS, validated_at=8_000), Adopt(60)),
     (UNREADABLE, "", HAVING, unreadable(THEIRS), Drop(THEIRS, "damaged")),
     (UNREADABLE, "and was dropped once", replace(HAVING, dropped=THEIRS.version), unreadable(THEIRS), Keep()),
+    (UNREADABLE, "lost again", replace(HAVING, dropped=THEIRS.version), unreadable(THEIRS, "missing"), Drop(THEIRS, "missing")),
     (UNREADABLE, "after another one", replace(HAVING, dropped=OURS.version), unreadable(THEIRS), Drop(THEIRS, "damaged")),
     (TAKEN_BACK, "", HAVING, rejecting("theirs"), Drop(THEIRS)),
     (TAKEN_BACK, "and ours is the starter catalogue", STARTING, rejecting("theirs"), Keep()),

@@ -275,8 +275,10 @@ async def test_a_payload_of_another_type_does_not_exist_and_is_replaced(redis_st
     catalogue = await published(redis_store)
     await redis_store._client.delete(redis_store.keys.payload)
     await redis_store._client.rpush(redis_store.keys.payload, "x")
+    assert (await redis_store.read()).unreadable == "missing"
     assert (await redis_store.load())[1].reason == "missing"
     assert await redis_store.publish(replace(catalogue, stamp=catalogue.stamp + 1), b"2", catalogue.stamp, NOW)
+    assert (await redis_store.read()).unreadable is None
     assert (await redis_store.load())[1] == b"2"
 
 

@@ -71,8 +71,8 @@ class StoredState:
     *now* is Redis's clock, in seconds. *failures* is the number of consecutive failed fetches of the whole fleet, which does not
     ask the upstream before *retry_at*, a day ahead at most. All replicas answer from the stored catalogue from *activate_at* on,
     0 for at once. *override* is the operator's, `ACCEPT`, or `REJECT` and a digest. *malformed*: no replica has written the hash.
-    *unreadable*: why the payload, once it was loaded, could not be read. *unwritable*: why Redis cannot be written to, if it
-    cannot.
+    *unreadable*: why the payload cannot be read, as far as that is known; only a lost one is known without loading it.
+    *unwritable*: why Redis cannot be written to, if it cannot.
     """
 
     now: float

@@ -12,7 +12,7 @@ from apidex.replication.metadata import StoredCatalogue, StoredState, millisecon
 from apidex.replication.schedule import Schedule
 from apidex.replication.snapshot import Snapshot
 from apidex.replication.status import PublishOutcome, RefreshStats
-from apidex.replication.store import Payload, RedisStore
+from apidex.replication.store import NO_PAYLOAD, Payload, RedisStore
 
 _RESOLUTION = 1e-5
 """The precision of a moment since 1970, in seconds."""
@@ -53,7 +53,10 @@ class SharedCatalogue:
     async def read(self) -> StoredState:
         """Return what Redis holds."""
         began = self.clock.steady()
-        return self._learn(await self.store.read(), began)
+        state = self._learn(await self.store.read(), began)
+        if state.unreadable:
+            self.stats.stored_unreadable(CodecError(state.unreadable, NO_PAYLOAD), state.version)
+        return state
 
     def _learn(self, state: StoredState, began: float) -> StoredState:
         """Remember the difference between Redis's clock and the steady one, and what the fleet knows."""

@@ -42,7 +42,9 @@ _PAYLOAD_PATIENCE = 10
 _WHOLE, _PART = 2**20, 2**18
 """Payloads of more bytes than the first are read in parts of the second."""
 
-_NO_PAYLOAD = -1
+_WITHOUT_PAYLOAD = -1
+
+NO_PAYLOAD = "Redis has a metadata hash but no payload"
 
 Payload = bytes | SharedBuffer
 """The bytes of a catalogue; a long one is in memory that the subprocess can map."""
@@ -78,8 +80,10 @@ class RedisStore:
         self._prefix, self.keys = prefix, Keys.of(prefix)
 
     async def read(self) -> StoredState:
-        """Return what is stored, without the payload, and whether Redis can be written to."""
-        return (await self._read(self.keys, _NO_PAYLOAD))[0]
+        """Return what is stored, without the payload, and whether there is one and Redis can be written to."""
+        state, length, _ = await self._read(self.keys, _WITHOUT_PAYLOAD)
+        is_lost = state.catalogue is not None and length is None  # Redis may evict it, since it is read least
+        return replace(state, unreadable="missing") if is_lost else state
 
     async def load(self) -> tuple[StoredState, Payload | CodecError]:
         """Return what is stored with its payload, both from one moment, or with the reason why the payload cannot be read."""
@@ -92,7 +96,7 @@ class RedisStore:
     async def _load(self, keys: Keys) -> tuple[StoredState, Payload | CodecError]:
         state, length, payload = await self._read(keys, _WHOLE, patience=_PAYLOAD_PATIENCE)
         if length is None:
-            return state, CodecError("missing", "Redis has a metadata hash but no payload")
+            return state, CodecError("missing", NO_PAYLOAD)
         if length > self._max_bytes:
             text = f"the payload in Redis has {length} bytes; at most {self._max_bytes} are loaded"
             return state, CodecError("too_large", text)
@@ -108,7 +112,7 @@ class RedisStore:
                 end = min(start + _PART, length) - 1
                 part: Any = await self._client.getrange(keys.payload, start, end)
                 parts.write(part)
-        state, _, _ = await self._read(keys, _NO_PAYLOAD)
+        state, _, _ = await self._read(keys, _WITHOUT_PAYLOAD)
         if state.version == before.version:
             return state, parts
         return await self._load(keys)  # another replica has published in between, which is rare
