@@ -542,6 +542,16 @@ async def test_whatever_is_answered_is_an_error_in_plain_words(answer):
             assert (error.value.reason, text in str(error.value)) == (reason, True), error.value
 
 
+async def test_sentinels_that_cannot_be_asked_are_named_by_their_addresses():
+    address = RedisAddress("redis+sentinel://127.0.0.1:1,127.0.0.1:2/main")
+    async with open_store(address, prefix="sentinel", **PLAIN) as store:
+        with pytest.raises(StoreError, match="knows no master of this name") as error:
+            await store.read()
+    assert error.value.reason == "connect"
+    assert all(f"127.0.0.1:{port} - " in str(error.value) for port in (1, 2))
+    assert "<" not in str(error.value), "redis-py shows a client with all its options"
+
+
 def test_a_url_is_shown_without_its_password():
     assert RedisAddress("redis://user:secret@host:1/0").shown == "redis://host:1/0"
     assert RedisAddress("redis+sentinel://user:secret@a:1,b:2/main/0").shown == "redis+sentinel://a:1,b:2/main/0"

@@ -285,11 +285,16 @@ _MEANINGS: list[tuple[str, StoreReason, str]] = [
 """What an error means: words that it contains (its code, its class in redis-py), the reason, and a sentence."""
 
 
+_SENTINEL = re.compile(r"<redis\.asyncio\.client\.Redis\(.*?,host=([^,]*),port=(\d+).*?\)>\)>\)>")
+"""How redis-py shows a sentinel that could not be asked, in a thousand characters."""
+
+
 def _classify(error: Exception) -> StoreError:
     """Return the StoreError for *error*; for an unknown one, with its own text."""
     if isinstance(error, StoreError):
         return error
-    detail = " ".join(filter(None, (getattr(error, "status_code", None), str(error).strip())))
+    shown = _SENTINEL.sub(r"\1:\2", str(error).strip())
+    detail = " ".join(filter(None, (getattr(error, "status_code", None), shown)))
     for words, reason, text in _MEANINGS:
         if re.search(rf"\b({words})\b", f"{type(error).__name__} {detail}"):
             return StoreError(reason, f"{text} ({detail})")
