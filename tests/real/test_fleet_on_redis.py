@@ -7,6 +7,7 @@ Where a test measures, a busy machine can only add to the result: so the median 
 import contextlib
 import signal
 import statistics
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -415,7 +416,9 @@ def test_redis_is_reached_by_every_kind_of_url(tmp_path, kind):
             assert "secret" not in process.catalogue()["redis"]["url"] + "".join(process.lines)
 
 
-@pytest.mark.parametrize("kind", ["a unix socket without its password", "no client certificate", "a garbled one"])
+@pytest.mark.parametrize(
+    "kind", ["a unix socket without its password", "no client certificate", "a garbled one", "a passphrase"]
+)
 def test_a_login_that_is_not_enough_is_named(tmp_path, kind):
     certificate, key = self_signed(tmp_path)
     environ = {"APIDEX_REDIS_CA": certificate}
@@ -430,9 +433,15 @@ def test_a_login_that_is_not_enough_is_named(tmp_path, kind):
     if kind == "a garbled one":
         environ |= {"APIDEX_REDIS_CERTIFICATE": key}
         text = "APIDEX_REDIS_CERTIFICATE"
+    if kind == "a passphrase":
+        subprocess.run(
+            ["openssl", "rsa", "-aes256", "-passout", "pass:secret", "-in", key, "-out", f"{key}.aes"], check=True
+        )
+        environ |= {"APIDEX_REDIS_CERTIFICATE": certificate, "APIDEX_REDIS_KEY": f"{key}.aes"}
+        text = "which has no passphrase"
     with redis, upstream_server() as upstream:
         arguments = ("--upstream", upstream.url(), "--poll-seconds", "0.2")
-        if kind == "a garbled one":
+        if kind in ("a garbled one", "a passphrase"):
             with pytest.raises(AssertionError, match=text):
                 Process(*arguments, APIDEX_REDIS_URL=redis.url, **environ)
             return

@@ -107,10 +107,12 @@ def _tls_options(address: RedisAddress) -> dict[str, Any]:
     context, key = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), address.key or None
     if key and not address.certificate:
         raise SettingsError("APIDEX_REDIS_KEY is set, but APIDEX_REDIS_CERTIFICATE is not; allowed are both, or none")
-    load_certificate = functools.partial(context.load_cert_chain, keyfile=key)
+    # OpenSSL would ask for the passphrase of a key on the terminal, at every connection
+    load_certificate = functools.partial(context.load_cert_chain, keyfile=key, password="")
+    certificate_allowed = "a certificate (PEM) with its key, which has no passphrase"
     for variable, path, load, allowed in (
         ("APIDEX_REDIS_CA", address.ca, context.load_verify_locations, "a file of certificates (PEM)"),
-        ("APIDEX_REDIS_CERTIFICATE", address.certificate, load_certificate, "a certificate (PEM) with its key"),
+        ("APIDEX_REDIS_CERTIFICATE", address.certificate, load_certificate, certificate_allowed),
     ):
         try:
             if path:
