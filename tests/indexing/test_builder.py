@@ -13,6 +13,7 @@ import pytest
 from apidex.catalogue import codec, formats
 from apidex.errors import CatalogueError, CodecError
 from apidex.indexing import builder
+from apidex.indexing.worker import size_of as size_of_data
 from apidex.replication.snapshot import Snapshot
 from apidex.replication.snapshot import _size as size_of
 from apidex.search import sorted_names
@@ -230,6 +231,19 @@ def test_a_list_of_names_alone_stays_below_the_limits(in_subprocess, names):
     """No list takes more memory for each byte."""
     body = msgspec.json.encode([{"name": f"{number}"} for number in range(names)])
     assert len(builder.from_upstream(body).parsed.catalogue) == names
+
+
+def test_a_payload_whose_catalogue_is_larger_than_its_list_stays_below_the_limits():
+    body = msgspec.json.encode([{"name": f"{number:024}"} for number in range(100_000)])
+    limit = codec.size_limit(len(body))
+    parsed = builder.from_upstream(body).parsed
+    assert 3 * len(body) < len(parsed.catalogue.canonical) < limit
+    assert len(builder.from_payload(codec.to_bytes(parsed), limit).parsed.catalogue) == 100_000
+
+
+def test_a_forged_payload_gets_no_more_memory_than_two_lists():
+    forged = msgspec.structs.replace(codec._decode(PAYLOAD), size=2**40)
+    assert size_of_data("payload", codec.size_limit(2**23), codec._encode(forged)) == 2 * 2**23 + 2**19
 
 
 def test_a_small_payload_of_a_large_catalogue_is_read_in_a_subprocess(monkeypatch):

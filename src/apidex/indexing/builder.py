@@ -86,7 +86,7 @@ def from_starter() -> tuple[IndexedCatalogue, float]:
 
 def _build(kind: str, argument: object, data: bytes | bytearray | SharedBuffer) -> IndexedCatalogue:
     memory = data.getvalue() if isinstance(data, SharedBuffer) else memoryview(data)
-    if (size := size_of(kind, memory)) >= SUBPROCESS_THRESHOLD:
+    if (size := size_of(kind, argument, memory)) >= SUBPROCESS_THRESHOLD:
         del memory
         return _build_in_subprocess(kind, argument, data, size)
     sink = IndexingSink(MemorySink())

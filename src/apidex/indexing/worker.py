@@ -39,9 +39,6 @@ READERS: dict[str, Callable[[memoryview, Any, CatalogueSink], Parsed]] = {
 }
 """How each kind of data is read. The second argument is the format's name, or the largest size in bytes."""
 
-_MOST_DECLARED = 2**40
-"""The largest size that is believed: a payload may declare any number."""
-
 _MEMORY, _MEMORY_PER_BYTE = 128 * 2**20, 32
 """Bytes of memory that the worker may take besides its interpreter, and for each byte that it reads. Real lists take 10, names
 alone 25."""
@@ -91,9 +88,13 @@ class BuildError(msgspec.Struct, frozen=True, tag=True):
         return (CodecError if kind == "payload" else CatalogueError)(self.reason, self.text)
 
 
-def size_of(kind: str, data: ByteBuffer) -> int:
-    """How many bytes are read: those of a list; for a payload, also those that it decompresses to."""
-    return len(data) + (min(codec.declared_size(data), _MOST_DECLARED) if kind == "payload" else 0)
+def size_of(kind: str, argument: Any, data: ByteBuffer) -> int:  # noqa: ANN401 - as in READERS
+    """How many bytes are read: those of a list; for a payload, also those that it decompresses to, up to half of their limit.
+
+    That is twice the limit of a list (`codec.size_limit`), whose entries are the same: more memory than the list gets, but not
+    four times as much for a forged payload.
+    """
+    return min(len(data) + codec.declared_size(data), argument // 2) if kind == "payload" else len(data)
 
 
 def memory_limit(size: int) -> int:
@@ -192,10 +193,11 @@ def main() -> None:
     import apidex.search.suffix_array  # noqa: F401 - numpy takes memory and cannot be imported with little; that is not the list's
 
     source = SharedBuffer(int(descriptor))
-    size = size_of(kind, source.getvalue())
+    second_argument = msgspec.json.decode(argument)
+    size = size_of(kind, second_argument, source.getvalue())
     _limit_resources(size)
     try:
-        result = build(kind, msgspec.json.decode(argument), source, SharedBuffer(int(output)))
+        result = build(kind, second_argument, source, SharedBuffer(int(output)))
     except (MemoryError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in (errno.ENOMEM, errno.EFBIG):
             raise
