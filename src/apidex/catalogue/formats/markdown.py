@@ -12,6 +12,7 @@ after it.
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain, pairwise
 from typing import NamedTuple, TypeGuard
 
@@ -36,6 +37,10 @@ _HEAD_LIMIT = 256
 """Characters of a header that are read."""
 
 _INDEX = re.compile(r"^## index[ \t\r]*$", re.IGNORECASE | re.MULTILINE)
+
+
+_BOLD = re.compile(r"(?:\*\*|__)[^*_\[\]<>]{1,200}(?:\*\*|__)|<(b|strong)>[^*\[\]<>]{1,200}</\1>", re.IGNORECASE)
+"""The only text of a row that is a heading of the rows below it, such as `| **Animals** | | |`."""
 
 
 class _Line(NamedTuple):
@@ -65,15 +70,21 @@ def seen(document: str) -> str:
 
 def rows(document: str, report: Report) -> Iterator[Row]:
     """The rows of all tables of entries. Rows of other tables go to *report* as ignored."""
+    original = table = None
     for line in _lines_of_entries(document):
         if line.is_head:
             continue
         cells = line.cells()
-        if line.table:
-            yield _row(line.number, cells, line.table, "" if line.source is cells else _ESCAPE)
-        else:
+        if line.table is not original:
+            original = table = line.table
+        if table is None:
             name = read_inline(next(iter(cells), "")).text
             report.ignored.add(line.number, name, "not in a table of entries")
+        elif _BOLD.fullmatch("".join(cells)):
+            table = replace(table, category=read_inline("".join(cells)).text)
+            report.ignored.add(line.number, table.category, "a heading of the rows below it")
+        else:
+            yield _row(line.number, cells, table, "" if line.source is cells else _ESCAPE)
 
 
 def auths(document: str) -> Iterator[str]:
