@@ -242,13 +242,12 @@ def test_an_answer_of_a_service_is_bounded(run, monkeypatch):
 
 
 def test_the_timeout_is_for_the_whole_answer_that_doctor_waits_for():
-    with raw_server(endless_head) as (url, asked):
+    with raw_server(endless_head) as (url, _):
         environ = os.environ | {"APIDEX_UPSTREAM_TIMEOUT_SECONDS": "0.3"}
         result = apidex("doctor", "--port", "0", "--upstream", url, env=environ)
     assert result.returncode == 1
     assert "did not answer completely within 0.3 s" in result.stdout
     assert "the upstream sent no valid Date" in result.stdout
-    assert [request.split()[0] for request in asked] == [b"GET", b"HEAD"]
 
 
 @pytest.mark.parametrize(
