@@ -224,6 +224,18 @@ def test_no_request_is_lost_when_a_busy_replica_shuts_down(upstream):
     assert not [lost for client in clients for lost in client.lost if lost[0] - began < 2.9]
 
 
+def test_clients_that_stop_when_the_replica_is_unready_lose_nothing(upstream):
+    """A balancer learns of it late."""
+    with serving(upstream, APIDEX_DRAIN_SECONDS="30", APIDEX_KEEP_ALIVE_SECONDS="1") as process:
+        with searching(process) as clients:
+            process.popen.send_signal(signal.SIGTERM)
+            wait_until(lambda: is_unready(process), "unready")
+            time.sleep(2)
+        process.popen.send_signal(signal.SIGINT)
+        assert process.popen.wait(60) == 0
+    assert not [lost for client in clients for lost in client.lost]
+
+
 def test_a_draining_replica_answers_and_closes_connections_until_a_second_signal(upstream):
     with serving(upstream, APIDEX_DRAIN_SECONDS="600") as process:
         assert not is_unready(process)
