@@ -11,6 +11,7 @@ from http.client import HTTPConnection, HTTPException
 
 import httpx
 import pytest
+from loadtest.bench.process import resident_mb
 
 from fakes import file_of
 from processes import Process, replica, wait_until
@@ -102,6 +103,17 @@ def test_searches_wait_for_earlier_requests_of_their_connection(shared):
     bodies = [part.partition(b"\r\n\r\n")[2] for part in responses.split(b"HTTP/1.1 200 OK")[1:]]
     assert b"digest" in bodies[0]
     assert [body.count(b"API") for body in bodies[1:]] == [1, 0, 2, 2, *[1] * 50, 0]
+
+
+def test_responses_to_a_client_that_does_not_read_are_not_kept_in_memory(tmp_path):
+    wide = file_of(tmp_path, *(f"Wide {number}" for number in range(1900)))
+    with serving(wide) as process, connect(process) as connection:
+        httpx.get(f"{process.url}/Wide", timeout=60)
+        before = resident_mb(process.popen.pid)
+        connection.sendall(request("/Wide") * 1000)
+        assert len(httpx.get(f"{process.url}/Wide 1", timeout=60).json()) == 1011
+        assert resident_mb(process.popen.pid) < before + 20
+        connection.shutdown(socket.SHUT_WR)
 
 
 def test_a_long_response_is_chunked_and_the_connection_goes_on(shared):
