@@ -2,6 +2,7 @@
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 
 import gevent
 import msgspec
@@ -14,6 +15,8 @@ _HELD = 8
 _PATIENCE = 20.0
 _AGAIN = 0.25
 _TIMEOUT = 5.0
+_NEXT_TRY_AFTER = 1.0
+"""Seconds. A try that hangs, as on a lost node, is not waited for: a version may be gone by the time it ends."""
 
 
 Judge = Callable[[Oracle, RequestRecord], RequestRecord]
@@ -62,13 +65,13 @@ class BodyVerifier:
     def _learn(self, digest: str) -> None:
         with gevent.Timeout(_PATIENCE, exception=False):
             while digest not in self._known:
-                try:
-                    self.fetch()
-                except requests.RequestException:
-                    gevent.sleep(_AGAIN)
-                else:
-                    gevent.sleep(0 if digest in self._known else _AGAIN)
+                gevent.spawn(self._try_to_fetch).join(_NEXT_TRY_AFTER)
+                gevent.sleep(0 if digest in self._known else _AGAIN)
         self._pass_on(digest)
+
+    def _try_to_fetch(self) -> None:
+        with suppress(requests.RequestException):
+            self.fetch()
 
     def _pass_on(self, digest: str) -> None:
         oracle = self._known.get(digest)

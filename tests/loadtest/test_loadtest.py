@@ -1,6 +1,7 @@
 """What the load tests conclude: rows, order, ages, shares, costs, and which runs are refused. No load here."""
 
 import dataclasses
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -675,3 +676,37 @@ def test_a_run_is_void_where_the_clocks_of_workers_differ_too_much(skew, void):
     (clocks,) = [check for check in verdict.checks if check.name == "clocks of the workers"]
     assert clocks.passed is not void
     assert "1,000 requests a second; 100,000 would take 200 workers" in clocks.sentence
+
+
+BESIDE_A_HANGING_REPLICA = """
+from gevent import monkey; monkey.patch_all()
+import itertools, gevent
+from gevent.pywsgi import WSGIServer
+from histories import request_at
+from loadtest.oracle import Oracle
+from loadtest.verifier import BodyVerifier
+
+CATALOGUE, asked = b"[]", itertools.count()
+
+def serve(environ, start):
+    if next(asked) % 2 == 0:
+        gevent.sleep(60)
+    start("200 OK", [])
+    return [CATALOGUE]
+
+server = WSGIServer(("127.0.0.1", 0), serve, log=None)
+server.start()
+done = []
+verifier = BodyVerifier(f"http://127.0.0.1:{server.server_port}", done.append)
+verifier.check(request_at(0), f"1-{Oracle(CATALOGUE).digest}", lambda oracle, request: request)
+with gevent.Timeout(4):  # less than a try may take
+    while not done:
+        gevent.sleep(0.1)
+print(done[0].checked)
+"""
+
+
+def test_a_version_is_fetched_from_another_replica_while_one_hangs():
+    command = [sys.executable, "-c", BESIDE_A_HANGING_REPLICA]
+    env = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
+    assert subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout == "True\n"
