@@ -25,7 +25,7 @@ from loadtest.observer import Observer, Progress
 from loadtest.record import RequestRecord, read, write
 from loadtest.scenarios import scenario_of
 from loadtest.scenarios.scenario import Scenario
-from loadtest.system import UnsupportedError, WaitTimeoutError, every, is_this_machine, output_of, wait_for
+from loadtest.system import UnsupportedError, WaitTimeoutError, every, get, is_this_machine, output_of, wait_for
 from loadtest.targets.target import Target
 from loadtest.verdict import Verdict, judge
 
@@ -219,7 +219,7 @@ def _check(target: Target, allow_remote: bool) -> None:
 def _poll(host: str) -> float:
     """Seconds between the polls of a replica, as it says."""
     try:
-        return float(httpx.get(f"{host}/v1/catalogue", timeout=5).raise_for_status().json()["poll"])
+        return float(get(f"{host}/v1/catalogue").raise_for_status().json()["poll"])
     except (httpx.HTTPError, httpx.InvalidURL, KeyError, TypeError, ValueError) as error:
         raise UnsupportedError(f"no replica of Apidex reports its poll interval at {host}: {error!r}") from None
 
@@ -249,7 +249,7 @@ def _is_settled(host: str, replicas: int) -> bool:
     found: dict[str, str] = {}
     for _ in range(40 * replicas):
         with suppress(httpx.HTTPError, KeyError, ValueError):
-            said = httpx.get(f"{host}/v1/catalogue", headers={"connection": "close"}, timeout=5).json()
+            said = get(f"{host}/v1/catalogue").json()
             is_settled = said["redis"]["shared"] or said["redis"]["url"] == EMBEDDED
             found[said["served_by"]] = said["version"] if is_settled else ""
         if len(found) >= replicas:
@@ -263,7 +263,7 @@ def _versions(host: str, replicas: int) -> set[str]:
     found: dict[str, str] = {}
     for _ in range(40 * replicas):
         with suppress(httpx.HTTPError):
-            answer = httpx.get(f"{host}/Cat", headers={"connection": "close"}, timeout=5).raise_for_status()
+            answer = get(f"{host}/Cat").raise_for_status()
             found[answer.headers.get("x-served-by", "")] = answer.headers.get("catalogue-version", "")
         if len(found) >= replicas:
             return set(found.values())

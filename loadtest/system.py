@@ -147,6 +147,17 @@ def listens(port: int) -> bool:
     return True
 
 
+def get(url: str) -> httpx.Response:
+    """The answer to a GET on a new connection, after at most three attempts to connect. Raises httpx.HTTPError.
+
+    For two minutes after a node was lost, iptables may send a new connection there again, because its source port is that of an
+    earlier one that reached nobody (kube-proxy, conntrack).
+    """
+    transport, timeout = httpx.HTTPTransport(retries=2), httpx.Timeout(5, connect=2)
+    with httpx.Client(transport=transport, headers={"connection": "close"}, timeout=timeout) as client:
+        return client.get(url)
+
+
 def is_ready(host: str, path: str = "/v1/catalogue") -> bool:
     """Whether *path* is found at *host*. A probe may have a port that is not published, and is not asked for that reason."""
     try:

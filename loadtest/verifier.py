@@ -7,6 +7,7 @@ from contextlib import suppress
 import gevent
 import msgspec
 import requests
+from requests.adapters import HTTPAdapter
 
 from loadtest.oracle import Oracle, digest_of
 from loadtest.record import RequestRecord
@@ -14,7 +15,10 @@ from loadtest.record import RequestRecord
 _HELD = 8
 _PATIENCE = 20.0
 _AGAIN = 0.25
-_TIMEOUT = 5.0
+_TIMEOUT = 2.0, 5.0
+"""Seconds to connect, and to read."""
+_MORE_CONNECTIONS = 2
+"""Attempts to connect, after the first, as in `loadtest.system.get`."""
 _NEXT_TRY_AFTER = 1.0
 """Seconds. A try that hangs, as on a lost node, is not waited for: a version may be gone by the time it ends."""
 
@@ -39,7 +43,9 @@ class BodyVerifier:
 
         Raises requests.RequestException.
         """
-        answer = requests.get(f"{self._host}/v1/entries", headers={"connection": "close"}, timeout=_TIMEOUT)
+        with requests.Session() as session:
+            session.mount(self._host, HTTPAdapter(max_retries=_MORE_CONNECTIONS))
+            answer = session.get(f"{self._host}/v1/entries", headers={"connection": "close"}, timeout=_TIMEOUT)
         answer.raise_for_status()
         oracle = Oracle(answer.content)
         self._known[oracle.digest] = oracle

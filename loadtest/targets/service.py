@@ -5,7 +5,7 @@ from contextlib import contextmanager, suppress
 
 import httpx
 
-from loadtest.system import UnsupportedError
+from loadtest.system import UnsupportedError, get
 from loadtest.targets.target import Replica, Target, TargetOptions
 
 _ASKED = 60
@@ -33,6 +33,6 @@ class RunningService(Target):
         names = set()
         for _ in range(_ASKED):
             with suppress(httpx.HTTPError):
-                answer = httpx.get(f"{self.host}/Cat", headers={"connection": "close"}, timeout=5)
+                answer = get(f"{self.host}/Cat")
                 names.add(answer.headers.get("x-served-by", ""))
         return [Replica(name, 0) for name in sorted(names - {""})]

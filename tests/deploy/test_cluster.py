@@ -31,7 +31,7 @@ from loadtest.record import RequestFailure
 from loadtest.scenarios import SCENARIOS
 from loadtest.scenarios.pairs import MEMBERS, PAIRS, chosen, pair
 from loadtest.scenarios.scenario import Scenario
-from loadtest.system import is_ready, is_this_machine, wait_for
+from loadtest.system import get, is_ready, is_this_machine, wait_for
 from loadtest.targets.kubernetes import ASIDE, NAMESPACE, TESTBED, Kubernetes, cordoned, kubectl, listed, workers
 from loadtest.targets.target import TargetOptions
 from loadtest.testbed.upstream import catalogue
@@ -176,7 +176,7 @@ def test_only_what_is_allowed_can_be_reached(target, image):
     of_redis = kubectl("exec", "deployment/redis", "--", "bash", "-c", reach)
     print(f"\na pod elsewhere:\n{foreign}a pod beside:\n{near}a replica:\n{own}Redis to the upstream: {of_redis}")
     assert foreign.splitlines() == [f"{redis} not reached", f"{apidex} reached", f"{admin} not reached"]
-    assert [httpx.get(f"{target.host}/-/{path}").status_code for path in ("livez", "readyz", "metrics")] == [404] * 3
+    assert [get(f"{target.host}/-/{path}").status_code for path in ("livez", "readyz", "metrics")] == [404] * 3
     assert near.splitlines() == [f"{redis} not reached", f"{apidex} not reached", f"{upstream} not reached"]
     assert own.splitlines() == [
         *(f"{name} reached" for name in [*names, redis, upstream]),

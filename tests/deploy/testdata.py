@@ -4,11 +4,11 @@ import json
 import time
 from pathlib import Path
 
-import httpx
 from loadtest.checks.check import CheckResult
 from loadtest.load_generator import Load
 from loadtest.run import run
 from loadtest.scenarios.scenario import Scenario
+from loadtest.system import get
 from loadtest.targets.target import Target
 from loadtest.verdict import Verdict
 
@@ -40,15 +40,14 @@ def _line(check: CheckResult) -> str:
 def states_of_all(url: str, replicas: int) -> dict[str, dict]:
     """/v1/catalogue of every replica."""
     states, until = {}, time.monotonic() + 15
-    with httpx.Client(base_url=url, headers={"connection": "close"}, timeout=5) as client:
-        while len(states) < replicas and time.monotonic() < until:
-            response = client.get("/v1/catalogue").raise_for_status()
-            states.setdefault(response.headers["x-served-by"], response.json())
+    while len(states) < replicas and time.monotonic() < until:
+        response = get(f"{url}/v1/catalogue").raise_for_status()
+        states.setdefault(response.headers["x-served-by"], response.json())
     assert len(states) == replicas, f"{len(states)} of {replicas} replicas answered"
     return states
 
 
 def check_that_all_answer_from_the_starter_catalogue(url: str) -> None:
     assert {state["state"] for state in states_of_all(url, 4).values()} == {"bundled"}
-    found = httpx.get(f"{url}/Cat", timeout=5).raise_for_status().json()
+    found = get(f"{url}/Cat").raise_for_status().json()
     assert found == [entry for entry in STARTER if "Cat" in entry["API"]]
