@@ -150,8 +150,8 @@ def listens(port: int) -> bool:
 def get(url: str) -> httpx.Response:
     """The answer to a GET on a new connection, after at most three attempts to connect. Raises httpx.HTTPError.
 
-    For two minutes after a node was lost, iptables may send a new connection there again, because its source port is that of an
-    earlier one that reached nobody (kube-proxy, conntrack).
+    For two minutes after a node was lost, iptables may send a new connection there again: conntrack keeps the entry of an earlier
+    one from the same source port, which was never answered.
     """
     transport, timeout = httpx.HTTPTransport(retries=2), httpx.Timeout(5, connect=2)
     with httpx.Client(transport=transport, headers={"connection": "close"}, timeout=timeout) as client:
