@@ -5,7 +5,6 @@ it, and whether they have it as an option. Its variable is `APIDEX_`, its name a
 `APIDEX_REFRESH_SECONDS`.
 """
 
-import difflib
 import re
 import socket
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -479,6 +478,8 @@ def _with_options(text: str, names: Collection[str]) -> str:
 
 def unknown_variables(environ: Mapping[str, str]) -> dict[str, str | None]:
     """Return the variables that look like settings but are not, each with the setting of the most similar name."""
+    import difflib  # unknown names are rare
+
     known = {name.removeprefix(PREFIX): name for setting in SETTINGS for name in setting.variables}
     unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known.values())
     similar = {name: difflib.get_close_matches(name.removeprefix(PREFIX), known, 1) for name in unknown}

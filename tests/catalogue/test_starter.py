@@ -1,6 +1,8 @@
 """The starter catalogue is large enough, and its texts are our own."""
 
 import difflib
+import subprocess
+import sys
 
 from apidex.catalogue import starter
 
@@ -11,6 +13,12 @@ def test_it_has_enough_entries_and_categories():
     assert parsed.catalogue.categories >= 20
     assert parsed.report.repaired.total == parsed.report.rejected.total == 0
     assert as_of > 1_700_000_000
+
+
+def test_it_is_read_without_the_markdown_parser():
+    """Each replica reads it at its start, and would keep the parser in memory."""
+    program = "import sys; from apidex.catalogue import starter; starter.load(); sys.exit('markdown_it' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 
 def test_entries_are_distinct_and_have_links():

@@ -1,6 +1,5 @@
 """Arguments of a command line: the types of their values, and errors that say what is wrong, then what is allowed."""
 
-import difflib
 import re
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Sequence
@@ -35,6 +34,8 @@ class Parser(ArgumentParser):
 
 def hint(text: str, words: Sequence[str], listed_by: str = "") -> str:
     """What is allowed instead of *text*: the nearest of *words*, if one is near; otherwise all, or the command to list them."""
+    import difflib  # on an error only, to start fast
+
     folded = {word.casefold(): word for word in words}
     near = difflib.get_close_matches(text.casefold(), folded, 1)
     if near:

@@ -27,9 +27,9 @@ _SIGN = re.compile(r"[\[\]*_~`<&!\n]")
 _SUSPICIOUS = re.compile(r"[\\`*_\[<~&#>\r\n]").search
 """Finds what may be markup. One class of characters, because every text is searched."""
 
-_MARKUP = re.compile(r"[\\`*_\[<]|~~|&#?\w")
+_MARKUP = re.compile(r"[\\`*_\[<]|~~|&#?\w+;")
 _BLOCKS = re.compile(r"[\r\n]|^\s*[#<>]")
-_ONE_LINK = re.compile(r"\[((?:[^\\`*_\[\]<>&~]|&(?![#\w]))+)\]\(([^\\`\s()<>&\"']+)\)")
+_ONE_LINK = re.compile(r"\[((?:[^\\`*_\[\]<>&~]|&(?!#?\w+;))+)\]\(([^\\`\s()<>&\"']+)\)")
 URL = re.compile(r"https?://[^\s|<>]+", re.IGNORECASE)
 _HREF = re.compile(r"<a\s[^>]*?\bhref\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s>]+))", re.IGNORECASE)
 _SPACE_IN_LINK = re.compile(r"\]\s{1,8}\((?=https?://)")
