@@ -150,8 +150,16 @@ def _from_shared(result: BuildResult, memory: memoryview) -> IndexedCatalogue:
 
     at = {name: view(memory, array) for name, array in result.arrays.items()}
     catalogue = Catalogue(at["canonical"], at["bounds"], result.digest, result.categories)
-    of_names = ("folded_starts", "suffixes", "positions", "name_ranks", "first_spellings", "key_numbers")
-    folded = SortedNames(Str(at["folded_names"]), Bits(at["word_starts"]), *(at[name] for name in of_names))
+    folded = SortedNames(
+        Str(at["folded_names"]),
+        Bits(at["word_starts"]),
+        at["folded_starts"],
+        at["suffixes"],
+        at["positions"],
+        at["name_ranks"],
+        Bits(at["first_spellings"]),
+        at["key_numbers"],
+    )
     names = NameIndex(Str(at["names"]), at["name_starts"])
     if len(at["names"]) > MAX_SCANNED:
         names = VerifiedNames(names.text, names.starts, folded)

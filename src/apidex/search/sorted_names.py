@@ -77,21 +77,30 @@ class Bits:
     def __getitem__(self, place: int) -> int:
         return self.data[place >> 3] >> (place & 7) & 1
 
+    def take(self, places: Numbers) -> NDArray[np.bool_]:
+        """The flags at *places*."""
+        found: NDArray[np.bool_] = np.asarray(self.data).take(places >> 3) & (1 << (places & 7)) != 0
+        return found
+
+    def first(self, count: int) -> NDArray[np.uint8]:
+        """The first *count* flags, each as 0 or 1."""
+        return np.unpackbits(np.asarray(self.data), count=count, bitorder="little")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SortedNames(FoldedNames):
     """Folded names with an index.
 
     *suffixes* are the numbers of all suffixes, in alphabetical order. For each number of an entry, *positions* has its position,
-    *first_spellings* is 0 if an entry with a smaller number has the same name, and *key_numbers* the number of its facet key. For
-    each position, *name_ranks* has its place in the alphabetical order of all names.
+    *first_spellings* is 0 if an entry earlier in the catalogue has the same name, and *key_numbers* the number of its facet key.
+    For each position, *name_ranks* has its place in the alphabetical order of all names.
     """
 
     word_starts: Bits
     suffixes: IntArray
     positions: IntArray
     name_ranks: IntArray
-    first_spellings: ByteBuffer
+    first_spellings: Bits
     key_numbers: IntArray
     letters: memoryview = field(init=False)
     shift: int = field(init=False)
@@ -106,8 +115,9 @@ class SortedNames(FoldedNames):
     @property
     def size(self) -> int:
         """As `FoldedNames.size`."""
-        parts = (self.letters, self.word_starts.data, self.starts, self.suffixes, self.positions, self.name_ranks)
-        return sum(memoryview(part).nbytes for part in parts) + len(self)
+        flags = self.word_starts.data, self.first_spellings.data
+        parts = self.letters, self.starts, self.suffixes, self.positions, self.name_ranks, self.key_numbers, *flags
+        return sum(memoryview(part).nbytes for part in parts)
 
     def range_of(self, needle: bytes) -> tuple[int, int]:
         """The half-open range of the suffixes that begin with *needle*."""
@@ -337,7 +347,7 @@ class _SortedEntries:
 
     def with_distinct_names(self) -> "_SortedEntries":
         """Those that are the first of their name in the order of hits."""
-        return self._kept(np.asarray(self.names.first_spellings).take(self.entries) != 0)
+        return self._kept(self.names.first_spellings.take(self.entries))
 
     def _kept(self, is_kept: Numbers) -> "_SortedEntries":
         return replace(self, entries=self.entries.compress(is_kept), ranks=self.ranks.compress(is_kept))
@@ -400,7 +410,7 @@ class _RankTable:
 
     def with_distinct_names(self) -> "_RankTable":
         """As `_SortedEntries.with_distinct_names`."""
-        return self._without(np.array([True, False]), np.asarray(self.names.first_spellings))
+        return self._without(np.array([True, False]), self.names.first_spellings.first(len(self.ranks)))
 
     def _without(self, is_left_out: NDArray[np.bool_], numbers: Numbers) -> "_RankTable":
         """Those whose number is not left out. _NO_MATCH is the highest rank, and a maximum is faster than a choice."""
@@ -528,4 +538,13 @@ def index_names(folded: FoldedNames, names: NameIndex, flags: ByteBuffer, key_nu
     size, letters, bits = item_size(folded.starts), memoryview(folded.text), bits_of(flags)
     out = memoryview(bytearray(size * (len(letters) - 1))).cast("I" if size == 4 else "Q")
     arrays = build(letters, folded.starts, bits, names, key_numbers, out)
-    return SortedNames(folded.text, Bits(bits), folded.starts, out, *(each.data for each in arrays))
+    return SortedNames(
+        folded.text,
+        Bits(bits),
+        folded.starts,
+        out,
+        arrays.positions.data,
+        arrays.name_ranks.data,
+        Bits(arrays.first_spellings),
+        arrays.key_numbers.data,
+    )

@@ -25,13 +25,13 @@ class SuffixArrays(NamedTuple):
 
     positions: Numbers
     name_ranks: Numbers
-    first_spellings: Numbers
+    first_spellings: memoryview
     key_numbers: Numbers
 
 
-def bits_of(flags: ByteBuffer) -> bytes:
+def bits_of(flags: ByteBuffer) -> memoryview:
     """A bit for each of *flags*, the lowest of a byte first."""
-    return np.packbits(np.frombuffer(flags, np.bool_), bitorder="little").tobytes()
+    return np.packbits(np.frombuffer(flags, np.bool_), bitorder="little").data
 
 
 def item_size(starts: IntArray) -> int:
@@ -79,7 +79,7 @@ def build(
     return SuffixArrays(
         positions,
         _inverse(by_name),
-        _first_spellings(names, by_name, is_same)[positions],
+        bits_of(_first_spellings(names, by_name, is_same)[positions].data),
         np.asarray(key_numbers)[positions],
     )
 
@@ -136,8 +136,8 @@ def _equal_to_previous(letters: Numbers, first: Numbers, by_name: Numbers) -> ND
 
 
 def _first_spellings(names: NameIndex, by_name: Numbers, is_same: NDArray[np.bool_]) -> Numbers:
-    """1 for each position, but 0 if an earlier entry has exactly the same name."""
-    result, seen = np.ones(len(by_name), np.uint8), set[bytes]()
+    """Whether no earlier entry has exactly the same name, for each position."""
+    result, seen = np.ones(len(by_name), np.bool_), set[bytes]()
     for place in np.flatnonzero(is_same | np.append(is_same[1:], False)).tolist():
         if not is_same[place]:
             seen.clear()
