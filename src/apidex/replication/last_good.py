@@ -78,9 +78,11 @@ class LastGoodCopy:
 
     def read(self) -> tuple[CopyLabels, IndexedCatalogue] | None:
         """Return the copy; None if there is none. Raises StateError for one that cannot be read, or is not a valid catalogue."""
-        content = self._content()
-        if content is None:
-            return None
+        content = self.content()
+        return None if content is None else self.opened(content)
+
+    def opened(self, content: bytes) -> tuple[CopyLabels, IndexedCatalogue]:
+        """Return the copy from the *content* of its file. Raises StateError."""
         try:
             envelope = _open(content)
             built = from_payload(envelope.payload, self._max_bytes)
@@ -92,7 +94,8 @@ class LastGoodCopy:
             labels = replace(labels, validators=NO_VALIDATORS)
         return labels, built
 
-    def _content(self) -> bytes | None:
+    def content(self) -> bytes | None:
+        """Return the bytes of the file, which may be no copy; None without a file. Raises StateError."""
         limit = self._max_bytes + _LABELS
         try:
             with open_regular(self.path) as file:
@@ -181,7 +184,9 @@ class LastGood:
             return None
         try:
             async with asyncio.timeout(_READ_TIMEOUT):
-                found = await self._offload(self._copy.read)
+                content = await self._offload(self._copy.content)
+            # indexing takes as long as for a catalogue from elsewhere: a large one, or a busy machine, is no fault of the disk
+            found = None if content is None else await self._offload(self._copy.opened, content)
         except StateError as error:
             self._stats.copy_failed(error)
         except TimeoutError:
