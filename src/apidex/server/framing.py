@@ -13,8 +13,11 @@ TARGET_LIMIT = 8 * 2**10
 """The longest request target, in bytes: at least 8,000 are recommended (RFC 9112, section 3). Litestar keeps the last 1,024 paths
 and the last 1,024 queries in memory."""
 
-_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})*)(?::\d{0,5})?")
+_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})*)(?::(\d{0,5}))?")
 """uri-host with an optional port (RFC 9110, section 7.2; RFC 3986, section 3.2.2)."""
+
+_PORT_LIMIT = 65535
+"""The highest port (RFC 9293, section 3.1). Litestar cannot read the URL of a request with a higher one."""
 
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 
@@ -43,7 +46,8 @@ def target_of(method: bytes, url: bytes) -> RequestTarget:
 
 def is_host(value: bytes) -> bool:
     """Whether *value* is a host with an optional port. It may be empty."""
-    return len(value) <= HOST_LIMIT and _HOST.fullmatch(value) is not None
+    found = _HOST.fullmatch(value) if len(value) <= HOST_LIMIT else None
+    return found is not None and int(found[1] or 0) <= _PORT_LIMIT
 
 
 def check_head(method: bytes, version: str, target: RequestTarget, headers: Headers) -> None:
