@@ -94,6 +94,23 @@ async def test_every_parameter_and_response_is_described(client):
         assert [each["name"] for each in paths[path]["get"]["parameters"] if each["in"] == "query"] == names
 
 
+async def test_metrics_are_described_in_both_formats(client):
+    answers = (await client.get("/-/openapi.json")).json()["paths"]["/-/metrics"]["get"]["responses"]
+    for media_type in ("text/plain", "application/openmetrics-text"):
+        response = await client.get("/-/metrics", headers={"accept": f"{media_type}; version=1.0.0"})
+        assert response.headers["content-type"].startswith(media_type)
+        assert media_type in answers["200"]["content"]
+
+
+async def test_retry_after_is_described_where_it_is_sent(client, app):
+    paths = (await client.get("/-/openapi.json")).json()["paths"]
+    app.replica.draining = True
+    unready = await client.get("/-/readyz")
+    assert (unready.status_code, "retry-after" in unready.headers) == (503, False)
+    assert "Retry-After" not in paths["/-/readyz"]["get"]["responses"]["503"]["headers"]
+    assert "Retry-After" in paths["/v1/search"]["get"]["responses"]["503"]["headers"]
+
+
 def test_schemathesis_finds_nothing(tmp_path):
     with replica("--upstream", file_of(tmp_path, *ENTRIES)) as process:
         document = httpx.get(f"{process.url}/-/openapi.json").json()

@@ -65,7 +65,7 @@ def described(*media_types: str, conditional: bool = True, links: bool = False, 
                     **_EVERY,
                     **(_CONDITIONAL if conditional and status in ("200", "304") else {}),
                     **(_LINK if links and status == "200" else {}),
-                    **(_RETRY_AFTER if status == "503" else {}),
+                    **(_RETRY_AFTER if sheds and status == "503" else {}),
                     **(response.headers or {}),
                 }
             if conditional:

@@ -47,7 +47,12 @@ async def readyz(replica: ReplicaDependency) -> Response[StatusView]:
     return Response(READY, headers={"cache-control": "no-store"})
 
 
-@_get(METRICS, media_type=MediaType.TEXT, summary="Metrics for Prometheus")
+@_get(
+    METRICS,
+    media_type=MediaType.TEXT,
+    summary="Metrics for Prometheus",
+    operation_class=described("application/openmetrics-text", conditional=False, sheds=False),
+)
 async def metrics(request: Request[Any, Any, Any], replica: ReplicaDependency) -> Response[bytes]:
     """Answer in the format that the scraper asks for."""
     accept = request.headers.get("accept", "")
