@@ -143,6 +143,7 @@ def test_a_client_may_be_limited(tmp_path):
     assert [response.status_code for response in responses] == [200] * 5 + [429] * 2
     assert refused(responses[-1]) == 429
     assert responses[-1].headers["retry-after"] == "10"
+    assert responses[-1].headers["access-control-expose-headers"] == "*"  # also to pages of other origins
 
 
 def test_each_client_gets_the_answers_to_its_own_requests(tmp_path, data, real_entries):
