@@ -1,5 +1,7 @@
 """Invented histories of load tests, and the verdicts on them."""
 
+from collections.abc import Sequence
+
 import msgspec
 from loadtest.analysis import Analysis
 from loadtest.history import RunFacts, RunHistory
@@ -54,6 +56,13 @@ def verdict_of(requests, **other):
     return judge(Analysis.of(history), scenario_of(history.facts.scenario))
 
 
-spread_out = [
-    request_at(number / 50, replica="ab"[number % 2], kept_alive=number % 4 < 2, version="1-a") for number in range(500)
-]
+def spread_over(replicas: Sequence[str]) -> list[RequestRecord]:
+    """Ten seconds of requests, which *replicas* answer in turn, on kept-alive connections and on new ones alike."""
+    count = len(replicas)
+    return [
+        request_at(n / 50, replica=replicas[n % count], kept_alive=n // count % 2 == 0, version="1-a")
+        for n in range(500)
+    ]
+
+
+spread_out = spread_over("ab")

@@ -33,7 +33,7 @@ from msgspec.structs import replace
 from apidex.catalogue.catalogue import Catalogue
 from conftest import ROOT
 from fakes import entry
-from histories import FACTS, HISTORY, request_at, spread_out, verdict_of, verdict_on
+from histories import FACTS, HISTORY, request_at, spread_out, spread_over, verdict_of, verdict_on
 from upstream_server import raw_server
 
 
@@ -237,23 +237,14 @@ def test_an_added_replica_must_get_a_share_of_the_kept_alive_connections():
     assert failed_checks(verdict_on(late, **added)) == {"least share of a replica, with the one that was added"}
 
 
-def evenly(replicas: int) -> list:
-    return [
-        request_at(
-            number / 50, replica=f"replica-{number % replicas}", kept_alive=number // replicas % 2 == 0, version="1-a"
-        )
-        for number in range(500)
-    ]
-
-
 @pytest.mark.parametrize(("replicas", "least"), [(4, "10 %"), (12, "3.3 %")])
 def test_the_least_share_of_a_replica_follows_how_many_there_are(replicas, least):
-    facts = replace(FACTS, replicas=replicas)
-    verdict = verdict_of(evenly(replicas), facts=facts)
+    facts, evenly = replace(FACTS, replicas=replicas), spread_over("abcdefghijkl"[:replicas])
+    verdict = verdict_of(evenly, facts=facts)
     assert failed_checks(verdict) == set()
     (bound,) = [check.bound for check in verdict.checks if check.name == "spread of kept-alive connections"]
     assert bound.startswith(f"each at least {least}, ")
-    starved = [each for each in evenly(replicas) if each.replica != "replica-0" or each.sent < 9 / replicas]
+    starved = [each for each in evenly if each.replica != "a" or each.sent < 9 / replicas]
     assert "spread of kept-alive connections" in failed_checks(verdict_of(starved, facts=facts))
 
 
@@ -261,7 +252,7 @@ def test_the_least_share_of_a_replica_follows_how_many_there_are(replicas, least
 def test_an_added_replica_gets_the_least_share_of_those_before(replicas, least):
     added = [FaultRecord(Scale(replicas + 1), 0.0, 0.0, replicas + 1)]
     facts = replace(FACTS, replicas=replicas, scenario="add-replica", by_request=True)
-    verdict = verdict_of(evenly(replicas + 1), facts=facts, faults=added)
+    verdict = verdict_of(spread_over("abcdefghijk"[: replicas + 1]), facts=facts, faults=added)
     assert failed_checks(verdict) == set()
     assert least in [check.bound for check in verdict.checks]
 
@@ -464,11 +455,10 @@ def test_a_run_whose_generator_was_busy_is_void():
     assert not verdict.passed
 
 
-def reset_at(number: int, **other) -> list:
-    """`spread_out`, of which one request failed after half a second."""
-    facts = {"failure": RequestFailure.RESET, "done": spread_out[number].sent + 0.5} | other
-    failed = replace(spread_out[number], **facts)
-    return [*spread_out[:number], failed, *spread_out[number + 1 :]]
+def one_reset(**other) -> list:
+    """`spread_out`, of which one request failed, after 2 to 2.5 seconds."""
+    facts = {"failure": RequestFailure.RESET, "done": 2.5} | other
+    return [replace(each, **facts) if each.sent == 2.0 else each for each in spread_out]
 
 
 @pytest.mark.parametrize(
@@ -478,12 +468,12 @@ def reset_at(number: int, **other) -> list:
         pytest.param(spread_out, [(3.0, 3.4)], "passed", id="4 % delayed"),
         pytest.param(spread_out, [(3.0, 4.2)], "void", id="12 % delayed"),
         pytest.param([replace(each, lag=0.2) for each in spread_out], [], "void", id="sent late"),
-        pytest.param(reset_at(100), [], "failed", id="reset"),
-        pytest.param(reset_at(100), [(6.0, 6.3)], "failed", id="reset elsewhere"),
-        pytest.param(reset_at(100), [(2.1, 2.4)], "void", id="in a stall"),
-        pytest.param(reset_at(100, lag=0.3), [], "void", id="sent late, reset"),
-        pytest.param(reset_at(100, lag=0.3, failure=RequestFailure.WRONG_BODY), [], "failed", id="a wrong body"),
-        pytest.param([each for each in reset_at(100, lag=0.3) if each.replica == "a"], [], "failed", id="no spread"),
+        pytest.param(one_reset(), [], "failed", id="reset"),
+        pytest.param(one_reset(), [(6.0, 6.3)], "failed", id="reset elsewhere"),
+        pytest.param(one_reset(), [(2.1, 2.4)], "void", id="in a stall"),
+        pytest.param(one_reset(lag=0.3), [], "void", id="sent late, reset"),
+        pytest.param(one_reset(lag=0.3, failure=RequestFailure.WRONG_BODY), [], "failed", id="a wrong body"),
+        pytest.param([each for each in one_reset(lag=0.3) if each.replica == "a"], [], "failed", id="no spread"),
     ],
 )
 def test_a_run_is_void_where_the_generator_or_its_balancer_delayed_many_requests_or_those_that_failed(
