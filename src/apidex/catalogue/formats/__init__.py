@@ -53,7 +53,7 @@ def parse(
         unknown = f"unknown format: {found}; allowed are {', '.join(FORMATS)}"
         raise CatalogueError("format", f"the format is not {format_name!r}: {found}" if format_name else unknown)
     try:
-        return read_rows(recognised, document, sink, report)
+        return read_rows(recognised, document, sink, report or Report())
     except msgspec.DecodeError as error:
         raise _malformed(error) from None
 

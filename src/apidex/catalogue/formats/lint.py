@@ -46,7 +46,7 @@ class Suspicion(msgspec.Struct, frozen=True):
     text: str
 
 
-def suspicions(report: LintReport, document: str = "") -> list[Suspicion]:
+def suspicions(report: LintReport, document: str) -> list[Suspicion]:
     """Return what is suspicious in a list, and in its *document* if that is Markdown."""
     entries = report.entries
     return [

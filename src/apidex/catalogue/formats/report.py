@@ -86,15 +86,12 @@ class Parsed:
     report: Report
 
 
-def read_rows(
-    source: Format, document: object, sink: CatalogueSink | None = None, report: Report | None = None
-) -> Parsed:
+def read_rows(source: Format, document: object, sink: CatalogueSink | None, report: Report) -> Parsed:
     """Read *document* into *sink*, and fill in the *report*.
 
     Raises CatalogueError when there are no entries, or more rows are rejected than accepted.
     """
-    report, chosen = report or Report(), spellings(source.auths(document))
-    report.format = source.NAME
+    report.format, chosen = source.NAME, spellings(source.auths(document))
     return Parsed(Catalogue.of(_entries(report, source.rows(document, report), chosen), sink), report)
 
 
