@@ -351,10 +351,7 @@ def test_ctrl_c_ends_it_at_once_and_without_a_traceback(file):
 @pytest.mark.parametrize(("key", "status"), [(b"\x04", 0), (b"\x03", -signal.SIGINT)], ids=["Ctrl-D", "Ctrl-C"])
 def test_on_a_terminal_it_says_what_it_waits_for_and_how_it_ends(key, status, file):
     terminal, its_end = pty.openpty()
-
-    def take_terminal() -> None:
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
+    take_terminal = lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # noqa: E731
     options = {"stdin": its_end, "start_new_session": True, "preexec_fn": take_terminal}
     with process_of("--upstream", file, **options) as process:
         os.close(its_end)
