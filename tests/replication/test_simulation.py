@@ -25,7 +25,7 @@ from apidex.replication.guard import Guard
 from apidex.replication.refresher import Refresher
 from apidex.replication.upstream import Fetched, NotModified
 from apidex.replication.validators import Validators
-from fakes import UNWRITABLE, FakeClock, FakeRedis, FakeStore, publicapis
+from fakes import FakeClock, FakeRedis, FakeStore, publicapis
 
 SEEDS = 2_000
 REPLICAS = 3
@@ -313,14 +313,11 @@ class SimulatedStore(FakeStore):
         self.replica = replica
 
     async def reach(self, verb: str) -> None:
-        lost = await self.replica.breath(0.01)
-        error = self.redis.error
-        if error and error.reason in UNWRITABLE and verb in ("read", "load"):
-            error = None
-        if error and error.reason == "oom" and verb in ("renew", "release", "drop"):
-            error = None
-        if error or lost or self.replica.loses_now("there"):
-            raise error or StoreError("timeout", "lost on the way there")
+        lost, error = await self.replica.breath(0.01), self.redis.error
+        if not (error and error.reason == "oom" and verb in ("renew", "release", "drop")):
+            await super().reach(verb)
+        if lost or self.replica.loses_now("there"):
+            raise StoreError("timeout", "lost on the way there")
 
     async def come_back(self, verb: str) -> None:
         if await self.replica.breath(0.02) or self.replica.loses_now("back"):
@@ -408,13 +405,20 @@ class WatchedRefresher(Refresher):
 
 
 async def live(world: World) -> None:
+    """No life asks more often than it would alone; in the calm all together no more than one, and once for each fault."""
     for replica in world.replicas:
         replica.starts()
     await world.befalls()
-    if world.stays_readonly:
-        await work_alone(world)
-    else:
-        await work_together(world)
+    calm = world.loop.time()
+    await (work_alone if world.stays_readonly else work_together)(world)
+    for replica in world.replicas:
+        replica.ends()
+    assert not world.broken
+    assert len(world.fetches) <= world.lives * ((CHAOS + CALM) / REFRESH + 5), "the upstream was asked too often"
+    later = [moment for moment in world.fetches if moment > calm + AGREEMENT + 10]
+    assert world.stays_readonly or len(later) <= (CALM - AGREEMENT - 10) / REFRESH + 1 + world.everyday_faults, (
+        f"the upstream was asked {len(later)} times in the calm"
+    )
 
 
 async def work_alone(world: World) -> None:
@@ -430,10 +434,6 @@ async def work_alone(world: World) -> None:
             current, age = replica.refresher.current, replica.refresher.age()
             replica.expect(version_of(current) == world.upstream_version, f"answers from {current.version}")
             replica.expect(age < REFRESH * 1.1 + 2 * POLL + 2 + SLACK, f"its catalogue is {age:.1f} s old")
-    for replica in world.replicas:
-        replica.ends()
-    assert not world.broken
-    assert len(world.fetches) <= world.lives * ((CHAOS + CALM) / REFRESH + 5), "the upstream was asked too often"
 
 
 async def work_together(world: World) -> None:
@@ -447,10 +447,6 @@ async def work_together(world: World) -> None:
         if not is_backing_off:
             agree(world)
     everyday.cancel()
-    for replica in world.replicas:
-        replica.ends()
-    assert not world.broken
-    budget(world, calm)
 
 
 def agree(world: World) -> None:
@@ -458,15 +454,6 @@ def agree(world: World) -> None:
     shown = {str(replica): replica.refresher.current for replica in world.replicas}
     versions = {replica: current.version for replica, current in shown.items() if not current.is_provisional}
     assert len(set(versions.values())) == 1 or just_now, f"no agreement: {versions}"
-
-
-def budget(world: World, calm: float) -> None:
-    """Never more than each life alone would have asked; in the calm no more than one life does, and once for each fault."""
-    assert len(world.fetches) <= world.lives * ((CHAOS + CALM) / REFRESH + 5), "the upstream was asked too often"
-    later = [moment for moment in world.fetches if moment > calm + AGREEMENT + 10]
-    assert len(later) <= (CALM - AGREEMENT - 10) / REFRESH + 1 + world.everyday_faults, (
-        f"the upstream was asked {len(later)} times in the calm"
-    )
 
 
 def simulate(seed: int) -> None:
