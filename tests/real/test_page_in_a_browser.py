@@ -27,6 +27,8 @@ DESK, PHONE, NARROW = {"width": 1280, "height": 860}, {"width": 390, "height": 8
 
 WIDEST = "Math.max(...['html', 'dialog'].map((each) => document.querySelector(each).scrollWidth))"
 
+PACE = ("--poll-seconds", "0.2", "--refresh-seconds", "1")
+
 A_FRAME = 1000 / 60
 """Milliseconds."""
 
@@ -97,12 +99,12 @@ def visit(browser: Browser, base: str, *, but: str = "nothing", **context) -> It
 
 
 @contextmanager
-def looking_at(browser: Browser, answer: bytes) -> Iterator[Visit]:
+def looking_at(browser: Browser, answer: bytes, **options) -> Iterator[Visit]:
     """A page of a replica whose upstream gives this *answer*."""
     with (
         http_server(answer) as upstream,
         replica("--upstream", upstream) as process,
-        visit(browser, process.url) as opened,
+        visit(browser, process.url, **options) as opened,
     ):
         yield opened
 
@@ -274,10 +276,9 @@ def test_an_order_in_an_address_is_shown_however_it_is_spelled(page: Visit):
 
 
 def test_the_rest_of_a_list_is_of_the_same_catalogue_or_the_search_begins_anew(browser):
-    pace = ("--poll-seconds", "0.2", "--refresh-seconds", "1")
     with (
         upstream_server() as upstream,
-        replica("--upstream", upstream.url(), *pace) as process,
+        replica("--upstream", upstream.url(), *PACE) as process,
         visit(browser, process.url, but="410 (Gone)") as opened,
     ):
         opened.opens("/?q=cat")
@@ -565,10 +566,9 @@ def test_the_policy_lets_nothing_in(page: Visit):
 
 
 def test_with_redis_and_the_upstream_gone_the_page_goes_on_and_says_so(browser, redis_server):
-    pace = ("--poll-seconds", "0.2", "--refresh-seconds", "1")
     with (
         upstream_server() as upstream,
-        replica("--upstream", upstream.url(), "--redis-url", redis_server.url, *pace) as process,
+        replica("--upstream", upstream.url(), "--redis-url", redis_server.url, *PACE) as process,
         visit(browser, process.url) as opened,
     ):
         opened.opens("/?q=cat+1")
@@ -716,7 +716,7 @@ def test_axe_finds_no_fault_and_nothing_is_wider_than_the_screen(browser, real, 
 @pytest.mark.parametrize("path", ["/", "/?q=weather", "/?q=jsonplacholder", "/?q=" + "x" * 200])
 def test_on_a_phone_nothing_is_wider_than_the_screen_and_filters_unfold(browser, real, path):
     with visit(browser, real.url, has_touch=True, is_mobile=True) as opened:
-        opened.page.set_viewport_size({"width": 320, "height": 640})
+        opened.page.set_viewport_size(NARROW)
         opened.opens(path)
         assert opened.page.evaluate("document.documentElement.scrollWidth") <= 320
         if path == "/?q=weather":
@@ -740,11 +740,7 @@ def test_the_documentation_is_no_wider_than_a_phone(browser, real):
 def test_a_long_word_of_a_list_makes_nothing_wider_than_the_screen(browser, path):
     word = "x" * 200
     answer = publicapis(entry("Cat", description=word, link=f"https://example.org/{word}", category=word))
-    with (
-        http_server(answer) as upstream,
-        replica("--upstream", upstream) as process,
-        visit(browser, process.url, but="400 (Bad Request)", has_touch=True, is_mobile=True) as opened,
-    ):
+    with looking_at(browser, answer, but="400 (Bad Request)", has_touch=True, is_mobile=True) as opened:
         opened.page.set_viewport_size(NARROW)
         opened.opens(path.format(word))
         assert opened.page.evaluate(WIDEST) <= NARROW["width"]
@@ -867,8 +863,7 @@ def searched(page: Visit) -> list[str]:
 
 @pytest.mark.parametrize("is_slow", [False, True])
 def test_the_newest_key_waits_for_the_answer_under_way_unless_it_is_slow(page: Visit, is_slow: bool):
-    page.page.clock.install()
-    page.page.clock.pause_at(page.page.evaluate("Date.now()") + 1000)
+    stop_the_clock(page.page)
     with held_back(page.page, r"/v1/search\?q=g&") as held:
         page.box.press_sequentially("geo")
         assert searched(page) == ["g"]
