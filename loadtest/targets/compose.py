@@ -92,12 +92,11 @@ class Compose(Target):
     def starved(self, replica: str) -> AbstractContextManager[None]:
         return running_until_end_of_input(*self._agent(self._id(replica), "starve"))
 
-    def out_of_memory(self, replica: str) -> AbstractContextManager[None]:
-        def exhaust() -> None:
-            with suppress(UnsupportedError):  # it ends with the container
-                output_of("docker", "exec", replica, "python3", "-c", EXHAUST_MEMORY)
-
-        return between(exhaust, lambda: None)
+    @contextmanager
+    def out_of_memory(self, replica: str) -> Iterator[None]:
+        with suppress(UnsupportedError):  # it ends with the container
+            output_of("docker", "exec", replica, "python3", "-c", EXHAUST_MEMORY)
+        yield
 
     def kill_edge(self) -> None:
         (edge,) = self._ids("haproxy")

@@ -220,12 +220,11 @@ class Kubernetes(Target):
     def starved(self, replica: str) -> AbstractContextManager[None]:
         return running_until_end_of_input(*_agent(_named("pod", replica), "starve"))
 
-    def out_of_memory(self, replica: str) -> AbstractContextManager[None]:
-        def exhaust() -> None:
-            with suppress(UnsupportedError):  # it ends with the container
-                kubectl("exec", replica, "--", "python3", "-c", EXHAUST_MEMORY)
-
-        return between(exhaust, lambda: None)
+    @contextmanager
+    def out_of_memory(self, replica: str) -> Iterator[None]:
+        with suppress(UnsupportedError):  # it ends with the container
+            kubectl("exec", replica, "--", "python3", "-c", EXHAUST_MEMORY)
+        yield
 
     def kill_edge(self) -> None:
         """As `Target.kill_edge`: of those that live, the one that was restarted least often."""
