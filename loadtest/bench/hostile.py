@@ -106,7 +106,7 @@ def _figures(server: ServerProcess, kind: str, seconds: float, patience: float, 
 
 
 def _honest(server: ServerProcess, seconds: float, *paths: str) -> tuple[honest_clients.Honest, float]:
-    """The results of the honest clients, and the share of its core that the server uses during the attack."""
+    """The results of the honest clients, and the share of its core that the server uses meanwhile."""
     before = cpu_seconds(server.pid)
     honest = honest_clients.ask(server.port, seconds, [paths] * honest_clients.CLIENTS)
     return honest, (cpu_seconds(server.pid) - before) / seconds

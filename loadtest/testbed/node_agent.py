@@ -7,9 +7,9 @@
     node_agent.py block CONTAINER ADDRESS   its packets to an IPv4 address are dropped
     node_agent.py unblock CONTAINER ADDRESS
     node_agent.py misname CONTAINER NAME    a name leads to the container itself
-    node_agent.py rename CONTAINER NAME
+    node_agent.py rename CONTAINER          names lead where they led before
 
-CONTAINER is an ID; for `signal` and `misname`, there may be several with commas between. Needs Python 3.12 on Linux, and nothing
+CONTAINER is an ID; but for `starve`, there may be several with commas between. Needs Python 3.12 on Linux, and nothing
 else: it is run as text, in the service's own image. A container that is partitioned receives packets and sends none: they are
 dropped on their way out. What undoes a fault has no effect on a container that has ended.
 """
