@@ -31,6 +31,7 @@ def documented(heading: str) -> set[str]:
         ("| of `upstream.failed` |", errors.UpstreamReason),
         ("| of `upstream.refused` |", errors.CatalogueReason),
         ("| of `redis.failed` (its `kind`) |", errors.StoreReason),
+        ("| of `disk.failed` (its `kind`) |", errors.StateReason),
     ],
 )
 def test_every_event_and_reason_is_documented_and_no_other(heading, declared):
