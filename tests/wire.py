@@ -105,7 +105,7 @@ class FakeTransport(asyncio.Transport):
 
 
 class FakeClient:
-    """One client of a server *options* with a connection of its own."""
+    """One client of a server, with a connection of its own."""
 
     def __init__(self, config, state, loop: VirtualLoop, window: float = float("inf")) -> None:
         self.config, self.state, self.loop, self.transport = config, state, loop, FakeTransport(window)

@@ -43,7 +43,7 @@ def file(tmp_path) -> str:
 
 @asynccontextmanager
 async def session(*arguments: str) -> AsyncIterator[Client]:
-    """A client of a process of its own, which finds no setting in its environment but these."""
+    """A client of a process of its own, which finds no setting in its environment."""
     command = StdioServerParameters(command=sys.executable, args=["-m", "apidex", "mcp", *arguments])
     async with Client(command, read_timeout_seconds=60) as client:
         yield client
