@@ -17,8 +17,8 @@ class ConnectionLimits:
     retired, plus or minus half; 0 for never. *request_timeout*: from the first byte of a request, or from the connection, to
     the end of the request. *queue_delay_target*: how long requests may wait for the event loop before others are shed; 0 for
     no such bound. *send_timeout*: how long a client may take nothing, or less than 1 KiB a second on average. *max_in_flight*:
-    requests in ASGI above which others are shed, without those that wait for their client. *max_connections*: above it, an idle
-    connection is closed for each new one. *max_unsent_bytes*: what slow clients have not taken, of all connections together.
+    requests in ASGI above which others are shed, without those that wait for their client. *max_connections*: above it, one is
+    closed for each new one (`connection_limit`). *max_unsent_bytes*: what slow clients have not taken, of all together.
     """
 
     drain: timedelta
