@@ -3,15 +3,16 @@
 import asyncio
 import gc
 import time
-from urllib.parse import unquote
 
 import pytest
 from loadtest.bench.every_route import every_request, known_values
 from loadtest.bench.synthetic_catalogue import entries
 
 from apidex.replication.snapshot import SnapshotHistory
+from apidex.server.exchange import scope_of
 from conftest import client_of, refreshed, running_app
 from fakes import FakeClock, FakeUpstream
+from wire import FakeTransport
 
 COUNT = 200_000
 
@@ -30,20 +31,8 @@ async def cpu_of_the_longest_turn(asgi, path: str, headers: dict[str, str]) -> f
     async def receive():
         await asyncio.Event().wait()
 
-    raw_path, _, query = path.encode().partition(b"?")
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": "GET",
-        "scheme": "http",
-        "path": unquote(raw_path.decode()),
-        "raw_path": raw_path,
-        "query_string": query,
-        "root_path": "",
-        "headers": [(b"host", b"a"), *((name.encode(), value.encode()) for name, value in headers.items())],
-        "state": {},
-    }
+    sent = [(b"host", b"a"), *((name.encode(), value.encode()) for name, value in headers.items())]
+    scope = scope_of(b"GET", "1.1", path.encode(), sent, FakeTransport())
     answering = asyncio.create_task(asgi(scope, receive, send))
     while not answering.done():
         before = time.thread_time()
