@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 Behaviour = Callable[[BaseHTTPRequestHandler], None]
@@ -35,7 +35,7 @@ class PlayedReplica:
         self.port = self._server.server_port
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
-    def ends(self) -> None:
+    def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
 
@@ -53,9 +53,5 @@ def respond(status: int) -> Behaviour:
 
 @contextmanager
 def played(*behaviours: Behaviour, ready: bool = True) -> Iterator[list[PlayedReplica]]:
-    replicas = [PlayedReplica(behaviour, ready=ready) for behaviour in behaviours]
-    try:
-        yield replicas
-    finally:
-        for one in replicas:
-            one.ends()
+    with ExitStack() as stack:
+        yield [stack.enter_context(closing(PlayedReplica(behaviour, ready=ready))) for behaviour in behaviours]

@@ -42,7 +42,7 @@ class UpstreamServer:
     def url(self, who: str = "") -> str:
         return f"http://{who}{'@' * bool(who)}127.0.0.1:{self._server.server_port}/entries"
 
-    def closes(self) -> None:
+    def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
 
@@ -67,11 +67,8 @@ class UpstreamServer:
 @contextlib.contextmanager
 def upstream_server() -> Iterator[UpstreamServer]:
     """An UpstreamServer that is closed at the end."""
-    server = UpstreamServer()
-    try:
+    with contextlib.closing(UpstreamServer()) as server:
         yield server
-    finally:
-        server.closes()
 
 
 @contextlib.contextmanager

@@ -198,7 +198,7 @@ def test_an_old_copy_replaces_an_upstream_that_is_down_or_sends_garbage(file, ru
             )
             assert run(*search, "--refresh")[0] != 0, "whoever wants a new one is told"
             if reason == "HTML page":
-                server.closes()
+                server.close()
     copy_of(url, user_cache).path.write_bytes(b"garbage")
     status, _, err = run(*search, "--offline")
     assert status != 0

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import termios
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -67,14 +68,9 @@ def on_a_terminal(*arguments: str, columns: int = 60, **environ: str) -> str:
     ) as process:
         os.close(theirs)
         output = b""
-        while True:
-            try:
-                piece = os.read(ours, 65536)
-            except OSError:  # the other end is closed
-                break
-            if not piece:
-                break
-            output += piece
+        with suppress(OSError):  # the other end is closed
+            while piece := os.read(ours, 65536):
+                output += piece
         process.wait(HANG)
     os.close(ours)
     return output.decode()

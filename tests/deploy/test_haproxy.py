@@ -92,7 +92,7 @@ def test_where_none_is_there_a_request_is_held_until_one_is(tmp_path):
         status = httpx.get(f"{url}/Cat", timeout=HANG).status_code
         print(f"\nheld for {time.monotonic() - began:.1f} s")
         timer.join()
-        late[0].ends()
+        late[0].close()
     assert status == 200
 
 

@@ -61,7 +61,7 @@ class Fleet:
     def named(self, name: str) -> Process:
         return self.replicas[int(name.removeprefix("replica-"))]
 
-    def ends(self) -> None:
+    def close(self) -> None:
         for each in self.replicas:
             each.is_killed()
 
@@ -79,11 +79,8 @@ class Fleet:
 def fleet_of(redis_url: str, refresh: float, size: int = 4, patient: bool = False) -> Iterator[Fleet]:
     with upstream_server() as upstream:
         upstream.has("name 1")
-        fleet = Fleet(redis_url, upstream, refresh, size, patient)
-        try:
+        with contextlib.closing(Fleet(redis_url, upstream, refresh, size, patient)) as fleet:
             yield fleet
-        finally:
-            fleet.ends()
 
 
 class Searchers:

@@ -574,7 +574,7 @@ def test_with_redis_and_the_upstream_gone_the_page_goes_on_and_says_so(browser, 
         opened.opens("/?q=cat+1")
         expect(opened.foot).to_contain_text("fresh, checked")
         redis_server.is_killed()
-        upstream.closes()
+        upstream.close()
         process.until(lambda catalogue: catalogue["state"] == "stale" and not catalogue["redis"]["reachable"])
         opened.box.fill("cat 2")
         expect(opened.hits.first).to_have_text("Cat 2")

@@ -94,8 +94,7 @@ def test_a_reader_that_stalls_delays_no_answer(tmp_path):
             for _ in range(3000):
                 assert client.get("/Cat").status_code == 200
             assert "\napidex_log_lines_lost_total 0.0" not in client.get("/-/metrics").text
-        process.popen.terminate()
-        assert process.popen.wait(HANG) == 0
+        assert process.ends() == 0
     finally:
         process.is_killed()
 

@@ -13,6 +13,7 @@ import pytest
 from apidex.server import lifecycle
 from apidex.server.connection import Connection
 from processes import HANG, wait_until
+from server.test_server import receive_all
 from wire import server_of
 
 BODY = b"x" * 100_000
@@ -38,10 +39,7 @@ def sends_on(address: tuple[str, int], path: str) -> bytes:
         client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode() + further)
         client.recv(1, socket.MSG_PEEK)
         client.sendall(further)
-        read = b""
-        while piece := client.recv(65536):
-            read += piece
-        return read
+        return receive_all(client)
 
 
 @pytest.mark.parametrize("path", ["/a", "/a?q"], ids=["fast path", "ASGI"])
