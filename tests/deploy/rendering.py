@@ -27,7 +27,7 @@ def needs(command: str) -> None:
 
 def output_of(*command: str, **options) -> str:
     """What *command* prints; what it complained of is the failure when it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, **options)
+    done = subprocess.run(command, capture_output=True, text=True, **{"cwd": ROOT} | options)
     if done.returncode:
         pytest.fail(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}", pytrace=False)
     return done.stdout

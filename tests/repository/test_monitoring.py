@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from conftest import ROOT, client_of, running_app
+from deploy.rendering import output_of
 from fakes import FakeClock, FakeUpstream
 from processes import need, replica, wait_until
 
@@ -103,9 +104,7 @@ def rules(tmp_path) -> Path:
 @pytest.mark.real
 def test_the_alerts_fire_when_they_should(rules):
     need("prometheus")  # the package that has both programs
-    command = ["promtool", "test", "rules", ALERTS.name]
-    done = subprocess.run(command, cwd=rules.parent, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    output_of("promtool", "test", "rules", ALERTS.name, cwd=rules.parent)
 
 
 @contextmanager

