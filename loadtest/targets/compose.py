@@ -204,10 +204,8 @@ def _resume(container: str) -> None:
 def provisioned(project: str, port: int) -> Iterator[Compose]:
     """A compose project of its own, with the testbed's upstream, taken down at the end. The image must exist."""
     compose = ("env", f"APIDEX_PUBLISHED_PORT={port}", "docker", "compose", "--project-name", project, *TESTBED)
-    down, up = (
-        ("down", "--volumes", "--timeout", "1"),
-        ("up", "--detach", "--no-build", "--wait", "--wait-timeout", "90"),
-    )
-    output_of(*compose, *down)
-    with between(lambda: output_of(*compose, *up), lambda: output_of(*compose, *down)):
+    down = (*compose, "down", "--volumes", "--timeout", "1")
+    up = (*compose, "up", "--detach", "--no-build", "--wait", "--wait-timeout", "90")
+    output_of(*down)
+    with between(lambda: output_of(*up), lambda: output_of(*down)):
         yield Compose(project)
