@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -295,7 +295,8 @@ class Processes(Target):
         return between(lambda: tell("CONFIG SET maxmemory 1"), lambda: tell("CONFIG SET maxmemory 0"))
 
     def redis_partitioned_from(self, replica: str) -> AbstractContextManager[None]:
-        return _all(line.partitioned() for line in self._lines(replica))
+        (line,) = self._lines(replica)
+        return line.partitioned()
 
     def redis_misnamed(self) -> AbstractContextManager[None]:
         """As `Target.redis_misnamed`: a server of HTTP answers there, for replicas too that are added meanwhile."""
@@ -397,15 +398,6 @@ def _redis_command(port: int, folder: Path) -> tuple[str, ...]:
 
 def _has_disk(replica: _Process) -> bool:
     return bool(replica.disk and replica.disk.is_mount())
-
-
-@contextmanager
-def _all(several: Iterable[AbstractContextManager[None]]) -> Iterator[None]:
-    """Within all of *several*."""
-    with ExitStack() as stack:
-        for each in several:
-            stack.enter_context(each)
-        yield
 
 
 @contextmanager
