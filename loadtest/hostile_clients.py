@@ -16,7 +16,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 import uvloop
@@ -158,11 +158,9 @@ async def _connect(client: HostileClient, number: int, address: tuple[str, int])
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         if address[0].startswith("127."):
             connection.bind((f"127.0.0.{2 + number % _ADDRESSES}", 0))
-        try:
+        with suppress(OSError):  # closed by the server
             await asyncio.get_running_loop().sock_connect(connection, address)
             await client.act(connection)
-        except OSError:
-            pass  # closed by the server
 
 
 async def _stay(client: HostileClient, number: int, address: tuple[str, int]) -> None:
