@@ -143,6 +143,12 @@ _ENDINGS = tuple(suffix for suffix, _ in _SUFFIXES)
 _NO_PLURAL = ("ss", "us", "is", "news", "series")
 _LONG_PLURAL = ("ches", "shes", "sses", "xes")
 _VOWELS = "aeiou"
+_CHANGED_ENDINGS = (("ific", 2), ("ifi", 1), ("vert", 1))
+"""Forms of a verb leave other letters than its noun: verif(y), verifi(ed), verific(ation); convert, convers(ion). The number says
+how many of them are removed."""
+
+_SHORTEST_CHANGED = 6
+"""Letters of the shortest word whose ending is changed, so that wifi stays."""
 
 
 @lru_cache(4096)
@@ -157,6 +163,9 @@ def stem(word: str) -> str:
 
 
 def _without_suffix(word: str) -> str:
+    for ending, removed in _CHANGED_ENDINGS:
+        if word.endswith(ending) and len(word) >= _SHORTEST_CHANGED:
+            return word[:-removed]
     if not word.endswith(_ENDINGS) or word.endswith(_NO_PLURAL):
         return word
     if word.endswith(_LONG_PLURAL):
@@ -171,7 +180,14 @@ def _without_suffix(word: str) -> str:
     return word
 
 
-_FORMS = [*_ENDINGS, "", *(first + second for first in ("er", "or") for second in ("ing", "ed"))]
+_MIDDLES = {
+    ("er", "or", "y"): ("ing", "ed"),
+    ("ic",): ("", "ation", "ations", "ate", "ates", "ated"),
+    ("i",): ("ed", "er", "ers"),
+    ("ert", "t"): ("", "s", "ing", "ed", "er", "ers"),
+    ("ers", "s"): ("ion", "ions"),
+}
+_FORMS = [*_ENDINGS, "", *(one + end for middles, ends in _MIDDLES.items() for one in middles for end in ends)]
 
 
 def possible_forms(word: str) -> dict[str, None]:
