@@ -635,6 +635,7 @@ def test_a_command_checks_only_settings_that_it_uses(file, run, monkeypatch, com
 
 UNUSABLE = {
     "can only be read": ("REPLICAOF 127.0.0.1 1", "read-only replica", "use Sentinel"),
+    "without its replicas": ("CONFIG SET min-replicas-to-write 1", "too few replicas", "Repair its disk or replicas"),
     "full": ("CONFIG SET maxmemory 1", "memory is full", "Raise maxmemory"),
     "no scripts": ("ACL SETUSER default -@scripting", "ACL does not allow", "the ACL"),
     "no right to a key": ("ACL SETUSER default resetkeys ~other:*", "ACL does not allow", "the ACL"),

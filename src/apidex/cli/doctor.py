@@ -33,7 +33,7 @@ _REDIS_ADVICE = {
     "timeout": "A replica starts all the same. Check that Redis is not stuck, or raise APIDEX_REDIS_TIMEOUT_SECONDS.",
     "auth": "A replica starts, and runs standalone. Check the user, APIDEX_REDIS_PASSWORD and the ACL.",
     "oom": "A replica starts, and runs standalone. Raise maxmemory; a catalogue needs three times its payload.",
-    "readonly": "A replica starts, and runs standalone. Name the master in the URL, or use Sentinel.",
+    "readonly": "A replica starts, and runs standalone. Repair its disk or replicas, name the master, or use Sentinel.",
     "cluster": "A replica starts, and runs standalone. Name a Redis without cluster mode in the URL.",
 }
 _STATUS = {"ok": 0, "warning": 1, "wrong": 2}
