@@ -167,5 +167,6 @@ def _from_shared(result: BuildResult, memory: memoryview) -> IndexedCatalogue:
     described = DescriptionArrays if "letters" in at else DescriptionIndex
     descriptions = described(**{each.name: at[each.name] for each in dataclasses.fields(described)})
     search = SearchIndex(catalogue, folded, facets, descriptions)
-    search.search("", {}, limit=1)  # computes here what is computed only once
+    for query in ("", "a"):  # computes here what is computed only once
+        search.search(query, {}, limit=1)
     return IndexedCatalogue(Parsed(catalogue, result.report), names, search)

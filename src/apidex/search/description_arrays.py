@@ -37,10 +37,12 @@ class DescriptionArrays(DescriptionIndex):
 
     *letters* has the bits of the letters of each word that is not a domain. The words with the numbers in *dense* are so frequent
     that their postings are bits for all entries, in *planes*: the low bits, and then the high bits, of how many fields have it.
+    *frequencies* says how many entries have each of them.
     """
 
     letters: IntArray
     dense: IntArray
+    frequencies: IntArray
     planes: ByteBuffer
 
     def near(self, text: str, distance: int) -> dict[str, int]:
@@ -75,7 +77,7 @@ class DescriptionArrays(DescriptionIndex):
     @cached_property
     def _dense_counts(self) -> dict[int, int]:
         """The number of postings of each dense word."""
-        return {number: len(self._dense_postings(number)) for number in self.dense}
+        return dict(zip(self.dense, self.frequencies, strict=True))
 
     def _dense_postings(self, number: int, left_out: Numbers | None = None) -> Numbers:
         """The postings of a dense word, without those of entries with a flag in *left_out*."""

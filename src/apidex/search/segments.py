@@ -219,6 +219,7 @@ def merge(segments: list[bytearray]) -> DescriptionArrays:
         lengths,
         _letters_of(terms, term_starts).data,
         dense.data,
+        frequencies.take(dense).data,
         b"".join(planes),
     )
 
