@@ -237,9 +237,12 @@ class SimulatedDisk:
         if mood == "wiped":
             self.held = None
 
-    def read(self):
+    def content(self):
         self._try("read")
         return self.held
+
+    def opened(self, content):
+        return content
 
     def write(self, parsed, labels) -> None:
         self._try("write")
