@@ -242,7 +242,9 @@ def test_clients_that_stop_when_the_replica_is_unready_lose_nothing(upstream):
         with searching(process) as clients:
             process.popen.send_signal(signal.SIGTERM)
             wait_until(lambda: is_unready(process), "unready")
-            time.sleep(2)
+            before = {client: client.answered for client in clients}
+            time.sleep(2)  # how late it learns of it: later than an idle connection is closed
+            wait_until(lambda: all(client.answered > before[client] for client in clients), "more answers")
         process.popen.send_signal(signal.SIGINT)
         assert process.popen.wait(60) == 0
     assert not [lost for client in clients for lost in client.lost]
