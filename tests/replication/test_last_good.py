@@ -327,7 +327,7 @@ async def test_the_origin_is_told(clock, tmp_path):
 
 
 def test_a_replica_that_is_killed_and_started_again_without_its_upstream_serves_its_last_catalogue(tmp_path, data):
-    place = {"APIDEX_STATE_DIR": str(tmp_path), "APIDEX_STARTUP_TIMEOUT_SECONDS": "60"}
+    place = {"APIDEX_STATE_DIR": str(tmp_path)}
     with http_server((data / "README.md").read_bytes()) as url, replica("--upstream", url, **place) as process:
         assert process.catalogue()["entries"] == 1695
         wait_until(lambda: list(tmp_path.glob("catalogue-*")) and not list(tmp_path.glob("*.tmp")), "a copy")
