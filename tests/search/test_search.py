@@ -103,7 +103,7 @@ def name_of(search: SearchIndex, hit) -> str:
             {
                 sorted_names: {"_NARROW": 0, "_FEW": -1, "_BLOCK": 4, "_HEAD": 2, "item_size": lambda starts: 8},
                 facet_columns: {"_FEW": -1},
-                descriptions: {"_SEGMENT_BYTES": 0, "_BLOCK": 3, "_LOOKED_UP": 0},
+                descriptions: {"_SEGMENT_BYTES": 0, "_BLOCK": 3, "_LOOKED_UP": 0, "_READ_TOGETHER": 0},
                 description_arrays: {"_MANY_POSTINGS": -1},
             },
             id="suffix array, as if larger",

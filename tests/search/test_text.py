@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apidex.search.text import fold, fold_batch, highlighted, to_ranges, words
+from apidex.search.text import fold, fold_batch, highlighted, spans_beginning_with, to_ranges, words
 from strategies import texts
 
 
@@ -68,6 +68,10 @@ def test_words_are_cut_where_people_see_them_begin(text, cut):
 )
 def test_highlights_are_ranges_of_code_points(name, start, end, ranges):
     assert to_ranges(highlighted(name, start, end)) == ranges
+
+
+def test_a_word_in_quotation_marks_begins_with_its_first_letter():
+    assert spans_beginning_with("a 'weather' map", {"w"}) == {(2, 11)}
 
 
 @pytest.mark.parametrize(("name", "length"), [("\ufdfa" * 256, 1020), ("ß" * 256, 512), ("é" + "ﬃ" * 255, 766)])

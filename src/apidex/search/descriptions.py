@@ -20,7 +20,7 @@ from typing import Any
 from apidex.catalogue.buffers import ByteBuffer, IntArray
 from apidex.catalogue.entry import Entry
 from apidex.search.memo import memoized
-from apidex.search.text import every_span, fold, query_terms, to_ranges
+from apidex.search.text import fold, query_terms, spans_beginning_with, to_ranges
 from apidex.search.words import (
     DESCRIPTIONS,
     DOMAIN,
@@ -49,6 +49,9 @@ MIN_PREFIX = 3
 
 _LOOKED_UP = 16
 """A term that stands for more words is not looked up entry by entry."""
+
+_READ_TOGETHER = 2**12
+"""So many words are read at once in less time than the forms of a word, some sixty, are looked up one by one."""
 
 _BLOCK = 256
 """Of so many words, the first one is held as an object."""
@@ -79,10 +82,6 @@ class Term:
     text: str
     numbers: Sequence[int]
     is_prefix: bool = False
-
-    def fits(self, word: str) -> bool:
-        """Whether it stands for a folded *word*."""
-        return word.startswith(self.text) if self.is_prefix else stem(word) == stem(self.text)
 
     def ranges(self) -> list[range]:
         """The *numbers*, in ranges."""
@@ -208,11 +207,13 @@ class DescriptionIndex:
 
     def _term(self, word: str) -> Term:
         root, possible = stem(word), possible_forms(word)
-        numbers: Sequence[int] = self._beginning_with(root)
-        if len(numbers) > len(possible):
-            numbers = [number for form in possible if (number := self._number(form)) is not None]
-        spelled = ((number, self._word(number).decode()) for number in numbers)
-        found = [number for number, text in spelled if text in possible and stem(text) == root]
+        begun = self._beginning_with(root)
+        pairs: Iterable[tuple[int, str]]
+        if len(begun) <= _READ_TOGETHER:
+            pairs = zip(begun, self._words(begun), strict=True)
+        else:
+            pairs = ((number, form) for form in possible if (number := self._number(form)) is not None)
+        found = [number for number, text in pairs if text in possible and stem(text) == root]
         if found or len(word) < MIN_PREFIX:
             return Term(word, found)
         return Term(word, self._beginning_with(word), is_prefix=True)
@@ -234,6 +235,11 @@ class DescriptionIndex:
 
     def _word(self, number: int) -> bytes:
         return bytes(self.terms[self.term_starts[number] : self.term_starts[number + 1] - 1])
+
+    def _words(self, numbers: range) -> list[str]:
+        """The words with these *numbers*."""
+        start, end = self.term_starts[numbers.start], self.term_starts[numbers.stop]
+        return bytes(self.terms[start:end]).decode().split("\n")[:-1]
 
     def _number(self, word: str) -> int | None:
         text = word.encode()
@@ -353,10 +359,11 @@ def relevance_of(total: Any, most: int) -> Any:  # noqa: ANN401 - a number, or a
     return (_HALF - share) << RELEVANCE_BITS // 2 | (_HALF - score)
 
 
-def highlights(text: str, terms: Iterable[Term]) -> list[tuple[int, int]]:
+def highlights(text: str, terms: Sequence[Term]) -> list[tuple[int, int]]:
     """The occurrences of *terms* in *text*, as half-open ranges of code points."""
-    terms = list(terms)
-    initials = {"", *(term.text[0] for term in terms)}
-    spans = [(start, end) for start, end in every_span(text) if fold(text[start])[:1] in initials]
-    marked = [span for span in spans if (word := fold(text[slice(*span)])) and any(term.fits(word) for term in terms)]
-    return to_ranges(sorted({at for start, end in marked for at in range(start, end)}))
+    roots = {stem(term.text) for term in terms if not term.is_prefix}
+    beginnings = tuple(term.text for term in terms if term.is_prefix)
+    words = [(span, fold(text[slice(*span)])) for span in spans_beginning_with(text, {term.text[0] for term in terms})]
+    return to_ranges(
+        sorted(span for span, word in words if word and (stem(word) in roots or word.startswith(beginnings)))
+    )

@@ -213,11 +213,11 @@ class FoldedNames:
         """The best places of *needles* in *name*, as ranges of its code points."""
         folded = self.folded(position)
         start, end = self.starts[position] + 1, self.starts[position + 1]
-        marked: set[int] = set()
+        marked = list[tuple[int, int]]()
         for needle in needles:
             _, place = self._best_place(position, needle.encode(), self.text.find(needle.encode(), start, end))
             before = len(folded[: place - start].decode())
-            marked.update(highlighted(name, before, before + len(needle)))
+            marked.extend(highlighted(name, before, before + len(needle)))
         return to_ranges(sorted(marked))
 
     def by_name(self, positions: Sequence[int], offset: int, end: int | None) -> Sequence[int]:

@@ -6,7 +6,7 @@ Two texts are the same when they fold to the same: case, accents, width, spaces 
 import re
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from itertools import accumulate, chain, pairwise
 from string import ascii_lowercase, ascii_uppercase, digits
 
@@ -72,11 +72,14 @@ def _is_mark(character: str) -> bool:
 
 
 _FOLDED, _SHAPE = _CharacterMap(_folded), _CharacterMap(_shape)
+_INITIALS = _CharacterMap(lambda character: _folded(character)[:1] or "-")
 
 _WORD = re.compile(r"A[A']*(?![a'])|A?[a']*a[a']*|A|0+")
 """A word in a text's shape: `JSONPlaceholder`, `open-weather` and `Web3` have two each."""
 
 _SEPARATE = re.compile("[^-]+")
+
+_ALPHANUMERIC = re.compile("[A-Za-z0-9]+")
 
 
 def composed(text: str) -> str:
@@ -116,10 +119,16 @@ def separate_spans(text: str) -> list[tuple[int, int]]:
     return [match.span() for match in _SEPARATE.finditer(text.translate(_SHAPE))]
 
 
-def every_span(text: str) -> list[tuple[int, int]]:
-    """The ranges of the words that `words` or `separate` return."""
+def every_span(text: str) -> Iterator[tuple[int, int]]:
+    """The ranges of the words that `words` or `separate` return; some occur twice."""
     shape = text.translate(_SHAPE)
-    return list(dict.fromkeys(match.span() for match in chain(_SEPARATE.finditer(shape), _WORD.finditer(shape))))
+    return (match.span() for match in chain(_SEPARATE.finditer(shape), _WORD.finditer(shape)))
+
+
+def spans_beginning_with(text: str, initials: Container[str]) -> set[tuple[int, int]]:
+    """As `every_span`, of the words whose first character folds to nothing, or to a text that begins with one of *initials*."""
+    firsts = text.translate(_INITIALS)
+    return {span for span in every_span(text) if firsts[span[0]] in initials or firsts[span[0]] == "-"}
 
 
 def query_terms(query: str) -> list[str]:
@@ -132,28 +141,34 @@ def query_terms(query: str) -> list[str]:
     return [term for term in terms if term not in FUNCTION_WORDS] or terms
 
 
-def highlighted(name: str, start: int, end: int) -> Iterator[int]:
-    """The code points of *name* that characters *start* to *end* of its folded form stand for, with their accents."""
-    if name.isascii():
-        counted = [at for at, character in enumerate(name) if character.isalnum()]
-        yield from counted[start:end]
-        return
+def highlighted(name: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """The ranges of *name* that characters *start* to *end* of its folded form stand for, with their accents."""
     place, previous = 0, -2
+    if name.isascii():
+        for run in _ALPHANUMERIC.finditer(name):
+            first, last = max(run.start(), run.start() + start - place), min(run.end(), run.start() + end - place)
+            if first < last:
+                yield first, last
+            place += run.end() - run.start()
+        return
     for at, character in enumerate(name):
         size = len(_FOLDED[ord(character)])
         is_accent = not size and previous == at - 1 and _is_mark(character)
         if is_accent or (size and place < end and place + size > start):
-            yield at
+            yield at, at + 1
             previous = at
         place += size
 
 
-def to_ranges(positions: Iterable[int]) -> list[tuple[int, int]]:
-    """The half-open ranges that sorted *positions* form."""
+def to_ranges(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Sorted *spans*, of which those that overlap or touch are one."""
     ranges: list[tuple[int, int]] = []
-    for at in positions:
-        start = ranges.pop()[0] if ranges and ranges[-1][1] == at else at
-        ranges.append((start, at + 1))
+    for start, end in spans:
+        if ranges and start <= ranges[-1][1]:
+            first, last = ranges.pop()
+            ranges.append((first, max(last, end)))
+        else:
+            ranges.append((start, end))
     return ranges
 
 
