@@ -16,3 +16,6 @@ def test_a_value_is_computed_once_until_there_are_too_many():
         assert len(values) <= MAX_VALUES
     assert memoized(values, 1, compute) == "1"
     assert computed.count(1) == 2
+    assert memoized(values, 0, compute, len(values)) == "0"
+    assert memoized(values, -1, compute, len(values)) == "-1"
+    assert [*values] == [-1]

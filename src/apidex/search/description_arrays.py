@@ -113,28 +113,43 @@ class DescriptionArrays(DescriptionIndex):
     def _select(self, terms: Sequence[WeighedTerm], least: int, most: int, named: NamedFlags) -> RelevantEntries:
         if sum(self._postings_of(term) for term, _, is_read in terms if is_read) < _MANY_POSTINGS:
             return super()._select(terms, least, most, named)
-        lengths = np.frombuffer(self.lengths, np.uint8)
         flags = named()
         is_named = None if flags is None else np.asarray(flags, np.bool_)
+        if len(terms) == 1:
+            return self._containing(*terms[0][:2], most, is_named)
         positions, sums = np.zeros(0, np.uint32), np.zeros(0, np.int64)
         for term, weight, is_read in terms:
-            scores = weight * self._saturations + (weight << SCORE_BITS)
+            scores = self._scores(weight)
             if is_read:
                 fields, added = self._entries_with(term, is_named)
-                kinds = fields << np.uint32(8) | lengths.take(added)
-                if len(terms) == 1:
-                    return RelevantEntries(added, relevance_of(scores, most).take(kinds))  # type: ignore[arg-type] # as below
-                positions, sums = _added(positions, sums, added, scores.take(kinds), len(lengths))
+                of_added = scores.take(self._kinds(fields, added))
+                positions, sums = _added(positions, sums, added, of_added, len(self.lengths))
             else:
                 fields = np.max([self._fields_of_each(number, positions) for number in term.numbers], axis=0)
-                sums += np.where(fields < 0, 0, scores.take(fields << 8 | lengths.take(positions), mode="wrap"))
+                sums += np.where(fields < 0, 0, scores.take(self._kinds(fields, positions), mode="wrap"))
         is_found = sums >= least << SCORE_BITS
         found = positions.compress(is_found)
-        return RelevantEntries(found, relevance_of(sums.compress(is_found), most))  # type: ignore[arg-type] # arrays are sequences enough
+        return RelevantEntries(found, lambda: relevance_of(sums.compress(is_found), most))  # type: ignore[arg-type] # arrays are sequences enough
+
+    def _containing(self, term: Term, weight: int, most: int, left_out: Numbers | None) -> RelevantEntries:
+        """The entries that contain *term*, the only one of a query, and have no flag in *left_out*."""
+        fields, positions = self._entries_with(term, left_out)
+        relevance = relevance_of(self._scores(weight), most)
+        return RelevantEntries(positions, lambda: relevance.take(self._kinds(fields, positions)))  # type: ignore[arg-type] # as above
+
+    def _scores(self, weight: int) -> Numbers:
+        """What a word of this *weight* adds to the sum of an entry of each kind."""
+        scores: Numbers = weight * self._saturations + (weight << SCORE_BITS)
+        return scores
 
     @cached_property
     def _saturations(self) -> Numbers:
         return np.array(self._saturation)
+
+    def _kinds(self, fields: Numbers, positions: Numbers) -> Numbers:
+        """The place in `_saturations` of each of *positions*, which has a word in so many *fields*, less 1."""
+        kinds: Numbers = fields << np.uint32(8) | np.frombuffer(self.lengths, np.uint8).take(positions)
+        return kinds
 
     def _fields_of_each(self, number: int, positions: Numbers) -> Numbers:
         """As `_fields_of`, for each of *positions*."""

@@ -99,10 +99,10 @@ NamedFlags = Callable[[], Sequence[int] | None]
 
 @dataclass(frozen=True, slots=True)
 class RelevantEntries:
-    """The entries at *positions*, and the *relevance* of each."""
+    """The entries at *positions*. *relevance* computes that of each; a page that names fill does not need it."""
 
     positions: Sequence[int]
-    relevance: Sequence[int]
+    relevance: Callable[[], Sequence[int]]
 
 
 class DescriptionIndexBuilder:
@@ -274,7 +274,7 @@ class DescriptionIndex:
         entries = len(self.lengths)
         sizes = [(term, min(self._postings_of(term), entries)) for term in terms]
         if not all(size for _, size in sizes):
-            return RelevantEntries([], [])
+            return RelevantEntries([], list)
         counted, room = list[tuple[Term, int]](), MOST_POSTINGS
         for term, size in sorted(sizes, key=itemgetter(1)):
             if counted and size > room:
@@ -318,7 +318,7 @@ class DescriptionIndex:
                 score = weight * self._saturation[fields << 8 | self.lengths[position]]
                 sums[position] = sums.get(position, 0) + (weight << SCORE_BITS) + score
         positions = sorted(position for position, total in sums.items() if total >> SCORE_BITS >= least)
-        return RelevantEntries(positions, [relevance_of(sums[position], most) for position in positions])
+        return RelevantEntries(positions, lambda: [relevance_of(sums[position], most) for position in positions])
 
     def _fields(self, term: Term) -> dict[int, int]:
         """The entries that contain *term*, each with its number of fields, less 1."""

@@ -66,7 +66,10 @@ class FacetColumns(FacetIndex):
     def _rejections(self, filters: Filters) -> tuple[dict[str, NDArray[np.bool_]], NDArray[np.int64]]:
         """For each key whether each of *filters* rejects it, and how many do."""
         rejects = {name: ~self._columns[name].accepts(values) for name, values in filters.items()}
-        return rejects, np.sum([np.zeros(len(self.keys), np.int8), *rejects.values()], axis=0)
+        rejections = np.zeros(len(self.keys), np.int64)
+        for rejected in rejects.values():
+            rejections += rejected
+        return rejects, rejections
 
     @classmethod
     def of(cls, index: FacetIndex) -> "FacetColumns":

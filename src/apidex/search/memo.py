@@ -10,14 +10,16 @@ _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 
 
-def memoized(values: dict[_Key, _Value], key: _Key, compute: Callable[[_Key], _Value]) -> _Value:
-    """The value of *key*, which is not None: from *values*, or computed and added. All are removed when there are MAX_VALUES.
+def memoized(
+    values: dict[_Key, _Value], key: _Key, compute: Callable[[_Key], _Value], most: int = MAX_VALUES
+) -> _Value:
+    """The value of *key*, which is not None: from *values*, or computed and added. All are removed when there are *most*.
 
     A `functools.lru_cache` of a method would refer to its object, so that a replaced index kept its memory for some time.
     """
     value = values.get(key)
     if value is None:
-        if len(values) >= MAX_VALUES:
+        if len(values) >= most:
             values.clear()
         value = values[key] = compute(key)
     return value

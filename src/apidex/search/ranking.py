@@ -278,7 +278,7 @@ class ListedMatches:
     def followed_by(self, found: RelevantEntries) -> Matches:
         """As `Matches.followed_by`."""
         own = set(self._positions())
-        pairs = zip(map(int, found.positions), map(int, found.relevance), strict=True)  # numpy's have 32 bits
+        pairs = zip(map(int, found.positions), map(int, found.relevance()), strict=True)  # numpy's have 32 bits
         others = (
             (ABOUT << _LENGTH_BITS | relevance) << _POSITION_BITS | at for at, relevance in pairs if at not in own
         )

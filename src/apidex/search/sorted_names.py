@@ -49,6 +49,9 @@ _BEGINS_NAME = 3
 _FEW = 64
 """So few suffixes or entries are processed one by one, because a call of numpy costs as much as several of them."""
 
+_MOST_WORDS = 64
+"""For so many words of queries, a bit for each entry is held: while a second word is typed, each request has the first."""
+
 _VERIFIED = 2000
 """The largest number of places of a folded query at which the original names are compared. Twice as many take as long as a
 scan."""
@@ -106,6 +109,7 @@ class SortedNames(FoldedNames):
     shift: int = field(init=False)
     heads: list[bytes] = field(init=False)
     ranges: dict[bytes, tuple[int, int]] = field(init=False, default_factory=dict)
+    words: dict[bytes, Bits] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "letters", memoryview(self.text))
@@ -125,8 +129,9 @@ class SortedNames(FoldedNames):
 
     def _find(self, needle: bytes) -> tuple[int, int]:
         head, beginning = needle[:_HEAD], self._beginning_of(len(needle))
-        low = max(0, bisect_left(self.heads, head) - 1) * _BLOCK
-        high = min(bisect_right(self.heads, head + b"\xff") * _BLOCK, len(self.suffixes))
+        low, high = self.ranges.get(needle[:-1], (0, len(self.suffixes)))
+        low = max(low, (bisect_left(self.heads, head) - 1) * _BLOCK)
+        high = min(bisect_right(self.heads, head + b"\xff") * _BLOCK, high)
         first = bisect_left(self.suffixes, needle, low, high, key=beginning)
         return first, bisect_right(self.suffixes, needle, first, high, key=beginning)
 
@@ -168,7 +173,7 @@ class SortedNames(FoldedNames):
             return self._few(len(needle.encode()), suffixes.tolist(), words.tolist())
         if self._are_few(suffixes) and self._are_few(words):
             entries, ranks = self._by_relevance(suffixes)
-            others = np.setdiff1d(words, entries, assume_unique=True)
+            others = words.compress(~self.table(entries).take(words))
             ranks = np.concatenate([ranks, np.full(len(others), WORDS, ranks.dtype)])
             entries = np.concatenate([entries, others])
             return _ArrayMatches(_SortedEntries(self, len(needle.encode()), entries, ranks))
@@ -236,19 +241,27 @@ class SortedNames(FoldedNames):
 
     def _with_all_words(self, terms: Sequence[str]) -> Numbers:
         """The numbers of the entries in whose name each of *terms* begins a word, sorted."""
-        pairs = ((self._suffixes(term.encode()), term.encode()) for term in terms)
-        rarest, *others = sorted(pairs, key=lambda pair: len(pair[0]))
-        found = self._beginning_words(rarest[0])
-        found = _distinct(found) if self._are_few(found) else np.flatnonzero(self.table(found))
-        for suffixes, term in others:
+        rarest, *others = sorted((term.encode() for term in terms), key=self._count)
+        found = self._beginning_words(rarest)
+        for term in others:
             if len(found) <= _FEW:
                 found = found[[self._begins_word(self.positions[entry], term) for entry in found.tolist()]]
             else:
-                found = found.compress(self.table(self._beginning_words(suffixes)).take(found))
-        return found
+                found = found.compress(memoized(self.words, term, self._word_flags, _MOST_WORDS).take(found))
+        return _distinct(found) if self._are_few(found) else np.flatnonzero(self.table(found))
 
-    def _beginning_words(self, suffixes: Numbers) -> Numbers:
-        """The numbers of the entries in which one of *suffixes* begins a word; some occur more than once."""
+    def _count(self, needle: bytes) -> int:
+        """How many suffixes begin with *needle*."""
+        first, end = self.range_of(needle)
+        return end - first
+
+    def _word_flags(self, term: bytes) -> Bits:
+        """For the number of each entry whether a word of its name begins with *term*."""
+        return Bits(bits_of(self.table(self._beginning_words(term)).data))
+
+    def _beginning_words(self, term: bytes) -> Numbers:
+        """The numbers of the entries in whose name a word begins with *term*; some occur more than once."""
+        suffixes = self._suffixes(term)
         found: Numbers = suffixes.compress(suffixes & 1 == 1) >> self.shift
         return found
 
@@ -354,7 +367,7 @@ class _SortedEntries:
 
     def page(self, offset: int, end: int) -> list[tuple[int, Rank | None]]:
         """The position and the rank of each, best first, from *offset* to *end*."""
-        return self.names.rows(self.size, self._positions[offset:end], self.ranks[offset:end])
+        return self.names.rows(self.size, self.names.positions_of(self.entries[offset:end]), self.ranks[offset:end])
 
     def page_with(self, others: Numbers, sort: Sort, offset: int, end: int) -> list[tuple[int, Rank | None]]:
         """As `page`, together with the entries at the positions *others*, by name or in catalogue order."""
@@ -387,6 +400,8 @@ class _RankTable:
 
     def has(self, positions: Numbers) -> NDArray[np.bool_]:
         """As `_SortedEntries.has`."""
+        if len(positions) * _NARROW < len(self.ranks):
+            return self._is_match.take(self.names.entries_at(positions))
         return self._by_position.take(positions)
 
     @cached_property
@@ -436,11 +451,11 @@ class _RankTable:
 
 @dataclass(frozen=True, slots=True)
 class _ArrayMatches:
-    """The *named* matches, followed by the entries at *positions*, by *relevance* and then by name."""
+    """The *named* matches, followed by the entries at *positions*, by relevance and then by name."""
 
     named: _SortedEntries | _RankTable
     positions: Numbers = field(default_factory=lambda: _NONE)
-    relevance: Numbers = field(default_factory=lambda: _NONE.astype(np.int64))
+    relevance: Callable[[], Numbers] = lambda: _NONE
 
     def __len__(self) -> int:
         return len(self.named) + len(self.positions)
@@ -453,8 +468,9 @@ class _ArrayMatches:
         """As `Matches.followed_by`; the entries that were added before are left out."""
         positions = np.asarray(found.positions, np.uint32)
         is_other = ~self.named.has(positions)
-        relevance = np.asarray(found.relevance, np.int64).compress(is_other)
-        return _ArrayMatches(self.named, positions.compress(is_other), relevance)
+        return _ArrayMatches(
+            self.named, positions.compress(is_other), lambda: np.asarray(found.relevance(), np.int64).compress(is_other)
+        )
 
     def facets(self, index: FacetIndex, filters: Filters) -> dict[str, list[Facet]]:
         """As `Matches.facets`."""
@@ -466,8 +482,8 @@ class _ArrayMatches:
         """As `Matches.accepted`."""
         is_accepted = FacetColumns.of(index).accepted_keys(filters)
         is_kept = is_accepted.take(np.asarray(index.key_numbers).take(self.positions))
-        positions, relevance = self.positions.compress(is_kept), self.relevance.compress(is_kept)
-        return _ArrayMatches(self.named.accepted(is_accepted), positions, relevance)
+        named, positions = self.named.accepted(is_accepted), self.positions.compress(is_kept)
+        return _ArrayMatches(named, positions, lambda: self.relevance().compress(is_kept))
 
     def page(self, sort: Sort, offset: int, limit: int | None) -> list[tuple[int, Rank | None]]:
         """As `Matches.page`."""
@@ -475,11 +491,19 @@ class _ArrayMatches:
         if sort is not Sort.RELEVANCE:
             return self.named.page_with(self.positions, sort, offset, end)
         rows = self.named.page(offset, end) if offset < ahead else []
-        first, last = max(0, offset - ahead), max(0, end - ahead)
-        best = np.flatnonzero(self.relevance <= np.partition(self.relevance, last - 1)[last - 1]) if last else _NONE
+        others = self._most_relevant(max(0, offset - ahead), end - ahead)
+        return [*rows, *((position, Rank.ABOUT) for position in others)]
+
+    def _most_relevant(self, start: int, end: int) -> list[int]:
+        """The *positions* from *start* to *end*, in their order."""
+        if start >= end:
+            return []
+        relevance = self.relevance()
+        best = np.flatnonzero(relevance <= np.partition(relevance, end - 1)[end - 1])
         positions = self.positions.take(best)
-        keys = self.relevance.take(best) << 32 | np.asarray(self.named.names.name_ranks).take(positions)
-        return [*rows, *((at, Rank.ABOUT) for at in positions[_smallest(keys, first, last)].tolist())]
+        keys = relevance.take(best) << 32 | np.asarray(self.named.names.name_ranks).take(positions)
+        found: list[int] = positions[_smallest(keys, start, end)].tolist()
+        return found
 
     def best(self, limit: int, spelling: Callable[[int], str]) -> list[tuple[int, Rank | None]]:  # noqa: ARG002
         """As `Matches.best`, of names."""
