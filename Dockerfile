@@ -83,9 +83,11 @@ FROM runtime AS test
 COPY --from=build-test /opt/apidex /opt/apidex
 WORKDIR /checkout
 COPY . .
-ENV HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis
+# Coverage by this Python's own monitoring costs little, so the tests need no second run for it.
+ENV HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis COVERAGE_CORE=sysmon COVERAGE_FILE=/tmp/coverage
 HEALTHCHECK NONE
-CMD ["pytest", "-p", "no:cacheprovider", "--numprocesses", "logical", "--ignore=tests/deploy", "--ignore=tests/instrument"]
+CMD ["sh", "-c", "coverage run -m pytest -p no:cacheprovider --numprocesses logical --ignore=tests/deploy --ignore=tests/instrument && \
+coverage combine --quiet && coverage report"]
 
 
 FROM runtime AS loadtest
