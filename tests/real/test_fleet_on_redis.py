@@ -414,6 +414,23 @@ def test_redis_is_reached_by_every_kind_of_url(tmp_path, kind):
             assert "secret" not in process.catalogue()["redis"]["url"] + "".join(process.lines)
 
 
+def test_certificates_that_are_renewed_are_used_at_the_next_connection(tmp_path):
+    certificate, key = self_signed(tmp_path)
+    tls = ("--tls-port", "PORT", "--tls-cert-file", certificate, "--tls-key-file", key)
+    tls += ("--tls-ca-cert-file", certificate)
+    environ = {"APIDEX_REDIS_CA": certificate, "APIDEX_REDIS_CERTIFICATE": certificate, "APIDEX_REDIS_KEY": key}
+    with RedisServer(tmp_path, *tls, url="rediss://localhost:PORT/0") as redis, upstream_server() as upstream:
+        arguments = ("--upstream", upstream.url(), "--poll-seconds", "0.2")
+        with replica(*arguments, APIDEX_REDIS_URL=redis.url, **environ) as process:
+            process.until(lambda catalogue: catalogue["redis"]["shared"])
+            redis.is_killed()
+            Path(certificate).unlink()
+            process.until(lambda catalogue: "APIDEX_REDIS_CA" in str(catalogue["redis"]["last_error"]))
+            self_signed(tmp_path)
+            redis.starts()
+            process.until(lambda catalogue: catalogue["redis"]["shared"])
+
+
 @pytest.mark.parametrize(
     "kind", ["a unix socket without its password", "no client certificate", "a garbled one", "a passphrase"]
 )

@@ -7,7 +7,7 @@ import functools
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from redis.asyncio import Redis
@@ -16,6 +16,9 @@ from redis.backoff import NoBackoff
 
 from apidex.errors import SettingsError
 from apidex.urls import split, without_password
+
+if TYPE_CHECKING:
+    import ssl
 
 _SENTINEL_PORT = 26379
 
@@ -52,9 +55,10 @@ def open_client(address: RedisAddress, timeout: timedelta, stack: AsyncExitStack
         client: Redis = FakeAsyncRedis()
     else:
         try:
-            tls = _tls_options(address) if address.url.startswith("rediss") else {}
             connect = _connect_by_sentinel if "+sentinel:" in address.url else _connect
-            client = connect(address, _options(timeout) | tls, stack)
+            client = connect(address, _options(timeout), stack)
+            if address.url.startswith("rediss"):
+                _use_tls(client, address)
         except (ValueError, TypeError) as error:
             raise SettingsError(f"APIDEX_REDIS_URL is not allowed: {error}") from None
     stack.push_async_callback(client.aclose)
@@ -100,14 +104,35 @@ def _connect_by_sentinel(address: RedisAddress, options: dict[str, Any], stack: 
     return client
 
 
-def _tls_options(address: RedisAddress) -> dict[str, Any]:
-    """Return redis-py's options. Raises SettingsError for files that cannot be used."""
+def _use_tls(client: "Redis", address: RedisAddress) -> None:
+    """Have each new connection read the certificates again: they are renewed while a replica runs.
+
+    Raises SettingsError for files that cannot be used.
+    """
     import ssl  # a replica without TLS does not need it
 
-    context, key = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), address.key or None
+    context = ssl.create_default_context()  # once: reading the system's certificates blocks the event loop for 20 ms
+    _load_certificates(context, address)
+    manager: Any = getattr(client.connection_pool, "sentinel_manager", None)
+    for each in (client, *(manager.sentinels if manager else ())):
+        pool: Any = each.connection_pool
+
+        class Connection(pool.connection_class):  # type: ignore[misc]
+            async def connect(self) -> None:
+                if not self.is_connected:
+                    _load_certificates(context, address)
+                    self.ssl_context.context = context
+                await super().connect()
+
+        pool.connection_class = Connection
+
+
+def _load_certificates(context: "ssl.SSLContext", address: RedisAddress) -> None:
+    """Raises SettingsError for files that cannot be used."""
+    key = address.key or None
     if key and not address.certificate:
         raise SettingsError("APIDEX_REDIS_KEY is set, but APIDEX_REDIS_CERTIFICATE is not; allowed are both, or none")
-    # OpenSSL would ask for the passphrase of a key on the terminal, at every connection
+    # OpenSSL would ask for the passphrase of a key on the terminal
     load_certificate = functools.partial(context.load_cert_chain, keyfile=key, password="")
     certificate_allowed = "a certificate (PEM) with its key, which has no passphrase"
     for variable, path, load, allowed in (
@@ -120,5 +145,3 @@ def _tls_options(address: RedisAddress) -> dict[str, Any]:
         except OSError as error:  # ssl.SSLError is one
             text = f"{variable}={path!r} cannot be used: {error.strerror or error}; allowed is {allowed}"
             raise SettingsError(text) from None
-    options = {"ssl_ca_certs": address.ca, "ssl_certfile": address.certificate, "ssl_keyfile": address.key}
-    return {name: path for name, path in options.items() if path}

@@ -19,7 +19,7 @@ from redis import exceptions
 from redis.asyncio import Redis
 
 from apidex.catalogue.codec import CODEC_VERSION
-from apidex.errors import CodecError, StoreError, StoreReason
+from apidex.errors import CodecError, SettingsError, StoreError, StoreReason
 from apidex.indexing.shared_buffer import SharedBuffer
 from apidex.replication import scripts
 from apidex.replication.metadata import (
@@ -303,7 +303,7 @@ def _classify(error: Exception) -> StoreError:
             return StoreError("timeout", "Redis did not answer in time")
         case exceptions.AuthenticationError() | exceptions.AuthorizationError():
             return StoreError("auth", f"Redis refuses the user or the password ({detail})")
-        case exceptions.ConnectionError() | OSError():
+        case exceptions.ConnectionError() | OSError() | SettingsError():  # the last is about a certificate
             return StoreError("connect", f"Redis cannot be reached: {detail or type(error).__name__}")
         case exceptions.RedisError() if not isinstance(error, exceptions.InvalidResponse):
             return StoreError("response", f"Redis answered with an error: {detail or type(error).__name__}")
