@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from apidex.cli.arguments import Parser, one_of, real_number, whole_number
@@ -59,6 +59,13 @@ def _interrupt(*_: object) -> NoReturn:
 
 class _Parser(Parser):
     command = "loadtest"
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:  # noqa: ANN401
+        """As argparse, but each command reports its unknown arguments itself: its `--help` lists those that it has."""
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return options, unknown
 
 
 def _pair(text: str) -> str:
@@ -109,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     names = [*SCENARIOS, SUITE]
     add("scenarios", nargs="+", type=one_of(*names), metavar="SCENARIO", help=", ".join(names))
     add("--only", nargs="+", type=_pair, default=[], metavar="A+B", help=f"with {SUITE}: only these")
-    add("--commit", default="", metavar="HASH", help=f"with {SUITE}: only six, chosen by this hash")
+    add("--commit", metavar="HASH", help=f"with {SUITE}: only six, chosen by this hash")
     add(
         "--results",
         type=Path,
@@ -361,6 +368,11 @@ def _check(options: argparse.Namespace) -> None:
         raise UnsupportedError(f"--host is for kubernetes and service, --node for kubernetes, not for {options.target}")
     if options.workers and options.processes > 1:
         raise UnsupportedError("--workers and --processes exclude each other; allowed is one of them")
+    given = [f"--{name}" for name in ("only", "commit", "results") if getattr(options, name)]
+    if given and SUITE not in options.scenarios:
+        raise UnsupportedError(f"{', '.join(given)}: only for {SUITE}; allowed is {SUITE} as SCENARIO")
+    if options.commit == "":
+        raise UnsupportedError("--commit: '' is not allowed; allowed is a hash")
     if options.results and not _is_text(options.results):
         raise UnsupportedError(f"{options.results} is not a file of text; --results takes a page of Markdown")
     if not _is_url(options.host):

@@ -3,6 +3,7 @@
 At the end Locust is stopped and every fault undone, even on an interrupt, which leaves a report of the run so far.
 """
 
+import csv
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -86,17 +87,20 @@ def run(
 
 
 def report(folder: Path) -> Verdict:
-    """Judge again what a run has left in *folder*. Raises UnsupportedError where that is nothing."""
+    """Judge again what a run has left in *folder*. Raises UnsupportedError where that is nothing, or cannot be written to."""
     try:
         history = msgspec.json.decode((folder / "history.json").read_bytes(), type=RunHistory)
         history = msgspec.structs.replace(history, requests=read(folder / "requests.csv"))
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, ValueError, csv.Error, msgspec.MsgspecError) as error:
         raise UnsupportedError(f"{folder} holds no run: {error}") from None
     try:
         scenario = scenario_of(history.facts.scenario)
     except KeyError as error:
         raise UnsupportedError(f"{folder} holds a run of an unknown scenario: {error}") from None
-    return _conclude(history, scenario, folder)
+    try:
+        return _conclude(history, scenario, folder)
+    except OSError as error:
+        raise UnsupportedError(f"the reports cannot be written to {folder}: {error.strerror}") from None
 
 
 def _commit() -> str:

@@ -404,6 +404,19 @@ def test_an_interrupt_while_rows_are_written_leaves_a_run_that_can_be_judged(tmp
     assert report(folder).requests == len(spread_out)
 
 
+def test_a_run_with_damaged_rows_or_a_folder_that_cannot_be_written_to_is_refused(tmp_path, capsys):
+    folder = written(tmp_path / "run", spread_out, "steady")
+    whole = (folder / "requests.csv").read_bytes()
+    for rows in (b"half of a\n", b"\xff\n", b"1" * 2**18 + b"\n"):
+        (folder / "requests.csv").write_bytes(whole + rows)
+        assert main(["report", str(folder)]) == 2
+        assert capsys.readouterr().err.startswith(f"loadtest: {folder} holds no run: ")
+    (folder / "requests.csv").write_bytes(whole)
+    (folder / "report.new").mkdir()
+    assert main(["report", str(folder)]) == 2
+    assert capsys.readouterr().err == f"loadtest: the reports cannot be written to {folder}: Is a directory\n"
+
+
 def test_an_interrupt_of_judging_leaves_nothing_of_an_earlier_run(tmp_path, monkeypatch):
     folder = written(tmp_path / "run", spread_out, "steady")
     known = {"prepare": lambda: None, "replicas": list, "upstream_log": lambda: SimpleNamespace(given=[])}
@@ -530,7 +543,9 @@ def loadtest(*arguments: str, **environ: str) -> subprocess.CompletedProcess:
     [
         ("run earthquake", "SCENARIO: 'earthquake' is not allowed; allowed are steady, "),
         ("run", "SCENARIO: missing; `python -m loadtest run --help` says what is allowed"),
-        ("run crash --prot 1", "--prot 1: not an argument; `python -m loadtest --help` lists them"),
+        ("run crash --prot 1", "--prot 1: not an argument; `python -m loadtest run --help` lists them"),
+        ("run crash --commit f00", "--commit: only for pairs; allowed is pairs as SCENARIO"),
+        ("run pairs --commit=", "--commit: '' is not allowed; allowed is a hash"),
         ("demo --port 80", "--port: '80' is not allowed; allowed is a whole number from 1024 to 65535"),
         ("run crash --target the-moon", "--target: 'the-moon' is not allowed; allowed are processes, "),
         ("run crash --target compose", "docker is not installed"),
