@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import termios
-from collections.abc import AsyncIterator
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import httpx
@@ -24,7 +26,7 @@ from apidex.cli.service import Service
 from apidex.errors import ServiceError
 from apidex.search.filters import FILTERS
 from fakes import entry, file_of
-from processes import HANG, replica
+from processes import HANG, replica, wait_until
 from upstream_server import endless_head, http_server, raw_server
 
 ENTRIES = [
@@ -300,6 +302,26 @@ def test_nothing_but_the_protocol_is_on_standard_output_and_it_ends_with_its_inp
     assert process.returncode == 0
     assert [json.loads(line).get("id") for line in out.splitlines() if "result" in json.loads(line)] == [7]
     assert "catalogue.adopted" in log
+
+
+def test_requests_before_the_end_of_input_are_answered():
+    is_closed = threading.Event()
+
+    def late() -> Iterator[bytes]:
+        is_closed.wait(HANG)
+        time.sleep(0.3)  # the end of the input comes first
+        yield b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
+
+    call = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "categories"}}
+    with raw_server(late) as (url, asked), process_of("--url", url) as process:
+        process.stdin.write(hello(1) + json.dumps(call) + "\n")
+        process.stdin.flush()
+        wait_until(lambda: asked, "the service is asked")
+        process.stdin.close()
+        is_closed.set()
+        answers = [json.loads(line) for line in process.stdout]
+        assert [(answer["id"], "result" in answer) for answer in answers] == [(1, True), (2, True)]
+        assert process.wait(HANG) == 0
 
 
 MALFORMED = ["no JSON", "", "[]", "{}", '{"jsonrpc":"2.0","id":1}', "\\"]

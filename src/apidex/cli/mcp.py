@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from inspect import cleandoc
-from typing import Any, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 from urllib.parse import unquote
 
 import anyio
@@ -67,8 +67,9 @@ def run(options: Namespace, settings: Settings) -> int:
     async def main() -> None:
         async with _client(settings, url) as client, stdio_server(stdout=_Output()) as (received, sent):
             server = mcp_server(Tools(client, service))
-            messages: Any = _Messages(received, sent)  # the SDK's type of streams has more than it uses
-            await server.run(messages, sent, server.create_initialization_options())
+            answers: Any = _Sent(sent)  # the SDK's types of streams have more than it uses
+            messages: Any = _Messages(received, answers)
+            await server.run(messages, answers, server.create_initialization_options())
 
     event_loop.run(main)
     return 0
@@ -103,24 +104,66 @@ def _ending_the_process() -> Iterator[None]:
 
 
 class _Messages:
-    """The messages that are *received*. A line that is not one is answered, because the client may wait for its answer."""
+    """The messages that are *received*. A line that is not one is answered, because the client may wait for its answer.
 
-    def __init__(self, received: Any, sent: Any) -> None:  # noqa: ANN401 - the SDK's streams
+    They end when the answers to all of them are *sent*: a client may close its end of the pipe after its last request.
+    """
+
+    def __init__(self, received: Any, sent: "_Sent") -> None:  # noqa: ANN401 - the SDK's stream
         self._received, self._sent, self.aclose = received, sent, received.aclose
 
     def __aiter__(self) -> "_Messages":
         return self
 
     async def __anext__(self) -> SessionMessage:
-        while isinstance(message := await anext(self._received), Exception):
-            error = types.ErrorData(code=types.PARSE_ERROR, message=_MALFORMED)
-            await self._sent.send(SessionMessage(types.JSONRPCError(jsonrpc="2.0", id=None, error=error)))
-        return cast(SessionMessage, message)
+        async for received in self._received:
+            if isinstance(received, Exception):
+                error = types.ErrorData(code=types.PARSE_ERROR, message=_MALFORMED)
+                await self._sent.send(SessionMessage(types.JSONRPCError(jsonrpc="2.0", id=None, error=error)))
+                continue
+            match received.message:
+                case types.JSONRPCRequest(id=number):
+                    self._sent.unanswered.add(number)
+                case types.JSONRPCNotification(
+                    method="notifications/cancelled", params={"requestId": int() | str() as number}
+                ):
+                    self._sent.unanswered.discard(number)  # the SDK does not answer it
+            return cast(SessionMessage, received)
+        with anyio.move_on_after(_TIMEOUT):
+            while self._sent.unanswered:
+                await self._sent.next_answer()
+        raise StopAsyncIteration
 
     @property
     def last_context(self) -> Any:  # noqa: ANN401 - the SDK's
         """The context of the last message."""
         return self._received.last_context
+
+
+class _Sent:
+    """The SDK's stream of messages to the client, which knows the requests that are *unanswered*."""
+
+    def __init__(self, sent: Any) -> None:  # noqa: ANN401 - the SDK's
+        self._sent, self.aclose, self._answered = sent, sent.aclose, anyio.Event()
+        self.unanswered: set[types.RequestId] = set()
+
+    async def send(self, message: SessionMessage) -> None:
+        """Send *message*."""
+        await self._sent.send(message)
+        if isinstance(message.message, types.JSONRPCResponse | types.JSONRPCError) and message.message.id is not None:
+            self.unanswered.discard(message.message.id)
+            self._answered.set()
+
+    async def next_answer(self) -> None:
+        """Wait until another answer is sent."""
+        self._answered = anyio.Event()
+        await self._answered.wait()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
 
 
 @asynccontextmanager
