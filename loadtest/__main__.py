@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from apidex.cli.arguments import Parser, one_of, real_number, whole_number
+from apidex.cli.output import discard, say
 from apidex.terminal import counted
 from loadtest.load_generator import FIRST_WITHIN, Load
 from loadtest.scenarios import SCENARIOS, SUITE
@@ -35,8 +36,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def main(arguments: list[str] | None = None) -> int:
     """0 if every check holds, 1 if one does not or the run is void, 2 if it cannot be run, 130 if it was interrupted."""
     options = _parser().parse_args(arguments)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # progress is for now, into a pipe as well
+    if sys.stdout and sys.stdout is sys.__stdout__:
+        sys.stdout = _Output()
     # however this was started: a shell lets what it starts in the background ignore an interrupt
     for number in _SIGNALS:
         signal.signal(number, _interrupt)
@@ -48,6 +49,23 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("loadtest: interrupted; every fault is undone", file=sys.stderr)
         return 130
+
+
+class _Output(io.TextIOWrapper):
+    """Standard output, a line at a time. A run goes on, and is judged, when its reader has gone or its disk is full."""
+
+    def __init__(self) -> None:
+        # progress is for now, into a pipe as well
+        super().__init__(open(1, "wb", closefd=False), errors="backslashreplace", line_buffering=True)  # noqa: SIM115
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError):
+                say(f"loadtest: what is printed is lost: {error.strerror}")
+            discard(self)
+            return len(text)
 
 
 def _interrupt(*_: object) -> NoReturn:

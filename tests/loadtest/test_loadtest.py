@@ -606,6 +606,16 @@ def test_a_recorded_fault_is_read_as_it_was_written():
     assert msgspec.json.decode(msgspec.json.encode(records), type=list[FaultRecord]) == records
 
 
+def test_nothing_depends_on_whether_its_output_can_be_written():
+    reader, closed = os.pipe()
+    os.close(reader)
+    with os.fdopen(closed, "wb") as pipe, open("/dev/full", "wb") as full:  # noqa: PTH123
+        for output, said in ((pipe, ""), (full, "loadtest: what is printed is lost: No space left on device\n")):
+            command = [sys.executable, "-m", "loadtest", "list"]
+            done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, cwd=ROOT, timeout=60)
+            assert (done.returncode, done.stderr) == (0, said)
+
+
 @pytest.mark.parametrize(
     ("target", "says", "asked"),
     [
