@@ -654,6 +654,13 @@ def test_doctor_warns_of_a_redis_that_cannot_be_used(file, run, redis_server, co
         assert each in out
 
 
+def test_doctor_advises_on_tls_when_redis_does_not_answer_a_handshake(file, run):
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # as Redis without TLS, which waits for the end of a line
+        url = f"rediss://127.0.0.1:{silent.getsockname()[1]}/0"
+        status, out, _ = run("doctor", "--port", "0", "--upstream", file, "--redis-url", url)
+    assert (status, "did not answer in time" in out, "whether it uses TLS" in out) == (1, True, True)
+
+
 @pytest.mark.real
 def test_doctor_checks_redis(file, run, redis_server):
     def doctor() -> tuple[int, str]:

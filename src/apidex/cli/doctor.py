@@ -30,7 +30,7 @@ _CLOCK_TOLERANCE = 30.0
 _NTP_ADVICE = "Set it by NTP. Ages stay right without it, but stamps and logs do not."
 _REDIS_ADVICE = {
     "connect": "A replica starts all the same, and runs by itself until Redis answers. Check the URL, the network and TLS.",
-    "timeout": "A replica starts all the same. Check that Redis is not stuck, or raise APIDEX_REDIS_TIMEOUT_SECONDS.",
+    "timeout": "A replica starts all the same. Check Redis, whether it uses TLS, or raise APIDEX_REDIS_TIMEOUT_SECONDS.",
     "auth": "A replica starts, and runs standalone. Check the user, APIDEX_REDIS_PASSWORD and the ACL.",
     "oom": "A replica starts, and runs standalone. Raise maxmemory; a catalogue needs three times its payload.",
     "readonly": "A replica starts, and runs standalone. Repair its disk or replicas, name the master, or use Sentinel.",
