@@ -10,7 +10,6 @@ import subprocess
 import sys
 import termios
 import threading
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -309,7 +308,6 @@ def test_requests_before_the_end_of_input_are_answered():
 
     def late() -> Iterator[bytes]:
         is_closed.wait(HANG)
-        time.sleep(0.3)  # the end of the input comes first
         yield b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 
     call = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "categories"}}
