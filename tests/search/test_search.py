@@ -29,7 +29,7 @@ from apidex.search.ranking import Rank, Scope, Sort
 from apidex.search.results import SearchRequest, answer
 from apidex.search.sorted_names import index_names
 from apidex.search.text import FUNCTION_WORDS, composed, fold, separate, words
-from apidex.search.words import possible_forms, stem
+from apidex.search.words import DOMAIN, possible_forms, stem
 from fakes import entry
 
 # --- relevance, on the real catalogue
@@ -110,7 +110,7 @@ def name_of(search: SearchIndex, hit) -> str:
                     "item_size": lambda starts: 8,
                 },
                 facet_columns: {"_FEW": -1},
-                descriptions: {"_SEGMENT_BYTES": 0, "_BLOCK": 3, "_LOOKED_UP": 0, "_READ_TOGETHER": 0},
+                descriptions: {"_SEGMENT_BYTES": 0, "_HELD": 2, "_LOOKED_UP": 0, "_READ_TOGETHER": 0},
                 description_arrays: {"_MANY_POSTINGS": -1},
             },
             id="suffix array, as if larger",
@@ -437,12 +437,28 @@ def test_the_words_that_begin_alike_find_the_same_in_arrays(monkeypatch, left_ou
     assert len({words[number][0] for number in found.dense}) < len(found.dense)
 
 
+def test_an_index_of_segments_may_have_no_word(monkeypatch):
+    monkeypatch.setattr(descriptions, "_SEGMENT_BYTES", 0)
+    found = index_in_batches([entry("***", description="", category="?", link="")], 1)
+    assert found.find(found.parse("weather")).positions == []
+    assert found.near("weather", 1) == {}
+
+
+def test_the_words_within_two_changes_are_near_in_an_index_of_segments(monkeypatch):
+    monkeypatch.setattr(descriptions, "_SEGMENT_BYTES", 0)
+    found = index_in_batches([*HARD_WORDS, *synthetic_entries(100), entry("pneumono" * 10)], 500)
+    words = [word for word in bytes(found.terms).decode().splitlines() if word.isascii() and word[0] != DOMAIN]
+    for word in words:
+        for typed in (word[2:], word[:-1], f"q{word}z", f"{word}zq", f"qz{word[2:]}", f"{word[1::-1]}{word[2:]}"):
+            assert word in found.near(typed, 2), typed
+
+
 def test_words_near_to_one_that_is_not_ascii_are_the_same_in_an_index_of_segments(monkeypatch):
-    entries = [entry("погода"), entry("日本"), entry("weather")]
+    entries = [entry("погода"), entry("日本"), entry("予報海学"), entry("weather")]
     expected = index_in_batches(entries, len(entries))
     monkeypatch.setattr(descriptions, "_SEGMENT_BYTES", 0)
     found = index_in_batches(entries, 1)
-    for text, near in (("порода", "погода"), ("日木", "日本"), ("waether", "weather")):
+    for text, near in (("порода", "погода"), ("日木", "日本"), ("予報都語", "予報海学"), ("waether", "weather")):
         assert near in expected.near(text, 2)
         assert near in found.near(text, 2)
 

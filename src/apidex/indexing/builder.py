@@ -164,7 +164,7 @@ def _from_shared(result: BuildResult, memory: memoryview) -> IndexedCatalogue:
     if len(at["names"]) > MAX_SCANNED:
         names = VerifiedNames(names.text, names.starts, folded)
     facets = FacetColumns(result.facet_keys, at["facet_key_numbers"])
-    described = DescriptionArrays if "letters" in at else DescriptionIndex
+    described = DescriptionArrays if "signatures" in at else DescriptionIndex
     descriptions = described(**{each.name: at[each.name] for each in dataclasses.fields(described)})
     search = SearchIndex(catalogue, folded, facets, descriptions)
     for query in ("", "a"):  # computes here what is computed only once

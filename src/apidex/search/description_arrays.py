@@ -14,6 +14,7 @@ import numpy as np
 from apidex.catalogue.buffers import ByteBuffer, IntArray
 from apidex.search.arrays import Numbers, places_of, set_items
 from apidex.search.descriptions import (
+    BLOCK,
     SCORE_BITS,
     DescriptionIndex,
     NamedFlags,
@@ -27,42 +28,64 @@ from apidex.search.words import TF_BITS, TF_MASK
 _MANY_POSTINGS = 2**9
 """If this many postings or more are read, numpy reads them."""
 
-LETTER_BITS = np.array([0 if code == ord("\n") else 1 << (code & 31) for code in range(256)], np.uint32)
+_SIZE_BITS = 5
+_SIZES = (1 << _SIZE_BITS) - 1
+_LETTERS = 32 - _SIZE_BITS
+_LETTER_BITS = np.array(
+    [0 if code == ord("\n") else 1 << _SIZE_BITS + code % _LETTERS for code in range(256)], np.uint32
+)
 """The bit for each byte of a word: each letter has its own, which other bytes share."""
+
+
+def signatures_of(words: Numbers, starts: Numbers) -> Numbers:
+    """The signature of each of *words*, which are bytes from *starts* on, each word with a line feed after it.
+
+    It has the bits of all letters of the word, and the last bits of its size in bytes.
+    """
+    sizes = np.diff(starts, append=len(words)) - 1
+    letters: Numbers = np.bitwise_or.reduceat(_LETTER_BITS.take(words), starts)
+    return letters | (sizes & _SIZES).astype(np.uint32)
 
 
 @dataclass(frozen=True, eq=False)
 class DescriptionArrays(DescriptionIndex):
     """A DescriptionIndex that is read with numpy.
 
-    *letters* has the bits of the letters of each word that is not a domain. The words with the numbers in *dense* are so frequent
-    that their postings are bits for all entries, in *planes*: the low bits, and then the high bits, of how many fields have it.
+    *signatures* has the signature of each word that is not a domain. The words with the numbers in *dense* are so frequent that
+    their postings are bits for all entries, in *planes*: the low bits, and then the high bits, of how many fields have it.
     *frequencies* says how many entries have each of them.
     """
 
-    letters: IntArray
+    signatures: IntArray
     dense: IntArray
     frequencies: IntArray
     planes: ByteBuffer
 
     def near(self, text: str, distance: int) -> dict[str, int]:
         """As `DescriptionIndex.near`."""
-        counts, postings = self._dense_counts, self.posting_starts
-        return {
-            self._word(number).decode(): counts.get(number) or postings[number + 1] - postings[number]
-            for number in self._with_like_letters(text, distance)
-        }
+        numbers, starts = self._with_like_letters(text, distance), np.asarray(self.posting_starts)
+        counts = starts.take(numbers + 1) - starts.take(numbers)
+        found = dict(zip(self._words_at(numbers), counts.tolist(), strict=True))
+        dense = {self._word(number).decode(): count for number, count in self._dense_counts.items()}
+        return found | {word: count for word, count in dense.items() if word in found}
 
-    def _with_like_letters(self, text: str, distance: int) -> list[int]:
+    def _with_like_letters(self, text: str, distance: int) -> Numbers:
         """The words of about the same length as *text* whose letters differ by no more than *distance* changes can cause."""
-        own, starts = text.encode(), np.asarray(self.term_starts)
-        letters = np.bitwise_or.reduce(LETTER_BITS[np.frombuffer(own, np.uint8)])
+        signatures, own = np.asarray(self.signatures), np.frombuffer(f"{text}\n".encode(), np.uint8)
+        (signature,) = signatures_of(own, np.zeros(1, np.int64))
         widest = distance if text.isascii() else 4 * distance  # bytes of the letters that are changed
-        numbers = np.flatnonzero(np.bitwise_count(np.asarray(self.letters) ^ letters) <= 2 * widest)
-        numbers += len(starts) - 1 - len(self.letters)
-        sizes = starts[numbers + 1] - starts[numbers] - 1
-        result: list[int] = numbers[np.abs(sizes.astype(np.int64) - len(own)) <= widest].tolist()
-        return result
+        differing = np.bitwise_count((signatures ^ signature) >> _SIZE_BITS)
+        found = np.flatnonzero(differing <= 2 * widest)
+        longer = (signatures.take(found) - signature + np.uint32(widest) & np.uint32(_SIZES)).astype(np.int64) - widest
+        # a letter in place of another one changes two bits, and one that is added or left out changes one
+        found = found.compress(differing.take(found) <= 2 * widest - np.abs(longer))
+        return found + self._count - len(signatures)
+
+    def _words_at(self, numbers: Numbers) -> list[str]:
+        """The words with these *numbers*."""
+        blocks, starts, terms = numbers // BLOCK, np.asarray(self.block_starts), self.terms
+        spans = starts.take(blocks).tolist(), starts.take(blocks + 1).tolist(), (numbers % BLOCK).tolist()
+        return [bytes(terms[start:end]).split(b"\n")[word].decode() for start, end, word in zip(*spans, strict=True)]
 
     def _first_posting(self, number: int) -> int:
         return int(self._dense_postings(number)[0]) if number in self._dense_counts else super()._first_posting(number)

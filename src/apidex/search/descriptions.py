@@ -7,7 +7,7 @@ it. The index is a few flat arrays, which another process can share. `descriptio
 import dataclasses
 import math
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -53,8 +53,11 @@ _LOOKED_UP = 16
 _READ_TOGETHER = 2**12
 """So many words are read at once in less time than the forms of a word, some sixty, are looked up one by one."""
 
-_BLOCK = 256
-"""Of so many words, the first one is held as an object."""
+BLOCK = 4
+"""So many words are a block. Where each block starts is stored, and its words are split when they are read."""
+
+_HELD = 64
+"""Of so many blocks, the first word is held as an object."""
 
 RELEVANCE_BITS = 20
 """The bits of a relevance; 0 is the best."""
@@ -155,22 +158,28 @@ def _index_of(texts: Sequence[bytearray]) -> "DescriptionIndex":
         postings.extend(position << TF_BITS | fields[position] - 1 for position in sorted(fields))
         starts.append(len(postings))
     terms = "\n".join([*words, ""]).encode()
-    term_starts = array("I", accumulate(map(len, terms.splitlines(keepends=True)), initial=0))
+    bounds = array("I", accumulate(map(len, terms.splitlines(keepends=True)), initial=0))
     lengths = bytes(min(len(text.split()), MAX_LENGTH) for text in others[DESCRIPTIONS - 1])
-    return DescriptionIndex(terms, term_starts, starts, postings, lengths)
+    return DescriptionIndex(terms, block_starts_of(bounds), starts, postings, lengths)
+
+
+def block_starts_of(bounds: IntArray) -> "array[int]":
+    """Where each block of words starts, and where the last one ends; *bounds* has the same for words."""
+    return array("I", [0, *bounds[BLOCK:-1:BLOCK], bounds[-1]])
 
 
 @dataclass(frozen=True, eq=False)
 class DescriptionIndex:
     """The inverted index of a catalogue.
 
-    Word *i* is `terms[term_starts[i] : term_starts[i + 1] - 1]`, in the order of bytes; domains of links are words, too. Its
-    postings are `postings[posting_starts[i] : posting_starts[i + 1]]`: each is the position of an entry and, in the last TF_BITS,
-    how many of its four fields have the word, less 1. *lengths* has the number of words of each description, 255 at most.
+    *terms* has the words in the order of bytes, each with a line feed after it; domains of links are words, too. Block *b* is
+    `terms[block_starts[b] : block_starts[b + 1]]`. The postings of word *i* are
+    `postings[posting_starts[i] : posting_starts[i + 1]]`: each is the position of an entry and, in the last TF_BITS, how many of
+    its four fields have the word, less 1. *lengths* has the number of words of each description, 255 at most.
     """
 
     terms: ByteBuffer
-    term_starts: IntArray
+    block_starts: IntArray
     posting_starts: IntArray
     postings: IntArray
     lengths: ByteBuffer
@@ -224,34 +233,48 @@ class DescriptionIndex:
 
     def _at(self, text: bytes) -> int:
         """The place of *text* among the sorted words, or where it would be."""
-        end = bisect_left(self._block_starts, text) * _BLOCK
-        count = len(self.term_starts) - 1
-        return bisect_left(range(count), text, max(0, end - _BLOCK), min(end, count), key=self._word)
+        held = max(0, bisect_right(self._held_words, text) - 1) * _HELD
+        blocks = range(len(self.block_starts) - 1)
+        block = bisect_right(blocks, text, held + 1, min(held + _HELD, len(blocks)), key=self._first_word) - 1
+        return block * BLOCK + bisect_left(self._block(block), text)
 
     @cached_property
-    def _block_starts(self) -> list[bytes]:
-        """The first word of each block."""
-        return [self._word(number) for number in range(0, len(self.term_starts) - 1, _BLOCK)]
+    def _held_words(self) -> list[bytes]:
+        """The first word of every _HELD-th block."""
+        return [self._first_word(block) for block in range(0, len(self.block_starts) - 1, _HELD)]
+
+    def _first_word(self, block: int) -> bytes:
+        return bytes(self.terms[self.block_starts[block] : self.block_starts[block + 1]]).partition(b"\n")[0]
+
+    def _block(self, number: int) -> list[bytes]:
+        """The words of a block."""
+        return bytes(self.terms[self.block_starts[number] : self.block_starts[number + 1]]).split(b"\n")[:-1]
 
     def _word(self, number: int) -> bytes:
-        return bytes(self.terms[self.term_starts[number] : self.term_starts[number + 1] - 1])
+        return self._block(number // BLOCK)[number % BLOCK]
 
     def _words(self, numbers: range) -> list[str]:
         """The words with these *numbers*."""
-        start, end = self.term_starts[numbers.start], self.term_starts[numbers.stop]
-        return bytes(self.terms[start:end]).decode().split("\n")[:-1]
+        first, last = numbers.start // BLOCK, -(-numbers.stop // BLOCK)
+        words = bytes(self.terms[self.block_starts[first] : self.block_starts[last]]).decode().split("\n")
+        return words[numbers.start - first * BLOCK :][: len(numbers)]
 
     def _number(self, word: str) -> int | None:
         text = word.encode()
         number = self._at(text)
-        return number if number < len(self.term_starts) - 1 and self._word(number) == text else None
+        return number if number < self._count and self._word(number) == text else None
+
+    @property
+    def _count(self) -> int:
+        """How many words there are."""
+        return len(self.posting_starts) - 1
 
     # --- words for corrections
 
     def near(self, text: str, distance: int) -> dict[str, int]:  # noqa: ARG002 - all words are candidates
         """As `Vocabulary.near`, without domains."""
         first, postings = self._at(_AFTER_DOMAINS), self.posting_starts
-        words = bytes(self.terms[self.term_starts[first] :]).decode().split("\n")
+        words = self._words(range(first, self._count))
         return dict(zip(words, map(sub, postings[first + 1 :], postings[first:]), strict=False))
 
     def first_position(self, word: str) -> int:

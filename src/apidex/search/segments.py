@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from apidex.catalogue.buffers import ByteBuffer
 from apidex.search.arrays import Numbers
-from apidex.search.description_arrays import LETTER_BITS, DescriptionArrays
+from apidex.search.description_arrays import DescriptionArrays, signatures_of
+from apidex.search.descriptions import block_starts_of
 from apidex.search.words import DESCRIPTIONS, DOMAIN, FIELDS, MAX_LENGTH, MAX_PARTS, TF_BITS, TF_MASK
 
 _DENSE_SHARE = 8
@@ -201,8 +202,9 @@ def merge(segments: list[bytearray]) -> DescriptionArrays:
     del arrays
     order, is_first, terms = _merged(letters, sizes)
     del letters
-    term_starts = _starts(sizes.take(order.compress(is_first)) + 1)
-    del sizes
+    word_starts = _starts(sizes.take(order.compress(is_first)) + 1)
+    block_starts, signatures = block_starts_of(word_starts.data), _signatures(terms, word_starts)
+    del sizes, word_starts
     frequencies = np.add.reduceat(counts.take(order), np.flatnonzero(is_first), dtype=np.uint32)
     is_dense = frequencies > len(lengths) // _DENSE_SHARE
     numbers = np.cumsum(is_first, dtype=np.uint32) - np.uint32(1)
@@ -213,11 +215,11 @@ def merge(segments: list[bytearray]) -> DescriptionArrays:
     planes = [_planes(_gathered(postings, starts[own], counts[own]), len(lengths)) for own in runs_of_dense]
     return DescriptionArrays(
         terms.data,
-        term_starts.data,
+        block_starts,
         _starts(np.where(is_dense, 0, frequencies)).data,
         _gathered(postings, starts.take(runs), counts.take(runs)).data,
         lengths,
-        _letters_of(terms, term_starts).data,
+        signatures.data,
         dense.data,
         frequencies.take(dense).data,
         b"".join(planes),
@@ -257,11 +259,11 @@ def _planes(postings: Numbers, entries: int) -> bytes:
     return b"".join(np.packbits(fields >> bit & 1).tobytes() for bit in range(TF_BITS))
 
 
-def _letters_of(terms: Numbers, starts: Numbers) -> Numbers:
-    """A number for each word in which a bit is set for each letter that it has; none for the domains, which come first."""
+def _signatures(terms: Numbers, starts: Numbers) -> Numbers:
+    """The signature of each word; none for the domains, which come first."""
     bounds = starts[np.count_nonzero(terms[starts[:-1]] == ord(DOMAIN)) :].astype(np.int64)
-    letters = np.empty(len(bounds) - 1, np.uint32)
+    signatures = np.empty(len(bounds) - 1, np.uint32)
     for begin, end in _blocks(bounds):
-        bits = LETTER_BITS.take(terms[bounds[begin] : bounds[end]])
-        np.bitwise_or.reduceat(bits, bounds[begin:end] - bounds[begin], out=letters[begin:end])
-    return letters
+        words = terms[bounds[begin] : bounds[end]]
+        signatures[begin:end] = signatures_of(words, bounds[begin:end] - bounds[begin])
+    return signatures
