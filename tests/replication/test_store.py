@@ -157,6 +157,19 @@ async def test_an_operator_takes_a_catalogue_back(store):
     assert not await store.roll_back(NOW), "it takes back one catalogue, not the one that it brought back"
 
 
+async def test_only_the_catalogue_that_the_stored_one_replaced_is_brought_back(redis_store):
+    first = await published(redis_store, b"months ago")
+    second = replace(first, stamp=first.stamp + 1, digest="cd" * 32)
+    await redis_store.publish(second, b"before 0.1.0 came back", first.stamp, NOW)
+    keys, as_in_0_1_0 = redis_store.keys, {"stamp": second.stamp + 1, "digest": "ef" * 32}
+    await redis_store._client.hset(keys.head, mapping=as_in_0_1_0)
+    assert not await redis_store.roll_back(NOW)
+    assert (await redis_store.load())[1] == b"before 0.1.0 came back", "nothing is changed"
+    await redis_store._client.delete(keys.head_before)
+    await redis_store._client.set(keys.head_before, "of another type")
+    assert not await redis_store.roll_back(NOW)
+
+
 async def test_an_operator_lets_one_catalogue_in(store):
     first = await published(store)
     await store.back_off(3, LONG)

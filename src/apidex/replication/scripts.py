@@ -80,6 +80,7 @@ elseif stored and redis.call('EXISTS', KEYS[2]) == 1 then
   if promised > now and activate_at > now then return 0 end
   redis.call('RENAME', KEYS[1], KEYS[3])
   redis.call('RENAME', KEYS[2], KEYS[4])
+  redis.call('HSET', KEYS[3], 'replaced_by', ARGV[4])
 end
 redis.call('SET', KEYS[2], ARGV[11])
 redis.call('DEL', KEYS[1])
@@ -108,11 +109,13 @@ redis.call('HSET', KEYS[1], 'failures', ARGV[1], 'failed_at', string.format('%.0
 return 1
 """
 
-# The catalogue counts as validated now, by the operator. It has no validators, so that the upstream sends a whole answer.
+# The catalogue counts as validated now, by the operator. It has no validators, so that the upstream sends a whole answer. Only
+# the catalogue that the stored one replaced is the previous one: 0.1.0 publishes without keeping what was there.
 ROLLBACK = f"""
 {_NOW} {_NUMBER}
 local digest, stamp = redis.call('HGET', KEYS[1], 'digest'), number(redis.call('HGET', KEYS[1], 'stamp'))
 if not digest or stamp == 0 or redis.call('EXISTS', KEYS[3], KEYS[4]) < 2 then return 0 end
+if redis.pcall('HGET', KEYS[3], 'replaced_by') ~= digest then return 0 end
 redis.call('RENAME', KEYS[3], KEYS[1])
 redis.call('RENAME', KEYS[4], KEYS[2])
 redis.call('HSET', KEYS[1], 'stamp', string.format('%.0f', math.max(now, stamp + 1)), 'vetted', '1', 'etag', '',
