@@ -481,6 +481,7 @@ def unknown_variables(environ: Mapping[str, str]) -> dict[str, str | None]:
     import difflib  # unknown names are rare
 
     known = {name.removeprefix(PREFIX): name for setting in SETTINGS for name in setting.variables}
-    unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known.values())
+    expected = {*known.values(), *RENAMED}  # a renamed one is an error, which says its new name
+    unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in expected)
     similar = {name: difflib.get_close_matches(name.removeprefix(PREFIX), known, 1) for name in unknown}
     return {name: known[matches[0]] if matches else None for name, matches in similar.items()}

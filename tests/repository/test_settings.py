@@ -173,6 +173,7 @@ def test_unknown_variables_are_found_with_the_most_similar_setting():
 def test_a_renamed_variable_is_an_error_that_names_the_new_one(old):
     with pytest.raises(SettingsError, match=f"^{old} was renamed to {RENAMED[old]} in 0.2.0.$"):
         Settings.from_env({old: "1"})
+    assert unknown_variables({old: "1"}) == {}, "the error says enough"
     Settings.from_env({old: "", RENAMED[old]: "1"})
 
 
