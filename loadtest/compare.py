@@ -23,8 +23,7 @@ def compared(first: Path, second: Path) -> str:
 
 def _read(folder: Path) -> Verdict:
     try:
-        content = (folder / "verdict.json").read_bytes()
-        verdict = msgspec.json.decode(content, type=Verdict)
+        return msgspec.json.decode((folder / "verdict.json").read_bytes(), type=Verdict)
     except OSError as error:
         raise UnsupportedError(f"{folder} holds no verdict: {error.strerror}") from None
     except msgspec.MsgspecError as error:
@@ -32,7 +31,6 @@ def _read(folder: Path) -> Verdict:
             f"{folder / 'verdict.json'} is not a verdict of version {VERDICT_VERSION} ({error}); "
             f"'python -m loadtest report {folder}' writes it again"
         ) from None
-    return verdict
 
 
 def _facts(one: Verdict, other: Verdict) -> Iterator[_Row]:

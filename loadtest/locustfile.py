@@ -30,7 +30,7 @@ from locust.runners import MasterRunner, Runner, WorkerRunner
 
 from loadtest.client import NoRetryPool, failure_of
 from loadtest.distributed import CLOCK, ROWS, RowCollector, RowSender, RunClock, WorkerClock
-from loadtest.load_generator import scheduled
+from loadtest.load_generator import Load, scheduled
 from loadtest.names import Names
 from loadtest.oracle import Oracle, digest_of
 from loadtest.ordering import VersionOrder
@@ -40,9 +40,6 @@ from loadtest.stalls import BEAT, StallLog, delay
 from loadtest.verifier import BodyVerifier
 
 __all__ = ["ConditionalUser", "GzipUser", "KeepAliveUser", "NewConnectionUser", "PagingUser", "Shaped"]
-
-TIMEOUT = 5.0
-"""Seconds after which a request has failed."""
 
 OK, NOT_MODIFIED, GONE = 200, 304, 410
 
@@ -91,10 +88,10 @@ MASTERS_CLOCK = WorkerClock()
 def options(parser: LocustArgumentParser) -> None:
     """Add our options to Locust's."""
     add = parser.add_argument
-    add("--shape", choices=list(SHAPES), default="steady", help="How many of the users there are, and when")
+    add("--shape", choices=list(SHAPES), default=Load.shape, help="How many of the users there are, and when")
     add("--shape-time", type=float, default=0.0, help="Seconds that the shape takes; else all of the run")
-    add("--rate", type=float, default=5.0, help="Requests a second of each user that searches")
-    add("--request-timeout", type=float, default=TIMEOUT, help="Seconds after which a request has failed")
+    add("--rate", type=float, default=Load.rate, help="Requests a second of each user that searches")
+    add("--request-timeout", type=float, default=Load.timeout, help="Seconds after which a request has failed")
     add("--record", default="", help="Prefix of a CSV file per process, a row per request", include_in_web_ui=False)
     add("--collect", action="store_true", help="Have workers send their rows to the master", include_in_web_ui=False)
     add("--epoch", type=float, default=0.0, help="When the run began", include_in_web_ui=False)
