@@ -90,15 +90,6 @@ async def test_refreshes_are_counted_by_outcome(client, app, upstream):
     assert any(key[0] == "apidex_build_info" for key in metrics)
 
 
-@pytest.mark.parametrize(
-    ("accept", "kind"),
-    [("", "text/plain"), ("application/openmetrics-text; version=1.0.0", "application/openmetrics-text")],
-)
-async def test_the_scraper_gets_the_format_that_it_accepts(client, accept, kind):
-    response = await client.get("/-/metrics", headers={"accept": accept})
-    assert response.headers["content-type"].startswith(kind)
-
-
 @pytest.mark.parametrize("version", ["x", "1", "1.0.0.0", "1.0.x", "", "=", "\xff", "1.0.0 x", "99999.0.0"])
 async def test_an_odd_version_of_the_format_is_answered_in_the_plain_one(client, version):
     for media_type in ("application/openmetrics-text", "text/plain"):
