@@ -39,10 +39,13 @@ _CONDITIONAL = {
 _LINK = {"Link": _header("The other pages, if there are any (RFC 8288)")}
 _RETRY_AFTER = {"Retry-After": _header("Seconds to wait", Schema(type=OpenAPIType.INTEGER, minimum=0))}
 
-_REQUEST_HEADERS = (
-    ("If-None-Match", "The `ETag` of an answer that the client holds: it gets a 304 if the answer is the same"),
-    ("If-Match", "The `ETag` that the answer must have: otherwise the client gets a 412"),
-)
+_REQUEST_HEADERS = [
+    Parameter(name, "header", Schema(type=OpenAPIType.STRING, description=description), description)
+    for name, description in (
+        ("If-None-Match", "The `ETag` of an answer that the client holds: it gets a 304 if the answer is the same"),
+        ("If-Match", "The `ETag` that the answer must have: otherwise the client gets a 412"),
+    )
+]
 
 
 def described(*media_types: str, conditional: bool = True, links: bool = False, sheds: bool = True) -> type[Operation]:
@@ -69,7 +72,7 @@ def described(*media_types: str, conditional: bool = True, links: bool = False, 
                     **(response.headers or {}),
                 }
             if conditional:
-                self.parameters = [*(self.parameters or []), *_request_headers()]
+                self.parameters = [*(self.parameters or []), *_REQUEST_HEADERS]
 
     return Described
 
@@ -80,13 +83,6 @@ def _overloaded() -> OpenAPIResponse:
         description="The replica is overloaded or shuts down; another one may answer",
         content={PROBLEM_JSON.decode(): problem},
     )
-
-
-def _request_headers() -> list[Parameter]:
-    return [
-        Parameter(name, "header", Schema(type=OpenAPIType.STRING, description=description), description)
-        for name, description in _REQUEST_HEADERS
-    ]
 
 
 def formatted(format: OpenAPIFormat, description: str | None = None) -> ParameterKwarg:  # noqa: A002 - OpenAPI's word

@@ -48,20 +48,21 @@ Format = Literal["json", "ndjson", "csv"]
 _MEDIA_TYPES: dict[Format, str] = {"json": "application/json", "ndjson": _NDJSON, "csv": _CSV}
 
 
-def _query(description: str) -> ParameterKwarg:
+def _search_text(description: str, *examples: str) -> ParameterKwarg:
     return QueryParameter(
         description=description,
         max_length=NAME_LIMIT,
         pattern=NO_CONTROLS,
         title=f"up to {NAME_LIMIT} characters, none of them a control character",
-        examples=[Example("open weather", value="open weather")],
+        examples=[Example(text, value=text) for text in examples] or None,
     )
 
 
-_SEARCH = _query(
-    "A name or a part of it, or what the API is for. Case, accents, spaces and punctuation do not matter; blank for every entry."
+_SEARCH = _search_text(
+    "A name or a part of it, or what the API is for. Case, accents, spaces and punctuation do not matter; blank for every entry.",
+    "open weather",
 )
-_TYPED = _query("What was typed so far. Nothing is suggested for a blank one.")
+_TYPED = _search_text("What was typed so far. Nothing is suggested for a blank one.", "open weather")
 _LIMIT = whole_number(1, 100, "The most hits in one answer.")
 _SUGGESTIONS = whole_number(1, 20, "The most names that are suggested.")
 _OFFSET = whole_number(0, 10**9, "How many hits to leave out before the first. Past the end the page is empty.")
@@ -81,12 +82,9 @@ _SORT = QueryParameter(
     lower_case=True,
     schema_extra={"default": Sort.RELEVANCE.value},
 )
-_NAME = QueryParameter(
-    description="Only entries whose name contains this, as `GET /{name}` compares: case-sensitive, in NFC. Any name can be "
-    "requested here, also `.` and `..`, which clients remove from the path of a URL.",
-    max_length=NAME_LIMIT,
-    pattern=NO_CONTROLS,
-    title=f"up to {NAME_LIMIT} characters, none of them a control character",
+_NAME = _search_text(
+    "Only entries whose name contains this, as `GET /{name}` compares: case-sensitive, in NFC. Any name can be "
+    "requested here, also `.` and `..`, which clients remove from the path of a URL."
 )
 _FORMAT = QueryParameter(
     title=f"one of {', '.join(_MEDIA_TYPES)}",
