@@ -125,9 +125,7 @@ def _refresher(
         store,
         upstream,
         starter_snapshot(clock),
-        build=functools.partial(
-            from_upstream, format_name=None if settings.upstream_format == "auto" else settings.upstream_format
-        ),
+        build=functools.partial(from_upstream, format_name=settings.format_name),
         policy=freshness_policy(settings),
         guard=Guard(
             settings.min_entries_ratio,

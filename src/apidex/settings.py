@@ -402,6 +402,11 @@ class Settings:
     )
 
     @property
+    def format_name(self) -> str | None:
+        """The upstream's format; None where it is recognised by content."""
+        return None if self.upstream_format == "auto" else self.upstream_format
+
+    @property
     def ports(self) -> dict[str, int]:
         """The ports to listen on, by their variables: that of searches first."""
         admin = {} if self.admin_port is None else {"APIDEX_ADMIN_PORT": self.admin_port}

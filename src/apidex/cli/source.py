@@ -202,7 +202,7 @@ def _refreshed(settings: Settings, copy: LastGoodCopy | None, saved: _Saved | No
         assert isinstance(answer, Fetched)  # noqa: S101 - a 304 needs a validator
         labels = CopyLabels(int(now * 1000), now, False, answer.validators)
         with progress("Reading the catalogue"):
-            built = from_upstream(answer.body, _format_name(settings))
+            built = from_upstream(answer.body, settings.format_name)
     try:
         if copy:
             copy.write(built.parsed, labels)
@@ -234,8 +234,4 @@ def fetch(settings: Settings) -> Fetched:
 def read(settings: Settings, body: bytes | bytearray, report: Report | None = None) -> Parsed:
     """Return the catalogue of an upstream's answer, and fill in the *report*. Raises CatalogueError."""
     with progress("Reading the catalogue"):
-        return formats.parse(body, _format_name(settings), report=report)
-
-
-def _format_name(settings: Settings) -> str | None:
-    return None if settings.upstream_format == "auto" else settings.upstream_format
+        return formats.parse(body, settings.format_name, report=report)
