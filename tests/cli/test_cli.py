@@ -119,7 +119,7 @@ def test_search_prints_a_row_a_line_and_its_status_is_as_greps(file, run, words,
     assert run("search", *words.split(), "--upstream", file, "--format", "names")[1].splitlines() == names
 
 
-def test_a_service_and_the_command_alone_find_the_same(data, file, run):
+def test_a_service_and_the_command_alone_find_the_same(data, run):
     url = (data / "README.md").as_uri()
     with replica("--upstream", url) as process:
         for words in (
@@ -142,7 +142,7 @@ def test_a_service_and_the_command_alone_find_the_same(data, file, run):
         assert (status, err) == (2, "apidex: limit: '500' is not allowed; allowed is a whole number from 1 to 100\n")
 
 
-def test_search_without_a_network_uses_the_starter_catalogue_and_says_so(file, run, monkeypatch):
+def test_search_without_a_network_uses_the_starter_catalogue_and_says_so(run, monkeypatch):
     def unreachable(*_):
         raise UpstreamError("connect", "the upstream cannot be reached")
 
@@ -163,7 +163,7 @@ def grows_old(copy: LastGoodCopy) -> None:
     copy.write(built.parsed, replace(labels, validated_at=1_700_000_000.0))
 
 
-def test_a_copy_on_disk_is_used_while_it_is_fresh_and_revalidated_afterwards(file, run, user_cache):
+def test_a_copy_on_disk_is_used_while_it_is_fresh_and_revalidated_afterwards(run, user_cache):
     with upstream_server() as server:
         search = ("search", "Cat 199", "--upstream", server.url())
         for _ in range(2):
@@ -181,7 +181,7 @@ def test_a_copy_on_disk_is_used_while_it_is_fresh_and_revalidated_afterwards(fil
         assert [status for *_, status in server.asked] == [200, 304, 200]
 
 
-def test_an_old_copy_replaces_an_upstream_that_is_down_or_sends_garbage(file, run, user_cache):
+def test_an_old_copy_replaces_an_upstream_that_is_down_or_sends_garbage(run, user_cache):
     with upstream_server() as server:
         url = server.url()
         search = ("search", "Cat 199", "--upstream", url)
@@ -213,7 +213,7 @@ def test_a_file_is_read_at_each_search_however_its_scheme_is_written(file, run, 
     assert run("search", "cats", "--upstream", url)[0] == 1
 
 
-def test_a_search_waits_its_timeout_for_an_upstream_that_hangs(file, run):
+def test_a_search_waits_its_timeout_for_an_upstream_that_hangs(run):
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/"
         for place in ("--upstream", "--url"):
@@ -345,7 +345,7 @@ ASK = [["search", "x"], ["categories"], ["changes", "--since", "1-a"], ["mcp"]]
         (["catalogue", "ftp://a/b"], "FILE-OR-URL: 'ftp://a/b' is not allowed; allowed is a URL"),
     ],
 )
-def test_an_error_is_one_sentence(file, run, arguments, text):
+def test_an_error_is_one_sentence(run, arguments, text):
     done, out, err = run(*arguments)
     assert (done, out) == (2, "")
     assert text in err
@@ -357,7 +357,7 @@ def test_an_error_is_one_sentence(file, run, arguments, text):
     [("NO_PROXY", "fd00::/8"), ("ALL_PROXY", "socks5://127.0.0.1:1"), ("SSL_CERT_FILE", "/nowhere.pem")],
 )
 @pytest.mark.parametrize("command", ["search x --url", "search x --upstream", "catalogue --upstream", "mcp --url"])
-def test_a_proxy_or_certificate_that_cannot_be_used_is_one_sentence(file, run, monkeypatch, command, variable, value):
+def test_a_proxy_or_certificate_that_cannot_be_used_is_one_sentence(run, monkeypatch, command, variable, value):
     monkeypatch.setenv(variable, value)
     monkeypatch.setattr(logs, "configure", lambda *_, **__: None)
     status, _, err = run(*command.split(), "http://127.0.0.1:1/")
@@ -380,7 +380,7 @@ def test_a_query_that_no_url_can_hold_is_an_error(run):
 
 
 @pytest.mark.parametrize("exact", [[], ["--exact"]])
-def test_a_service_that_is_not_apidex_is_an_error(file, run, exact):
+def test_a_service_that_is_not_apidex_is_an_error(run, exact):
     with http_server(b"<html>") as url:
         status, _, err = run("search", "x", *exact, "--url", url)
     assert status == 2
@@ -497,7 +497,7 @@ def test_catalogue_shows_the_rejected_rows_of_a_refused_list(tmp_path, run):
 
 
 @pytest.mark.real
-def test_catalogue_stores_an_operators_override_in_redis(file, run, redis_server, monkeypatch):
+def test_catalogue_stores_an_operators_override_in_redis(run, redis_server, monkeypatch):
     environ = {"APIDEX_REDIS_URL": redis_server.url, "APIDEX_POLL_SECONDS": "0.2", "APIDEX_REFRESH_SECONDS": "1"}
     with upstream_server() as upstream, replica("--upstream", upstream.url(), **environ) as process:
         good = process.catalogue()["digest"]
@@ -518,7 +518,7 @@ def test_catalogue_stores_an_operators_override_in_redis(file, run, redis_server
         process.until(lambda catalogue: catalogue["entries"] > 400)
 
 
-def test_an_operators_override_needs_a_redis(file, run):
+def test_an_operators_override_needs_a_redis(run):
     assert run("catalogue", "accept") == (2, "", NO_REDIS)
 
 
@@ -540,7 +540,7 @@ def test_doctor_warns_of_an_upstream_whose_host_is_not_a_name(run, url):
     assert "ok      clock     nothing to compare it with" in out
 
 
-def test_doctor_says_what_is_wrong_and_what_to_do(file, run, monkeypatch):
+def test_doctor_says_what_is_wrong_and_what_to_do(run, monkeypatch):
     monkeypatch.setenv("APIDEX_PROT", "1")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

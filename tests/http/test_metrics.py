@@ -60,7 +60,7 @@ async def test_connections_timers_and_load_shedding_have_series_before_anything_
     assert found == dict.fromkeys(expected, 0)
 
 
-async def test_age_and_state_are_the_same_everywhere(client, app, clock, upstream):
+async def test_age_and_state_are_the_same_everywhere(client, clock):
     for seconds in (0, 1234.5, 20_000):
         clock.passes(seconds)
         headers = (await client.get("/Cat")).headers

@@ -315,7 +315,7 @@ def test_a_filter_and_a_state_from_a_later_release_are_skipped(page: Visit):
 # --- keys
 
 
-def test_slash_arrows_enter_and_escape(page: Visit, real):
+def test_slash_arrows_enter_and_escape(page: Visit):
     page.page.locator("#foot").click()
     page.page.keyboard.press("/")
     expect(page.box).to_be_focused()
@@ -680,7 +680,7 @@ def test_a_search_that_failed_is_said_to_have_failed_until_it_is_answered_and_ty
         expect(alert).to_be_hidden()
 
 
-def test_the_foot_tells_how_many_how_old_from_where_and_by_whom(page: Visit, real_entries):
+def test_the_foot_tells_how_many_how_old_from_where_and_by_whom(page: Visit):
     told = r"1,\d\d\d APIs in \d+ categories · fresh, checked \d+ (seconds?|minutes?) ago at file:.* · answered by replica-7"
     expect(page.foot).to_have_text(re.compile(told))
 

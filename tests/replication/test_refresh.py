@@ -161,7 +161,7 @@ async def test_the_size_of_the_starter_catalogue_does_not_count(refresher, upstr
     assert refresher.current.catalogue.names() == ["A"]
 
 
-async def test_what_was_refused_is_not_taken_for_known(refresher, upstream, clock):
+async def test_what_was_refused_is_not_taken_for_known(refresher, upstream):
     """A 304 after a refusal would validate bytes that are not here."""
     await refresher.turn()
     upstream.sends(b"<html>")
