@@ -55,7 +55,7 @@ class _Output(io.TextIOWrapper):
     """Standard output, a line at a time. A run goes on, and is judged, when its reader has gone or its disk is full."""
 
     def __init__(self) -> None:
-        # progress is for now, into a pipe as well
+        # each line at once, also into a pipe: it may be about progress
         super().__init__(open(1, "wb", closefd=False), errors="backslashreplace", line_buffering=True)  # noqa: SIM115
 
     def write(self, text: str) -> int:
@@ -283,7 +283,7 @@ def _run_pairs(options: argparse.Namespace, target: Target) -> int:
         raise UnsupportedError(f"{', '.join(left)} cannot be run on {target.name} as it was opened")
     if not names:
         raise UnsupportedError(f"no pair of faults can be played on {target.name} as it was opened")
-    from loadtest import matrix  # it takes a second to load what draws
+    from loadtest import matrix  # imports matplotlib, which takes a second
 
     folder = _folder(options.output / f"{SUITE}-{target.name}{'-edge' * options.edge}")
     remaining = names = chosen(options.commit, names) if options.commit else names
@@ -412,7 +412,7 @@ def _is_text(file: Path) -> bool:
 
 def _is_url(text: str) -> bool:
     try:
-        urlsplit(text).port  # noqa: B018 - which is looked at only when asked for
+        urlsplit(text).port  # noqa: B018 - it is checked when it is read
     except ValueError:
         return False
     return True

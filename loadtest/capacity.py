@@ -64,7 +64,10 @@ class CapacityPoint(msgspec.Struct, frozen=True):
 
 
 class Model(NamedTuple):
-    """A figure: its title, and what it grows with, beside a constant: the *term* of a point. *unit* of it are shown."""
+    """A figure, which is a constant and a part that grows with *term*, the number of entries or replicas of a point.
+
+    *over* says which of the two these are. Tables show how much the figure grows for *unit* of them.
+    """
 
     title: str
     over: Literal["entries", "replicas"]

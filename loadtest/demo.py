@@ -35,7 +35,7 @@ _RECENT = 3
 """Seconds: shares, rates and latency are those of the last ones."""
 
 _WATCHED, _PATIENCE = 2.0, 10.0
-"""Seconds: a page is open if it asked so recently. All that are open have so long to fetch the report."""
+"""Seconds: a page is open if it sent a request so recently, and the command waits so long until open pages have the report."""
 
 
 class LiveReplica(msgspec.Struct, frozen=True):

@@ -92,7 +92,8 @@ class VersionOrder:
 class UpstreamHistory:
     """When the upstream validated each catalogue, and so how old an answer from it must at least be.
 
-    *given* are moments and digests, each known to within *sooner* seconds before it; no true age is called false for that.
+    *given* are moments and digests. The upstream may have answered up to *sooner* seconds before each moment: an age that may
+    be true is not called false.
     """
 
     SLACK = 1.5

@@ -113,7 +113,7 @@ def _commit() -> str:
 
 
 def _conclude(history: RunHistory, scenario: Scenario, folder: Path) -> Verdict:
-    from loadtest.report import page  # it takes a second to load what draws
+    from loadtest.report import page  # imports matplotlib, which takes a second
 
     analysis = Analysis.of(history)
     verdict = judge(analysis, scenario)

@@ -10,7 +10,7 @@ def draw(
     file: Path, counts: Sequence[float], titles: Sequence[str], curves: Mapping[str, Sequence[Sequence[Cell]]]
 ) -> None:
     """Draw a part for each of *titles*, with its own scales; *curves* has a value for each title and count, by label."""
-    import matplotlib as mpl  # takes longer than a short run
+    import matplotlib as mpl  # the import takes longer than a short run
 
     mpl.use("svg")
     mpl.rcParams.update({"svg.hashsalt": "apidex", "svg.fonttype": "none", "font.size": 9})

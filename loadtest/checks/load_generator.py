@@ -17,7 +17,7 @@ _BLAMELESS_SHARE = 0.5
 """Where it delayed a larger part of the failed requests, the failures are its own."""
 _BUSY = 0.9
 _LARGE = 100_000
-"""Requests a second that a report reckons workers for."""
+"""Requests a second: a report says how many workers can send them."""
 _BY_IT = "The load generator (Locust, its balancer, or their machine)"
 _REMEDY = "Give it more CPU, or use fewer --users or a lower --rate."
 _SKEW = 0.02

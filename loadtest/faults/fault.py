@@ -9,10 +9,10 @@ import msgspec
 
 from loadtest.targets.target import Target
 
-type_name = re.compile(r"(?<!^)(?=[A-Z])")
+_INNER_CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 
 
-class Fault(msgspec.Struct, frozen=True, tag=lambda name: type_name.sub("-", name).lower()):
+class Fault(msgspec.Struct, frozen=True, tag=lambda name: _INNER_CAPITAL.sub("-", name).lower()):
     """Something to break: *verb* is the method of `Target` that does it, and says what that is; the fields are its arguments.
 
     *sentence* says what is broken, with the fields in it.

@@ -44,7 +44,7 @@ _DISK_BYTES = 2**21
 _SLOTS = 10
 """Ports that HAProxy knows: as many replicas as there can ever be at once.
 
-When it starts, it takes all for replicas that are up, and a request has ten tries.
+When it starts, it takes each of them for a replica that is up, and tries a request ten times.
 """
 
 _PERIOD, _RUNNING = 0.1, 0.01
