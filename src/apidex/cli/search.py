@@ -31,7 +31,8 @@ COLUMNS = {
 
 def run(options: Namespace, settings: Settings) -> int:
     """Print what was found. Return 1 if nothing was, even if there is a correction. Raises ApidexError."""
-    text, request = " ".join(options.words), request_of(options)
+    text, scope, sort = " ".join(options.words), Scope(options.scope), Sort(options.sort)
+    request = SearchRequest(text, filters_of(options), scope, sort, options.limit, options.offset)
     _check(request, options.exact)
     source = open_source(options, settings)
     if options.exact:
@@ -59,12 +60,6 @@ def filters_of(options: Namespace) -> Mapping[str, Sequence[str]]:
     """The values of each filter in the *options*."""
     given = {name: getattr(options, name) for name in FILTERS}
     return {name: [str(value).lower()] if isinstance(value, bool) else value or [] for name, value in given.items()}
-
-
-def request_of(options: Namespace) -> SearchRequest:
-    """The search request of the *options*."""
-    scope, sort = Scope(options.scope), Sort(options.sort)
-    return SearchRequest(" ".join(options.words), filters_of(options), scope, sort, options.limit, options.offset)
 
 
 def check_word(text: str, argument: str) -> None:
