@@ -160,8 +160,7 @@ class RefreshStats:
         self.failed_in_a_row = failures or self.failed_in_a_row + 1
         self.last_failure = Failure(failure.reason, failure.public or failure.text, self._clock.wall())
         facts = {"reason": failure.reason, "detail": failure.text, "state": state}
-        event: Literal["upstream.failed", "upstream.refused"]
-        event = "upstream.failed" if failure.outcome == "failed" else "upstream.refused"
+        event: Event = "upstream.failed" if failure.outcome == "failed" else "upstream.refused"
         log.warning(event, **facts, failed_in_a_row=self.failed_in_a_row)
 
     def fetch_fenced(self, version: str) -> None:
@@ -172,5 +171,4 @@ class RefreshStats:
     def adopted(self, snapshot: Snapshot) -> None:
         """Searches are answered from another catalogue now."""
         self.adoptions[snapshot.origin] += 1
-        facts = {"version": snapshot.version, "entries": len(snapshot.catalogue), "origin": snapshot.origin}
-        log.info("catalogue.adopted", **facts)
+        log.info("catalogue.adopted", version=snapshot.version, entries=len(snapshot.catalogue), origin=snapshot.origin)
