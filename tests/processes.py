@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -74,6 +75,9 @@ def left_running(folder: Path) -> list[str]:
 class Process:
     """A replica that has logged where it listens. Its log is read as it comes."""
 
+    reads_log = True
+    """Whether its log is read after the start."""
+
     def __init__(self, *arguments: str, **environ: str) -> None:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("APIDEX_")}
         self.popen = subprocess.Popen(
@@ -100,6 +104,8 @@ class Process:
             self.lines.append(line)
             if '"serve.started"' in line:
                 self._started.set()
+                if not self.reads_log:
+                    break
         self._started.set()
 
     def events(self, name: str) -> list[dict]:
@@ -126,9 +132,9 @@ class Process:
         self._has_ended()
         self.popen.stdout.close()
 
-    def ends(self) -> int:
-        """Terminate it, and return its exit status."""
-        self.popen.terminate()
+    def ends(self, number: int = signal.SIGTERM) -> int:
+        """Send it a signal that ends it, and return its exit status."""
+        self.popen.send_signal(number)
         return self._has_ended()
 
     def _has_ended(self) -> int:

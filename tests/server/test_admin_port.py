@@ -89,8 +89,7 @@ def test_no_client_of_it_delays_the_end(process):
         silent.sendall(b"GET /-/livez HTTP/1.1\r\n")
         silent_too = socket.create_connection((address.host, address.port), HANG)
         get(process.admin_url, "/-/livez")
-        process.popen.send_signal(signal.SIGINT)
-        assert process.popen.wait(HANG) == 0
+        assert process.ends(signal.SIGINT) == 0
         assert receive_all(silent) == receive_all(silent_too) == b""
         silent_too.close()
 

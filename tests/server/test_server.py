@@ -226,8 +226,7 @@ def test_no_request_is_lost_when_a_busy_replica_shuts_down(upstream):
     ):
         assert not is_unready(process)
         began = time.monotonic()
-        process.popen.send_signal(signal.SIGTERM)
-        assert process.popen.wait(60) == 0
+        assert process.ends() == 0
         wait_until(lambda: all(client.refused_at for client in clients), "no client is accepted")
     assert min(client.refused_at for client in clients) - began > 2.5
     # a connection that is opened between the last look at the listener and its end is reset by the kernel, unseen by any
@@ -245,8 +244,7 @@ def test_clients_that_stop_when_the_replica_is_unready_lose_nothing(upstream):
             before = {client: client.answered for client in clients}
             time.sleep(2)  # how late it learns of it: later than an idle connection is closed
             wait_until(lambda: all(client.answered > before[client] for client in clients), "more answers")
-        process.popen.send_signal(signal.SIGINT)
-        assert process.popen.wait(60) == 0
+        assert process.ends(signal.SIGINT) == 0
     assert not [lost for client in clients for lost in client.lost]
 
 
@@ -258,8 +256,7 @@ def test_a_draining_replica_answers_and_closes_connections_until_a_second_signal
         assert httpx.get(f"{process.url}/-/livez", timeout=60).status_code == 200
         response = httpx.get(f"{process.url}/Cat", timeout=60)
         assert (response.status_code, response.headers["connection"]) == (200, "close")
-        process.popen.send_signal(signal.SIGINT)
-        assert process.popen.wait(60) == 0
+        assert process.ends(signal.SIGINT) == 0
 
 
 def test_an_unused_replica_ends_soon(upstream):
@@ -286,6 +283,5 @@ def test_a_client_that_delays_the_end_is_no_error(upstream):
     with serving(upstream, APIDEX_REQUEST_TIMEOUT_SECONDS="2") as process, connect(process) as slow:
         slow.sendall(b"GET /Cat HTTP/1.1\r\n")
         assert httpx.get(f"{process.url}/-/livez", timeout=60).status_code == 200
-        process.popen.send_signal(signal.SIGINT)
-        assert process.popen.wait(60) == 0
+        assert process.ends(signal.SIGINT) == 0
     assert process.events("library") == []
