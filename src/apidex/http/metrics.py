@@ -5,6 +5,7 @@ No name that was searched is ever a label.
 
 import platform
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from itertools import accumulate
 from typing import Any
@@ -52,7 +53,7 @@ class Metrics(Collector):
 
     def __init__(self, refresher: Refresher, cache: ResponseCache[Any, Any]) -> None:
         self._refresher, self._cache = refresher, cache
-        self._routes: dict[str, RouteMetrics] = {}
+        self._routes = defaultdict[str, RouteMetrics](RouteMetrics)
         self.connections = ConnectionStats()
         self.registry = prometheus.CollectorRegistry()
         self.registry.register(self)
@@ -61,10 +62,7 @@ class Metrics(Collector):
 
     def route(self, name: str) -> RouteMetrics:
         """The counters of a route, by the path that the OpenAPI document gives it."""
-        route = self._routes.get(name)
-        if route is None:
-            route = self._routes[name] = RouteMetrics()
-        return route
+        return self._routes[name]
 
     def collect(self) -> Iterator[Metric]:
         """All metrics except those of the process, at this moment."""
