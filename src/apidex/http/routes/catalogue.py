@@ -14,7 +14,7 @@ from apidex.http.routes.described import described, formatted
 from apidex.replication.clock import iso
 from apidex.replication.freshness import State
 from apidex.replication.refresher import Refresher
-from apidex.replication.snapshot import Snapshot
+from apidex.replication.snapshot import Origin, Snapshot
 from apidex.replication.status import Failure
 
 
@@ -87,7 +87,7 @@ class CatalogueView(msgspec.Struct, frozen=True):
     ]
     source: str
     origin: Annotated[
-        Literal["upstream", "redis", "disk", "starter"],
+        Literal[Origin, "starter"],
         msgspec.Meta(
             description="Where this replica got it from; a copy on disk until Redis or the upstream validates it"
         ),
