@@ -11,6 +11,7 @@ import re
 import uuid
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from copy import copy
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -184,13 +185,8 @@ class RedisStore:
 
     async def rehearse(self) -> None:
         """Run every operation of a replica, on other keys, which are removed again. Raises StoreError if Redis is not usable."""
-        scratch = RedisStore(
-            self._client,
-            self.url,
-            prefix=f"{self._prefix}:{uuid.uuid4().hex}",
-            timeout=self._timeout,
-            max_bytes=self._max_bytes,
-        )
+        scratch: RedisStore = copy(self)
+        scratch.keys = Keys.of(f"{self._prefix}:{uuid.uuid4().hex}")
         try:
             await scratch._rehearse()
         finally:
