@@ -25,6 +25,9 @@ def test_a_catalogue_is_its_entries_in_order_and_known_by_the_digest_of_their_js
     assert Catalogue.from_canonical(MemorySink(catalogue.canonical)).digest == catalogue.digest
     chosen = data.draw(st.lists(st.integers(0, len(given_entries) - 1), unique=True).map(sorted))
     assert catalogue.select(chosen) == msgspec.json.encode([given_entries[i] for i in chosen])
+    size = len(catalogue.select(chosen))
+    assert not catalogue.is_wide(chosen, size)
+    assert catalogue.is_wide(chosen, size - 1) == bool(chosen)
 
 
 CANONICAL = Catalogue.of([entry("a")]).canonical

@@ -15,6 +15,8 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apidex.catalogue.catalogue import Catalogue
+from apidex.http.content_encoding import STREAM_ABOVE_BYTES
 from apidex.indexing.builder import from_upstream
 from apidex.replication.refresher import Refresher
 from apidex.replication.snapshot import Snapshot, SnapshotHistory
@@ -109,6 +111,17 @@ async def test_a_long_response_is_compressed_and_has_its_own_etag(upstream, enco
         assert response.headers["vary"] == "accept-encoding"
         short = await client.get("/Cats", headers={"accept-encoding": encoding})
         assert "content-encoding" not in short.headers
+
+
+async def test_a_wide_response_is_joined_only_piece_by_piece(upstream, monkeypatch):
+    """Two thousand entries can have 200 MB, which are copied in more time than a request may hold the event loop."""
+    upstream.has(*(entry(f"Wide {number}", description="d" * 4000) for number in range(300)), "Narrow")
+    sizes, select = [], Catalogue.select
+    monkeypatch.setattr(Catalogue, "select", lambda *given: [found := select(*given), sizes.append(len(found))][0])
+    async with running_app(upstream, FakeClock()) as app, client_of(app.asgi) as client:
+        for name, count in (("Wide", 300), ("Wide 1", 111), ("Narrow", 1)):
+            assert len((await client.get(f"/{name}")).json()) == count
+    assert max(sizes) <= STREAM_ABOVE_BYTES
 
 
 async def test_the_etag_depends_on_the_catalogue_and_not_on_the_replica_or_the_time(upstream):

@@ -112,6 +112,13 @@ class Catalogue:
         """The JSON of one entry."""
         return bytes(self.canonical[self.bounds[position] : self.bounds[position + 1] - 1])
 
+    def is_wide(self, positions: Sequence[int], limit: int) -> bool:
+        """Whether `select` would return more than *limit* bytes, which are two or more. The *positions* ascend."""
+        bounds = self.bounds
+        if not positions or bounds[positions[-1] + 1] - bounds[positions[0]] < limit:
+            return False
+        return sum([bounds[i + 1] - bounds[i] for i in positions]) >= limit
+
     def select(self, positions: Iterable[int]) -> bytes:
         """The JSON list of the entries at *positions*, in that order: the response to a search."""
         canonical, bounds = self.canonical, self.bounds

@@ -180,13 +180,13 @@ class FastPath:
     def _search(self, raw_path: bytes, encoding: Encoding, headers: SnapshotHeaders) -> CachedResponse | None:
         snapshot = headers.snapshot
         positions = snapshot.index.find(name_from_path(raw_path), limit=STREAM_ABOVE_ENTRIES + 1)
-        if len(positions) > STREAM_ABOVE_ENTRIES:
+        catalogue = snapshot.catalogue
+        # before they are joined: 2,000 entries can have 200 MB
+        if len(positions) > STREAM_ABOVE_ENTRIES or catalogue.is_wide(positions, STREAM_ABOVE_BYTES):
             return None
-        body = snapshot.catalogue.select(positions)
+        body = catalogue.select(positions)
         if len(body) < COMPRESS_FROM:
             used = IDENTITY
-        elif len(body) > STREAM_ABOVE_BYTES:
-            return None
         else:
             used, body = encoding, encoding.encode(body)
         lines = _LINES % (JSON, len(body), headers.etag(used), _content_encoding(used), headers.lines)
