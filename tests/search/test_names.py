@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apidex.search import suffix_array
+from apidex.search import sorted_names, suffix_array
 from apidex.search.names import NameIndex
 from apidex.search.ranking import FoldedNamesBuilder
 from apidex.search.sorted_names import VerifiedNames, index_names
@@ -47,6 +47,17 @@ def test_names_whose_folded_form_is_cut_are_found(build):
     index = build(names)
     for wanted in ("xyz", "\ufdfaxyz", names[1], "Cats"):
         assert index.find(wanted) == naive(names, wanted), wanted
+
+
+def test_many_names_whose_folded_form_may_be_cut_are_not_compared_one_by_one(monkeypatch):
+    """The event loop waits for an exact search."""
+    monkeypatch.setattr(sorted_names, "_VERIFIED", 20)
+    for count, is_scan in ((20, False), (21, True)):
+        index, scans = verified(["\N{SNAKE}" * 255 + str(number) for number in range(count)]), []
+        with monkeypatch.context() as patch:
+            patch.setattr(NameIndex, "find", lambda *given, scans=scans: scans.append(given) or [])
+            index.find("\N{SNAKE}19")
+        assert bool(scans) is is_scan
 
 
 @given(st.lists(texts.filter(bool), min_size=1, max_size=20), st.data())

@@ -534,7 +534,7 @@ def _smallest(keys: Numbers, start: int, end: int) -> Numbers:
 class VerifiedNames(NameIndex):
     """Searches names in their original spelling: a name that contains a string also contains it when both are folded.
 
-    The folded form of a few names may be *cut*; they are always compared.
+    The folded form of a few names may be *cut*; they are always compared. If it is that of many, all names are scanned.
     """
 
     folded: SortedNames
@@ -547,7 +547,7 @@ class VerifiedNames(NameIndex):
     def find(self, name: str, start: int = 0, limit: int | None = None) -> list[int]:
         """As `NameIndex.find`."""
         needle = fold(name).encode()
-        candidates = self.folded.containing(needle, _VERIFIED) if needle else None
+        candidates = self.folded.containing(needle, _VERIFIED) if needle and len(self.cut) <= _VERIFIED else None
         if candidates is None:
             return NameIndex.find(self, name, start, limit)
         if self.cut:
