@@ -16,7 +16,7 @@ from apidex.indexing import builder
 from apidex.indexing.worker import size_of as size_of_data
 from apidex.replication.snapshot import Snapshot
 from apidex.replication.snapshot import _size as size_of
-from apidex.search import sorted_names
+from apidex.search import filters, sorted_names
 from apidex.search.names import NameIndex
 from conftest import client_of, running_app
 from fakes import FakeClock, FakeUpstream, publicapis
@@ -82,6 +82,13 @@ def test_exact_names_are_scanned_if_they_are_short_together(in_subprocess, monke
     verified = builder.from_upstream(publicapis(*NAMES)).index
     assert (type(scanned), type(verified)) == (NameIndex, sorted_names.VerifiedNames)
     assert verified.find("Cat") == scanned.find("Cat") != []
+
+
+def test_the_values_of_filters_are_sorted_before_the_first_request_that_has_one(in_subprocess, monkeypatch):
+    """The event loop checks them, and there may be 20,000 categories."""
+    facets = builder.from_upstream(publicapis(*NAMES)).search.facets
+    monkeypatch.setattr(filters, "_alphabetical", None)
+    assert facets.parse({"category": ["things"]}) == {"category": {"Things"}}
 
 
 @pytest.mark.parametrize(

@@ -169,4 +169,5 @@ def _from_shared(result: BuildResult, memory: memoryview) -> IndexedCatalogue:
     search = SearchIndex(catalogue, folded, facets, descriptions)
     for query in ("", "a"):  # computes here what is computed only once
         search.search(query, {}, limit=1)
+    facets.values("category")  # the event loop checks filters
     return IndexedCatalogue(Parsed(catalogue, result.report), names, search)
