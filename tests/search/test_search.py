@@ -15,11 +15,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from loadtest.bench.synthetic_catalogue import entries as synthetic_entries
+from rapidfuzz import process
 
 from apidex.catalogue import formats
 from apidex.catalogue.catalogue import Catalogue
 from apidex.catalogue.entry import Entry
-from apidex.search import description_arrays, descriptions, facet_columns, sorted_names
+from apidex.search import corrections, description_arrays, descriptions, facet_columns, sorted_names
 from apidex.search.descriptions import DescriptionIndex, DescriptionIndexBuilder, Term
 from apidex.search.facet_columns import FacetColumns
 from apidex.search.filters import FILTERS
@@ -537,7 +538,18 @@ def test_of_equal_names_the_one_as_typed_comes_first(index_of):
     assert names("pok\u00e9mon") == names("poke\u0301mon") == ["Poke\u0301mon", "Pok\u00e9mon", "Pokemon"]
 
 
-def test_a_large_catalogue_has_corrections(index_of):
+def test_words_of_up_to_64_letters_are_corrected(index_of):
+    search = index_of(*(entry("l" + "o" * size + "ng") for size in (61, 62, 70)))
+    assert search.correct("l" + "o" * 61 + "gn") == "l" + "o" * 61 + "ng"
+    assert search.correct("l" + "o" * 62 + "gn") is None
+
+
+def test_a_large_catalogue_has_corrections(index_of, monkeypatch):
+    """No call of rapidfuzz, during which other threads wait, compares more than a thousand words."""
     search = index_of(*(entry(f"Weather {number}") for number in range(20_001)))
+    sizes, extract = [], process.extract
+    monkeypatch.setattr(process, "extract", lambda *given, **how: sizes.append(len(given[1])) or extract(*given, **how))
     assert search.correct("wether") == "weather"
+    assert search.correct("12344444") is None
+    assert max(sizes) <= corrections._BATCH
     assert search.search("weather 77", {}, scope=Scope.NAME, limit=1).total == 111

@@ -5,6 +5,7 @@ A word that no entry contains is replaced by the nearest word of the catalogue, 
 
 from collections.abc import Callable, Mapping
 from heapq import nsmallest
+from itertools import chain, islice
 from typing import Protocol
 
 from rapidfuzz import process
@@ -21,6 +22,12 @@ _MAX_REPLACED = 3
 _MIN_LENGTH, _LONG = 4, 8
 """In folded characters: shorter words than the first number are not replaced; from the second number on, two letters may
 differ."""
+
+_MAX_LENGTH = 64
+"""The longest word that is replaced, in folded characters. rapidfuzz compares longer ones in several times as long."""
+
+_BATCH = 2**10
+"""Words that are compared in one call, which keeps the interpreter from other threads."""
 
 _MAX_TRIED = 5
 """The number of near words that are tried. The first one that finds something is taken."""
@@ -59,11 +66,15 @@ def correct(query: str, vocabulary: Vocabulary, finds: Finds) -> str | None:
 
 def _nearest(folded: str, vocabulary: Vocabulary, finds: Finds) -> str | None:
     """The nearest word that finds something; of equally near ones those with the same first letter, then the most frequent."""
-    if len(folded) < _MIN_LENGTH:
+    if not _MIN_LENGTH <= len(folded) <= _MAX_LENGTH:
         return None
     cutoff = 1 if len(folded) < _LONG else 2
     words = vocabulary.near(folded, cutoff)
-    near = process.extract(folded, words.keys(), scorer=OSA.distance, score_cutoff=cutoff, limit=None)
+    left = iter(words)
+    batches = iter(lambda: [*islice(left, _BATCH)], [])
+    near = chain.from_iterable(
+        process.extract(folded, some, scorer=OSA.distance, score_cutoff=cutoff, limit=None) for some in batches
+    )
     best = nsmallest(_MAX_TRIED, near, key=lambda each: (each[1], each[0][0] != folded[0], -words[each[0]], each[0]))
     return next((vocabulary.spelling(word) for word, _, _ in best if finds(word)), None)
 
