@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apidex.search.text import fold, fold_batch, highlighted, spans_beginning_with, to_ranges, words
+from apidex.search import text
+from apidex.search.text import every_span, fold, fold_batch, highlighted, spans_beginning_with, to_ranges, words
 from strategies import texts
 
 
@@ -72,6 +73,26 @@ def test_highlights_are_ranges_of_code_points(name, start, end, ranges):
 
 def test_a_word_in_quotation_marks_begins_with_its_first_letter():
     assert spans_beginning_with("a 'weather' map", {"w"}) == {(2, 11)}
+
+
+@given(
+    st.lists(
+        st.sampled_from(["We", "At", "her", "wé", "API", "2", "'", "’", " ", "-", ".", "x" * 40]), max_size=12
+    ).map("".join),
+    st.sets(st.sampled_from(["we", "weat", "her", "api", "2", "apiwe", "wewe", ".we", "we"]), min_size=1),
+)
+def test_every_word_that_begins_so_is_found(given_text, beginnings):
+    def begin_so(spans):
+        return {(first, last) for first, last in spans if fold(given_text[first:last]).startswith(tuple(beginnings))}
+
+    assert begin_so(spans_beginning_with(given_text, beginnings)) == begin_so(every_span(given_text))
+
+
+def test_a_long_text_is_cut_only_where_words_may_begin_so(monkeypatch):
+    cut = []
+    monkeypatch.setattr(text, "every_span", lambda part: cut.append(part) or every_span(part))
+    assert spans_beginning_with("word " * 800 + "OpenWeather's " + "word " * 10, {"weather"}) >= {(4004, 4013)}
+    assert set(cut) == {"OpenWeather's"}
 
 
 @pytest.mark.parametrize(("name", "length"), [("\ufdfa" * 256, 1020), ("ß" * 256, 512), ("é" + "ﬃ" * 255, 766)])

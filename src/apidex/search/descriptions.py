@@ -386,7 +386,7 @@ def highlights(text: str, terms: Sequence[Term]) -> list[tuple[int, int]]:
     """The occurrences of *terms* in *text*, as half-open ranges of code points."""
     roots = {stem(term.text) for term in terms if not term.is_prefix}
     beginnings = tuple(term.text for term in terms if term.is_prefix)
-    words = [(span, fold(text[slice(*span)])) for span in spans_beginning_with(text, {term.text[0] for term in terms})]
+    words = [(span, fold(text[slice(*span)])) for span in spans_beginning_with(text, {*roots, *beginnings})]
     return to_ranges(
         sorted(span for span, word in words if word and (stem(word) in roots or word.startswith(beginnings)))
     )
