@@ -28,6 +28,9 @@ from apidex.search.words import TF_BITS, TF_MASK
 _MANY_POSTINGS = 2**9
 """If this many postings or more are read, numpy reads them."""
 
+_NARROW = 16
+"""Postings of several words are sorted if there are this many times more entries. Otherwise a table of all entries is faster."""
+
 _SIZE_BITS = 5
 _SIZES = (1 << _SIZE_BITS) - 1
 _LETTERS = 32 - _SIZE_BITS
@@ -192,7 +195,7 @@ class DescriptionArrays(DescriptionIndex):
         Of several words, the one in most fields counts.
         """
         are_several, dense = len(term.numbers) > 1, self._dense_words(term)
-        if are_several and dense:
+        if are_several and (dense or self._postings_of(term) * _NARROW > len(self.lengths)):
             return self._entries_in_table(term, dense, left_out)
         slices = self._slices(term, left_out)
         own = np.sort(np.concatenate(slices)) if are_several else slices[0]
@@ -206,7 +209,7 @@ class DescriptionArrays(DescriptionIndex):
         return own & np.uint32(TF_MASK), positions
 
     def _entries_in_table(self, term: Term, dense: Sequence[int], left_out: Numbers | None) -> tuple[Numbers, Numbers]:
-        """As `_entries_with`, by a table of all entries: sorting the postings of *dense* words would take longer."""
+        """As `_entries_with`, by a table of all entries: sorting many postings, or those of *dense* words, takes longer."""
         counts = np.zeros(len(self.lengths), np.uint8)
         own = np.concatenate([np.zeros(0, np.uint32), *super()._slices(term)])
         for count in range(1, TF_MASK + 2):
