@@ -16,9 +16,10 @@ import pytest
 
 from apidex import logs
 from apidex.cli import source
-from apidex.cli.main import COMMANDS, main
+from apidex.cli.main import _SCOPES, _SORTS, COMMANDS, main
 from apidex.errors import UpstreamError
 from apidex.replication.last_good import LastGoodCopy, open_copy
+from apidex.search.ranking import Scope, Sort
 from apidex.terminal import counted
 from conftest import ROOT
 from fakes import file_of
@@ -117,6 +118,12 @@ def test_search_prints_a_row_a_line_and_its_status_is_as_greps(file, run, words,
     assert [line.split("\t")[0] for line in out.splitlines()] == names
     assert said.startswith(err) if err else said == ""
     assert run("search", *words.split(), "--upstream", file, "--format", "names")[1].splitlines() == names
+
+
+def test_search_takes_every_scope_and_order_of_the_service():
+    """The parser of arguments lists them itself, because importing their enums takes 17 ms."""
+    assert set(_SCOPES) == set(Scope)
+    assert set(_SORTS) == set(Sort)
 
 
 def test_a_service_and_the_command_alone_find_the_same(data, run):
