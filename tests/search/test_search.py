@@ -16,6 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from loadtest.bench.synthetic_catalogue import entries as synthetic_entries
 from rapidfuzz import process
+from rapidfuzz.distance import OSA
 
 from apidex.catalogue import formats
 from apidex.catalogue.catalogue import Catalogue
@@ -473,6 +474,25 @@ def test_words_near_to_one_that_is_not_ascii_are_the_same_in_an_index_of_segment
     for text, near in (("порода", "погода"), ("日木", "日本"), ("予報都語", "予報海学"), ("waether", "weather")):
         assert near in expected.near(text, 2)
         assert near in found.near(text, 2)
+
+
+mixed_words = st.text("abmz1\u0259\u044f\u65e5\U0001f389", min_size=1, max_size=11)
+
+
+@given(st.sets(mixed_words, min_size=1, max_size=30), mixed_words, st.integers(1, 2))
+@example({"d\u0259rman"}, "derman", 1)
+def test_every_near_word_is_compared(given_words, typed, distance):
+    """A letter of ASCII and one of four bytes may stand in place of each other."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(descriptions, "_SEGMENT_BYTES", 0)
+        found = index_in_batches([entry("x", description=" ".join(given_words))], 1)
+    assert {word for word in given_words if OSA.distance(word, typed) <= distance} <= found.near(typed, distance).keys()
+
+
+def test_words_of_ascii_are_not_compared_with_one_that_is_not(monkeypatch):
+    monkeypatch.setattr(descriptions, "_SEGMENT_BYTES", 0)
+    found = index_in_batches([*synthetic_entries(5000), entry("погода")], 500)
+    assert list(found.near("порода", 1)) == ["погода"]
 
 
 def test_a_name_without_letters_is_found_by_itself_alone(index_of):

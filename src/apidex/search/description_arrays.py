@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from apidex.catalogue.buffers import ByteBuffer, IntArray
 from apidex.search.arrays import Numbers, places_of, set_items
@@ -38,6 +39,22 @@ _LETTER_BITS = np.array(
     [0 if code == ord("\n") else 1 << _SIZE_BITS + code % _LETTERS for code in range(256)], np.uint32
 )
 """The bit for each byte of a word: each letter has its own, which other bytes share."""
+
+_NOT_ASCII = np.uint32(1 << _SIZE_BITS + 15)
+"""The bit that no letter and no digit of ASCII has. All other bytes have it besides their own."""
+
+_LETTER_BITS[128:] |= _NOT_ASCII
+_OF_LETTERS = np.uint32(2**32 - 1 ^ _SIZES) & ~_NOT_ASCII
+
+
+def _are_alike(signatures: Numbers, signature: Any, removed: int, added: int) -> NDArray[np.bool_]:  # noqa: ANN401
+    """Whether *signature* can become each of *signatures* if so many bytes, at most, are *removed* and *added*."""
+    longer = ((signatures - signature + np.uint32(removed)) & np.uint32(_SIZES)).astype(np.int64) - removed
+    lost, gained = (np.bitwise_count(each & _OF_LETTERS) for each in (signature & ~signatures, signatures & ~signature))
+    alike: NDArray[np.bool_] = (lost <= np.minimum(removed, added - longer)) & (
+        gained <= np.minimum(added, removed + longer)
+    )
+    return alike
 
 
 def signatures_of(words: Numbers, starts: Numbers) -> Numbers:
@@ -73,16 +90,27 @@ class DescriptionArrays(DescriptionIndex):
         return found | {word: count for word, count in dense.items() if word in found}
 
     def _with_like_letters(self, text: str, distance: int) -> Numbers:
-        """The words of about the same length as *text* whose letters differ by no more than *distance* changes can cause."""
-        signatures, own = np.asarray(self.signatures), np.frombuffer(f"{text}\n".encode(), np.uint8)
-        (signature,) = signatures_of(own, np.zeros(1, np.int64))
-        widest = distance if text.isascii() else 4 * distance  # bytes of the letters that are changed
-        differing = np.bitwise_count((signatures ^ signature) >> _SIZE_BITS)
-        found = np.flatnonzero(differing <= 2 * widest)
-        longer = (signatures.take(found) - signature + np.uint32(widest) & np.uint32(_SIZES)).astype(np.int64) - widest
-        # a letter in place of another one changes two bits, and one that is added or left out changes one
-        found = found.compress(differing.take(found) <= 2 * widest - np.abs(longer))
+        """The words whose sizes and letters differ from those of *text* by no more than *distance* changes can cause.
+
+        A change removes a letter, adds one, or does both. In UTF-8, letters beyond ASCII have up to four bytes.
+        """
+        signatures, sizes = np.asarray(self.signatures), [len(letter.encode()) for letter in text]
+        (signature,) = signatures_of(np.frombuffer(f"{text}\n".encode(), np.uint8), np.zeros(1, np.int64))
+        removed = sum(sorted(sizes)[-distance:])
+        found = self._not_ascii.compress(_are_alike(signatures.take(self._not_ascii), signature, removed, 4 * distance))
+        if sum(size > 1 for size in sizes) <= distance:
+            letters = (signatures ^ signature) & _OF_LETTERS
+            near = np.flatnonzero(np.bitwise_count(letters) <= removed + distance)
+            near = near.compress(signatures.take(near) & _NOT_ASCII == 0)
+            near = near.compress(_are_alike(signatures.take(near), signature, removed, distance))
+            found = np.concatenate([found, near])
         return found + self._count - len(signatures)
+
+    @cached_property
+    def _not_ascii(self) -> Numbers:
+        """The places of the signatures of words that have letters beyond ASCII."""
+        found: Numbers = np.flatnonzero(np.asarray(self.signatures) & _NOT_ASCII)
+        return found
 
     def _words_at(self, numbers: Numbers) -> list[str]:
         """The words with these *numbers*."""
