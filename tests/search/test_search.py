@@ -476,6 +476,14 @@ def test_words_near_to_one_that_is_not_ascii_are_the_same_in_an_index_of_segment
         assert near in found.near(text, 2)
 
 
+def test_long_words_that_begin_alike_are_not_read_together(monkeypatch):
+    """Four thousand words of 12 kB, as sentences in Chinese are, would take 40 ms."""
+    entries = [entry("x", description=f"long{'a' * 4000}{number}") for number in range(20)]
+    found = index_in_batches(entries, len(entries))
+    monkeypatch.setattr(found.__class__, "_words", None)
+    assert len(found.find(found.parse("long")).positions) == 20
+
+
 mixed_words = st.text("abmz1\u0259\u044f\u65e5\U0001f389", min_size=1, max_size=11)
 
 

@@ -50,8 +50,8 @@ MIN_PREFIX = 3
 _LOOKED_UP = 16
 """A term that stands for more words is not looked up entry by entry."""
 
-_READ_TOGETHER = 2**12
-"""So many words are read at once in less time than the forms of a word, some sixty, are looked up one by one."""
+_READ_TOGETHER = 2**15
+"""Words of so many bytes are read at once in less time than the forms of a word, some sixty, are looked up one by one."""
 
 BLOCK = 4
 """So many words are a block. Where each block starts is stored, and its words are split when they are read."""
@@ -218,7 +218,8 @@ class DescriptionIndex:
         root, possible = stem(word), possible_forms(word)
         begun = self._beginning_with(root)
         pairs: Iterable[tuple[int, str]]
-        if len(begun) <= _READ_TOGETHER:
+        start, end = (self.block_starts[block] for block in _blocks_of(begun))
+        if end - start <= _READ_TOGETHER:
             pairs = zip(begun, self._words(begun), strict=True)
         else:
             pairs = ((number, form) for form in possible if (number := self._number(form)) is not None)
@@ -255,7 +256,7 @@ class DescriptionIndex:
 
     def _words(self, numbers: range) -> list[str]:
         """The words with these *numbers*."""
-        first, last = numbers.start // BLOCK, -(-numbers.stop // BLOCK)
+        first, last = _blocks_of(numbers)
         words = bytes(self.terms[self.block_starts[first] : self.block_starts[last]]).decode().split("\n")
         return words[numbers.start - first * BLOCK :][: len(numbers)]
 
@@ -374,6 +375,11 @@ class DescriptionIndex:
         average = sum(self.lengths) / len(self.lengths) or 1
         norms = [_K1 * (1 - _B + _B * length / average) for length in range(256)]
         return [round(_HALF * count / (count + norm)) for count in range(1, TF_MASK + 2) for norm in norms]
+
+
+def _blocks_of(numbers: range) -> tuple[int, int]:
+    """The half-open range of the blocks that have the words with these *numbers*."""
+    return numbers.start // BLOCK, -(-numbers.stop // BLOCK)
 
 
 def relevance_of(total: Any, most: int) -> Any:  # noqa: ANN401 - a number, or an array of them
