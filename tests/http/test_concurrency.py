@@ -7,6 +7,8 @@ import pytest
 
 from apidex.http import concurrency
 from apidex.http.concurrency import SingleFlight, TimeSlices, WorkerThread
+from conftest import running_app
+from fakes import entry
 
 
 async def test_each_turn_of_the_event_loop_runs_one_slice_of_all_generators(monkeypatch):
@@ -123,3 +125,15 @@ async def test_a_thread_runs_a_function_and_gives_what_it_returns_or_raises():
     with pytest.raises(ZeroDivisionError):
         await thread.run(lambda: 1 // 0)
     thread.close()
+
+
+@pytest.mark.parametrize(
+    ("entries", "description", "name"),
+    [(20, "", "MainThread"), (1100, "d" * 4000, "search_0"), (5001, "", "search_0")],
+    ids=["small", "long descriptions", "many entries"],
+)
+async def test_a_search_of_a_large_catalogue_runs_in_a_thread(upstream, clock, entries, description, name):
+    upstream.has(*(entry(f"Cat {number}", description=description) for number in range(entries)))
+    async with running_app(upstream, clock) as app:
+        replica = app.replica
+        assert await replica.compute(replica.refresher.current, lambda: threading.current_thread().name) == name

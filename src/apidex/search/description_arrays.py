@@ -109,8 +109,7 @@ class DescriptionArrays(DescriptionIndex):
     @cached_property
     def _not_ascii(self) -> Numbers:
         """The places of the signatures of words that have letters beyond ASCII."""
-        found: Numbers = np.flatnonzero(np.asarray(self.signatures) & _NOT_ASCII)
-        return found
+        return places_of(np.asarray(self.signatures) & _NOT_ASCII != 0)
 
     def _words_at(self, numbers: Numbers) -> list[str]:
         """The words with these *numbers*."""
