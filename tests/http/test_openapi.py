@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import msgspec
 
+from apidex.catalogue.entry import NAME_LIMIT
 from apidex.search.filters import FILTERS
 from apidex.search.publicapis import PublicApisQuery
 from conftest import ROOT
@@ -65,6 +66,16 @@ async def test_the_committed_document_is_the_one_that_is_served(client):
     served = (await client.get("/-/openapi.json")).json()
     committed = msgspec.json.decode((ROOT / "docs/openapi.json").read_bytes())
     assert served == committed, "rewrite it: python -m apidex.http.routes > docs/openapi.json"
+
+
+async def test_the_document_lists_every_path(client):
+    paths = (await client.get("/-/openapi.json")).json()["paths"]
+    lists = ("categories", "entries", "entries.csv", "entries.ndjson")
+    v1 = {f"/v1/{what}" for what in ("search", "suggest", *lists, "changes", "catalogue")}
+    expected = {"/{name}", "/", *v1, "/-/livez", "/-/readyz", "/-/metrics", "/-/docs", "/-/openapi.json"}
+    expected |= {f"/publicapis/{path}" for path in ("entries", "random", "categories", "health")}
+    assert expected == set(paths)
+    assert paths["/{name}"]["get"]["parameters"][0]["schema"]["maxLength"] == NAME_LIMIT
 
 
 async def test_every_parameter_and_response_is_described(client):

@@ -875,3 +875,13 @@ def test_the_newest_key_waits_for_the_answer_under_way_unless_it_is_slow(page: V
             assert held[0].request.failure == "net::ERR_ABORTED"
     expect(page.hits.first).to_have_text(re.compile("^Geo"))
     assert searched(page) == ["g", "geo"]
+
+
+def test_a_stale_answer_never_takes_the_place_of_a_newer_one(page: Visit):
+    """The answer to the first query is held back until the second has been shown."""
+    with held_back(page.page, r"/v1/search\?q=geo&") as held:
+        page.box.fill("geo")
+        page.box.fill("open weather")
+        expect(page.hits.first).to_have_text("OpenWeatherMap")
+        assert held[0].request.failure == "net::ERR_ABORTED"
+    expect(page.hits.first).to_have_text("OpenWeatherMap")

@@ -91,6 +91,7 @@ async def test_a_redirect_is_followed():
         (answers(b"no gzip", content_encoding="gzip"), "encoding", "damaged"),
         (answers(gzip.compress(b"x" * 999, mtime=0)[:-9], content_encoding="gzip"), "broken", "broke off"),
         (answers(b"x", content_encoding="br"), "encoding", "'br'"),
+        (answers(b"x", "302 Found", location="ftp://127.0.0.1/"), "redirect", "ftp"),
     ],
 )
 async def test_an_answer_that_is_of_no_use_says_why(behave, kind, text):
