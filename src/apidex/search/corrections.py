@@ -5,7 +5,7 @@ A word that no entry contains is replaced by the nearest word of the catalogue, 
 
 from collections.abc import Callable, Mapping
 from heapq import nsmallest
-from itertools import chain, islice
+from itertools import chain
 from typing import Protocol
 
 from rapidfuzz import process
@@ -70,10 +70,10 @@ def _nearest(folded: str, vocabulary: Vocabulary, finds: Finds) -> str | None:
         return None
     cutoff = 1 if len(folded) < _LONG else 2
     words = vocabulary.near(folded, cutoff)
-    left = iter(words)
-    batches = iter(lambda: [*islice(left, _BATCH)], [])
+    compared = [*words]
+    batches = (compared[start : start + _BATCH] for start in range(0, len(compared), _BATCH))
     near = chain.from_iterable(
-        process.extract(folded, some, scorer=OSA.distance, score_cutoff=cutoff, limit=None) for some in batches
+        process.extract(folded, batch, scorer=OSA.distance, score_cutoff=cutoff, limit=None) for batch in batches
     )
     best = nsmallest(_MAX_TRIED, near, key=lambda each: (each[1], each[0][0] != folded[0], -words[each[0]], each[0]))
     return next((vocabulary.spelling(word) for word, _, _ in best if finds(word)), None)

@@ -60,7 +60,7 @@ def _are_alike(signatures: Numbers, signature: Any, removed: int, added: int) ->
 def signatures_of(words: Numbers, starts: Numbers) -> Numbers:
     """The signature of each of *words*, which are bytes from *starts* on, each word with a line feed after it.
 
-    It has the bits of all letters of the word, and the last bits of its size in bytes.
+    It has the bits of all letters of the word, the bit of letters beyond ASCII, and the last bits of its size in bytes.
     """
     sizes = np.diff(starts, append=len(words)) - 1
     letters: Numbers = np.bitwise_or.reduceat(_LETTER_BITS.take(words), starts)

@@ -165,7 +165,7 @@ def _index_of(texts: Sequence[bytearray]) -> "DescriptionIndex":
 
 def block_starts_of(bounds: IntArray) -> "array[int]":
     """Where each block of words starts, and where the last one ends; *bounds* has the same for words."""
-    return array("I", [0, *bounds[BLOCK:-1:BLOCK], bounds[-1]])
+    return array("I", chain([0], bounds[BLOCK:-1:BLOCK], bounds[-1:]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,19 +245,23 @@ class DescriptionIndex:
         return [self._first_word(block) for block in range(0, len(self.block_starts) - 1, _HELD)]
 
     def _first_word(self, block: int) -> bytes:
-        return bytes(self.terms[self.block_starts[block] : self.block_starts[block + 1]]).partition(b"\n")[0]
+        return self._text(block, block + 1).partition(b"\n")[0]
 
     def _block(self, number: int) -> list[bytes]:
         """The words of a block."""
-        return bytes(self.terms[self.block_starts[number] : self.block_starts[number + 1]]).split(b"\n")[:-1]
+        return self._text(number, number + 1).split(b"\n")[:-1]
+
+    def _text(self, first: int, end: int) -> bytes:
+        """The words of the blocks from *first* to *end*, each with a line feed after it."""
+        return bytes(self.terms[self.block_starts[first] : self.block_starts[end]])
 
     def _word(self, number: int) -> bytes:
         return self._block(number // BLOCK)[number % BLOCK]
 
     def _words(self, numbers: range) -> list[str]:
         """The words with these *numbers*."""
-        first, last = _blocks_of(numbers)
-        words = bytes(self.terms[self.block_starts[first] : self.block_starts[last]]).decode().split("\n")
+        first, end = _blocks_of(numbers)
+        words = self._text(first, end).decode().split("\n")
         return words[numbers.start - first * BLOCK :][: len(numbers)]
 
     def _number(self, word: str) -> int | None:
