@@ -128,12 +128,18 @@ async def test_a_thread_runs_a_function_and_gives_what_it_returns_or_raises():
 
 
 @pytest.mark.parametrize(
-    ("entries", "description", "name"),
-    [(20, "", "MainThread"), (1100, "d" * 4000, "search_0"), (5001, "", "search_0")],
-    ids=["small", "long descriptions", "many entries"],
+    ("entries", "description", "hits", "name"),
+    [
+        (20, "", 20, "MainThread"),
+        (1100, "d" * 4000, 0, "search_0"),
+        (5001, "", 0, "search_0"),
+        (20, "d" * 4000, 4, "search_0"),
+        (20, "d" * 4000, 3, "MainThread"),
+    ],
+    ids=["small", "long descriptions", "many entries", "a long page", "a short page"],
 )
-async def test_a_search_of_a_large_catalogue_runs_in_a_thread(upstream, clock, entries, description, name):
+async def test_a_long_search_runs_in_a_thread(upstream, clock, entries, description, hits, name):
     upstream.has(*(entry(f"Cat {number}", description=description) for number in range(entries)))
     async with running_app(upstream, clock) as app:
         replica = app.replica
-        assert await replica.compute(replica.refresher.current, lambda: threading.current_thread().name) == name
+        assert await replica.compute(replica.refresher.current, lambda: threading.current_thread().name, hits) == name

@@ -59,13 +59,14 @@ class Catalogue:
     """An immutable sequence of entries, kept as the bytes that responses are cut from.
 
     *canonical* is the JSON list of all entries without white space. Entry *i* is `canonical[bounds[i]:bounds[i + 1] - 1]`.
-    Two catalogues are the same when their digests are.
+    *longest* is the size of the longest entry, in bytes. Two catalogues are the same when their digests are.
     """
 
     canonical: ByteBuffer
     bounds: IntArray
     digest: str
     categories: int
+    longest: int
 
     @classmethod
     def of(cls, entries: Iterable[Entry], sink: CatalogueSink | None = None) -> "Catalogue":
@@ -163,16 +164,19 @@ class Catalogue:
 
 
 class CatalogueBuilder:
-    """Bounds and categories of a catalogue while batches of entries are added."""
+    """Bounds, categories and the longest entry of a catalogue while batches of entries are added."""
 
     def __init__(self) -> None:
         self._bounds = array("Q", [1])
         self._categories: set[str] = set()
+        self._longest = 0
 
     def add(self, entries: list[Entry]) -> bytes:
         """Append *entries*, and return their JSON, with commas between. Raises EntryError for an invalid one."""
         encoded = [_encode(entry) for entry in entries]
-        check_all(entries, max(map(len, encoded), default=0))
+        longest = max(map(len, encoded), default=0)
+        check_all(entries, longest)
+        self._longest = max(self._longest, longest)
         ends = accumulate([len(entry) + 1 for entry in encoded], initial=self._bounds[-1])
         self._bounds.extend(islice(ends, 1, None))
         self._categories.update([entry.category for entry in entries])
@@ -182,7 +186,8 @@ class CatalogueBuilder:
         """Return the catalogue, whose *canonical* bytes are complete. Raises CatalogueError when there was no entry."""
         if len(self._bounds) == 1:
             raise CatalogueError("empty", "it has no entries")
-        return Catalogue(canonical, self._bounds, hashlib.sha256(canonical).hexdigest(), len(self._categories - {""}))
+        digest, categories = hashlib.sha256(canonical).hexdigest(), len(self._categories - {""})
+        return Catalogue(canonical, self._bounds, digest, categories, self._longest)
 
 
 _BETWEEN = b'},{"API":'

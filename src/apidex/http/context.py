@@ -16,6 +16,9 @@ T = TypeVar("T")
 OFFLOAD_ABOVE_ENTRIES, OFFLOAD_ABOVE_BYTES = 5000, 2**22
 """Searches among more entries, or in more JSON, may take longer than the use of a thread: a tenth of a millisecond."""
 
+_OFFLOAD_ABOVE_PAGE_BYTES = 2**14
+"""So may a page of hits with more JSON: its highlights take up to 8 ms for this much."""
+
 REPLACED_SECONDS = 300.0
 """How long a response may continue from a catalogue that the replica has replaced and no longer needs."""
 
@@ -44,10 +47,11 @@ class ReplicaContext:
             return "Replica is shutting down."
         return "Replica was held up, and has not polled since." if self.refresher.supervision.is_behind() else ""
 
-    async def compute(self, snapshot: Snapshot, function: Callable[[], T]) -> T:
-        """The result of *function* for *snapshot*; it runs in a thread if the snapshot is large."""
+    async def compute(self, snapshot: Snapshot, function: Callable[[], T], hits: int = 0) -> T:
+        """The result of *function* for up to *hits* entries of *snapshot*; it runs in a thread if it may take long."""
         catalogue = snapshot.catalogue
-        if len(catalogue) > OFFLOAD_ABOVE_ENTRIES or len(catalogue.canonical) > OFFLOAD_ABOVE_BYTES:
+        is_large = len(catalogue) > OFFLOAD_ABOVE_ENTRIES or len(catalogue.canonical) > OFFLOAD_ABOVE_BYTES
+        if is_large or hits * catalogue.longest > _OFFLOAD_ABOVE_PAGE_BYTES:
             return await self.thread.run(function)
         return function()
 

@@ -149,7 +149,7 @@ def _from_shared(result: BuildResult, memory: memoryview) -> IndexedCatalogue:
     from apidex.search.sorted_names import MAX_SCANNED, Bits, SortedNames, VerifiedNames
 
     at = {name: view(memory, array) for name, array in result.arrays.items()}
-    catalogue = Catalogue(at["canonical"], at["bounds"], result.digest, result.categories)
+    catalogue = Catalogue(at["canonical"], at["bounds"], result.digest, result.categories, result.longest)
     folded = SortedNames(
         Str(at["folded_names"]),
         Bits(at["word_starts"]),

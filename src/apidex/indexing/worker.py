@@ -73,6 +73,7 @@ class BuildResult(msgspec.Struct, frozen=True, tag=True):
     report: Report
     digest: str
     categories: int
+    longest: int
     facet_keys: list[FacetKey]
     arrays: dict[str, "Array"]
 
@@ -139,7 +140,8 @@ def build(kind: str, argument: object, source: SharedBuffer, output: SharedBuffe
     written |= _write_all(descriptions.finish().arrays(), output)
     written["canonical"] = 0, len(catalogue.canonical), "B"
     written |= _suffixes(written, output)
-    return BuildResult(parsed.report, catalogue.digest, catalogue.categories, facet_keys, written)
+    described = catalogue.digest, catalogue.categories, catalogue.longest
+    return BuildResult(parsed.report, *described, facet_keys, written)
 
 
 Array = tuple[int, int, str]

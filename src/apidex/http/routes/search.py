@@ -192,7 +192,7 @@ async def search(
         view = answer(snapshot.search, snapshot.version, search_request)
         return Content(msgspec.json.encode(view), _links(search_request, snapshot.version, view.total))
 
-    return await versioned_response(request, replica, snapshot, lambda: replica.compute(snapshot, found))
+    return await versioned_response(request, replica, snapshot, lambda: replica.compute(snapshot, found, limit))
 
 
 @_get(
