@@ -287,7 +287,7 @@ def leave_the_number_alone() -> None:
     kubectl("apply", "set-last-applied", "--filename", "-", stdin=yaml.safe_dump(last))
 
 
-@pytest.fixture
+@pytest.fixture(scope="class")
 def edge(target) -> Iterator[Kubernetes]:
     """With HAProxy in front; on the node that stays, where one may be cut off."""
     with cordoned(*[NODE] if NODE else []):
@@ -300,50 +300,49 @@ def edge(target) -> Iterator[Kubernetes]:
     settle(target)
 
 
-def test_behind_the_edge_no_request_fails_when_a_replica_is_killed(edge, tmp_path):
-    assert_passed(play(SCENARIOS["crash"], edge, tmp_path))
+class TestBehindTheEdge:
+    """In this order: a rollout moves HAProxy to the node that may be cut off."""
 
+    def test_no_request_fails_when_a_replica_is_killed(self, edge, tmp_path):
+        assert_passed(play(SCENARIOS["crash"], edge, tmp_path))
 
-def test_behind_the_edge_a_replica_is_reached_through_it_only(edge, image):
-    address = listed("pods", "apidex")[0]["status"]["podIP"]
-    replica, admin, service = f"{address}:8000", f"{address}:8001", f"{address_of('apidex')}:8000"
-    _, printed = run_aside("stranger", image, ["python3", "-c", REACH, replica, admin, service])
-    print(f"\na pod elsewhere, behind the edge:\n{printed}")
-    assert printed.splitlines() == [f"{replica} not reached", f"{admin} not reached", f"{service} reached"]
+    def test_a_replica_is_reached_through_it_only(self, edge, image):
+        address = listed("pods", "apidex")[0]["status"]["podIP"]
+        replica, admin, service = f"{address}:8000", f"{address}:8001", f"{address_of('apidex')}:8000"
+        _, printed = run_aside("stranger", image, ["python3", "-c", REACH, replica, admin, service])
+        print(f"\na pod elsewhere, behind the edge:\n{printed}")
+        assert printed.splitlines() == [f"{replica} not reached", f"{admin} not reached", f"{service} reached"]
 
-
-def test_behind_the_edge_a_rollout_of_either_loses_no_request(edge, tmp_path):
-    def roll_out_both(run: ScenarioRun) -> None:
-        run.wait(2)
-        kubectl("rollout", "restart", "deployment/edge")
-        run.inject(Rollout())
-        settle(edge)
-        run.wait(2)
-
-    assert_passed(play(Scenario("rollout-both", "Replicas and edge are replaced.", roll_out_both), edge, tmp_path))
-
-
-@needs_node
-def test_behind_an_edge_that_lives_no_request_fails_when_a_node_is_cut_off(edge, tmp_path):
-    verdict = play(replace(SCENARIOS["lose-node"], failures=none_failed), edge, tmp_path)
-    edge.roll_out()  # what had to move does not come back by itself
-    assert_passed(verdict)
-
-
-@needs_node
-def test_pairs_of_faults_that_the_commit_chooses_cost_no_request(edge, tmp_path):
-    """Six of the table in loadtest/results.md, at their full length."""
-    able = {name for name, member in MEMBERS.items() if edge.can(member.fault.verb)}
-    names = [name for name in PAIRS if able.issuperset(name.split("+"))]
-    verdicts = []
-    for name in chosen(output_of("git", "rev-parse", "HEAD").strip(), names):
-        edge.renew()
-        folder, scenario = tmp_path / name, pair(name)
-        folder.mkdir()
-        verdicts.append(play(scenario, edge, folder, seconds=scenario.seconds))
-    edge.roll_out()
-    for verdict in verdicts:
+    @needs_node
+    def test_behind_an_edge_that_lives_no_request_fails_when_a_node_is_cut_off(self, edge, tmp_path):
+        verdict = play(replace(SCENARIOS["lose-node"], failures=none_failed), edge, tmp_path)
+        edge.roll_out()  # what had to move does not come back by itself
         assert_passed(verdict)
+
+    @needs_node
+    def test_pairs_of_faults_that_the_commit_chooses_cost_no_request(self, edge, tmp_path):
+        """Six of the table in loadtest/results.md, at their full length."""
+        able = {name for name, member in MEMBERS.items() if edge.can(member.fault.verb)}
+        names = [name for name in PAIRS if able.issuperset(name.split("+"))]
+        verdicts = []
+        for name in chosen(output_of("git", "rev-parse", "HEAD").strip(), names):
+            edge.renew()
+            folder, scenario = tmp_path / name, pair(name)
+            folder.mkdir()
+            verdicts.append(play(scenario, edge, folder, seconds=scenario.seconds))
+        edge.roll_out()
+        for verdict in verdicts:
+            assert_passed(verdict)
+
+    def test_a_rollout_of_either_loses_no_request(self, edge, tmp_path):
+        def roll_out_both(run: ScenarioRun) -> None:
+            run.wait(2)
+            kubectl("rollout", "restart", "deployment/edge")
+            run.inject(Rollout())
+            settle(edge)
+            run.wait(2)
+
+        assert_passed(play(Scenario("rollout-both", "Replicas and edge are replaced.", roll_out_both), edge, tmp_path))
 
 
 def test_with_a_password_replicas_share_redis_and_strangers_do_not(target, tmp_path):
