@@ -27,9 +27,13 @@ def running(folder: Path, port: int, server: str, http: str = "") -> Iterator[No
 
 _PREFIXED = """
     server {{
-        listen 127.0.0.1:{port} ssl; ssl_certificate {certificate}; ssl_certificate_key {key};
+        listen 127.0.0.1:{port} ssl sndbuf=64k; ssl_certificate {certificate}; ssl_certificate_key {key};
+        proxy_max_temp_file_size 0;
         location = /apis {{ proxy_pass http://127.0.0.1:{replica}/; }}
-        location /apis/ {{ if ($request_uri ~ "^/apis(/.*)") {{ proxy_pass http://127.0.0.1:{replica}$1; }} }}
+        location /apis/ {{
+            proxy_http_version 1.1;
+            if ($request_uri ~ "^/apis(/.*)") {{ proxy_pass http://127.0.0.1:{replica}$1; }}
+        }}
     }}
 """
 
@@ -38,7 +42,7 @@ _PREFIXED = """
 def prefixed(folder: Path, replica: int) -> Iterator[tuple[str, str]]:
     """nginx with TLS, which removes `/apis` from paths for a *replica* and tells it nothing; its URL, and its certificate.
 
-    docs/deploy.md has the same lines.
+    docs/deploy.md has the same lines. For a client that does not read, it holds 200 kB of an answer and waits.
     """
     certificate, key = self_signed(folder)
     port = free_port()

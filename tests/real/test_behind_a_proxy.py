@@ -1,7 +1,9 @@
 """Replicas behind nginx: whatever one client sends, another gets the answers to its own requests; and under a path prefix."""
 
+import json
 import os
 import re
+import socket
 import ssl
 from collections.abc import Iterator
 
@@ -122,3 +124,22 @@ def test_under_a_prefix_the_command_line_finds_what_it_finds_without(under_a_pre
     found = [apidex(*search, each, env=environ) for each in (url, f"{url}/", replicas[0].url)]
     assert {run.returncode for run in found} == {0}, found
     assert len({run.stdout for run in found}) == 1
+
+
+def test_under_a_prefix_an_answer_is_not_complete_if_its_replica_is_killed_meanwhile(tmp_path, real_entries):
+    """Answers that nginx requests by HTTP/1.0 end with their connection, however it ends."""
+    upstream = tmp_path / "long.json"
+    long = [entry | {"API": f"{n} {entry['API']}"} for n in range(6) for entry in real_entries]
+    upstream.write_text(json.dumps(long))
+    with replica("--upstream", upstream.as_uri()) as one, prefixed(tmp_path, one.port) as (url, certificate):
+        context = ssl.create_default_context(cafile=certificate)
+        small = [(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)]  # so that most of the answer is not sent yet
+        transport = httpx.HTTPTransport(verify=context, socket_options=small)
+        with (
+            httpx.Client(transport=transport, timeout=HANG, headers={"accept-encoding": "identity"}) as client,
+            client.stream("GET", f"{url}/v1/entries") as response,
+        ):
+            assert response.status_code == 200
+            one.popen.kill()
+            with pytest.raises(httpx.RemoteProtocolError):
+                response.read()
