@@ -214,7 +214,10 @@ def _user_cache() -> Path | None:
     """The user's cache directory, by the platform's convention; None if there is none."""
     from platformdirs import user_cache_path  # not imported if the setting is given
 
-    path = user_cache_path("apidex", appauthor=False)
+    try:
+        path = user_cache_path("apidex", appauthor=False)
+    except RuntimeError:  # without HOME, for a user that this machine does not know, as in a container
+        return None
     return path if path.is_absolute() else None
 
 

@@ -1,6 +1,7 @@
 """Settings are read from the environment and documented; an error names the variable, its value and what is allowed."""
 
 import os
+import pwd
 from datetime import timedelta
 
 import pytest
@@ -100,6 +101,16 @@ def test_of_two_settings_that_contradict_each_other_one_that_was_given_is_named(
 def test_settings_that_do_not_contradict_each_other(environ):
     errors = Settings.read(environ, {})[1]
     assert not {"drain", "keep_alive", "admin_port"} & errors.keys()
+
+
+def test_a_user_without_a_home_has_no_directory_for_a_copy(monkeypatch):
+    def unknown(uid):
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert Settings.from_env({}).state_dir is None
 
 
 def test_a_secret_can_come_from_a_file(tmp_path):
