@@ -269,7 +269,7 @@ def test_changes_compares_with_a_list_or_with_the_copy_on_disk(run, old, upstrea
     )
 
 
-@pytest.mark.parametrize("arguments", ["search a --limit 100", "categories", "search --help"])
+@pytest.mark.parametrize("arguments", ["search a --limit 100", "categories", "search --help", "doctor --port 0"])
 def test_a_closed_pipe_is_quiet(upstream_file, arguments):
     command = f'"{sys.executable}" -m apidex {arguments} | true; exit "${{PIPESTATUS[0]}}"'
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)

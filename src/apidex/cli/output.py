@@ -196,8 +196,14 @@ def console() -> "Console":
     """Standard output, with styles if the terminal and the environment allow them."""
     from rich.console import Console
 
+    class Output(Console):
+        """Leaves a closed pipe to the command line: rich would end the process with status 1."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
     color = wants_color(sys.stdout.isatty(), os.environ)
-    made = Console(highlight=False, force_terminal=color, color_system="standard" if color else None, no_color=False)
+    made = Output(highlight=False, force_terminal=color, color_system="standard" if color else None, no_color=False)
     made.width = made.width or 80  # 0, such as that of COLUMNS, stands for unknown
     return made
 
