@@ -1,6 +1,7 @@
 """A shared buffer lives as long as it is in use, and no longer."""
 
 import contextlib
+import errno
 import os
 import subprocess
 import sys
@@ -36,6 +37,14 @@ def test_what_another_process_appends_is_seen_here():
     )
     subprocess.run([sys.executable, "-c", program], pass_fds=[buffer.descriptor], check=True)
     assert bytes(buffer.getvalue()) == b"here, and there"
+
+
+def test_a_system_that_forbids_anonymous_memory_has_a_file_instead(monkeypatch):
+    def forbidden(_name):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "memfd_create", forbidden)
+    assert bytes(SharedBuffer.of(b"abc").getvalue()) == b"abc"
 
 
 def test_a_thread_frees_it_when_its_last_part_is_out_of_use():

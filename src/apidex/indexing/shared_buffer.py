@@ -1,5 +1,6 @@
-"""Memory that another process can map: an anonymous file, if the system supports it."""
+"""Memory that another process can map: an anonymous file, if the system supports it, or else an unnamed one on disk."""
 
+import contextlib
 import mmap
 import os
 import tempfile
@@ -69,7 +70,7 @@ class SharedBuffer:
 
 
 def _anonymous_file() -> int:
-    if hasattr(os, "memfd_create"):
+    with contextlib.suppress(AttributeError, OSError):  # not Linux; or forbidden, as by seccomp or vm.memfd_noexec
         return os.memfd_create("apidex")
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())
