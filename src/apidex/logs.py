@@ -81,9 +81,9 @@ class LineSink:
     def write(self, text: str) -> None:
         """Queue *text* and a line break, or count it as lost."""
         try:
-            self._queue.put_nowait((self._descriptor, text.encode(errors="backslashreplace") + b"\n"))
             if self._thread is None:
                 self._start()
+            self._queue.put_nowait((self._descriptor, text.encode(errors="backslashreplace") + b"\n"))
         except (Full, RuntimeError):  # RuntimeError: no thread can be started
             self.lose()
 
@@ -106,8 +106,9 @@ class LineSink:
     def _start(self) -> None:
         with self._lock:
             if self._thread is None:
-                self._thread = Thread(target=self._run, name="log", daemon=True)
-                self._thread.start()
+                thread = Thread(target=self._run, name="log", daemon=True)
+                thread.start()
+                self._thread = thread  # if it could not be started, the next line tries again
 
     def _run(self) -> None:
         while True:

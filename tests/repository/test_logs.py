@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,6 +58,22 @@ def test_a_reader_that_returns_gets_the_next_line(tmp_path):
     sink.write(LINE)
     sink.flush()
     assert (os.read(second, 100), sink.lost) == (f"{LINE}\n".encode(), 1)
+
+
+def test_the_log_recovers_after_its_thread_could_not_be_started(tmp_path, monkeypatch):
+    class NoThread(threading.Thread):
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    sink = logs.LineSink()
+    with (tmp_path / "log").open("w") as stream:
+        sink.open(stream)
+    with monkeypatch.context() as patch:
+        patch.setattr(logs, "Thread", NoThread)
+        sink.write("lost")
+    sink.write(LINE)
+    sink.flush()
+    assert ((tmp_path / "log").read_text(), sink.lost) == (f"{LINE}\n", 1)
 
 
 @pytest.mark.parametrize("closed", [True, False], ids=["closed", "missing"])
