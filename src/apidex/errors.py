@@ -13,9 +13,9 @@ UpstreamReason = Literal[
 CatalogueReason = Literal[
     "format", "empty", "unreadable", "too_costly", "shrunk", "grown", "rejected", "facts", "rolled_back", "internal"
 ]
-CodecReason = Literal["missing", "damaged", "version", "digest", "too_large"]
+CodecReason = Literal["missing", "damaged", "version", "digest", "too_large", "resources"]
 StoreReason = Literal["connect", "timeout", "auth", "oom", "readonly", "loading", "cluster", "response", CodecReason]
-StateReason = Literal["read", "write", "damaged", "version", "digest", "too_large"]
+StateReason = Literal["read", "write", "damaged", "version", "digest", "too_large", "resources"]
 Reason = TypeVar("Reason", bound=str)
 
 

@@ -1,5 +1,6 @@
 """A catalogue that a subprocess builds is the same one, and so are the errors that it raises."""
 
+import errno
 import gc
 import os
 import subprocess
@@ -190,15 +191,15 @@ def test_the_subprocess_ends_with_a_replica_that_is_killed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("does", "cost"),
+    ("does", "cost", "of_payload"),
     [
-        ("sum(iter(int, 1))", "21 seconds of CPU time"),
-        ("bytearray(2**40)", "128 MiB of memory"),
-        ("SharedBuffer().write(bytes(2**26) * 3)", "128 MiB of memory"),
-        ("os.kill(os.getpid(), 9)", "the memory that there is, 128 MiB at most"),
+        ("sum(iter(int, 1))", "21 seconds of CPU time", "too_large"),
+        ("bytearray(2**40)", "128 MiB of memory", "too_large"),
+        ("SharedBuffer().write(bytes(2**26) * 3)", "128 MiB of memory", "too_large"),
+        ("os.kill(os.getpid(), 9)", "the memory that there is, 128 MiB at most", "resources"),
     ],
 )
-def test_a_list_that_takes_too_much_of_a_subprocess_is_refused(in_subprocess, monkeypatch, does, cost):
+def test_a_list_that_takes_too_much_of_a_subprocess_is_refused(in_subprocess, monkeypatch, does, cost, of_payload):
     """The limit of CPU time is one second here, as the test takes as long."""
     lines = (
         "import os, apidex.indexing.worker as worker",
@@ -215,7 +216,21 @@ def test_a_list_that_takes_too_much_of_a_subprocess_is_refused(in_subprocess, mo
     assert refused.value.reason == "too_costly"
     with pytest.raises(CodecError, match=cost) as damaged:
         builder.from_payload(codec.to_bytes(formats.parse(publicapis("Cat"))), LIMIT)
-    assert damaged.value.reason == "too_large"
+    assert damaged.value.reason == of_payload
+
+
+def test_a_machine_that_can_start_no_process_is_no_defect(in_subprocess, monkeypatch):
+    def no_process(*_given, **_named):
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", no_process)
+    cost = "reading it takes more than this machine has: Resource temporarily unavailable"
+    with pytest.raises(CatalogueError, match=cost) as refused:
+        builder.from_upstream(publicapis("Cat"))
+    assert refused.value.reason == "too_costly"
+    with pytest.raises(CodecError, match=cost) as unreadable:
+        builder.from_payload(PAYLOAD, LIMIT)
+    assert unreadable.value.reason == "resources"
 
 
 @pytest.mark.parametrize("word", ["Weather", "a b c d e f g h", "天気", "\ufdfa" * 20])

@@ -273,6 +273,25 @@ async def test_a_replica_that_cannot_read_what_the_others_have_does_not_delay_th
     assert small.stats.failed_in_a_row > 5
 
 
+async def test_a_replica_without_memory_leaves_the_only_copy_in_redis_and_reads_it_later(fleet):
+    class Starved(FakeStore):
+        is_starved = True
+
+        async def load(self):
+            return (self.redis.state(), CodecError("resources", "no")) if self.is_starved else await super().load()
+
+    fleet.upstream.goes_down()
+    stored, store = fleet.redis.stored, Starved(fleet.redis)
+    newcomer = refresher_of(fleet.upstream, fleet.clock, fleet.redis, store=store)
+    fleet.replicas[:] = [newcomer]
+    await fleet.polls(3)
+    assert (fleet.redis.stored, newcomer.current.bundled) == (stored, True)
+    assert newcomer.stats.failures["connect"] >= 1, "it asks the upstream for itself"
+    store.is_starved = False
+    await fleet.polls(1)
+    assert newcomer.current.version == stored.version
+
+
 async def test_another_upstream_is_asked_at_the_start_and_then_at_the_interval(fleet):
     other = FakeUpstream("Other", *"abcde")
     other.source = "https://other.example/entries"

@@ -32,6 +32,7 @@ WRONG_SIZE = (
     "comes from the same source, its size was never checked, and it has less than `APIDEX_MIN_ENTRIES_RATIO` of the local number "
     "of entries, or more than `APIDEX_MAX_ENTRIES_RATIO` of it if the size of the local one was checked"
 )
+SCARCITY = "cannot be read here, because this machine lacks memory, processes or descriptors"
 UNREADABLE = "cannot be read (truncated, too large, wrong digest or size, other version, other type)"
 TAKEN_BACK = "was rejected by an operator (`rollback`)"
 MALFORMED = "has a metadata hash that Apidex did not write"
@@ -82,6 +83,7 @@ TABLE = [
     (UNREADABLE, "", HAVING, unreadable(THEIRS), Drop(THEIRS, "damaged")),
     (UNREADABLE, "and was dropped once", replace(HAVING, dropped=THEIRS.version), unreadable(THEIRS), Keep()),
     (UNREADABLE, "lost again", replace(HAVING, dropped=THEIRS.version), unreadable(THEIRS, "missing"), Drop(THEIRS, "missing")),
+    (SCARCITY, "", HAVING, unreadable(THEIRS, "resources"), Keep()),
     (UNREADABLE, "after another one", replace(HAVING, dropped=OURS.version), unreadable(THEIRS), Drop(THEIRS, "damaged")),
     (TAKEN_BACK, "", HAVING, rejecting("theirs"), Drop(THEIRS)),
     (TAKEN_BACK, "and ours is the starter catalogue", STARTING, rejecting("theirs"), Keep()),

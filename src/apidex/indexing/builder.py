@@ -5,6 +5,7 @@ own interpreter, and returns its result in shared memory as flat arrays, which n
 """
 
 import dataclasses
+import errno
 import os
 import signal
 import subprocess
@@ -43,6 +44,9 @@ _NICE = 19
 
 _TIMEOUT = 900.0
 """Seconds after which the subprocess is ended. A million entries take about 10 s of CPU."""
+
+_SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC)
+"""Errors of a machine that has no process, memory, descriptor or space left."""
 
 _ENVIRONMENT = ("LD_LIBRARY_PATH", "SYSTEMROOT", "COVERAGE_PROCESS_CONFIG")
 """The variables that the subprocess gets: none that holds a secret, and none that changes which modules are imported."""
@@ -88,7 +92,12 @@ def _build(kind: str, argument: object, data: bytes | bytearray | SharedBuffer) 
     memory = data.getvalue() if isinstance(data, SharedBuffer) else memoryview(data)
     if (size := size_of(kind, argument, memory)) >= SUBPROCESS_THRESHOLD:
         del memory
-        return _build_in_subprocess(kind, argument, data, size)
+        try:
+            return _build_in_subprocess(kind, argument, data, size)
+        except OSError as error:
+            if error.errno not in _SHORTAGES:
+                raise
+            raise too_costly(kind, f"this machine has: {error.strerror}", "resources").error(kind) from None
     sink = IndexingSink(MemorySink())
     return _indexed(READERS[kind](memory, argument, sink), sink)
 
@@ -134,7 +143,8 @@ def _result_of(status: int, printed: bytes, kind: str, size: int) -> BuildResult
     if status == -signal.SIGXCPU:
         return too_costly(kind, f"{cpu_limit(size)} seconds of CPU time")
     if status == -signal.SIGKILL:  # the container has less memory than the limit
-        return too_costly(kind, f"the memory that there is, {memory_limit(size) >> 20} MiB at most")
+        cost = f"the memory that there is, {memory_limit(size) >> 20} MiB at most"
+        return too_costly(kind, cost, "resources")
     if status:
         raise RuntimeError(f"the subprocess that builds a catalogue ended with exit status {status}")
     result: BuildResult | BuildError = _decode_result(printed)

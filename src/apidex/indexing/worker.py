@@ -26,7 +26,7 @@ from apidex.catalogue.buffers import ByteBuffer, IntArray, narrowed
 from apidex.catalogue.catalogue import CatalogueSink, MemorySink
 from apidex.catalogue.entry import Entry
 from apidex.catalogue.formats import Parsed, Report
-from apidex.errors import CatalogueError, CodecError
+from apidex.errors import CatalogueError, CodecError, CodecReason
 from apidex.indexing.shared_buffer import SharedBuffer
 from apidex.search.descriptions import DescriptionIndexBuilder
 from apidex.search.filters import FacetIndexBuilder, FacetKey
@@ -108,9 +108,9 @@ def cpu_limit(size: int) -> int:
     return _CPU_SECONDS + _CPU_SECONDS_PER_MIB * size // 2**20
 
 
-def too_costly(kind: str, cost: str) -> BuildError:
-    """The error for data whose reading would have taken more than *cost*."""
-    return BuildError("too_large" if kind == "payload" else "too_costly", f"reading it takes more than {cost}")
+def too_costly(kind: str, cost: str, of_payload: CodecReason = "too_large") -> BuildError:
+    """The error for data whose reading would have taken more than *cost*; *of_payload* is the reason for a payload."""
+    return BuildError(of_payload if kind == "payload" else "too_costly", f"reading it takes more than {cost}")
 
 
 def build(kind: str, argument: object, source: SharedBuffer, output: SharedBuffer) -> BuildResult | BuildError:

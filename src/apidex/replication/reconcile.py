@@ -97,8 +97,8 @@ def reconcile(local: Local, state: StoredState) -> Action:
     if stored is None:
         return Keep() if local.provisional else Publish(ours.stamp, ours.validated_at, expected=None)
     if state.unreadable:
-        may_be_read_by_others = state.unreadable != "missing" and stored.version == local.dropped
-        return Keep() if may_be_read_by_others else Drop(stored, state.unreadable)
+        was_dropped = state.unreadable != "missing" and stored.version == local.dropped
+        return Keep() if was_dropped or state.unreadable == "resources" else Drop(stored, state.unreadable)
     if stored.digest == state.rejected:  # published by a replica that does not know the operator's override
         return Keep() if local.provisional or ours.digest == stored.digest else Drop(stored)
     if stored.digest == ours.digest:
