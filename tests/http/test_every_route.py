@@ -32,7 +32,7 @@ async def cpu_of_the_longest_turn(asgi, path: str, headers: dict[str, str]) -> f
         await asyncio.Event().wait()
 
     sent = [(b"host", b"a"), *((name.encode(), value.encode()) for name, value in headers.items())]
-    scope = scope_of(b"GET", "1.1", path.encode(), sent, FakeTransport())
+    scope = scope_of(b"GET", "1.1", path.encode(), sent, FakeTransport(), 0.0)
     answering = asyncio.create_task(asgi(scope, receive, send))
     while not answering.done():
         before = time.thread_time()

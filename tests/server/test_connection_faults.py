@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import time
 import weakref
 from dataclasses import replace
 
@@ -10,6 +11,8 @@ from structlog.testing import capture_logs
 
 from apidex.server.connection_limit import ConnectionLimit
 from apidex.server.exchange import Exchange
+from conftest import running_app
+from fakes import FakeUpstream
 from wire import FakeClient, FakeTransport, VirtualLoop, server_of
 
 ROUTED = b"GET /v1/categories HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -46,6 +49,33 @@ async def test_a_request_that_waited_too_long_for_its_turn_is_shed_and_a_probe_i
         await client.settles()
     assert [client.statuses() for client in clients] == [[200], [503], [503], [200]]
     assert config.stats.in_flight == 0
+
+
+@pytest.mark.parametrize(
+    ("request_line", "late", "route"),
+    [
+        (b"GET /v1/categories", 0, "/v1/categories"),
+        (b"HEAD /Cat", 0, "/{name}"),
+        (b"GET /Wide", 0, "/{name}"),
+        (b"GET /v1/categories", 0.6, "none"),
+    ],
+    ids=["route", "name", "wide answer", "shed"],
+)
+async def test_the_measured_time_of_a_request_includes_the_wait_for_its_turn(clock, request_line, late, route):
+    async with running_app(FakeUpstream(*(f"Wide {number}" for number in range(2001))), clock) as app:
+        config, state = server_of(app, queue_delay_target=0.05)
+        loop, metrics = VirtualLoop(), app.replica.metrics.route(route)
+        clients = [FakeClient(config, state, loop) for _ in range(2)]
+        for client, line in zip(clients, [b"GET /v1/catalogue", request_line], strict=True):
+            client.connection.data_received(b"%b HTTP/1.1\r\nHost: a\r\n\r\n" % line)
+        await asyncio.sleep(0)
+        assert metrics.seconds == 0
+        time.sleep(0.03)  # noqa: ASYNC251 - holds the event loop, as another request would
+        loop.now += late
+        for client in clients:
+            await client.settles()
+        assert sum(metrics.by_status.values()) == 1
+        assert metrics.seconds >= 0.03
 
 
 @pytest.mark.parametrize(("delay", "statuses"), [(0.4, [200, 200, 200]), (0.6, [503, 200, 200])])

@@ -97,8 +97,10 @@ class FastPath:
         ):
             await self.app(scope, receive, send)
             return
-        response = self.respond_sync(scope["raw_path"], scope["headers"])
+        head_at = scope.get("head_at") or perf_counter()
+        response = self.respond_sync(scope["raw_path"], scope["headers"], head_at=head_at)
         if response is None:
+            self._observe(200, perf_counter() - head_at)
             await self._stream(scope, send)
             return
         status, lines, body = response
@@ -106,12 +108,14 @@ class FastPath:
         body = body if scope["method"] == "GET" else b""
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
-    def respond_sync(self, raw_path: bytes, headers: Headers, is_overloaded: bool = False) -> SyncResponse | None:
+    def respond_sync(
+        self, raw_path: bytes, headers: Headers, is_overloaded: bool = False, head_at: float | None = None
+    ) -> SyncResponse | None:
         """The response to a GET of a path of one segment; None where it is so long that it must be streamed by ASGI.
 
         While the replica is overloaded, searches are shed that are not in the cache and cost more than that. Raises nothing.
         """
-        began = perf_counter()
+        began = perf_counter() if head_at is None else head_at
         try:
             response = self._find(raw_path, headers, is_overloaded)
         except Problem as problem:
@@ -123,10 +127,10 @@ class FastPath:
             self._observe(response[0], perf_counter() - began)
         return response
 
-    def shed(self) -> SyncResponse:
+    def shed(self, head_at: float) -> SyncResponse:
         """The response to a request that is shed."""
         self._stats.shed["overload"] += 1
-        self._observe_unrouted(503, 0.0)
+        self._observe_unrouted(503, perf_counter() - head_at)
         return self._overloaded
 
     def refuse(self, problem: Problem) -> SyncResponse:
@@ -136,7 +140,6 @@ class FastPath:
 
     async def _stream(self, scope: Scope, send: Send) -> None:
         """Send a long response in slices. Other requests are answered in between; each slice waits for a slow client."""
-        self._observe(200, 0.0)
         headers, name = self._current_headers(), name_from_path(scope["raw_path"])
         encoding = negotiate(header_value(scope["headers"], b"accept-encoding"))
         content_encoding = _content_encoding(encoding)

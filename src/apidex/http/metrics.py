@@ -42,7 +42,7 @@ class RouteMetrics:
         self.by_bucket = [0] * (len(_BUCKETS) + 1)
 
     def observe(self, status: int, seconds: float) -> None:
-        """Count one response."""
+        """Count one response, which began *seconds* after the head of its request was complete."""
         self.by_status[status] = self.by_status.get(status, 0) + 1
         self.seconds += seconds
         self.by_bucket[bisect_left(_BUCKETS, seconds)] += 1
@@ -79,7 +79,9 @@ class Metrics(Collector):
             "apidex_requests", "Requests answered, by route and status", labels=["route", "status"]
         )
         seconds = HistogramMetricFamily(
-            "apidex_request_seconds", "Time from the head of a request to its response, by route", labels=["route"]
+            "apidex_request_seconds",
+            "Time from the head of a request to the beginning of its response, by route",
+            labels=["route"],
         )
         bounds = [*map(str, _BUCKETS), "+Inf"]
         for name, route in self._routes.items():

@@ -38,7 +38,7 @@ class ResponseMiddleware:
         if is_head:
             inner["method"] = "GET"
 
-        began = time.perf_counter()
+        began = scope.get("head_at") or time.perf_counter()  # a request may have waited for its turn
 
         async def send_on(message: Message) -> None:
             if message["type"] == "http.response.start":

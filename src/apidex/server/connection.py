@@ -9,6 +9,7 @@ A plain search and a probe are answered as soon as their head is complete (decis
 
 import asyncio
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any, cast
 
 from uvicorn.server import ServerState
@@ -268,7 +269,7 @@ class Connection(asyncio.Protocol):
 
     def _exchange(self, method: bytes, *, is_overloaded: bool, is_last: bool) -> None:
         """Check the head, then shed the request or start its ASGI exchange. Raises Problem."""
-        request, config, version = self._request, self._config, self._request.version
+        request, config, version, head_at = self._request, self._config, self._request.version, perf_counter()
         # llhttp keeps spaces behind a value, which are no part of it (RFC 9112, section 5)
         request.headers = [(name, value.strip(b" \t")) for name, value in request.headers]
         # llhttp allows any number of zeros, and int() no more than 4,300 digits
@@ -285,23 +286,23 @@ class Connection(asyncio.Protocol):
         is_overloaded |= config.exchange_queue.is_overloaded(self.loop.time()) or config.is_behind()
         is_sheddable = config.is_sheddable(target.origin)
         if is_overloaded and is_sheddable and config.options.shed is not None:
-            self._shed(config.options.shed, is_last=is_last)
+            self._shed(config.options.shed, head_at, is_last=is_last)
             return
-        scope = scope_of(method, version, target.origin, request.headers, self.transport)
+        scope = scope_of(method, version, target.origin, request.headers, self.transport, head_at)
         self._state = _ANSWER
         config.stats.in_flight += 1
         exchange = Exchange(self, scope, config.default_lines(self._server_state), is_last=is_last)
-        self._task = self.loop.create_task(self._answer(exchange, is_sheddable=is_sheddable, is_last=is_last))
+        self._task = self.loop.create_task(self._answer(exchange, head_at, is_sheddable=is_sheddable, is_last=is_last))
         self._server_state.tasks.add(self._task)
         self._task.add_done_callback(self._ended)
 
-    async def _answer(self, exchange: Exchange, *, is_sheddable: bool, is_last: bool) -> None:
+    async def _answer(self, exchange: Exchange, head_at: float, *, is_sheddable: bool, is_last: bool) -> None:
         options = self._config.options
         is_in_time = await self._config.exchange_queue.turn(self.loop) and not self._config.is_behind()
         if is_in_time or not is_sheddable or options.shed is None:
             await exchange.run(options.asgi)
         else:
-            self._shed(options.shed, is_last=is_last)
+            self._shed(options.shed, head_at, is_last=is_last)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._config.stats.in_flight -= 1
@@ -317,8 +318,8 @@ class Connection(asyncio.Protocol):
         self._output.write(head, body)
         self.finish(is_last=is_last)
 
-    def _shed(self, shed: Callable[[], SyncResponse], *, is_last: bool) -> None:
-        self._respond(self._without_body_for_head(shed()), is_last=is_last)
+    def _shed(self, shed: Callable[[float], SyncResponse], head_at: float, *, is_last: bool) -> None:
+        self._respond(self._without_body_for_head(shed(head_at)), is_last=is_last)
 
     def _refuse(self, problem: Problem) -> None:
         """Answer a request that cannot be read, and close: where the next one begins is unknown."""

@@ -16,8 +16,10 @@ log = get_logger()
 STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
 
 
-def scope_of(method: bytes, version: str, origin: bytes, headers: Headers, transport: asyncio.BaseTransport) -> Scope:
-    """The ASGI scope of a request whose target has the *origin* form."""
+def scope_of(
+    method: bytes, version: str, origin: bytes, headers: Headers, transport: asyncio.BaseTransport, head_at: float
+) -> Scope:
+    """The ASGI scope of a request whose target has the *origin* form. Its head was complete at *head_at*, by `perf_counter`."""
     raw_path, _, query = (b"/" if origin == b"*" else origin).partition(b"?")
     return {
         "type": "http",
@@ -33,6 +35,7 @@ def scope_of(method: bytes, version: str, origin: bytes, headers: Headers, trans
         "server": _address(transport.get_extra_info("sockname")),
         "client": _address(transport.get_extra_info("peername")),
         "state": {},
+        "head_at": head_at,
     }
 
 

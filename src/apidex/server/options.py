@@ -38,18 +38,18 @@ class ServerOptions:
 
     *respond_sync* is given the raw path of one segment and the headers of a GET, and whether the replica is overloaded.
     *probe* is given the raw path of any other GET; where it is None, this port answers no probes. Both return None for what is
-    left to *asgi*. *shed* is the response to any other request while the replica is overloaded, except probes and metrics;
-    without it, none is shed. *refuse* is the response to a request that cannot be read. *delay* is how many seconds a request
-    would wait for the thread that searches in large catalogues. *stats* counts what happens to connections. *access_log* logs
-    each request. *is_balanced* tells whether a balancer may send requests to this replica, so that it must be given time to
-    notice the end.
+    left to *asgi*. *shed* is the response to any other request while the replica is overloaded, except probes and metrics; it
+    is given the moment at which the head was complete, as *asgi* is in the scope (`head_at`). Without it, none is shed.
+    *refuse* is the response to a request that cannot be read. *delay* is how many seconds a request would wait for the thread
+    that searches in large catalogues. *stats* counts what happens to connections. *access_log* logs each request.
+    *is_balanced* tells whether a balancer may send requests to this replica, so that it must be given time to notice the end.
     """
 
     asgi: ASGIApp
     limits: ConnectionLimits
     respond_sync: Callable[[bytes, Headers, bool], SyncResponse | None] | None = None
     probe: Callable[[bytes], SyncResponse | None] | None = None
-    shed: Callable[[], SyncResponse] | None = None
+    shed: Callable[[float], SyncResponse] | None = None
     refuse: Callable[[Problem], SyncResponse] | None = None
     stats: ConnectionStats = field(default_factory=ConnectionStats)
     access_log: bool = False
