@@ -317,7 +317,7 @@ class Settings:
     )
     max_entries_ratio: float = _growth(
         1.5,
-        "A catalogue with more entries than this ratio of the previous one's, and at least 20 more, is refused.",
+        "A catalogue with more entries than this ratio of the previous one's, and more than 20 more, is refused.",
         commands=_REPLICA,
     )
     max_rejected_ratio: float = _ratio(

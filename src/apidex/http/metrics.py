@@ -70,7 +70,7 @@ class Metrics(Collector):
         yield from self._replica()
         yield from self._connections()
         lookups = {"hit": self._cache.hits, "miss": self._cache.misses}
-        about = "Searches looked up in the response cache: hits + misses"
+        about = "Lookups in the response cache: hits + misses"
         yield _counter("apidex_response_cache_lookups", about, "outcome", lookups)
         yield GaugeMetricFamily("apidex_response_cache_bytes", "Memory of the response cache", self._cache.size)
 

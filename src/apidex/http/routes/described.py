@@ -80,7 +80,7 @@ def described(*media_types: str, conditional: bool = True, links: bool = False, 
 def _overloaded() -> OpenAPIResponse:
     problem = OpenAPIMediaType(schema=Reference("#/components/schemas/ProblemDocument"))
     return OpenAPIResponse(
-        description="The replica is overloaded or shuts down; another one may answer",
+        description="The replica is overloaded; another one may answer",
         content={PROBLEM_JSON.decode(): problem},
     )
 
