@@ -211,6 +211,33 @@ def test_filters_count_what_they_would_leave_and_keep_the_focus(page: Visit):
     page.has_asked("q=weather")
 
 
+@pytest.mark.parametrize(
+    ("typed", "ticked", "is_alternative"),
+    [("free weather", "API key", True), ("free random movie", "Test Data", False)],
+)
+def test_a_filter_beside_words_that_were_understood_has_the_hits_that_it_counts(
+    page: Visit, typed, ticked, is_alternative
+):
+    page.box.fill(typed)
+    expect(page.page.get_by_role("checkbox", name=re.compile("No key"))).to_be_checked()
+    label = page.page.locator("label", has_text=ticked)
+    expected = int(label.locator(".number").text_content())
+    if is_alternative:
+        expected += int(page.count.text_content().split()[0])
+    label.get_by_role("checkbox").check()
+    expect(page.count).to_have_text(f"{expected} APIs")
+    expect(page.box).to_have_value(typed.removeprefix("free "))
+    page.page.get_by_role("checkbox", name=re.compile("No key")).uncheck()
+    chips = page.page.get_by_role("list", name="Active filters").get_by_role("button")
+    expect(chips).to_have_text([f"{ticked} ×"])
+
+
+def test_the_category_of_a_hit_sets_only_this_category(page: Visit):
+    page.opens("/?category=Animals&category=Weather")
+    page.page.get_by_role("button", name="Only Animals").first.click()
+    page.has_asked("category=Animals")
+
+
 def test_categories_are_there_to_browse_and_the_rest_of_a_long_list_comes_when_asked_for(page: Visit, real_entries):
     listed = [each["API"] for each in real_entries if each["Category"] == "Development"]
     page.page.get_by_role("link", name=re.compile("^Development")).click()

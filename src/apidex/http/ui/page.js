@@ -241,10 +241,28 @@ function look(change) {
 
 function toggle(filter, value, on) {
   look(() => {
+    setUnderstood();
     const kept = values(filter).filter((each) => each.toLowerCase() !== value.toLowerCase());
     asked.delete(filter);
     for (const each of on ? [...kept, value] : kept) asked.append(filter, each);
   });
+}
+
+/** Set only one *value* of a filter. */
+function setOnly(filter, value) {
+  look(() => {
+    setUnderstood();
+    asked.set(filter, value);
+  });
+}
+
+/** Set the filters that words of the query stand for, and remove these words: beside another filter, they may be searched. */
+function setUnderstood() {
+  const understood = Object.entries(answer?.understood ?? {});
+  if (!understood.length || answer.query !== asked.get("q")) return;
+  asked.set("q", answer.searched);
+  for (const [filter, value] of understood) asked.append(filter, value);
+  box.value = answer.searched;
 }
 
 function clearFilters() {
@@ -320,7 +338,7 @@ function valuesOf({ Category, Auth, HTTPS, Cors, Provider }) {
 }
 
 function only(filter, value) {
-  const made = button(value, () => toggle(filter, value, true));
+  const made = button(value, () => setOnly(filter, value));
   made.ariaLabel = `Only ${value}`;
   return made;
 }
@@ -356,12 +374,14 @@ function showMore(total) {
 }
 
 /** A chip for each active filter, for each that words of the query stand for, and for the fields that are searched. */
-function showChosen({ understood = {}, searched, in: scope, facets }) {
+function showChosen({ understood = {}, in: scope, facets }) {
   const set = chosen();
   const spelled = (filter, value) => facets[filter]?.find((each) => each.value.toLowerCase() === value.toLowerCase())?.value ?? value;
   const chips = [
     ...set.map(([filter, value]) => chip(word(filter, spelled(filter, value)), () => toggle(filter, value, false))),
-    ...Object.keys(understood).map((filter) => understoodChip(filter, understood, searched)),
+    ...Object.entries(understood).map(([filter, value]) =>
+      chip(`Understood: ${word(filter, value)}`, () => toggle(filter, value, false)),
+    ),
   ];
   if (scope in SCOPES) chips.push(chip(SCOPES[scope], () => look(() => asked.delete("in"))));
   if (set.length > 1) chips.push(button("Clear all", clearFilters, "clear"));
@@ -369,21 +389,10 @@ function showChosen({ understood = {}, searched, in: scope, facets }) {
   $("unfold").lastElementChild.textContent = set.length ? ` · ${set.length}` : "";
 }
 
-function chip(text, remove, label = `Without the filter ${text}`) {
+function chip(text, remove) {
   const made = button(`${text} ×`, remove);
-  made.ariaLabel = label;
+  made.ariaLabel = `Without the filter ${text}`;
   return made;
-}
-
-/** To remove what was understood is to remove its words. Other filters that words stand for are then set as filters. */
-function understoodChip(filter, understood, searched) {
-  const text = word(filter, understood[filter]);
-  const others = Object.entries(understood).filter(([other]) => other !== filter);
-  const remove = () => {
-    for (const [other, value] of others) asked.append(other, value);
-    searchFor(searched);
-  };
-  return chip(`Understood: ${text}`, remove, `Search for ${searched} without the filter ${text}`);
 }
 
 const boxes = new Map(Object.keys(FILTERS).map((filter) => [filter, new Map()]));
@@ -403,10 +412,11 @@ function makeFilter(filter) {
 /** The values of one filter. Each keeps its element, so that the focus stays while counts change. */
 function showFilter(filter, facets) {
   const place = $("filters").children[Object.keys(FILTERS).indexOf(filter)];
+  const inUse = [...values(filter), answer.understood?.[filter] ?? ""].map((value) => value.toLowerCase());
   const labels = facets.map(({ value, count }) => {
     const label = labelOf(filter, value);
     label.querySelector(".number").textContent = number(count);
-    label.querySelector("input").checked = values(filter).some((each) => each.toLowerCase() === value.toLowerCase());
+    label.querySelector("input").checked = inUse.includes(value.toLowerCase());
     return label;
   });
   const few = "open" in place.dataset ? Infinity : CATEGORIES_AT_FIRST;
