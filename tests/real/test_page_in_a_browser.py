@@ -475,6 +475,26 @@ def test_the_panel_of_an_entry_says_all_that_is_known_and_returns_the_focus(brow
         expect(other.page).to_have_title("Apidex")
 
 
+def test_a_click_beside_the_panel_closes_it_and_none_within_does(page: Visit):
+    page.opens("/?entry=Open-Meteo")
+    dialog = page.page.get_by_role("dialog")
+    text = dialog.locator("article p").bounding_box()
+    edges = dialog.bounding_box()
+    assert text
+    assert edges
+    beside, within = (edges["x"] / 2, text["y"] + 5), (text["x"] + 50, text["y"] + 5)
+    page.page.mouse.click(edges["x"] + 5, within[1])  # where it has no text
+    page.page.mouse.move(*within)
+    page.page.mouse.down()
+    page.page.mouse.move(*beside)  # text is selected
+    page.page.mouse.up()
+    expect(dialog).to_be_visible()
+    page.has_asked("entry=Open-Meteo")
+    page.page.mouse.click(*beside)
+    page.has_asked("")
+    expect(dialog).to_be_hidden()
+
+
 def test_the_panel_shows_each_entry_of_a_name_or_that_there_is_none(browser):
     twins = [entry("Twin / ?&", description=each) for each in ("The first.", "The second.")]
     with looking_at(browser, publicapis(*twins, entry("twin / ?&", description="Another name."))) as opened:

@@ -669,7 +669,6 @@ $("more").addEventListener("click", () => $("more").ariaDisabled === "true" || a
 $("copy").addEventListener("click", () => copy(curl(), $("copied")));
 $("copy-link").addEventListener("click", () => copy(entryLink(), $("copied-link")));
 panel.addEventListener("close", panelClosed);
-panel.addEventListener("click", (event) => event.target === panel && panel.close()); // on the backdrop
 $("unfold").addEventListener("click", () => ($("unfold").ariaExpanded = String($("unfold").ariaExpanded !== "true")));
 document.addEventListener("keydown", key);
 document.addEventListener("click", follow);
