@@ -674,6 +674,25 @@ def test_where_the_service_is_gone_the_page_says_so_and_goes_on_when_it_is_back(
             expect(opened.foot).to_contain_text("fresh")
 
 
+def test_a_network_that_is_back_keeps_what_is_shown_and_repeats_what_failed(browser, real):
+    with visit(browser, real.url, but="ERR_INTERNET_DISCONNECTED") as opened:
+        opened.opens("/?q=a")
+        opened.page.locator("#more").click()
+        expect(opened.hits).to_have_count(40)
+        before = len(searched(opened))
+        opened.page.context.set_offline(True)
+        with opened.page.expect_request("**/v1/catalogue"):
+            opened.page.context.set_offline(False)
+        assert len(searched(opened)) == before
+        expect(opened.hits.nth(20).locator("a")).to_be_focused()
+        stop_the_clock(opened.page)
+        opened.page.context.set_offline(True)
+        opened.box.fill("weather")
+        expect(opened.page.get_by_role("alert")).to_contain_text("The service cannot be reached.")
+        opened.page.context.set_offline(False)
+        expect(opened.hits.first).to_have_text("weather-api")
+
+
 @contextmanager
 def failing(page: Page, pattern: str, **response) -> Iterator[None]:
     """Requests for *pattern* get this *response*, or none, until the block ends."""

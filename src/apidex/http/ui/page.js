@@ -673,7 +673,7 @@ $("unfold").addEventListener("click", () => ($("unfold").ariaExpanded = String($
 document.addEventListener("keydown", key);
 document.addEventListener("click", follow);
 addEventListener("popstate", arrive);
-addEventListener("online", () => (ask(), describe()));
+addEventListener("online", () => describe());
 setInterval(() => document.hidden || describe(), REFRESH);
 document.addEventListener("visibilitychange", () => document.hidden || describe());
 
