@@ -149,6 +149,12 @@ def test_marks_count_characters_and_not_utf_16_units(browser):
         expect(opened.hits.first.locator("mark")).to_have_text("Wéather")
 
 
+def test_a_tab_that_is_pasted_is_a_space(page: Visit):
+    page.box.fill("open\tweather")
+    expect(page.hits.first).to_have_text("OpenWeatherMap")
+    page.has_asked("q=open weather")
+
+
 def test_what_may_have_been_meant_is_offered_apart_and_taken_by_enter(page: Visit):
     page.box.fill("jsonplacholder")
     expect(page.count).to_have_text("No API fits “jsonplacholder”")
@@ -586,6 +592,14 @@ def test_markup_in_data_is_text_and_an_address_that_runs_something_is_no_link(br
         opened.page.get_by_role("link", name="Details of Script address").click()
         expect(opened.page.get_by_role("dialog").locator("dd").first).not_to_be_empty()
         assert opened.page.locator("dialog :is(script, img, b, i, [href^=javascript])").count() == 0
+
+
+def test_a_value_that_each_object_of_javascript_has_is_text(browser):
+    with looking_at(browser, publicapis(entry("Cat", category="constructor", auth="__proto__"))) as opened:
+        opened.opens("/?category=constructor")
+        expect(opened.page.locator("#chosen button")).to_have_text(["constructor ×"])
+        expect(opened.page.locator("#filters .word")).to_have_text(["constructor", "__proto__", "HTTPS", "CORS"])
+        expect(opened.page.locator("#hits .facts")).to_contain_text("__proto__")
 
 
 def test_a_query_with_markup_is_text(page: Visit):

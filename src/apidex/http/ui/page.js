@@ -46,7 +46,8 @@ const template = (id) => $(id).content.firstElementChild.cloneNode(true);
 const number = (value) => String(value).replace(/\B(?=(\d{3})+$)/g, ","); // the first toLocaleString is slow: it loads data
 const apis = (count) => `${number(count)} ${count === 1 ? "API" : "APIs"}`;
 const categoriesOf = (count) => `${number(count)} ${count === 1 ? "category" : "categories"}`;
-const word = (filter, value) => FILTERS[filter]?.value_labels[value] ?? value;
+const labelled = (labels, value) => (Object.hasOwn(labels, value) ? labels[value] : value); // a list may say "constructor"
+const word = (filter, value) => labelled(FILTERS[filter]?.value_labels ?? {}, value);
 
 /** A link, if the address is one that a page may lead to; data could say javascript: as well. */
 function linked(address, text) {
@@ -226,7 +227,8 @@ function set(name, value) {
 
 /** Search for what is in the box: at once (`ask`), or after the search under way (`ask.soon`). */
 function typed(start) {
-  set("q", box.value.trim() && box.value);
+  const query = box.value.replace(/\p{Cc}/gu, " "); // a cell of a table may be pasted with its tabs
+  set("q", query.trim() && query);
   writeAddress({ step: settled });
   settled = entered = false;
   start();
