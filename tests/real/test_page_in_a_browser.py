@@ -816,6 +816,31 @@ def test_the_documentation_is_no_wider_than_a_phone(browser, real):
         assert opened.page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
 
 
+SCROLLED_SIDEWAYS = """
+    [...document.querySelectorAll("html, dialog")].filter((each) => each.scrollWidth > each.clientWidth).length
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/", "#categories li"),
+        ("/?q=free+weather&cors=yes", ".hit"),
+        ("/?q=weather&entry=Open-Meteo", "dd"),
+        ("/-/docs", "td"),
+    ],
+)
+def test_letters_of_twice_the_size_fit_into_a_narrow_screen(browser, real, path, shown):
+    with visit(browser, real.url) as opened:
+        settings = opened.page.context.new_cdp_session(opened.page)
+        settings.send("Page.setFontSizes", {"fontSizes": {"standard": 32, "fixed": 26}})
+        opened.page.set_viewport_size(NARROW)
+        opened.page.goto(real.url + path)
+        expect(opened.page.locator(shown).first).to_be_visible()
+        assert opened.page.evaluate("getComputedStyle(document.querySelector('p')).fontSize") == "32px"
+        assert opened.page.evaluate(SCROLLED_SIDEWAYS) == 0
+
+
 @pytest.mark.parametrize("path", ["/", "/?category={}", "/?category={}x", "/?q={}", "/?entry=Cat"])
 def test_a_long_word_of_a_list_makes_nothing_wider_than_the_screen(browser, path):
     word = "x" * 200

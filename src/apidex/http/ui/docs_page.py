@@ -9,8 +9,8 @@ from urllib.parse import urlencode
 
 _STYLE = """
 :root{color-scheme:light dark;--soft:#8885}
-body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem}
-h1,h2,h3{line-height:1.2} h2{margin-top:2.5rem}
+body{font:1rem/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem}
+h1,h2,h3{line-height:1.2} h1,h2,h3,p{overflow-wrap:anywhere} h2{margin-top:2.5rem}
 h3{margin:2rem 0 .3rem;font-family:ui-monospace,monospace;font-size:1.05rem}
 code{font-family:ui-monospace,monospace;font-size:.9em}
 table{border-collapse:collapse;width:100%;margin:.5rem 0}
