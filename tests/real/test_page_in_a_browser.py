@@ -841,6 +841,24 @@ def test_letters_of_twice_the_size_fit_into_a_narrow_screen(browser, real, path,
         assert opened.page.evaluate(SCROLLED_SIDEWAYS) == 0
 
 
+LEFT_OF = """(element, at) => {
+    const range = document.createRange();
+    range.setStart(element.firstChild, at);
+    range.setEnd(element.firstChild, at + 1);
+    return range.getBoundingClientRect().left;
+}"""
+
+
+def test_a_text_from_right_to_left_ends_on_the_left(browser):
+    text = "שלום!"
+    with looking_at(browser, publicapis(entry(text, description=text))) as opened:
+        opened.opens(f"/?{urlencode({'entry': text, 'sort': 'name'})}")
+        expect(opened.page.locator("dd").first).to_be_visible()
+        for shown in (".hit h3 a", ".hit .about", "#entry-name", "article p"):
+            place = opened.page.locator(shown)
+            assert place.evaluate(LEFT_OF, len(text) - 1) < place.evaluate(LEFT_OF, 0), shown
+
+
 @pytest.mark.parametrize("path", ["/", "/?category={}", "/?category={}x", "/?q={}", "/?entry=Cat"])
 def test_a_long_word_of_a_list_makes_nothing_wider_than_the_screen(browser, path):
     word = "x" * 200
