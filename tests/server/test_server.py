@@ -116,6 +116,18 @@ def test_responses_to_a_client_that_does_not_read_are_not_kept_in_memory(tmp_pat
         connection.shutdown(socket.SHUT_WR)
 
 
+def test_clients_that_read_nothing_are_closed_by_the_send_timer_and_counted(tmp_path):
+    names = (f"Wide {number} {'w' * 200}" for number in range(4000))
+    with serving(file_of(tmp_path, *names), APIDEX_SEND_TIMEOUT_SECONDS="1") as process, ExitStack() as stack:
+        for _ in range(8):
+            connection = stack.enter_context(socket.socket())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(("127.0.0.1", process.port))
+            connection.sendall(request("/Wide"))
+        closed = 'apidex_connections_timed_out_total{timer="send"} 8.0'
+        wait_until(lambda: closed in httpx.get(f"{process.url}/-/metrics").text, "the send timer closes all of them")
+
+
 def test_a_long_response_is_chunked_and_the_connection_goes_on(shared):
     with httpx.Client(base_url=shared.url, timeout=60) as client:
         response = client.get("/Wide", headers={"accept-encoding": "gzip"})

@@ -24,7 +24,7 @@ from apidex.server.exchange import STATUS_LINES, Exchange, scope_of
 from apidex.server.framing import check_head, target_of
 from apidex.server.output import Output
 from apidex.server.request_parser import MALFORMED, RequestParser, skip_empty_lines
-from apidex.server.socket_buffers import unread
+from apidex.server.socket_buffers import drop_after_close, unread
 from apidex.server.timers import ConnectionState
 
 log = get_logger()
@@ -106,6 +106,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """Release everything, and cancel the exchange in progress."""
+        drop_after_close(self.transport.get_extra_info("socket"), self._config.timers.send)
         self._connections.discard(self)
         self._config.stats.open -= 1
         self._config.slow_clients.hold(self, 0)

@@ -87,8 +87,6 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and report it."""
-        for listener in sockets or []:
-            socket_buffers.drop_after(listener, self.config.limits.send_timeout)
         await super().startup([listener.dup() for listener in sockets or [] for _ in range(_ACCEPTS_PER_TURN)] or None)
         gc.freeze()  # frozen objects are not examined, which took 50 ms whenever many connections had opened and closed
         self._on_listening()

@@ -4,7 +4,6 @@ import fcntl
 import socket
 import struct
 import termios
-from datetime import timedelta
 
 SEND_BUFFER = 128 * 2**10
 """Bytes of responses that the kernel buffers for a connection; Linux adds the same amount for its own records. Without this, it
@@ -24,13 +23,6 @@ def bound(listener: socket.socket) -> None:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # Linux
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_LIMIT)
-
-
-def drop_after(listener: socket.socket, timeout: timedelta) -> None:
-    """Have the kernel drop a connection of *listener*, a closed one too, whose client acknowledges nothing for so long."""
-    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
-        milliseconds = round(timeout.total_seconds() * 1000)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
 
 
 def unacknowledged(connection: socket.socket | None) -> int:
@@ -56,3 +48,12 @@ def reset_at_close(connection: socket.socket | None) -> None:
     """Have the kernel drop what is not acknowledged when *connection* is closed, instead of keeping it for minutes."""
     if connection is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def drop_after_close(connection: socket.socket | None, seconds: float) -> None:
+    """Have the kernel drop *connection*, once it is closed, if its client acknowledges nothing for so long.
+
+    Not before: that would come before the send timer, which counts, and which leaves a client that has read enough until then.
+    """
+    if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(seconds * 1000))
