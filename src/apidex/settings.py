@@ -210,6 +210,11 @@ def _is_redis_url(text: str) -> object:
     return not parts.fragment and (is_socket or (is_server and not parts.query))
 
 
+def _host_name() -> str:
+    """The name of this machine, with ? for characters that a header may not have; the kernel allows any byte."""
+    return re.sub("[^ -~]", "?", socket.gethostname())
+
+
 def _user_cache() -> Path | None:
     """The user's cache directory, by the platform's convention; None if there is none."""
     from platformdirs import user_cache_path  # not imported if the setting is given
@@ -256,7 +261,7 @@ class Settings:
         None, 0, 65535, "Port for probes and metrics, which the other one does not answer then; 0 takes a free one."
     )
     served_by: str = _text(
-        socket.gethostname, *_PRINTABLE, "Name of this replica, in `X-Served-By` and the logs.", commands=_REPLICA
+        _host_name, *_PRINTABLE, "Name of this replica, in `X-Served-By` and the logs.", commands=_REPLICA
     )
 
     drain: timedelta = _seconds(

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import socket
 from datetime import timedelta
 
 import pytest
@@ -101,6 +102,11 @@ def test_of_two_settings_that_contradict_each_other_one_that_was_given_is_named(
 def test_settings_that_do_not_contradict_each_other(environ):
     errors = Settings.read(environ, {})[1]
     assert not {"drain", "keep_alive", "admin_port"} & errors.keys()
+
+
+def test_the_name_of_a_replica_is_one_that_a_header_may_have(monkeypatch):
+    monkeypatch.setattr(socket, "gethostname", lambda: "caf\udce9 1\n")
+    assert Settings.from_env({}).served_by == "caf? 1?"
 
 
 def test_a_user_without_a_home_has_no_directory_for_a_copy(monkeypatch):
