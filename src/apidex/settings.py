@@ -96,7 +96,8 @@ class Setting:
         if self.name in options:
             return {self.name: self.parse(options[self.name], self.option)}
         text = self.text(environ)
-        return {} if text is None else {self.name: self.parse(text, self.variable)}
+        source = self.variable if environ.get(self.variable) else f"the content of {self.variable}_FILE"
+        return {} if text is None else {self.name: self.parse(text, source)}
 
     def text(self, environ: Mapping[str, str]) -> str | None:
         """Return what *environ*, or the file that it names, says. Raises SettingsError."""
@@ -115,7 +116,7 @@ def _content(name: str, path: str) -> str:
         with open_regular(Path(path)) as file:
             content = file.read(_SECRET_LIMIT + 1)
         if len(content) <= _SECRET_LIMIT:
-            return content.decode().strip()
+            return content.decode("utf-8-sig").strip()  # editors on Windows write a byte order mark
         reason = "it is too large"
     except (OSError, UnicodeDecodeError) as error:
         reason = str(error.strerror) if isinstance(error, OSError) else "not UTF-8 text"

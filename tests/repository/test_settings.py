@@ -121,9 +121,19 @@ def test_a_user_without_a_home_has_no_directory_for_a_copy(monkeypatch):
 
 def test_a_secret_can_come_from_a_file(tmp_path):
     file = tmp_path / "upstream"
-    file.write_text("https://user:secret@example.org/entries\n")
-    settings = Settings.from_env({"APIDEX_UPSTREAM_FILE": str(file)})
-    assert settings.upstream == "https://user:secret@example.org/entries"
+    for before, after in (("", "\n"), ("\ufeff", "\r\n")):
+        file.write_text(f"{before}https://user:secret@example.org/entries{after}", newline="")
+        settings = Settings.from_env({"APIDEX_UPSTREAM_FILE": str(file)})
+        assert settings.upstream == "https://user:secret@example.org/entries"
+
+
+def test_an_error_of_what_a_file_holds_names_the_variable_of_the_file(tmp_path):
+    file = tmp_path / "upstream"
+    file.write_text("ftp://a\n")
+    with pytest.raises(
+        SettingsError, match=r"^the content of APIDEX_UPSTREAM_FILE: 'ftp://a' is not allowed; allowed is a URL"
+    ):
+        Settings.from_env({"APIDEX_UPSTREAM_FILE": str(file)})
 
 
 @pytest.mark.parametrize(
