@@ -1,6 +1,7 @@
 """The event loop that every command runs on, its tasks, and its threads."""
 
 import asyncio
+import errno
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -45,6 +46,7 @@ async def in_thread(function: Callable[..., T], /, *arguments: object) -> T:
     """Return what *function* returns in a thread of its own.
 
     The process can end before the thread, which may wait for a disk that hangs; those of `asyncio.to_thread` are waited for.
+    Raises OSError if no thread can be started.
     """
     outcome = Future[T]()
     outcome.set_running_or_notify_cancel()  # so that a caller who no longer waits does not make setting the outcome an error
@@ -55,7 +57,10 @@ async def in_thread(function: Callable[..., T], /, *arguments: object) -> T:
         except BaseException as error:
             outcome.set_exception(error)
 
-    threading.Thread(target=run, name=getattr(function, "__name__", None), daemon=True).start()
+    try:
+        threading.Thread(target=run, name=getattr(function, "__name__", None), daemon=True).start()
+    except RuntimeError as error:  # a limit of threads or of memory is reached
+        raise OSError(errno.EAGAIN, str(error)) from None
     return await asyncio.wrap_future(outcome)
 
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 
@@ -378,6 +379,16 @@ def test_a_defect_has_another_status_than_nothing_found(file, run, monkeypatch):
     status, out, err = run("search", "cat", "--upstream", file)
     assert (status, out) == (2, "")
     assert "ZeroDivisionError" in err
+
+
+def test_a_machine_that_can_start_no_thread_is_one_sentence(file, run, monkeypatch):
+    def no_thread(_thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    status, out, err = run("search", "cat", "--upstream", file)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "can't start new thread" in err
 
 
 def test_a_query_that_no_url_can_hold_is_an_error(run):
