@@ -17,7 +17,7 @@ from apidex.http.context import ReplicaContext
 from apidex.http.fast_path import FastPath
 from apidex.http.metrics import Metrics
 from apidex.http.middleware import ResponseMiddleware
-from apidex.http.probes import Probes
+from apidex.http.probes import ADMIN_PATHS, Probes
 from apidex.http.response_cache import ResponseCache
 from apidex.indexing.builder import from_starter, from_upstream
 from apidex.replication.clock import Clock
@@ -94,7 +94,7 @@ async def create_app(
         probe, limits = Probes(replica).respond_sync, connection_limits(settings)
         handlers = routes.PUBLIC if has_admin_port else (*routes.PUBLIC, *routes.ADMIN)
         litestar = routes.litestar_app(replica, handlers)
-        for route in (*(route.path_format for route in litestar.routes), "none"):
+        for route in (*(route.path_format for route in litestar.routes), *ADMIN_PATHS, "none"):
             metrics.route(route)
         without_fast_path = ResponseMiddleware(cast(ASGIApp, litestar), replica)
         fast_path = FastPath(without_fast_path, replica)

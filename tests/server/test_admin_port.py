@@ -48,6 +48,7 @@ def test_its_requests_are_counted_but_not_as_connections_of_clients(process):
         client.get("/-/readyz")
         text = client.get("/-/metrics").text
     assert 'apidex_requests_total{route="/-/readyz",status="200"} 1.0' in text
+    assert 'apidex_requests_total{route="/-/livez",status="503"} 0.0' in text, "series exist before the first request"
     assert "apidex_connections 0.0" in text
 
 
