@@ -250,6 +250,9 @@ async def test_the_docs_page_loads_nothing(client):
     assert "href='../v1/changes'" not in response.text  # an error without a version
     assert "<td>integer, 1 to 100; 20 if left out<td>" in response.text
     assert "<td>yes, no, unknown; may be repeated<td>" in response.text
+    assert "<code>since</code><td>query<td>string; required<td>" in response.text
+    assert "<code>Cors</code><td>yes, no, unknown<td>" in response.text
+    assert "<code>highlights</code><td>list of [integer, integer]<td>" in response.text
 
 
 @pytest.mark.parametrize("path", ["/", "/-/docs", "/-/openapi.json", "/v1/search?limit=1"])

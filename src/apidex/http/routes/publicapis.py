@@ -67,7 +67,7 @@ def requested_query(
         str,
         # not an enum: in generated clients `true` and `True` would get the same name
         QueryParameter(
-            description="Whether it is served over HTTPS.",
+            description="Whether it is served over HTTPS: `true` or `false`.",
             schema_extra={"pattern": f"^({'|'.join((*YES, *NO))})?$(?!\\n)"},
         ),
     ] = "",

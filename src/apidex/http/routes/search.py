@@ -69,18 +69,16 @@ _OFFSET = whole_number(0, 10**9, "How many hits to leave out before the first. P
 _IN = QueryParameter(
     name="in",
     description="name: names only. about: the words of name, description, category and provider, and the domains of the link; "
-    "an entry need not contain all words of q. all: the hits of name, then those of about.",
+    "an entry need not contain all words of q. all, the default: the hits of name, then those of about.",
     title=f"one of {', '.join(Scope)}",
     lower_case=True,
-    schema_extra={"default": Scope.ALL.value},
 )
 _SORT = QueryParameter(
-    description="relevance: exact names, then those that begin so, have a word that begins so, contain it; "
+    description="relevance, the default: exact names, then those that begin so, have a word that begins so, contain it; "
     "shorter before longer, then alphabetical; then entries about q, the most relevant first. "
     "name: alphabetical. catalogue: as the upstream lists them.",
     title=f"one of {', '.join(Sort)}",
     lower_case=True,
-    schema_extra={"default": Sort.RELEVANCE.value},
 )
 _NAME = _search_text(
     "Only entries whose name contains this, as `GET /{name}` compares: case-sensitive, in NFC. Any name can be "

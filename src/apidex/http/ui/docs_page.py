@@ -42,7 +42,8 @@ def _section(paths: dict[str, Any], tag: dict[str, Any]) -> str:
 def _operation(path: str, operation: dict[str, Any]) -> str:
     given = operation.get("parameters", ())
     parameters = [
-        (_code(each["name"]), each["in"], _value(each["schema"]), _prose(each["description"])) for each in given
+        (_code(each["name"]), each["in"], _value(each["schema"], each["required"]), _prose(each["description"]))
+        for each in given
     ]
     responses = [(status, _when(status, each), _shapes_of(each)) for status, each in operation["responses"].items()]
     examples = {each["name"]: each["schema"]["examples"][0] for each in given if "examples" in each}
@@ -62,15 +63,17 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return f"<table><tr><th>{'<th>'.join(head)}{lines}</table>" if lines else ""
 
 
-def _value(schema: dict[str, Any]) -> str:
+def _value(schema: dict[str, Any], is_required: bool = False) -> str:
     """What a parameter may be, and what it is by default."""
     if schema.get("type") == "array":
         return f"{_value(schema['items'])}; may be repeated"
-    allowed = ", ".join(schema.get("enum", ())) or _type(schema)
+    allowed = _type(schema)
     if "minimum" in schema:
         allowed += f", {schema['minimum']:.0f} to {schema['maximum']:.0f}"
     if "maxLength" in schema:
         allowed += f", up to {schema['maxLength']} characters"
+    if is_required:
+        allowed += "; required"
     return f"{allowed}; {schema['default']} if left out" if schema.get("default") else allowed
 
 
@@ -106,6 +109,10 @@ def _type(schema: dict[str, Any]) -> str:
         return f"<a href='#{name}'>{name}</a>"
     if options := schema.get("oneOf") or schema.get("anyOf") or schema.get("allOf"):
         return " or ".join(map(_type, options))
+    if values := schema.get("enum"):
+        return escape(", ".join(filter(None, values)))
+    if places := schema.get("prefixItems"):
+        return f"[{', '.join(map(_type, places))}]"
     kind = schema.get("type", "any")
     if kind == "array":
         return f"list of {_type(schema.get('items', {}))}"
