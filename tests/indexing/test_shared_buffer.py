@@ -61,6 +61,18 @@ def test_a_thread_frees_it_when_its_last_part_is_out_of_use():
     assert not is_open(inode)
 
 
+def test_it_is_freed_at_once_if_no_thread_can_be_started(monkeypatch):
+    def no_thread(_thread):
+        raise RuntimeError("can't start new thread")
+
+    buffer = SharedBuffer.of(DATA)
+    inode, whole = os.fstat(buffer.descriptor).st_ino, buffer.getvalue(free_in_thread=True)
+    buffer.close()
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    del whole
+    assert not is_open(inode)
+
+
 def test_an_unused_buffer_is_freed():
     buffer = SharedBuffer.of(DATA)
     inode = os.fstat(buffer.descriptor).st_ino

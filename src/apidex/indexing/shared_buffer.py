@@ -77,7 +77,10 @@ def _anonymous_file() -> int:
 
 
 def _free(descriptor: int) -> None:
-    Thread(target=_shrink, args=(descriptor,), daemon=True).start()
+    try:
+        Thread(target=_shrink, args=(descriptor,), daemon=True).start()
+    except RuntimeError:  # no thread can be started
+        os.close(descriptor)
 
 
 def _shrink(descriptor: int) -> None:
