@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apidex.search import text
-from apidex.search.text import every_span, fold, fold_batch, highlighted, spans_beginning_with, to_ranges, words
+from apidex.search.text import (
+    every_span,
+    fold,
+    fold_batch,
+    highlighted,
+    separate,
+    spans_beginning_with,
+    to_ranges,
+    words,
+)
 from strategies import texts
 
 
@@ -49,6 +58,7 @@ def test_spellings_of_the_same_name_fold_to_the_same(one, other):
         ("IP2Location", ["IP", "2", "Location"]),
         ("Songlink / Odesli", ["Songlink", "Odesli"]),
         ("天気API", ["天気", "API"]),
+        ("Hy\u00adphen\u200bation", ["Hy\u00adphen", "ation"]),
         ("!?", []),
     ],
 )
@@ -62,6 +72,7 @@ def test_words_are_cut_where_people_see_them_begin(text, cut):
         ("Open Weather", 0, 11, [(0, 4), (5, 12)]),
         ("Pokéapi", 0, 4, [(0, 4)]),
         ("Poke\u0301mon", 3, 4, [(3, 5)]),
+        ("Hy\u00adphen", 1, 4, [(1, 5)]),
         ("ﬁle", 1, 3, [(0, 2)]),
         ("🎉 Weather", 1, 8, [(2, 9)]),
         ("What's on", 0, 5, [(0, 4), (5, 6)]),
@@ -69,6 +80,11 @@ def test_words_are_cut_where_people_see_them_begin(text, cut):
 )
 def test_highlights_are_ranges_of_code_points(name, start, end, ranges):
     assert to_ranges(highlighted(name, start, end)) == ranges
+
+
+def test_invisible_characters_do_not_separate_words():
+    assert separate("hy\u00adphen zero\u200bwidth") == ["hyphen", "zero", "width"]
+    assert separate("\u200fמזג\u200e می\u200cخواهم") == ["מזג", "میخواهم"]
 
 
 def test_a_word_in_quotation_marks_begins_with_its_first_letter():

@@ -25,6 +25,8 @@ FOLDED_LIMIT = 1024
 MOST_FOLDED = 18
 """The largest number of characters that one can become (U+FDFA)."""
 
+_ZERO_WIDTH_SPACE = "\u200b"
+
 _MOST_CACHED = 2**13
 """The number of characters that are cached; further ones are computed each time."""
 
@@ -58,17 +60,18 @@ def _counts(character: str) -> bool:
 def _shape(character: str) -> str:
     """`A` for an upper-case letter, `a` for another letter, `0` for a digit.
 
-    Of the characters that do not count, `'` is part of a word (an apostrophe, an accent), and `-` is not.
+    Of the characters that do not count, `'` is part of a word (an apostrophe, an accent, a soft hyphen), and `-` is not.
     """
     if not _FOLDED[ord(character)]:
-        return "'" if character in "'’" or _is_mark(character) else "-"
+        return "'" if character in "'’" or _is_joining(character) else "-"
     if character.isdigit():
         return "0"
     return "A" if character.isupper() else "a"
 
 
-def _is_mark(character: str) -> bool:
-    return unicodedata.category(character).startswith("M")
+def _is_joining(character: str) -> bool:
+    """Whether *character* changes the letter before it, or is invisible and does not end its word."""
+    return unicodedata.category(character) in ("Mn", "Mc", "Me", "Cf") and character != _ZERO_WIDTH_SPACE
 
 
 _FOLDED, _SHAPE = _CharacterMap(_folded), _CharacterMap(_shape)
@@ -179,7 +182,7 @@ def highlighted(name: str, start: int, end: int) -> Iterator[tuple[int, int]]:
         return
     for at, character in enumerate(name):
         size = len(_FOLDED[ord(character)])
-        is_accent = not size and previous == at - 1 and _is_mark(character)
+        is_accent = not size and previous == at - 1 and _is_joining(character)
         if is_accent or (size and place < end and place + size > start):
             yield at, at + 1
             previous = at
