@@ -126,6 +126,18 @@ def test_under_a_prefix_the_command_line_finds_what_it_finds_without(under_a_pre
     assert len({run.stdout for run in found}) == 1
 
 
+@pytest.mark.parametrize("name", ["Cat Facts", "Songlink / Odesli", ".", "%2F", "Pok\u00e9"])
+def test_a_proxy_that_decodes_paths_does_not_change_what_the_command_line_finds(replicas, tmp_path, name):
+    """As nginx does with a URI in `proxy_pass`."""
+    port, url = free_port(), replicas[0].url
+    search = ("search", name, "--exact", "--json", "--url")
+    with running(tmp_path, port, f"location /apis/ {{ proxy_pass {url}/; }}"):
+        behind = apidex(*search, f"http://127.0.0.1:{port}/apis")
+    direct = apidex(*search, url)
+    assert direct.returncode in (0, 1), direct.stderr
+    assert (behind.returncode, behind.stdout) == (direct.returncode, direct.stdout), behind.stderr
+
+
 def test_under_a_prefix_an_answer_is_not_complete_if_its_replica_is_killed_meanwhile(tmp_path, real_entries):
     """Answers that nginx requests by HTTP/1.0 end with their connection, however it ends."""
     upstream = tmp_path / "long.json"

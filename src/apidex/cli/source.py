@@ -3,6 +3,7 @@
 In this process, the last good copy on disk is used while it is fresh, or if the upstream fails.
 """
 
+import re
 import time
 from argparse import Namespace
 from dataclasses import dataclass, replace
@@ -90,7 +91,9 @@ class _ServiceSource:
         return body, self._service.decode(body, SearchPage, "a page of hits")
 
     def exact(self, text: str) -> tuple[bytes, list[Entry]]:
-        body = self._service.get(quote(text, safe="").replace(".", "%2E"))
+        # proxies decode, remove or refuse other characters in a path; services before 0.2.0 do not know the parameter
+        is_plain = re.fullmatch(r"[\w -]+", text)
+        body = self._service.get(quote(text) if is_plain else f"v1/entries?{urlencode({'name': text})}")
         return body, self._service.decode(body, list[Entry], "a list of entries")
 
     def categories(self) -> tuple[bytes, CategoryList]:
