@@ -20,7 +20,7 @@ from apidex.catalogue import formats
 from apidex.catalogue.entry import to_dict
 from loadtest import nginx
 from loadtest.bench import naive_server
-from loadtest.bench.process import Response, ServerProcess, get, running, wait_for
+from loadtest.bench.process import PATIENCE, Response, ServerProcess, get, running, wait_for
 from loadtest.bench.replica import redis_server
 from loadtest.bench.workload import Workload, workloads
 from loadtest.system import free_port
@@ -58,8 +58,14 @@ def _module(module: str, /, *arguments: str, **environ: str) -> AbstractContextM
 
 
 def _apidex(setup: _Setup, port: int, *command: str, **more: str) -> AbstractContextManager[int]:
-    environ = {"APIDEX_PORT": str(port), "APIDEX_REDIS_URL": setup.redis, "APIDEX_UPSTREAM": setup.upstream.as_uri()}
-    return _module(*(command or ("apidex", "serve")), APIDEX_LOG_LEVEL="error", **environ, **more)
+    environ = {
+        "APIDEX_PORT": str(port),
+        "APIDEX_REDIS_URL": setup.redis,
+        "APIDEX_UPSTREAM": setup.upstream.as_uri(),
+        "APIDEX_STARTUP_TIMEOUT_SECONDS": str(int(PATIENCE)),  # else a busy machine would compare the starter catalogue
+        "APIDEX_LOG_LEVEL": "error",
+    }
+    return _module(*(command or ("apidex", "serve")), **environ, **more)
 
 
 def _replay(file: str, setup: _Setup, port: int) -> AbstractContextManager[int]:
